@@ -16,14 +16,14 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, NonFiniteStepWarning
-from sklflat.networks import MLP
+from sklflat.networks import MLP, TaskLoss
+from sklflat.networks.network import copy_module
 from sklflat.training import build
 from sklflat.training.data import EncodedDataset, weighted
 from sklflat.training.epochs import EpochLoop, Record, StoppedByCallback
 from sklflat.training.fitted import FittedNet
-from sklflat.training.inference import copy_module
 from sklflat.training.loader import SampleOrder, TensorLoader
-from sklflat.training.losses import TaskLoss
+from sklflat.training.optimizer import check_velocity
 from sklflat.training.parameters import (
     CONSTRAINTS,
     check_conflicts,
@@ -103,6 +103,7 @@ class PerturbedEstimator(FittedNet):
         if isinstance(self.net, NeuralNet):
             if not incremental:
                 net._initialize_optimizer()
+            check_velocity(perturbation, net.optimizer_)
             return
         net.l2 = steps.l2 = self.alpha
         net.criterion_.temperature = self._temperature
@@ -113,6 +114,7 @@ class PerturbedEstimator(FittedNet):
             )
         if not incremental:
             build.restart_optimizer(net, build.base_optimizer(self))
+        check_velocity(perturbation, net.optimizer_)
 
     # --- the net ----------------------------------------------------------------------------
 

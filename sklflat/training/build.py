@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import MLP
-from sklflat.training.losses import TaskLoss
+from sklflat.networks.losses import TaskLoss
 from sklflat.training.net import PerturbedNet, PerturbedNetClassifier, perturbed
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from sklflat.curvature import sharpness
 from sklflat.networks import MLP
 from sklflat.training.data import as_input, labels_of
-from sklflat.training.inference import Inference
+from sklflat.training.inference import last_hidden, network_of
 
 
 class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -79,8 +79,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _outputs(self, X: Any) -> np.ndarray:
         """Raw outputs (n_samples, k) in float64; logarithms where they are probabilities."""
         X = X if isinstance(X, Dataset) else self._input(X)
-        z = Inference(self.net_).outputs(X)
-        return np.log(np.clip(z, np.finfo(z.dtype).tiny, None)) if self._loss == "nll" else z
+        return network_of(self.net_).outputs(X).numpy()
 
     def _raw_predict(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -101,7 +100,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         """
         check_is_fitted(self)
         X = X if isinstance(X, Dataset) else self._input(self._validate_X(X))
-        return Inference(self.net_).last_hidden(X)
+        return last_hidden(network_of(self.net_), X).numpy()
 
     def sharpness(self, X: Any, y: Any, rho: float = 0.05, *, steps: int = 1) -> float:
         """Rise of the loss on data within radius rho of the trained weights.
@@ -130,9 +129,10 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         if not rho >= 0:
             raise ValueError(f"rho must be a radius >= 0, got {rho!r}.")
         X, y = self._validate(X, y, reset=False)
-        own = Inference(self.net_)
-        value_and_gradient = own.loss_and_gradient(self._input(X), self._encode(y))
-        return sharpness(value_and_gradient, own.parameters, rho, steps)
+        network = network_of(self.net_)
+        X, y = self._input(X), self._encode(y)
+        w = network.vector.read()
+        return sharpness(lambda w: network.loss_and_gradient(w, X, y), w, rho, steps)
 
     @property
     def module_(self) -> nn.Module:
@@ -177,4 +177,4 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _n_features_out(self) -> int:
         dtype = int if self._embeds else float
         zeros = self._input(np.zeros((1, *self._sample_shape), dtype))
-        return Inference(self.net_).last_hidden(zeros).shape[1]
+        return last_hidden(network_of(self.net_), zeros).shape[1]

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
+from sklflat.networks.losses import per_sample, weighted_mean
 from sklflat.training.engine import CannotUseVector, VectorEngine
-from sklflat.training.losses import per_sample, weighted_mean
 from sklflat.training.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.passes import Passes
 from sklflat.training.perturbations.base import Perturbation

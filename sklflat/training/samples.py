@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.functional import ParameterVector
-from sklflat.training.losses import draw_labels
+from sklflat.networks.losses import draw_labels
 
 _CHUNK_BYTES = 2**28
 

@@ -12,6 +12,7 @@ from torch import nn
 from sklflat import SAMClassifier, SAMRegressor
 from sklflat.training.perturbations import ASAM, GSAM, SAM, FisherSAM, FriendlySAM, LookSAM
 from sklflat.training.perturbations.base import norm, unit
+from tests._estimators import MOONS, SIDE, small
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 X, y = make_moons(150, noise=0.2, random_state=0)
@@ -295,3 +296,9 @@ def test_a_fit_cut_short_counts_what_it_trained():
 def test_regressor_has_no_temperature():
     with pytest.raises(TypeError, match="training_temperature"):
         SAMRegressor(training_temperature=2.0)
+
+
+def test_momentum_sam_cannot_go_on_without_momentum():
+    clf = small(variant="momentum", warm_start=True, max_iter=2).fit(MOONS, SIDE)
+    with pytest.raises(ValueError, match="momentum"):
+        clf.set_params(momentum=0.0).fit(MOONS, SIDE)

@@ -85,7 +85,9 @@ def per_sample(criterion: nn.Module, evaluate: Callable[[], Tensor], n_samples: 
             f"{type(criterion).__name__} with reduction='none' returned shape "
             f"{tuple(losses.shape)} for {n_samples} samples; expected one loss per sample."
         )
-    return losses.flatten(1).mean(1) if losses.ndim > 1 else losses
+    if losses.ndim == 1:
+        return losses
+    return losses.flatten(1).sum(1) if reduction == "sum" else losses.flatten(1).mean(1)
 
 
 def draw_labels(criterion: nn.Module, output: Tensor) -> Tensor:

@@ -1,0 +1,219 @@
+"""A trained network that can be asked for outputs, losses and gradients."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader, Dataset
+
+from sklflat.networks.criterion import Criterion
+from sklflat.networks.functional import ParameterVector
+
+#: networks with more parameters keep their own precision: twice the memory would be felt
+MAX_DOUBLE = 10_000_000
+
+
+def copy_module(module: nn.Module) -> nn.Module:
+    """A deep copy in evaluation mode, also of a module that keeps a tensor of its last pass.
+
+    A module with lazy layers is returned itself, as running it is what completes it.
+    """
+    if any(is_lazy(p) for p in module.parameters()):
+        return module.eval()
+    kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
+    return copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf}).eval()
+
+
+class LogProbabilities(nn.Module):
+    """A module that ends in probabilities, ending in their logarithms.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Logarithms of the module's outputs (n, k); of a probability of zero, the smallest."""
+        p = self.module(X)
+        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
+
+
+class Network:
+    r"""A module and its criterion: outputs, losses and gradients over whole data sets.
+
+    The module is copied, in evaluation mode, so the one that was given is not touched. On a CPU
+    the copy is in float64, unless it has more than ten million parameters or insists on its own
+    precision: then results do not depend on how data are cut into batches. Normalisation layers
+    use their running statistics and dropout is off, so samples do not see each other and
+
+    .. math:: L(w) = \sum_i s_i\, \ell(f(x_i; w), y_i) \Big/ \sum_i s_i
+
+    is the same for every batch size (a criterion's class weights and ignored labels are part of
+    the weights :math:`s_i`).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps X (n, ...) to outputs (n, k) or (n,).
+    criterion : torch.nn.Module
+        Loss of outputs and targets, a mean or a sum over samples.
+    device : str or torch.device, default="cpu"
+    dtype : torch.dtype, default=None
+        None chooses as said above.
+    batch_size : int, default=1024
+        Samples that are in flight at once.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        The private copy.
+    criterion : Criterion
+    vector : ParameterVector
+        Of the trainable parameters of the copy.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks import Network
+    >>> module = torch.nn.Linear(2, 1)
+    >>> network = Network(module, torch.nn.MSELoss())
+    >>> network.vector.write(torch.tensor([1.0, 2.0, 3.0]))
+    >>> X, y = torch.tensor([[1.0, 1.0], [0.0, 1.0]]), torch.zeros(2, 1)
+    >>> network.outputs(X).flatten().tolist()
+    [6.0, 5.0]
+    >>> float(network.loss(X, y)) == (6**2 + 5**2) / 2
+    True
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        criterion: nn.Module,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        batch_size: int = 1024,
+    ) -> None:
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.module = copy_module(module).to(self.device)
+        self.criterion = Criterion(copy_module(criterion).to(self.device))
+        self.native = next((p.dtype for p in module.parameters()), torch.float32)
+        n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
+        double = self.device.type == "cpu" and n_parameters <= MAX_DOUBLE
+        self._use(dtype or (torch.float64 if double else self.native))
+
+    def _use(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.module.to(dtype)
+        self.criterion.module.to(dtype)
+
+    @property
+    def vector(self) -> ParameterVector:
+        """The trainable parameters as one vector (p,)."""
+        return ParameterVector.of(self.module)
+
+    # --- data -------------------------------------------------------------------------------
+
+    def batches(self, X: Tensor | Dataset) -> Iterator[Tensor]:
+        """The inputs in parts of ``batch_size``, as they come."""
+        if isinstance(X, Tensor):
+            yield from X.split(self.batch_size)
+            return
+        generator = torch.Generator()  # a DataLoader without one draws from the global one
+        for batch in DataLoader(X, batch_size=self.batch_size, generator=generator):
+            yield batch[0] if isinstance(batch, (list, tuple)) else batch
+
+    def prepare(self, X: Tensor) -> Tensor:
+        """A copy on this network's device; floating-point numbers in its precision."""
+        dtype = self.dtype if X.is_floating_point() else X.dtype
+        # a copy, as a network may work in place
+        return X.to(self.device, dtype, copy=True)
+
+    # --- what it says -----------------------------------------------------------------------
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Outputs (n, k) or (n,) of one batch, as the module returns them."""
+        try:
+            return self.module(self.prepare(X))
+        except RuntimeError:
+            if self.dtype == self.native:
+                raise
+            self._use(self.native)  # the module itself asks for its precision
+            return self.module(self.prepare(X))
+
+    @torch.no_grad()
+    def outputs(self, X: Tensor | Dataset) -> Tensor:
+        """Outputs of shape (n, k), in float64 on the CPU."""
+        z = torch.cat([self.forward(x).double().cpu() for x in self.batches(X)])
+        return z[:, None] if z.ndim == 1 else z
+
+    @torch.no_grad()
+    def losses(self, X: Tensor, y: Tensor) -> Tensor:
+        """Loss of every sample, shape (n,), on the CPU.
+
+        A class weight of the criterion is part of a sample's loss.
+        """
+        parts = [
+            self.criterion.terms(self.forward(x), t.to(self.device))[0].cpu()
+            for x, t in self._pairs(X, y)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def loss(self, X: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """Mean loss over data, a scalar.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n, ...)
+        y : Tensor of shape (n, ...)
+            Targets as the criterion wants them.
+        sample_weight : Tensor of shape (n,), default=None
+        """
+        total = torch.zeros(2, dtype=self.dtype, device=self.device)
+        for x, *targets in self._pairs(X, y, sample_weight):
+            total += torch.stack(self._sums(self.forward(x), *targets))
+        return self.criterion.mean(total[0], total[1])
+
+    def loss_and_gradient(
+        self, w: Tensor, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mean loss over data, and its gradient of shape (p,), at parameters w of shape (p,)."""
+        loss = torch.func.grad_and_value(self.loss_function(), has_aux=True)
+        sums = torch.zeros(2, dtype=w.dtype, device=w.device)
+        gradient = torch.zeros_like(w)
+        for x, *targets in self._pairs(X, y, sample_weight):
+            g, (part, size) = loss(w, self.prepare(x), *targets)
+            gradient += g
+            sums += torch.stack([part, size])
+        return self.criterion.mean(sums[0], sums[1]), self.criterion.mean(gradient, sums[1])
+
+    def loss_function(self) -> Callable[..., Any]:
+        """The function ``f(w, X, y, sample_weight=None) -> (sum of losses, sum of weights)``.
+
+        Pure, of tensors on this network's device and in its precision; made for
+        :mod:`torch.func`, with the second result as ``aux``. Divide sums over all batches by
+        ``criterion.mean``.
+        """
+        return self.vector.function(self.module, self._sums)
+
+    def _sums(self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Any:
+        losses, weights = self.criterion.terms(z, y)
+        if sample_weight is not None:
+            s = sample_weight.to(losses.dtype)
+            losses, weights = s * losses, s * weights
+        return losses.sum(), weights.sum()
+
+    def _pairs(self, X: Tensor, *targets: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
+        given = [t for t in targets if t is not None]
+        given = [self.prepare(t) for t in given]
+        size = self.batch_size
+        yield from zip(X.split(size), *(t.split(size) for t in given), strict=True)
