@@ -8,16 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sklflat.probing import from_module
     from sklflat.training import PerturbedOptimizer, SAMClassifier, SAMRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["PerturbedOptimizer", "SAMClassifier", "SAMRegressor", "__version__"]
+__all__ = ["PerturbedOptimizer", "SAMClassifier", "SAMRegressor", "__version__", "from_module"]
 
 _ROOM_OF = {
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
+    "from_module": "sklflat.probing",
 }
 
 

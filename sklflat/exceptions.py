@@ -8,7 +8,9 @@ __all__ = [
     "DivergenceError",
     "DuplicateParameterError",
     "NonFiniteStepWarning",
+    "NothingFoundWarning",
     "OutputWidthError",
+    "RefitWarning",
     "SklflatError",
     "UnsupportedNetworkError",
 ]
@@ -26,6 +28,10 @@ class DuplicateParameterError(SklflatError, ValueError):
     """A parameter of the estimator contradicts what its ``net`` brings itself."""
 
 
+class NothingFoundWarning(UserWarning):
+    """Fewer units than asked for hold what they promise; says how many do."""
+
+
 class OutputWidthError(SklflatError, ValueError):
     """A network's output does not fit the targets."""
 
@@ -36,3 +42,7 @@ class UnsupportedNetworkError(SklflatError, ValueError):
 
 class NonFiniteStepWarning(UserWarning):
     """Training steps were left out because a gradient was not finite."""
+
+
+class RefitWarning(UserWarning):
+    """A fitted estimator is cloned and fitted anew, as it was not frozen."""

@@ -35,6 +35,8 @@ class Criterion:
 
     def terms(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Losses (n,) and the weights (n,) by which their sum is to be divided."""
+        if y.is_floating_point() and y.numel() == z.numel():
+            y = y.reshape(z.shape)  # (n,) against (n, 1) would silently become (n, n)
         if not hasattr(self.module, "reduction"):
             return self._one_by_one(z, y), torch.ones_like(z[:, 0] if z.ndim > 1 else z)
         losses = per_sample(self.module, lambda: self.module(z, y), len(z))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from sklflat.curvature import sharpness
 from sklflat.networks import MLP
 from sklflat.training.data import as_input, labels_of
-from sklflat.training.inference import last_hidden, network_of
+from sklflat.training.inference import TrainedNetwork, last_hidden, network_of
 
 
 class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -39,11 +39,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             y = labels_of(X) if y is None else np.asarray(y)
         else:
             X, y = self._validate_X(X, y, reset=reset)
-        y = y.toarray() if issparse(y) else y  # multilabel indicators
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
-        self._check_y(y)
-        return X, y
+        return X, self._checked_y(y)
 
     def _validate_X(self, X: Any, *y: Any, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
@@ -133,6 +129,23 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X, y = self._input(X), self._encode(y)
         w = network.vector.read()
         return sharpness(lambda w: network.loss_and_gradient(w, X, y), w, rho, steps)
+
+    def trained_network(self) -> TrainedNetwork:
+        """What the probes look into: the network as a private copy, and the way into it."""
+        check_is_fitted(self)
+        return TrainedNetwork(
+            network_of(self.net_),
+            self._targets,
+            "softmax" if self._loss == "nll" else self._loss,
+            lambda X: self._input(self._validate_X(X)),
+            lambda y: self._encode(self._checked_y(y)),
+        )
+
+    def _checked_y(self, y: Any) -> np.ndarray:
+        y = y.toarray() if issparse(y) else np.asarray(y)  # multilabel indicators
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        self._check_y(y)
+        return y
 
     @property
     def module_(self) -> nn.Module:

@@ -1,7 +1,11 @@
-"""The network inside a skorch net."""
+"""The network inside a skorch net or a fitted estimator."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +14,34 @@ from torch.utils.data import Dataset
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.network import LogProbabilities
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A fitted estimator, opened: its network, and how data get in and out.
+
+    Parameters
+    ----------
+    network : Network
+    targets : ClassTargets or RealTargets
+    loss : str
+        What outputs mean: see :class:`~sklflat.networks.TaskLoss`.
+    to_input : callable
+        Validates X and makes it a tensor.
+    to_target : callable
+        Makes y the tensor that the criterion wants.
+    """
+
+    network: Network
+    targets: Any
+    loss: str
+    to_input: Callable[[Any], Tensor]
+    to_target: Callable[[Any], Tensor]
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Class labels (n_classes,); None for real targets."""
+        return getattr(self.targets, "classes", None)
 
 
 def network_of(net: Any) -> Network:

@@ -1,0 +1,80 @@
+"""What several generators draw: shuffled columns, balanced labels, flipped labels."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from numbers import Integral, Real
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat._compat import Interval, validate_parameter_constraints
+
+__all__ = [
+    "AT_LEAST_0",
+    "AT_LEAST_1",
+    "CORRELATION",
+    "LABEL_NOISE",
+    "NON_NEGATIVE",
+    "POSITIVE",
+    "Seed",
+    "balanced_labels",
+    "contiguous_columns",
+    "flip_labels",
+    "validated",
+]
+
+Seed = int | np.random.RandomState | None
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+AT_LEAST_0 = Interval(Integral, 0, None, closed="left")
+AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
+POSITIVE = Interval(Real, 0, None, closed="neither")
+NON_NEGATIVE = Interval(Real, 0, None, closed="left")
+LABEL_NOISE = Interval(Real, 0, 0.5, closed="left")  # at one half nothing would be real
+CORRELATION = Interval(Real, -1, 1, closed="both")
+
+
+def validated(**constraints: list[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check a generator's parameters as scikit-learn's own generators check theirs."""
+    constraints = {"random_state": ["random_state"], **constraints}
+
+    def decorate(make: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(make)
+
+        @wraps(make)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            validate_parameter_constraints(
+                constraints, dict(bound.arguments), caller_name=make.__name__
+            )
+            return make(*args, **kwargs)
+
+        return checked
+
+    return decorate
+
+
+def balanced_labels(
+    n_samples: int, n_classes: int, random_state: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Labels in random order; the sizes of the classes differ by one sample at most."""
+    labels = np.arange(n_samples, dtype=np.int64) % n_classes
+    return random_state.permutation(labels)
+
+
+def flip_labels(
+    y: NDArray[np.int64], probability: float, random_state: np.random.RandomState
+) -> NDArray[np.int64]:
+    """Flip each of the binary labels with the given probability."""
+    flipped = random_state.uniform(size=len(y)) < probability
+    return np.where(flipped, 1 - y, y)
+
+
+def contiguous_columns(blocks: list[NDArray], order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Put blocks of columns side by side and shuffle them: column i of X is ``order[i]``."""
+    return np.ascontiguousarray(np.hstack(blocks)[:, order], dtype=np.float64)

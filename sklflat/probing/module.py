@@ -1,0 +1,325 @@
+"""A trained PyTorch module as a fitted scikit-learn estimator."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_array, column_or_1d
+from torch import Tensor, nn
+
+from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
+from sklflat.networks import Network, TaskLoss
+from sklflat.networks.network import copy_module
+from sklflat.training.build import choose_device, output_shape, reads_integers
+from sklflat.training.data import as_input
+from sklflat.training.inference import TrainedNetwork
+from sklflat.training.targets import ClassTargets, RealTargets
+
+_CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCEWithLogitsLoss)
+
+
+def from_module(
+    module: nn.Module, criterion: Any = None, classes: Any = None, *, device: str = "cpu"
+) -> Any:
+    """A trained PyTorch module as a fitted estimator.
+
+    The result predicts and scores, pickles, draws scikit-learn's displays, counts as frozen
+    (``clone`` returns it as it is) and can be given to every probe.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained. It is copied, so later changes to it do not show.
+    criterion : torch.nn.Module instance or class, default=None
+        The loss it was trained with. ``None`` is cross-entropy where there are classes, else
+        half the squared error. ``NLLLoss`` means, as in PyTorch, that the module ends in
+        log-probabilities.
+    classes : array-like of shape (n_classes,), default=None
+        Labels in the order of the module's outputs; a single output (``BCEWithLogitsLoss``)
+        belongs to the second of two. ``None`` makes a regressor.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+
+    Returns
+    -------
+    estimator : ModuleClassifier or ModuleRegressor
+
+    Raises
+    ------
+    TypeError
+        If `module` is no module.
+    ValueError
+        If there are fewer than two classes, or two of them are equal.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklflat import from_module
+    >>> module = torch.nn.Linear(1, 2)
+    >>> with torch.no_grad():
+    ...     _ = module.weight.copy_(torch.tensor([[-1.0], [1.0]])), module.bias.zero_()
+    >>> from_module(module, classes=["negative", "positive"]).predict(np.array([[-3.0], [2.0]]))
+    array(['negative', 'positive'], dtype='<U8')
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"module must be a torch.nn.Module instance, got {module!r}. Estimators and skorch "
+            "nets go to the probes directly, fitted ones inside a FrozenEstimator."
+        )
+    criterion = criterion() if inspect.isclass(criterion) else criterion
+    module, device = copy_module(module), choose_device(device)
+    if classes is not None:
+        ModuleTargets(classes)  # raises, if they make no sense
+        return ModuleClassifier(module, criterion or TaskLoss("softmax"), classes, device)
+    if isinstance(criterion, _CLASSIFY):
+        raise ValueError(
+            f"{type(criterion).__name__} needs to know which class each output stands for: pass "
+            "classes=, the labels in the order of the module's outputs."
+        )
+    return ModuleRegressor(module, criterion or TaskLoss("squared"), device)
+
+
+class ModuleTargets(ClassTargets):
+    """Class labels of a module whose outputs may be in any order.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,)
+        In the order of the outputs.
+    """
+
+    def __init__(self, classes: Any) -> None:
+        given = column_or_1d(classes)
+        if len(given) < 2 or len(np.unique(given)) < len(given):
+            raise ValueError(f"classes must hold at least two different labels, got {given}.")
+        super().__init__(given)
+        self.given = given
+        self.order = np.argsort(given)
+
+    def encode(self, y: np.ndarray, loss: str) -> np.ndarray:
+        """Indices of outputs (n,), or 0.0 and 1.0 of shape (n, 1) for the logistic loss."""
+        encoded = super().encode(y, loss)
+        return self.order[encoded.astype(int)].astype(encoded.dtype)
+
+    def decision(self, z: np.ndarray, loss: str) -> np.ndarray:
+        """Logits in the order of the sorted classes: (n,) for two classes, else (n, k)."""
+        if loss == "logistic":
+            return super().decision(z if self.order[0] == 0 else -z, loss)
+        return super().decision(z[:, self.order], loss)
+
+
+class ModuleValues(RealTargets):
+    """Real targets of a module with any number of outputs."""
+
+    def __init__(self, loss: str) -> None:
+        super().__init__(np.zeros((1, 1)), loss)
+
+    def predict(self, z: np.ndarray) -> np.ndarray:
+        """Predictions (n,) of one output, (n, k) of several."""
+        values = super().predict(z)
+        return values[:, 0] if values.shape[1] == 1 else values
+
+
+class FittedModule(BaseEstimator):
+    """What both kinds share. Fitted from the start, and not to be fitted again."""
+
+    module: Any
+    criterion: Any
+    device: str
+    transformer: Any
+    _loss = "squared"
+
+    def __sklearn_clone__(self) -> Any:
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Do nothing: the module is trained.
+
+        Parameters
+        ----------
+        X : ignored
+        y : ignored
+
+        Returns
+        -------
+        self : object
+        """
+        return self
+
+    @property
+    def _targets(self) -> Any:
+        raise NotImplementedError
+
+    def _to_input(self, X: Any) -> Tensor:
+        X = X if self.transformer is None else self.transformer.transform(X)
+        kind = getattr(X, "dtype", None)
+        is_integer = getattr(kind, "kind", "f") in "iu" and reads_integers(self.module)
+        dtype = np.int64 if is_integer else (np.float64, np.float32)
+        X = check_array(X, allow_nd=True, dtype=dtype)
+        return as_input(X, torch.float64)
+
+    def _to_target(self, y: Any) -> Tensor:
+        y = np.asarray(y)
+        encoded = self._targets.encode(column_or_1d(y) if y.shape[1:] == (1,) else y, self._loss)
+        return torch.as_tensor(encoded)
+
+    def trained_network(self) -> TrainedNetwork:
+        """What the probes look into: the network as a private copy, and the way into it."""
+        network = Network(self.module, self.criterion, device=self.device)
+        return TrainedNetwork(network, self._targets, self._loss, self._to_input, self._to_target)
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        X, network = self._to_input(X), self.trained_network().network
+        output_shape(network.forward, X[:2])
+        return network.outputs(X).numpy()
+
+
+class ModuleClassifier(ClassifierMixin, FittedModule):
+    """A trained module as a fitted classifier; made by :func:`~sklflat.from_module`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    criterion : torch.nn.Module
+    classes : array-like of shape (n_classes,)
+        In the order of the outputs.
+    device : str, default="cpu"
+    transformer : fitted transformer, default=None
+        What X goes through before it reaches the module.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Sorted, whatever the order of the outputs.
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        criterion: Any,
+        classes: Any,
+        device: str = "cpu",
+        transformer: Any = None,
+    ) -> None:
+        self.module = module
+        self.criterion = criterion
+        self.classes = classes
+        self.device = device
+        self.transformer = transformer
+
+    @property
+    def _targets(self) -> ModuleTargets:
+        return ModuleTargets(self.classes)
+
+    @property
+    def _loss(self) -> str:  # type: ignore[override]
+        return "logistic" if _is_logistic(self.criterion) else "softmax"
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Sorted class labels."""
+        return self._targets.classes
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits in float64.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the margin of ``classes_[1]`` over ``classes_[0]``.
+        """
+        targets, z = self._targets, self._outputs(X)
+        loss = targets.loss(z.shape[1])
+        if loss != self._loss:
+            raise OutputWidthError(
+                f"The module has {z.shape[1]} outputs for the classes {targets.classes} and the "
+                f"criterion {type(self.criterion).__name__}. One output goes with "
+                "criterion=BCEWithLogitsLoss(), one output a class with CrossEntropyLoss()."
+            )
+        if isinstance(self.criterion, nn.NLLLoss) and z.max() > 1e-6:
+            raise UnsupportedNetworkError(
+                "criterion=NLLLoss() means a module that ends in log-probabilities, but an "
+                f"output is {z.max():.3g} > 0. Let the module end in log_softmax."
+            )
+        return targets.decision(z, loss)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities: softmax (or sigmoid) of the logits.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes)
+        """
+        return self._targets.proba(self.decision_function(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        return self._targets.predict(self.decision_function(X))
+
+
+class ModuleRegressor(RegressorMixin, FittedModule):
+    """A trained module as a fitted regressor; made by :func:`~sklflat.from_module`.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    criterion : torch.nn.Module
+    device : str, default="cpu"
+    transformer : fitted transformer, default=None
+        What X goes through before it reaches the module.
+    """
+
+    def __init__(
+        self, module: Any, criterion: Any, device: str = "cpu", transformer: Any = None
+    ) -> None:
+        self.module = module
+        self.criterion = criterion
+        self.device = device
+        self.transformer = transformer
+
+    @property
+    def _targets(self) -> ModuleValues:
+        poisson = isinstance(self.criterion, nn.PoissonNLLLoss) or (
+            isinstance(self.criterion, TaskLoss) and self.criterion.loss == "poisson"
+        )
+        return ModuleValues("poisson" if poisson else "squared_error")
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The module's outputs.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, ...)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._targets.predict(self._outputs(X))
+
+
+def _is_logistic(criterion: Any) -> bool:
+    return isinstance(criterion, nn.BCEWithLogitsLoss) or (
+        isinstance(criterion, TaskLoss) and criterion.loss == "logistic"
+    )

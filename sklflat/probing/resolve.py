@@ -1,0 +1,224 @@
+"""Any accepted estimator, fitted or taken as it is, and the trained network inside it."""
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import check_is_fitted
+from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from torch import Tensor
+
+from sklflat.exceptions import RefitWarning, UnsupportedNetworkError
+from sklflat.probing.module import FittedModule
+from sklflat.training import SAMClassifier, SAMRegressor
+from sklflat.training.build import output_shape, reads_integers
+from sklflat.training.data import as_input
+from sklflat.training.fitted import FittedNet
+from sklflat.training.inference import TrainedNetwork, network_of
+from sklflat.training.targets import ClassTargets, RealTargets
+
+_ACCEPTED = (
+    "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "
+    "FrozenEstimator of one, or sklflat.from_module(...)"
+)
+
+
+def is_frozen(estimator: Any) -> bool:
+    """Whether an estimator is taken as it is, and never fitted."""
+    return isinstance(estimator, (FrozenEstimator, FittedModule))
+
+
+def unfitted(estimator: Any) -> Any:
+    """A clone, ready to be fitted; a skorch net becomes a facade around it.
+
+    Raises
+    ------
+    TypeError
+        If there is no network in the estimator.
+
+    Warns
+    -----
+    RefitWarning
+        If the estimator is fitted: that fit is not used.
+    """
+    estimator = SAMClassifier() if estimator is None else estimator
+    _check_accepted(estimator)
+    if _is_fitted(estimator):
+        warnings.warn(
+            f"The {type(estimator).__name__} given is fitted, but it is cloned and fitted anew. "
+            "Wrap it in sklearn.frozen.FrozenEstimator to use it as it is.",
+            RefitWarning,
+            stacklevel=4,
+        )
+    if not isinstance(estimator, NeuralNet):
+        return clone(estimator)
+    if isinstance(estimator, NeuralNetClassifier):
+        return SAMClassifier(net=clone(estimator), rho=0)
+    if isinstance(estimator, NeuralNetRegressor):
+        return SAMRegressor(net=clone(estimator), rho=0)
+    raise TypeError(
+        f"{type(estimator).__name__} does not say whether it classifies: use "
+        "NeuralNetClassifier or NeuralNetRegressor, or SAMClassifier(net=..., rho=0)."
+    )
+
+
+def resolve(estimator: Any) -> TrainedNetwork:
+    """The trained network inside a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: a facade, a skorch net, a ``Pipeline`` or search that ends in one, a
+        ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns. The steps of a
+        pipeline before the last become part of the way in.
+
+    Returns
+    -------
+    TrainedNetwork
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If there is no network in it.
+    UnsupportedNetworkError
+        If a skorch net was trimmed for prediction, so its loss is gone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat import from_module
+    >>> from sklflat.probing import resolve
+    >>> trained = resolve(from_module(torch.nn.Linear(2, 3), classes=["a", "b", "c"]))
+    >>> len(trained.network.vector), trained.classes.tolist()
+    (9, ['a', 'b', 'c'])
+    """
+    if isinstance(estimator, FrozenEstimator):
+        return resolve(estimator.estimator)
+    if isinstance(estimator, (FittedNet, FittedModule)):
+        return estimator.trained_network()
+    if isinstance(estimator, Pipeline):
+        return _resolve_pipeline(estimator)
+    if _is_search(estimator):
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "best_estimator_"):
+            raise UnsupportedNetworkError(
+                f"{type(estimator).__name__} was fitted with refit=False, so it holds no "
+                "network. Set refit=True."
+            )
+        return resolve(estimator.best_estimator_)
+    if isinstance(estimator, NeuralNet):
+        return _resolve_skorch(estimator)
+    raise _not_a_network(estimator)
+
+
+def _not_a_network(estimator: Any) -> TypeError:
+    hint = ""
+    if isinstance(estimator, torch.nn.Module):
+        hint = " Wrap a trained module by sklflat.from_module(module, classes=...)."
+    return TypeError(
+        f"There is no network in estimator={type(estimator).__name__}(...). Accepted are "
+        f"{_ACCEPTED}.{hint}"
+    )
+
+
+def _is_search(estimator: Any) -> bool:
+    return hasattr(estimator, "refit") and hasattr(estimator, "estimator")
+
+
+def _last(estimator: Any) -> Any:
+    """What a pipeline, a search or a freezer ends in."""
+    while not isinstance(estimator, (FittedNet, FittedModule, NeuralNet)):
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "estimator"):
+            estimator = estimator.estimator
+        else:
+            return estimator
+    return estimator
+
+
+def _check_accepted(estimator: Any) -> None:
+    last = _last(estimator)
+    if isinstance(last, type) or not isinstance(last, (FittedNet, FittedModule, NeuralNet)):
+        raise _not_a_network(last if isinstance(estimator, Pipeline) else estimator)
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return not isinstance(estimator, NeuralNet) or hasattr(estimator, "module_")
+
+
+def _resolve_pipeline(pipeline: Pipeline) -> TrainedNetwork:
+    trained = resolve(pipeline.steps[-1][1])
+    if len(pipeline.steps) == 1:
+        return trained
+    before = pipeline[:-1]
+    check_is_fitted(before)
+    return replace(trained, to_input=_After(before, trained.to_input))
+
+
+def way_in(estimator: Any) -> Any:
+    """The fitted transformer in front of the network, or None."""
+    if isinstance(estimator, FrozenEstimator):
+        return way_in(estimator.estimator)
+    if _is_search(estimator):
+        return way_in(estimator.best_estimator_)
+    if isinstance(estimator, FittedModule):
+        return estimator.transformer
+    if not isinstance(estimator, Pipeline):
+        return None
+    inner = way_in(estimator.steps[-1][1])
+    before = [step for name, step in estimator.steps[:-1]]
+    before += [] if inner is None else [inner]
+    return make_pipeline(*(FrozenEstimator(step) for step in before)) if before else None
+
+
+@dataclass(frozen=True)
+class _After:
+    """The way into a network that stands behind transformers."""
+
+    transformer: Any
+    to_input: Any
+
+    def __call__(self, X: Any) -> Tensor:
+        return self.to_input(self.transformer.transform(X))
+
+
+def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
+    name = type(net).__name__
+    if not getattr(net, "initialized_", False):
+        raise NotFittedError(f"This {name} is not fitted: fit it before it is probed.")
+    if getattr(net, "_trimmed_for_prediction", False):
+        raise UnsupportedNetworkError(
+            f"This {name} was trimmed for prediction, so its criterion is gone. Probe a copy "
+            "that was made before trim_for_prediction()."
+        )
+    network = network_of(net)
+    embeds = reads_integers(net.module_)
+
+    def to_input(X: Any) -> Tensor:
+        X = as_input(X, torch.float32)
+        X = X if embeds or X.is_floating_point() else X.float()
+        output_shape(network.forward, X[:2])
+        return X
+
+    targets: Any = RealTargets(np.zeros((1, 1)), "squared_error")
+    loss = "squared"
+    if isinstance(net, NeuralNetClassifier):
+        classes = np.asarray(net.classes_)
+        logistic = isinstance(net.criterion_, torch.nn.BCEWithLogitsLoss)
+        loss, targets = ("logistic" if logistic else "softmax"), ClassTargets(classes, classes)
+    return TrainedNetwork(
+        network, targets, loss, to_input, lambda y: torch.as_tensor(targets.encode(y, loss))
+    )
