@@ -8,17 +8,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sklflat.probing import from_module
+    from sklflat.probing import AblationProbe, ActivationProbe, UnitDisplay, from_module
     from sklflat.training import PerturbedOptimizer, SAMClassifier, SAMRegressor
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["PerturbedOptimizer", "SAMClassifier", "SAMRegressor", "__version__", "from_module"]
+__all__ = [
+    "AblationProbe",
+    "ActivationProbe",
+    "PerturbedOptimizer",
+    "SAMClassifier",
+    "SAMRegressor",
+    "UnitDisplay",
+    "__version__",
+    "from_module",
+]
 
 _ROOM_OF = {
+    "AblationProbe": "sklflat.probing",
+    "ActivationProbe": "sklflat.probing",
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
+    "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
 }
 

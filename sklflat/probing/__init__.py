@@ -1,5 +1,27 @@
 """What all probes share: networks taken in, units scored, and the nulls they are scored against."""
 
+from sklflat.probing.ablation import AblationProbe
+from sklflat.probing.activation import ActivationProbe
+from sklflat.probing.card import UnitCard
+from sklflat.probing.display import UnitDisplay
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor, from_module
+from sklflat.probing.nulls import Null
+from sklflat.probing.resolve import resolve
+from sklflat.probing.restricted import Restriction
+from sklflat.probing.sample import Sample
+from sklflat.probing.unit_probe import UnitProbe
 
-__all__ = ["ModuleClassifier", "ModuleRegressor", "from_module"]
+__all__ = [
+    "AblationProbe",
+    "ActivationProbe",
+    "ModuleClassifier",
+    "ModuleRegressor",
+    "Null",
+    "Restriction",
+    "Sample",
+    "UnitCard",
+    "UnitDisplay",
+    "UnitProbe",
+    "from_module",
+    "resolve",
+]

@@ -1,0 +1,231 @@
+"""How much a unit's activation depends on the target."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+
+from sklflat._compat import check_sample_weight
+
+__all__ = ["class_selectivity", "target_correlation"]
+
+_CHUNK_BYTES = 2**26
+
+
+def class_selectivity(
+    activations: ArrayLike, y: ArrayLike, *, sample_weight: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    r"""How much more active each unit is on its favourite class than on the others.
+
+    .. math:: \frac{\mu_{\max} - \mu_{-\max}}{\mu_{\max} + \mu_{-\max}}
+
+    with :math:`\mu_{\max}` the greatest mean activation over a class and :math:`\mu_{-\max}` the
+    mean of the other classes' means [1]_. It is 1 for a unit that is active on one class only and
+    0 for one whose classes have equal means, or that is constant. The definition needs
+    activations that are not negative; a unit that takes negative values is shifted so that its
+    smallest is 0.
+
+    It does not change when a unit is multiplied by a positive number.
+
+    Parameters
+    ----------
+    activations : array-like of shape (n_samples, n_units)
+    y : array-like of shape (n_samples,)
+        Class labels, at least two different ones.
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    ndarray of shape (n_units,), float64
+        In [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes.
+
+    References
+    ----------
+    .. [1] A. Morcos, D. Barrett, N. Rabinowitz, M. Botvinick, "On the importance of single
+       directions for generalization", ICLR 2018. https://arxiv.org/abs/1803.06959
+
+    Examples
+    --------
+    >>> from sklflat.metrics import class_selectivity
+    >>> class_selectivity([[1.0, 3.0], [1.0, 0.0], [0.0, 1.0]], ["a", "a", "b"])
+    array([1. , 0.2])
+    """
+    A, labels, s = _check(activations, column_or_1d(y), sample_weight)
+    classes, indices = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"y must hold at least two classes, got only {classes[0]!r}.")
+    return permuted_class_selectivity(A, indices, np.arange(len(A))[None], s)[0]
+
+
+def target_correlation(
+    activations: ArrayLike,
+    y: ArrayLike,
+    *,
+    discrete: bool = True,
+    sample_weight: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    r"""Share of each unit's variance that goes with the target.
+
+    For class labels the correlation ratio
+    :math:`\eta^2 = \mathrm{SS}_\mathrm{between} / \mathrm{SS}_\mathrm{total}`; for real targets
+    the squared correlation :math:`r^2`, the greatest over the columns of `y`. 0 for a constant
+    unit. Neither a factor nor a shift of the unit changes it.
+
+    Parameters
+    ----------
+    activations : array-like of shape (n_samples, n_units)
+    y : array-like of shape (n_samples,), or (n_samples, n_targets) if not discrete
+    discrete : bool, default=True
+        Whether `y` holds class labels.
+    sample_weight : array-like of shape (n_samples,), default=None
+
+    Returns
+    -------
+    ndarray of shape (n_units,), float64
+        In [0, 1].
+
+    Examples
+    --------
+    >>> from sklflat.metrics import target_correlation
+    >>> target_correlation([[0.0, 1.0], [0.0, 2.0], [3.0, 3.0]], ["a", "a", "b"])
+    array([1.  , 0.75])
+    >>> target_correlation([[0.0, 1.0], [0.0, 2.0], [3.0, 3.0]], [1.0, 2.0, 3.0], discrete=False)
+    array([0.75, 1.  ])
+    """
+    A, target, s = _check(
+        activations, column_or_1d(y) if discrete else np.asarray(y), sample_weight
+    )
+    if discrete:
+        target = np.unique(target, return_inverse=True)[1]
+    else:
+        target = check_array(target, ensure_2d=False, dtype=np.float64, input_name="y")
+    return permuted_target_correlation(A, target, np.arange(len(A))[None], s)[0]
+
+
+def permuted_class_selectivity(
+    A: NDArray, y: NDArray, permutations: NDArray, sample_weight: NDArray | None = None
+) -> NDArray[np.float64]:
+    """:func:`class_selectivity` with the labels in several orders.
+
+    Parameters
+    ----------
+    A : array of shape (n_samples, n_units)
+    y : array of shape (n_samples,), int
+        Indices of classes.
+    permutations : array of shape (m, n_samples), int
+        Row r gives sample i the label ``y[permutations[r, i]]``. Weights stay with the samples.
+    sample_weight : array of shape (n_samples,), default=None
+
+    Returns
+    -------
+    ndarray of shape (m, n_units)
+    """
+    s = _normalised(sample_weight, len(A))
+    A = A - np.minimum(A[s > 0].min(axis=0), 0)
+    scores = [_selectivity(means) for means, _ in _class_means(A, y, permutations, s)]
+    return np.where(_varies(A, s), np.concatenate(scores), 0.0)
+
+
+def permuted_target_correlation(
+    A: NDArray, y: NDArray, permutations: NDArray, sample_weight: NDArray | None = None
+) -> NDArray[np.float64]:
+    """:func:`target_correlation` with the targets in several orders.
+
+    Parameters
+    ----------
+    A : array of shape (n_samples, n_units)
+    y : array of shape (n_samples,), int, or (n_samples,) or (n_samples, n_targets), float or bool
+        Indices of classes; or real targets.
+    permutations : array of shape (m, n_samples), int
+        Row r gives sample i the target ``y[permutations[r, i]]``. Weights stay with the samples.
+    sample_weight : array of shape (n_samples,), default=None
+
+    Returns
+    -------
+    ndarray of shape (m, n_units)
+    """
+    s = _normalised(sample_weight, len(A))
+    A = A - s @ A
+    total = s @ np.square(A)
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        parts = [
+            np.einsum("rc,rcu->ru", weights, np.square(np.nan_to_num(means)))
+            for means, weights in _class_means(A, y, permutations, s)
+        ]
+    else:
+        parts = [_explained(A, Y, s) for Y in _permuted(_two_dimensional(y), permutations)]
+    varies = _varies(A, s)
+    # rounding may lead a little above 1
+    return np.where(varies, np.minimum(np.concatenate(parts) / np.where(varies, total, 1), 1), 0.0)
+
+
+def _class_means(
+    A: NDArray, y: NDArray, permutations: NDArray, s: NDArray
+) -> Iterator[tuple[NDArray, NDArray]]:
+    """Means (m, n_classes, n_units) over classes, NaN where one is empty, and their weights."""
+    members = np.eye(y.max() + 1)[y]
+    for Y in _permuted(members, permutations):
+        weighted = Y * s[:, None]
+        weights = weighted.sum(axis=1)
+        sums = weighted.transpose(0, 2, 1) @ A
+        empty = weights[:, :, None] <= 0
+        yield np.where(empty, np.nan, sums / np.where(empty, 1, weights[:, :, None])), weights
+
+
+def _permuted(Y: NDArray, permutations: NDArray) -> Iterator[NDArray]:
+    """Y (n_samples, k) in the order of each permutation, (m, n_samples, k), a part at a time."""
+    size = max(1, int(_CHUNK_BYTES // (8 * Y.size)))
+    for start in range(0, len(permutations), size):
+        yield Y[permutations[start : start + size]]
+
+
+def _selectivity(means: NDArray) -> NDArray:
+    """From class means (m, n_classes, n_units) that are not negative, or NaN."""
+    top = np.nanmax(means, axis=1)
+    n_classes = np.count_nonzero(~np.isnan(means), axis=1)
+    others = (np.nansum(means, axis=1) - top) / np.maximum(n_classes - 1, 1)
+    total = top + others
+    return np.divide(top - others, total, out=np.zeros_like(total), where=total > 0)
+
+
+def _explained(A: NDArray, Y: NDArray, s: NDArray) -> NDArray:
+    """Variance (m, n_units) of centred units A that the best column of Y (m, n, k) explains."""
+    magnitude = np.abs(Y).max(initial=0)
+    Y = Y - np.einsum("n,rnk->rk", s, Y)[:, None]
+    variance = np.einsum("n,rnk->rk", s, np.square(Y))
+    covariance = (Y * s[:, None]).transpose(0, 2, 1) @ A
+    varies = variance > 1e-24 * magnitude**2
+    share = np.square(covariance) / np.where(varies, variance, np.inf)[:, :, None]
+    return share.max(axis=1)
+
+
+def _varies(A: NDArray, s: NDArray) -> NDArray:
+    """Mask of units that are not constant, up to rounding, on samples of positive weight."""
+    seen = A[s > 0]
+    return np.ptp(seen, axis=0) > 1e-12 * np.abs(seen).max(axis=0)
+
+
+def _two_dimensional(y: NDArray) -> NDArray:
+    return (y[:, None] if y.ndim == 1 else y).astype(np.float64)
+
+
+def _normalised(sample_weight: NDArray | None, n_samples: int) -> NDArray:
+    s = np.ones(n_samples) if sample_weight is None else sample_weight
+    return s / s.sum()
+
+
+def _check(
+    activations: ArrayLike, y: NDArray, sample_weight: ArrayLike | None
+) -> tuple[NDArray, NDArray, NDArray]:
+    A = check_array(activations, dtype=np.float64, input_name="activations")
+    check_consistent_length(A, y)
+    s = check_sample_weight(sample_weight, A, dtype=np.float64, ensure_non_negative=True)
+    if not s.any():  # scikit-learn raises it itself from 1.9 on
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return A, y, s

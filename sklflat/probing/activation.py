@@ -1,0 +1,177 @@
+"""ActivationProbe: what a unit's activation alone says about it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat._compat import StrOptions
+from sklflat.metrics import sparse_probe_explainability
+from sklflat.metrics.selectivity import permuted_class_selectivity, permuted_target_correlation
+from sklflat.probing.nulls import Null, permuted_targets
+from sklflat.probing.sample import Sample
+from sklflat.probing.unit_probe import UnitProbe
+
+_MIN_PERMUTATIONS = 100
+
+
+class ActivationProbe(UnitProbe):
+    r"""Units by what their activations show: the baseline that a better probe has to beat.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Any classifier or regressor of this package, a skorch net, a ``Pipeline`` or search that
+        ends in one, a ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns.
+        ``None`` is ``SAMClassifier()``. What is not frozen is cloned and fitted.
+    unit_score : {"selectivity", "correlation", "variance", "explainability"}
+        What is measured on rows that the network was not trained on; default="selectivity".
+
+        - ``"selectivity"``: :func:`~sklflat.metrics.class_selectivity` of the class means, for
+          classifiers. Null: targets shuffled among these rows.
+        - ``"correlation"``: :func:`~sklflat.metrics.target_correlation`, for classes and real
+          targets. Null: the same.
+        - ``"variance"``: of the activation. Null: the variances in networks that were trained
+          on shuffled targets.
+        - ``"explainability"``:
+          :func:`~sklflat.metrics.sparse_probe_explainability` of the unit by one input. Null:
+          as for the variance.
+
+        The first two and the last do not change when a unit's incoming weights are multiplied
+        by a positive number and its outgoing ones divided by it; the variance does. None
+        changes when a unit is duplicated. A dead unit scores 0.
+    layers : "hidden" or tuple of str, default="hidden"
+        All hidden layers, or some by name.
+    n_units : "auto", int, float or None, default="auto"
+        How many units to select: those that pass a false discovery rate of 5 % (with a warning
+        and the best unit, if none does), the so many best, that share of those that are alive,
+        or all that are alive.
+    n_null : "auto" or int, default="auto"
+        Null draws, pooled over units. ``"auto"`` is ``max(2000, n_units / 0.05)``. Where
+        targets are shuffled, at least a hundred a unit are made; where networks are trained,
+        one network gives one draw for every unit that is alive in it. A network that cannot be
+        trained again (frozen) is compared with untrained twins in their place, and ``nulls_``
+        says so.
+    holdout : float or None, default=0.25
+        Share of the rows on which units are scored and the network is not trained. With
+        ``None`` it is trained and scored on all. Not used for a frozen network, which should be
+        given rows that it has not seen.
+    n_jobs : int or None, default=None
+        Networks of the null that are trained at once, by joblib.
+    random_state : int, RandomState instance or None, default=None
+        Of the held-out rows and of the null draws; and of the network, unless that has its own.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted network.
+    unit_scores_ : ndarray of shape (n_units,)
+    unit_names_ : ndarray of shape (n_units,)
+    p_values_, q_values_ : ndarray of shape (n_units,)
+        Against chance; and adjusted for the number of units (Benjamini-Hochberg).
+    support_ : ndarray of shape (n_units,), bool
+    nulls_ : tuple of Null
+        The nulls, with their draws.
+    units_ : Units
+    dead_ : ndarray of shape (n_units,), bool
+        Units that do the same for all rows.
+    unit_means_, unit_variances_ : ndarray of shape (n_units,)
+        Of the activations.
+
+    References
+    ----------
+    A. Morcos, D. Barrett, N. Rabinowitz, M. Botvinick: On the importance of single directions
+    for generalization. ICLR 2018. https://arxiv.org/abs/1803.06959
+
+    Examples
+    --------
+    Two ReLU units, of which the second is dead:
+
+    >>> import numpy as np, torch
+    >>> from sklflat import ActivationProbe, from_module
+    >>> module = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.ReLU(), torch.nn.Linear(2, 2))
+    >>> with torch.no_grad():
+    ...     _ = module[0].weight.copy_(torch.tensor([[1.0], [0.0]]))
+    ...     _ = module[0].bias.copy_(torch.tensor([0.0, -1.0]))
+    >>> X = np.linspace(-1, 1, 100)[:, None]
+    >>> frozen = from_module(module, classes=["left", "right"])
+    >>> probe = ActivationProbe(frozen, random_state=0)
+    >>> probe.fit(X, np.where(X[:, 0] > 0, "right", "left")).unit_scores_
+    array([1., 0.])
+    >>> probe.get_feature_names_out()
+    array(['1[0]'], dtype=object)
+    """
+
+    _parameter_constraints = {
+        **UnitProbe._parameter_constraints,
+        "unit_score": [StrOptions({"selectivity", "correlation", "variance", "explainability"})],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        unit_score: str = "selectivity",
+        layers: Any = "hidden",
+        n_units: Any = "auto",
+        n_null: Any = "auto",
+        holdout: float | None = 0.25,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.unit_score = unit_score
+        self.layers = layers
+        self.n_units = n_units
+        self.n_null = n_null
+        self.holdout = holdout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def _score_units(self, sample: Sample) -> NDArray:
+        if self.unit_score in _OF_ACTIVATIONS:
+            return _OF_ACTIVATIONS[self.unit_score](sample)
+        return self._with_targets(sample, np.arange(sample.n_samples)[None])[0]
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        n = int(np.ceil(n_draws / max(1, int((~sample.dead).sum()))))
+        if self.unit_score not in _OF_ACTIVATIONS:
+            n = max(n, _MIN_PERMUTATIONS)
+            score = lambda p: self._with_targets(sample, p)  # noqa: E731
+            return [permuted_targets(score, sample.n_samples, n, rng)]
+        trained = sample.training is not None
+        twins = sample.permuted_label_twins if trained else sample.untrained_twins
+        draws = [self._score_units(twin)[~twin.dead] for twin in twins(n, rng)]
+        name = "networks trained on permuted labels" if trained else "untrained twins"
+        return [Null(name, np.concatenate([np.zeros(0), *draws]), matched=False)]
+
+    def _with_targets(self, sample: Sample, permutations: NDArray) -> NDArray:
+        """Scores (m, n_units) with the targets in other orders."""
+        A, y, s = sample.activations, sample.y, sample.weights
+        classes = sample.trained.classes
+        if self.unit_score == "selectivity":
+            if classes is None or y.ndim > 1:
+                raise ValueError(
+                    "unit_score='selectivity' needs one class label a sample. Use "
+                    "unit_score='correlation' for real or multilabel targets."
+                )
+            return permuted_class_selectivity(A, _indices(y, classes), permutations, s)
+        y = y if classes is None or y.ndim > 1 else _indices(y, classes)
+        return permuted_target_correlation(A, y, permutations, s)
+
+
+def _indices(y: NDArray, classes: NDArray) -> NDArray:
+    return np.searchsorted(classes, y)
+
+
+def _variance(sample: Sample) -> NDArray:
+    A, s = sample.activations, sample.weights
+    return s @ np.square(A - s @ A)
+
+
+def _explainability(sample: Sample) -> NDArray:
+    factors = sample.X.flatten(1).double().cpu().numpy()
+    return sparse_probe_explainability(sample.activations, factors, k=1)
+
+
+_OF_ACTIVATIONS = {"variance": _variance, "explainability": _explainability}

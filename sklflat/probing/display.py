@@ -1,0 +1,126 @@
+"""UnitDisplay: scores of units beside what chance gives."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+
+class UnitDisplay:
+    """Scores of units, highest first, against the range of their null.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_units,)
+    low, high : ndarray of shape (n_units,)
+        The 2.5 % and 97.5 % quantiles of each unit's null draws (of all draws, where they do
+        not belong to single units).
+    selected, dead : ndarray of shape (n_units,), bool
+    null_name : str
+    names : ndarray of shape (n_units,)
+
+    Attributes
+    ----------
+    ax_ : matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+    """
+
+    def __init__(
+        self,
+        *,
+        scores: Any,
+        low: Any,
+        high: Any,
+        selected: Any,
+        dead: Any,
+        null_name: str,
+        names: Any,
+    ) -> None:
+        self.scores = scores
+        self.low = low
+        self.high = high
+        self.selected = selected
+        self.dead = dead
+        self.null_name = null_name
+        self.names = names
+
+    @classmethod
+    def from_estimator(cls, probe: Any, *, null: int = 0, ax: Any = None) -> "UnitDisplay":
+        """Draw a fitted probe.
+
+        Parameters
+        ----------
+        probe : UnitProbe
+            Fitted.
+        null : int, default=0
+            Which of ``probe.nulls_``.
+        ax : matplotlib.axes.Axes, default=None
+
+        Returns
+        -------
+        display : UnitDisplay
+        """
+        check_is_fitted(probe)
+        chosen = probe.nulls_[null]
+        draws = chosen.draws if chosen.matched else chosen.draws.ravel()
+        low, high = (
+            np.broadcast_to(q, probe.unit_scores_.shape)
+            for q in np.quantile(draws, [0.025, 0.975], axis=0)
+        )
+        return cls(
+            scores=probe.unit_scores_,
+            low=low,
+            high=high,
+            selected=probe.support_,
+            dead=probe.dead_,
+            null_name=chosen.name,
+            names=probe.unit_names_,
+        ).plot(ax=ax, label=getattr(probe, "unit_score", type(probe).__name__))
+
+    def plot(self, ax: Any = None, *, label: str = "score") -> "UnitDisplay":
+        """Draw the scores.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, default=None
+            ``None`` makes a new figure.
+        label : str, default="score"
+            Of the vertical axis.
+
+        Returns
+        -------
+        self : UnitDisplay
+        """
+        import matplotlib.pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots()
+        order = np.lexsort((-self.scores, self.dead))
+        rank = np.arange(1, len(order) + 1)
+        ax.vlines(
+            rank,
+            self.low[order],
+            self.high[order],
+            color="0.75",
+            linewidth=max(1.0, min(6.0, 240 / len(order))),
+            label=f"95 % of chance ({self.null_name})",
+        )
+        for mask, style, name in (
+            (self.selected, {"color": "black"}, "selected"),
+            (
+                ~self.selected & ~self.dead,
+                {"facecolor": "white", "edgecolor": "black"},
+                "not selected",
+            ),
+            (self.dead, {"color": "0.5", "marker": "x"}, "dead"),
+        ):
+            chosen = mask[order]
+            if chosen.any():
+                ax.scatter(
+                    rank[chosen], self.scores[order][chosen], s=18, zorder=3, label=name, **style
+                )
+        ax.set_xlabel("units, highest score first")
+        ax.set_ylabel(label)
+        ax.legend()
+        self.ax_, self.figure_ = ax, ax.figure
+        return self

@@ -1,0 +1,258 @@
+"""What a unit's score would be by chance: null distributions, and p-values against them."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import ortho_group
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from sklflat.metrics import monte_carlo_p_values
+from sklflat.networks import MLP, ParameterVector
+from sklflat.training.randomness import RandomStream
+
+
+@dataclass(frozen=True)
+class Null:
+    r"""Scores drawn under a null hypothesis, and the p-values of observed ones.
+
+    All draws are pooled, so m units with n draws each are compared with m n values:
+
+    .. math:: p_u = \frac{b_u + 1}{m n + 1}
+
+    with :math:`b_u` the number of draws at least as large as unit u's score. If column u of the
+    draws belongs to unit u itself (`matched`), every unit's values are first brought to mean 0
+    and standard deviation 1, its observed score included, so that units of different scale can
+    be pooled.
+
+    Parameters
+    ----------
+    name : str
+        What is random under the null, for people to read.
+    draws : array of shape (n_draws, n_units)
+        Null scores. Not matched: of any units, in any shape.
+    matched : bool, default=True
+        Whether columns are the units that were scored.
+
+    Examples
+    --------
+    Of 4 pooled draws one is as large as 3, so p = (1 + 1) / (4 + 1):
+
+    >>> import numpy as np
+    >>> from sklflat.probing.nulls import Null
+    >>> Null("untrained twins", np.array([[0.0, 1.0], [2.0, 3.0]]), matched=False).p_values(
+    ...     np.array([3.0])
+    ... )
+    array([0.4])
+    """
+
+    name: str
+    draws: NDArray
+    matched: bool = True
+
+    def p_values(self, scores: NDArray) -> NDArray:
+        """P-values (n_units,) of scores (n_units,); never 0."""
+        if not self.matched:
+            return monte_carlo_p_values(scores, self.draws.ravel())
+        values = np.vstack([scores, self.draws])
+        center, scale = values.mean(axis=0), values.std(axis=0)
+        # a score that cannot vary says nothing: its draws all tie with it
+        varies = scale > 1e-12 * np.abs(values).max(axis=0)
+        scale = np.where(varies, scale, np.inf)
+        z = (values - center) / scale
+        p = monte_carlo_p_values(z[0], z[1:][:, varies].ravel() if varies.any() else z[1:].ravel())
+        return np.where(varies, p, 1.0)
+
+
+def permuted_targets(
+    score: Callable[[NDArray], NDArray], n_samples: int, n_draws: int, rng: np.random.RandomState
+) -> Null:
+    """Scores after the targets were shuffled among samples that no training has seen.
+
+    If the units have nothing to do with the targets of these samples, every assignment of
+    targets to samples is equally likely, so the p-value of one unit is exact [1]_.
+
+    Parameters
+    ----------
+    score : callable
+        Maps permutations of shape (m, n_samples) to scores of shape (m, n_units).
+    n_samples : int
+    n_draws : int
+        Number of permutations; each gives one draw of every unit.
+    rng : RandomState
+
+    Returns
+    -------
+    Null
+        Matched.
+
+    References
+    ----------
+    .. [1] B. Phipson, G. K. Smyth, "Permutation p-values should never be zero", 2010.
+    """
+    permutations = np.stack([rng.permutation(n_samples) for _ in range(n_draws)])
+    return Null("permuted targets", score(permutations))
+
+
+def untrained_twins(module: nn.Module, n_twins: int, rng: np.random.RandomState) -> Iterator[Any]:
+    """Copies of a module with fresh random weights.
+
+    Every submodule that has ``reset_parameters`` is asked to draw its weights anew; entries of a
+    parameter that belongs to none are shuffled. Buffers are reset where the submodule does so.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    n_twins : int
+    rng : RandomState
+
+    Yields
+    ------
+    torch.nn.Module
+    """
+    for _ in range(n_twins):
+        twin = copy.deepcopy(module)
+        stream = RandomStream(int(rng.randint(2**31 - 1)), "cpu")
+        with stream.as_global(), torch.no_grad():
+            _reinitialise(twin, rng)
+        yield twin.eval()
+
+
+def _reinitialise(module: nn.Module, rng: np.random.RandomState) -> None:
+    fresh: set[int] = set()
+    for part in module.modules():
+        if isinstance(part, MLP):
+            part.reset_parameters(rng)
+            fresh |= {id(p) for p in part.parameters()}
+        elif id(part) not in fresh and callable(getattr(part, "reset_parameters", None)):
+            own = [p for p in part.parameters(recurse=False) if id(p) not in fresh]
+            if own:
+                part.reset_parameters()  # type: ignore[operator]  # it is callable: see above
+                fresh |= {id(p) for p in part.parameters()}
+    for parameter in module.parameters():
+        if id(parameter) not in fresh:
+            flat = parameter.view(-1)
+            flat.copy_(flat[torch.randperm(len(flat))])
+
+
+def permuted_label_twins(
+    estimator: Any, X: Any, y: NDArray, n_twins: int, rng: np.random.RandomState, **fit_params: Any
+) -> Iterator[Any]:
+    """Clones of an estimator, fitted to labels that were shuffled among the samples.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Cloned, with a ``random_state`` of its own wherever it has one.
+    X : array-like of shape (n_samples, ...)
+    y : ndarray of shape (n_samples, ...)
+    n_twins : int
+    rng : RandomState
+    **fit_params
+        Go to ``fit``.
+
+    Yields
+    ------
+    estimator
+        Fitted.
+    """
+    for _ in range(n_twins):
+        twin = reseeded(estimator, rng)
+        yield twin.fit(X, y[rng.permutation(len(y))], **fit_params)
+
+
+def reseeded(estimator: Any, rng: np.random.RandomState) -> Any:
+    """A clone whose random states, nested ones too, are drawn anew."""
+    twin = clone(estimator)
+    return seeded(twin.set_params(**dict.fromkeys(_random_states(twin))), rng)
+
+
+def seeded(estimator: Any, rng: np.random.RandomState) -> Any:
+    """The estimator, with a seed for every random state, nested ones too, that is None."""
+    free = [n for n in _random_states(estimator) if estimator.get_params()[n] is None]
+    return estimator.set_params(**{name: int(rng.randint(2**31 - 1)) for name in free})
+
+
+def _random_states(estimator: Any) -> list[str]:
+    return sorted(n for n in estimator.get_params() if n.split("__")[-1] == "random_state")
+
+
+def random_rotations(A: NDArray, n_draws: int, rng: np.random.RandomState) -> Iterator[NDArray]:
+    """Activations read along random orthonormal directions in place of units.
+
+    A score that is as high there is a property of the layer's subspace, not of its units
+    (Gurnee et al. 2024 [1]_).
+
+    Parameters
+    ----------
+    A : array of shape (n_samples, n_units)
+        Activations of one layer.
+    n_draws : int
+    rng : RandomState
+
+    Yields
+    ------
+    ndarray of shape (n_samples, n_units)
+
+    References
+    ----------
+    .. [1] W. Gurnee et al., "Universal neurons in GPT2 language models", 2024.
+       https://arxiv.org/abs/2401.12181
+    """
+    n_units = A.shape[1]
+    for _ in range(n_draws):
+        if n_units == 1:
+            yield A * rng.choice([-1.0, 1.0])
+        else:
+            yield A @ ortho_group.rvs(n_units, random_state=rng)
+
+
+def random_directions(
+    blocks: Any, vector: ParameterVector, n_draws: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Random unit-length directions inside each unit's own block of parameters.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The entries of the parameter vector that belong to each unit.
+    vector : ParameterVector
+    n_draws : int
+    generator : torch.Generator
+
+    Yields
+    ------
+    Tensor of shape (n_units, p)
+        Row u is zero outside of unit u's block.
+    """
+    for _ in range(n_draws):
+        D = torch.zeros(len(blocks), len(vector), dtype=vector.dtype)
+        for u in range(len(blocks)):
+            entries = blocks.indices(u)
+            d = torch.randn(len(entries), generator=generator, dtype=vector.dtype)
+            D[u, entries] = d / d.norm().clamp_min(torch.finfo(d.dtype).tiny)
+        yield D
+
+
+def split_halves(n_samples: int, rng: np.random.RandomState) -> tuple[NDArray, NDArray]:
+    """Two random disjoint halves of the samples: match units on one, score on the other.
+
+    A matching maximises what it is judged by, so a correlation on the samples it was found on
+    is inflated; on the other half it is not (``metrics.matched_correlation``).
+
+    Parameters
+    ----------
+    n_samples : int
+    rng : RandomState
+
+    Returns
+    -------
+    first, second : ndarray of int
+    """
+    order = rng.permutation(n_samples)
+    return np.sort(order[: n_samples // 2]), np.sort(order[n_samples // 2 :])

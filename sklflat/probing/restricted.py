@@ -1,0 +1,129 @@
+"""A network reduced to some of its units, and whether it matters which."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.units import Units
+from sklflat.probing.module import ModuleClassifier, ModuleRegressor
+from sklflat.probing.resolve import resolve, way_in
+from sklflat.training.inference import TrainedNetwork
+
+
+class RestrictedModule(nn.Module):
+    """A module of which only some units speak; the others are held at constants.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    units : Units
+    keep : bool array of shape (n_units,)
+    constants : array of shape (n_units,)
+        What the units that are not kept are held at.
+    """
+
+    def __init__(self, module: nn.Module, units: Units, keep: NDArray, constants: NDArray) -> None:
+        super().__init__()
+        self.module = module
+        self.units = units
+        self.register_buffer("keep", torch.as_tensor(np.array(keep, dtype=bool)))
+        self.register_buffer("constants", torch.as_tensor(np.array(constants, dtype=float)))
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Outputs of the restricted module."""
+        with self.units.replaced(self._replace):
+            return self.module(X)
+
+    def _replace(self, layer: int, a: Tensor) -> Tensor:
+        own = torch.as_tensor(self.units.layer_of == layer, device=a.device)
+        shape = (1, -1) + (1,) * (a.ndim - 2)
+        constants = self.constants[own].to(a.dtype).view(shape)  # type: ignore[index]
+        return torch.where(self.keep[own].view(shape), a, constants)  # type: ignore[index]
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """A network reduced to its selected units.
+
+    Attributes
+    ----------
+    estimator : fitted classifier or regressor
+        The reduced network.
+    n_units : int
+        How many units it keeps.
+    score : float
+        Its accuracy, or R^2.
+    full_score : float
+        That of the whole network.
+    random_scores : ndarray of shape (n_random,)
+        Those of as many random units, of the same layers and about the same variances.
+    """
+
+    estimator: Any = field(repr=False)
+    n_units: int
+    score: float
+    full_score: float
+    random_scores: NDArray
+
+    @property
+    def p_value(self) -> float:
+        """Share of choices, this one included, that score at least as high as this one."""
+        b = np.count_nonzero(self.random_scores >= self.score)
+        return float((b + 1) / (len(self.random_scores) + 1))
+
+
+def restrict(probe: Any, X: Any, y: Any, n_random: int, rng: np.random.RandomState) -> Restriction:
+    """Reduce a probe's network to its selected units: see ``UnitProbe.restrict``."""
+    if n_random < 1:
+        raise ValueError(f"n_random must be at least 1, got {n_random}.")
+    trained = resolve(probe.estimator_)
+
+    def reduced(keep: NDArray) -> Any:
+        return _estimator(probe, trained, keep)
+
+    chosen = reduced(probe.support_)
+    random = [reduced(random_twin(probe, rng)).score(X, y) for _ in range(n_random)]
+    everything = reduced(np.ones_like(probe.support_))
+    return Restriction(
+        chosen,
+        int(probe.support_.sum()),
+        float(chosen.score(X, y)),
+        float(everything.score(X, y)),
+        np.array(random),
+    )
+
+
+def random_twin(probe: Any, rng: np.random.RandomState) -> NDArray:
+    """A mask of as many random units in each layer, of about the same variances.
+
+    For each selected unit one of the fifth of its layer's live units (at least two) whose
+    variances are nearest on a logarithmic scale, none twice.
+    """
+    mask = np.zeros_like(probe.support_)
+    log_variance = np.log(np.maximum(probe.unit_variances_, np.finfo(float).tiny))
+    for layer in range(len(probe.units_.layers)):
+        live = np.flatnonzero((probe.units_.layer_of == layer) & ~probe.dead_)
+        n_near = max(2, int(np.ceil(len(live) / 5)))
+        for u in rng.permutation(live[probe.support_[live]]):
+            free = live[~mask[live]]
+            near = free[np.argsort(np.abs(log_variance[free] - log_variance[u]))[:n_near]]
+            mask[rng.choice(near)] = True
+    return mask
+
+
+def _estimator(probe: Any, trained: TrainedNetwork, keep: NDArray) -> Any:
+    network, targets = trained.network, trained.targets
+    if getattr(targets, "multilabel", False):
+        raise UnsupportedNetworkError("restrict() is not defined for multilabel targets yet.")
+    module = RestrictedModule(network.module, probe.units_, keep, probe.unit_means_)
+    criterion = network.criterion.module
+    common = (str(network.device), way_in(probe.estimator_))
+    if trained.classes is None:
+        return ModuleRegressor(module, criterion, *common)
+    # the labels in the order of the module's outputs
+    return ModuleClassifier(module, criterion, getattr(targets, "given", targets.classes), *common)

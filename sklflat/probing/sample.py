@@ -1,0 +1,159 @@
+"""What a probe scores units on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklflat.networks import Network
+from sklflat.networks.units import Units
+from sklflat.probing.nulls import reseeded, untrained_twins
+from sklflat.probing.resolve import resolve
+from sklflat.training.inference import TrainedNetwork
+
+#: rows on which units are found
+_N_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a network was trained on, so that twins of it can be trained.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted.
+    X : array-like of shape (n_samples, ...)
+    y : ndarray of shape (n_samples, ...)
+    fit_params : dict
+        Go to ``fit``, cut to these samples.
+    n_jobs : int, default=None
+        Twins trained at once, by joblib.
+    """
+
+    estimator: Any
+    X: Any
+    y: NDArray
+    fit_params: dict[str, Any]
+    n_jobs: int | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Units of a trained network, and the data on which they are scored.
+
+    Parameters
+    ----------
+    trained : TrainedNetwork
+    units : Units
+    raw : array-like of shape (n_samples, ...)
+        The data as the estimator takes them.
+    y : ndarray of shape (n_samples, ...)
+        Targets as the estimator takes them.
+    weight : Tensor of shape (n_samples,) or None
+        Sample weights.
+    training : TrainingSet or None
+        None for a network that cannot be trained again. No row of it is in `raw`, unless the
+        probe has ``holdout=None``.
+    """
+
+    trained: TrainedNetwork
+    units: Units
+    raw: Any
+    y: NDArray
+    weight: Tensor | None
+    training: TrainingSet | None
+
+    @classmethod
+    def of(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        layers: Any = "hidden",
+        weight: Tensor | None = None,
+        training: TrainingSet | None = None,
+    ) -> "Sample":
+        """The units of a fitted estimator, on data.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted: see :func:`~sklflat.probing.resolve`.
+        X : array-like of shape (n_samples, ...)
+        y : array-like of shape (n_samples, ...)
+        layers : "hidden" or tuple of str, default="hidden"
+        weight : Tensor of shape (n_samples,), default=None
+        training : TrainingSet, default=None
+        """
+        trained = resolve(estimator)
+        units = Units.find(trained.network.module, trained.to_input(X)[:_N_EXAMPLES], layers)
+        return cls(trained, units, X, np.asarray(y), weight, training)
+
+    @property
+    def network(self) -> Network:
+        """The network, with its loss."""
+        return self.trained.network
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.X)
+
+    @cached_property
+    def X(self) -> Tensor:
+        """The network's input."""
+        return self.trained.to_input(self.raw)
+
+    @cached_property
+    def target(self) -> Tensor:
+        """Targets as the criterion takes them."""
+        return self.trained.to_target(self.y)
+
+    @cached_property
+    def activations(self) -> NDArray:
+        """Activations (n_samples, n_units), float64, averaged over positions."""
+        A = self.units.activations(self.network.module, self.X, self.network.batch_size)
+        return A.double().numpy()
+
+    @cached_property
+    def weights(self) -> NDArray:
+        """Sample weights (n_samples,) that add up to 1."""
+        s = np.ones(self.n_samples) if self.weight is None else self.weight.double().numpy()
+        return s / s.sum()
+
+    @cached_property
+    def dead(self) -> NDArray:
+        """Mask (n_units,) of units that do the same for all samples of positive weight."""
+        A = self.activations[self.weights > 0]
+        # rounding in the sums of a batch is no sign of life
+        return np.ptp(A, axis=0) <= 1e-12 * np.abs(A).max(axis=0)
+
+    def permuted_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
+        """Networks trained on shuffled labels, on the same samples as this one."""
+        if self.training is None:
+            raise ValueError("This network cannot be trained again.")
+        t = self.training
+        twins = [(reseeded(t.estimator, rng), t.y[rng.permutation(len(t.y))]) for _ in range(n)]
+        fits = Parallel(n_jobs=t.n_jobs)(
+            delayed(twin.fit)(t.X, y, **t.fit_params) for twin, y in twins
+        )
+        for fitted in fits:
+            yield Sample(resolve(fitted), self.units, self.raw, self.y, self.weight, None)
+
+    def untrained_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
+        """Networks of fresh random weights."""
+        for module in untrained_twins(self.network.module, n, rng):
+            network = Network(
+                module,
+                self.network.criterion.module,
+                device=self.network.device,
+                dtype=self.network.dtype,
+            )
+            yield replace(self, trained=replace(self.trained, network=network), training=None)

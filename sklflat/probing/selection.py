@@ -1,0 +1,87 @@
+"""From p-values and scores to the units that are kept."""
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.exceptions import NothingFoundWarning
+from sklflat.metrics import benjamini_hochberg
+
+#: false discovery rate of ``n_units="auto"``
+FDR = 0.05
+
+
+def n_pooled_draws(n_null: int | str, n_units: int) -> int:
+    """Null draws that Benjamini-Hochberg needs: with fewer, no unit could ever pass."""
+    return max(2000, int(np.ceil(n_units / FDR))) if n_null == "auto" else int(n_null)
+
+
+def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
+    """Benjamini-Hochberg's adjusted p-values over the units that live; 1 for dead ones."""
+    q = np.ones_like(p_values)
+    if not dead.all():
+        q[~dead] = benjamini_hochberg(p_values[~dead])
+    return q
+
+
+def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
+    """Mask (n_units,) of the selected units; a dead one is never among them.
+
+    Parameters
+    ----------
+    n_units : "auto", int, float in (0, 1] or None
+    scores, p, q : arrays of shape (n_units,)
+    dead : bool array of shape (n_units,)
+    """
+    n_live = int((~dead).sum())
+    if n_live == 0:
+        raise ValueError(
+            f"All {len(dead)} units are dead: each does the same for every sample. Check the "
+            "scale of X and the training of the network, or name other layers."
+        )
+    if n_units is None:
+        return ~dead
+    if isinstance(n_units, str):
+        return _discoveries(scores, p, q, dead)
+    return _best(_count(n_units, len(dead), n_live), scores, dead)
+
+
+def _count(n_units: int | float, n_all: int, n_live: int) -> int:
+    if not isinstance(n_units, Integral):
+        return max(1, round(float(n_units) * n_live))
+    if n_units > n_all:
+        raise ValueError(
+            f"n_units={n_units}, but the chosen layers have {n_all} units. Lower n_units, or "
+            "use n_units=None for all."
+        )
+    if n_units > n_live:
+        warnings.warn(
+            f"n_units={n_units}, but only {n_live} of {n_all} units are alive; these are selected.",
+            NothingFoundWarning,
+            stacklevel=5,
+        )
+    return min(int(n_units), n_live)
+
+
+def _discoveries(scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
+    found = (q <= FDR) & ~dead
+    if found.any():
+        return found
+    warnings.warn(
+        f"No unit scores higher than chance at a false discovery rate of {FDR:.0%}: the "
+        f"smallest p-value of {len(p)} units is {p.min():.3g}. The best unit is selected so "
+        "that transform returns something; nothing shows that it is real.",
+        NothingFoundWarning,
+        stacklevel=5,
+    )
+    return _best(1, np.where(p == p[~dead].min(), scores, -np.inf), dead)
+
+
+def _best(n: int, scores: NDArray, dead: NDArray) -> NDArray:
+    order = np.lexsort((np.arange(len(scores)), -scores, dead))
+    support = np.zeros(len(scores), dtype=bool)
+    support[order[:n]] = True
+    return support

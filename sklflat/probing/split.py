@@ -1,0 +1,81 @@
+"""Rows that a network is trained on, and rows that its units are scored on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklflat._compat import check_method_params, check_sample_weight, num_samples, safe_indexing
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Data, and the parameters of ``fit`` that may have one entry a row.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, ...)
+    y : ndarray of shape (n_samples, ...)
+    params : dict
+    """
+
+    X: Any
+    y: NDArray
+    params: dict[str, Any]
+
+    def __len__(self) -> int:
+        return num_samples(self.X)
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The sample weights among the parameters, wherever in a pipeline they go."""
+        names = [name for name in self.params if name.split("__")[-1] == "sample_weight"]
+        if not names or self.params[names[0]] is None:
+            return None
+        weight = check_sample_weight(self.params[names[0]], self.y, ensure_non_negative=True)
+        return torch.as_tensor(weight)
+
+    def take(self, indices: NDArray) -> "Rows":
+        """Some of the rows."""
+        params = check_method_params(self.X, self.params, indices=indices)
+        return Rows(safe_indexing(self.X, indices), self.y[indices], params)
+
+
+def split_rows(
+    rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
+) -> tuple[Rows, Rows]:
+    """Rows to train on and rows to score on; of every class the same share, and never all.
+
+    Parameters
+    ----------
+    rows : Rows
+    holdout : float or None
+        The share to score on. None trains and scores on all rows.
+    by_class : bool
+        Whether y holds class labels.
+    rng : RandomState
+
+    Raises
+    ------
+    ValueError
+        If fewer than two rows would be scored.
+    """
+    if holdout is None:
+        return rows, rows
+    n = len(rows)
+    groups = np.zeros(n, dtype=int)
+    if by_class and rows.y.ndim == 1:
+        groups = np.unique(rows.y, return_inverse=True)[1]
+    held = np.zeros(n, dtype=bool)
+    for group in range(groups.max(initial=0) + 1):
+        members = rng.permutation(np.flatnonzero(groups == group))
+        held[members[: min(round(holdout * len(members)), len(members) - 1)]] = True
+    if held.sum() < 2:
+        raise ValueError(
+            f"holdout={holdout} leaves {held.sum()} of n_samples={n} rows to score units on. Give "
+            "more samples, a greater holdout, or holdout=None to score on the training rows."
+        )
+    return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))

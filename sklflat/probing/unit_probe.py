@@ -1,0 +1,280 @@
+"""The base of all probes: fit scores units against chance, transform returns their activations."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is_classifier
+from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
+from sklflat.probing.card import CardData, UnitCard
+from sklflat.probing.nulls import Null, seeded
+from sklflat.probing.resolve import is_frozen, resolve, unfitted
+from sklflat.probing.restricted import Restriction, restrict
+from sklflat.probing.sample import Sample, TrainingSet
+from sklflat.probing.selection import n_pooled_draws, q_values, select
+from sklflat.probing.split import Rows, split_rows
+
+
+class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+    """Scores the hidden units of a network, each against chance.
+
+    A subclass supplies two functions of a :class:`~sklflat.probing.sample.Sample`: scores, and
+    what they would be by chance. Think twice before adding anything here.
+
+    - ``_score_units(sample) -> ndarray of shape (n_units,)``, higher for units that are more
+      likely to be real;
+    - ``_draw_nulls(sample, n_draws, rng) -> list of Null``, with about ``n_draws`` draws in all,
+      one list entry a null hypothesis. A unit's p-value is the greatest over the nulls, as it
+      has to beat them all.
+    """
+
+    _parameter_constraints: dict[str, Any] = {
+        "estimator": "no_validation",  # resolve says what is accepted
+        "layers": [str, list, tuple],
+        "n_units": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="right"),
+            None,
+        ],
+        "n_null": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "holdout": [Interval(Real, 0, 1, closed="neither"), None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+    estimator: Any
+    layers: Any
+    n_units: Any
+    n_null: Any
+    holdout: float | None
+    n_jobs: int | None
+    random_state: Any
+
+    # --- what a subclass says -----------------------------------------------------------------
+
+    def _score_units(self, sample: Sample) -> NDArray:
+        raise NotImplementedError
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        raise NotImplementedError
+
+    # --- fit ----------------------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Train the network, unless it is frozen, and score its units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            What the estimator accepts. A share ``holdout`` of the rows is kept from training,
+            and the units are scored on these; a frozen network is scored on all rows, which
+            should be rows that it was not trained on.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        **fit_params
+            Go to the estimator's ``fit``. Those with one entry a row are split like X, and
+            ``sample_weight`` also weights the rows that are scored.
+
+        Returns
+        -------
+        self : object
+        """
+        if y is None:
+            raise ValueError(
+                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
+                "is None."
+            )
+        validate_data(self, X, skip_check_array=True)
+        rng = check_random_state(self.random_state)
+        X, y = indexable(X, np.asarray(y))
+        sample = self._prepare(Rows(X, y, fit_params), rng)
+        self._record(sample)
+        self.unit_scores_ = np.where(sample.dead, 0.0, self._score_units(sample))
+        n_draws = n_pooled_draws(self.n_null, len(sample.units))
+        self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
+        p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
+        self.p_values_ = np.where(sample.dead, 1.0, p)
+        self.q_values_ = q_values(self.p_values_, sample.dead)
+        self.support_ = select(
+            self.n_units, self.unit_scores_, self.p_values_, self.q_values_, sample.dead
+        )
+        return self
+
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
+        """Train what is to be trained; open the network and find its units."""
+        training = None
+        if is_frozen(self.estimator):
+            self.estimator_, scored = self.estimator, rows
+        else:
+            fresh = seeded(unfitted(self.estimator), rng)
+            fitted, scored = split_rows(rows, self.holdout, is_classifier(fresh), rng)
+            self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
+            training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, self.n_jobs)
+        return Sample.of(
+            self.estimator_,
+            scored.X,
+            scored.y,
+            layers=self.layers,
+            weight=scored.weight,
+            training=training,
+        )
+
+    def _record(self, sample: Sample) -> None:
+        """What is kept of the sample: for selection, cards and restriction."""
+        A, s = sample.activations, sample.weights
+        self.units_ = sample.units
+        self.unit_names_ = np.array(sample.units.names, dtype=object)
+        self.unit_means_ = s @ A
+        self.unit_variances_ = s @ np.square(A - self.unit_means_)
+        self.dead_ = sample.dead
+        self._cards = CardData.of(sample)
+
+    # --- transform ----------------------------------------------------------------------------
+
+    def transform(self, X: Any) -> NDArray:
+        """Activations of the selected units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_selected), float64
+            Averaged over positions, where a unit has several.
+        """
+        check_is_fitted(self)
+        trained = resolve(self.estimator_)
+        x = trained.to_input(X)  # the network's own complaints are the better ones
+        validate_data(self, X, reset=False, skip_check_array=True)
+        A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
+        return A.double().numpy()[:, self.support_]
+
+    def get_support(self, indices: bool = False) -> NDArray:
+        """Which units are selected.
+
+        Parameters
+        ----------
+        indices : bool, default=False
+            Whether to return their numbers in place of a mask.
+
+        Returns
+        -------
+        support : ndarray of shape (n_units,), bool, or of shape (n_selected,), int
+        """
+        check_is_fitted(self)
+        return np.flatnonzero(self.support_) if indices else self.support_
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Names of the selected units, such as ``"hidden.relu_0[3]"``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        return self.unit_names_[self.support_]
+
+    # --- what people look at ------------------------------------------------------------------
+
+    def to_frame(self) -> Any:
+        """The result as a tidy DataFrame, one row a unit.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Columns ``layer``, ``channel``, ``score``, ``p_value``, ``q_value``, ``selected``,
+            ``dead``, ``mean`` and ``variance``; indexed by the units' names.
+        """
+        check_is_fitted(self)
+        import pandas as pd
+
+        layers = np.array([layer.name for layer in self.units_.layers], dtype=object)
+        columns = {
+            "layer": layers[self.units_.layer_of],
+            "channel": self.units_.channel_of,
+            "score": self.unit_scores_,
+            "p_value": self.p_values_,
+            "q_value": self.q_values_,
+            "selected": self.support_,
+            "dead": self.dead_,
+            "mean": self.unit_means_,
+            "variance": self.unit_variances_,
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+
+    def unit_card(self, name: str) -> UnitCard:
+        """What there is to know about one unit.
+
+        Parameters
+        ----------
+        name : str
+            As in ``unit_names_``.
+
+        Returns
+        -------
+        card : UnitCard
+            The samples that drive it most, the inputs it reads, its mean for every class, its
+            score. ``print`` it.
+        """
+        check_is_fitted(self)
+        u = self.units_.index(name)
+        result = {
+            "score": float(self.unit_scores_[u]),
+            "p_value": float(self.p_values_[u]),
+            "q_value": float(self.q_values_[u]),
+            "selected": bool(self.support_[u]),
+        }
+        return self._cards.card(name, u, result, getattr(self, "feature_names_in_", None))
+
+    def restrict(
+        self, X: Any, y: Any, *, n_random: int = 20, random_state: Any = None
+    ) -> Restriction:
+        """The network reduced to the selected units, and whether it matters which they are.
+
+        Every other unit of the probed layers is held at its mean activation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Data to score on, preferably not those that the units were selected on.
+        y : array-like of shape (n_samples,)
+        n_random : int, default=20
+            Random choices of as many units, of the same layers and about the same variances.
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        restriction : Restriction
+            ``estimator`` is the reduced network as a fitted estimator, ``score`` its accuracy
+            (or R^2), ``full_score`` the whole network's, ``random_scores`` those of the random
+            choices.
+        """
+        check_is_fitted(self)
+        return restrict(self, X, y, n_random, check_random_state(random_state))
+
+    # --- what scikit-learn asks ---------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return int(self.support_.sum())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.transformer_tags.preserves_dtype = []
+        if hasattr(self.estimator, "__sklearn_tags__"):
+            tags.input_tags = get_tags(self.estimator).input_tags
+        else:
+            tags.input_tags.sparse = self.estimator is None
+        return tags

@@ -1,0 +1,85 @@
+"""Cross-validated explanations of units, against scikit-learn on the same folds."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, OrthogonalMatchingPursuit
+from sklearn.metrics import r2_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
+
+from sklflat.metrics import sparse_probe_explainability, tree_explainability
+
+RNG = np.random.RandomState(0)
+F = RNG.normal(size=(120, 6)) * [1, 10, 0.1, 1, 1, 1] + 3
+A = np.maximum(F @ RNG.normal(size=(6, 4)), 0) + 0.1 * RNG.normal(size=(120, 4))
+
+
+def by_sklearn(model, A, F):
+    """Rows are dealt out to five folds in the order of the last column of F."""
+    order = np.argsort(F[:, -1])
+    split = PredefinedSplit(np.arange(len(F)) % 5)
+    Z = StandardScaler().fit_transform(A[order])
+    predicted = [cross_val_predict(model, F[order], z, cv=split) for z in Z.T]
+    return [max(0, r2_score(z, p)) for z, p in zip(Z.T, predicted, strict=True)]
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_sparse_probe_is_orthogonal_matching_pursuit(k):
+    model = make_pipeline(StandardScaler(), OrthogonalMatchingPursuit(n_nonzero_coefs=k))
+    expected = by_sklearn(model, A, F)
+    np.testing.assert_allclose(sparse_probe_explainability(A, F, k=k), expected, rtol=1e-8)
+
+
+def test_all_factors_are_least_squares():
+    expected = by_sklearn(LinearRegression(), A, F)
+    for k in 6, 99:
+        np.testing.assert_allclose(sparse_probe_explainability(A, F, k=k), expected, rtol=1e-8)
+
+
+def test_trees():
+    model = DecisionTreeRegressor(max_depth=3, random_state=0)
+    np.testing.assert_allclose(
+        tree_explainability(A, F, max_depth=3), by_sklearn(model, A, F), rtol=1e-10
+    )
+
+
+def test_noise_and_constants_are_not_explained():
+    noise = np.random.RandomState(1).normal(size=(120, 30))
+    assert sparse_probe_explainability(noise, F, k=2).mean() < 0.02
+    for score in sparse_probe_explainability, tree_explainability:
+        np.testing.assert_array_equal(score(np.full((120, 2), 7.7), F), 0)
+
+
+def test_constant_factors_explain_nothing():
+    constant = np.full((120, 2), 0.1)
+    np.testing.assert_array_equal(sparse_probe_explainability(A, constant), 0)
+    np.testing.assert_allclose(
+        sparse_probe_explainability(A, np.c_[constant, F]), sparse_probe_explainability(A, F)
+    )
+
+
+@pytest.mark.parametrize("score", [sparse_probe_explainability, tree_explainability])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), factor=st.floats(1e-2, 1e2), shift=st.floats(-10, 10))
+def test_invariances(score, seed, factor, shift):
+    rng = np.random.RandomState(seed)
+    rows, units = rng.permutation(120), rng.permutation(4)
+    plain = score(A, F)
+    np.testing.assert_allclose(score(A[rows], F[rows]), plain, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(score(A[:, units], F), plain[units], rtol=1e-6)
+    np.testing.assert_allclose(score(factor * A + shift, F), plain, rtol=1e-6, atol=1e-9)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="minimum of 5"):
+        sparse_probe_explainability(A[:3], F[:3])
+    with pytest.raises(ValueError, match="k == 0"):
+        sparse_probe_explainability(A, F, k=0)
+    with pytest.raises(ValueError, match="max_depth"):
+        tree_explainability(A, F, max_depth=0)
+    with pytest.raises(ValueError, match="factors"):
+        tree_explainability(A, F * np.nan)

@@ -1,0 +1,90 @@
+"""What probes say to input that nobody meant."""
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklflat import AblationProbe, ActivationProbe, SAMClassifier, from_module
+from sklflat.exceptions import UnsupportedNetworkError
+from tests._estimators import IRIS, SPECIES
+from tests._probes import random_arrays, random_data, two_layer
+
+PROBES = [AblationProbe, ActivationProbe]
+LABELS = np.array(["setosa", "versicolor", "virginica"])
+NAMES = LABELS[SPECIES]
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def network(**parameters):
+    return SAMClassifier((12,), learning_rate_init=0.02, random_state=0, **parameters)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, X, mask):
+        return X * mask
+
+
+def dead():
+    W1, b1, W2, b2 = random_arrays(0)
+    return two_layer(0 * W1, b1 - 100, W2, b2)
+
+
+BAD = {
+    "layer": ({"layers": ("hidden.rleu_0",)}, ValueError, r"hidden\.relu_0"),
+    "too many": ({"n_units": 13}, ValueError, r"n_units=13.*12 units"),
+    "n_units": ({"n_units": 0}, ValueError, "n_units"),
+    "n_units, word": ({"n_units": "all"}, ValueError, "n_units"),
+    "holdout": ({"holdout": 1.5}, ValueError, "holdout"),
+    "no network": ({"estimator": StandardScaler()}, TypeError, "Accepted are SAMClassifier"),
+    "bare module": ({"estimator": nn.Linear(4, 2)}, TypeError, "from_module"),
+    "no hidden layer": (
+        {"estimator": from_module(nn.Linear(4, 3), classes=LABELS)},
+        UnsupportedNetworkError,
+        "hidden",
+    ),
+    "two inputs": (
+        {"estimator": from_module(TwoInputs(), classes=LABELS)},
+        UnsupportedNetworkError,
+        "mask",
+    ),
+    "all dead": (
+        {"estimator": from_module(dead(), classes=LABELS)},
+        ValueError,
+        "All 6 units are dead",
+    ),
+    "other width": (
+        {"estimator": from_module(two_layer(*random_arrays(0, d=5)), classes=LABELS)},
+        UnsupportedNetworkError,
+        "shape",
+    ),
+    "not fitted": ({"estimator": FrozenEstimator(SAMClassifier())}, NotFittedError, "fit"),
+}
+
+
+@pytest.mark.parametrize("cls", PROBES)
+@pytest.mark.parametrize(("parameters", "error", "message"), BAD.values(), ids=BAD)
+def test_bad_input(cls, parameters, error, message):
+    parameters = {"estimator": network(max_iter=2)} | parameters
+    with pytest.raises(error, match=message):
+        cls(**parameters).fit(IRIS, NAMES)
+
+
+def test_bad_data():
+    frozen = FrozenEstimator(network(max_iter=40).fit(IRIS, NAMES))
+    with pytest.raises(ValueError, match="requires y"):
+        AblationProbe(frozen).fit(IRIS)
+    with pytest.raises(ValueError, match="rows to score units on"):
+        AblationProbe(network()).fit(IRIS[[0, 60, 120]], NAMES[[0, 60, 120]])
+    probe = AblationProbe(frozen, n_units=1).fit(IRIS, NAMES)
+    with pytest.raises(ValueError, match="3 features"):
+        probe.transform(IRIS[:, :3])
+    with pytest.raises(ValueError, match="NaN"):
+        probe.transform(IRIS * np.nan)
+    with pytest.raises(NotFittedError):
+        AblationProbe(frozen).transform(IRIS)
+    X, y = random_data(0)
+    with pytest.raises(ValueError, match=r"labels \[5 6 7\]"):
+        AblationProbe(frozen).fit(X, y + 5)
