@@ -26,7 +26,10 @@ class AblationProbe(UnitProbe):
     .. math:: s_u = L(a_u \leftarrow \bar a_u) - L,
 
     over rows that the network was not trained on. Under the null the targets of these rows are
-    shuffled among them.
+    shuffled among them, so the p-value asks whether what the unit says has to do with the target.
+    A network is too sure of itself for random targets, so there the loss mostly falls when a unit
+    is silenced, and null scores lie below 0; a unit with :math:`s_u \le 0` is not selected by
+    ``n_units="auto"`` however small its p-value.
 
     The score does not change when a ReLU unit's incoming weights are multiplied and its
     outgoing ones divided by the same positive number. It does change when a unit is duplicated:
@@ -41,9 +44,9 @@ class AblationProbe(UnitProbe):
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
-        How many units to select: those that pass a false discovery rate of 5 % (with a warning
-        and the best unit, if none does), the so many best, that share of those that are alive,
-        or all that are alive.
+        How many units to select: those that score above 0 and pass a false discovery rate of 5 %
+        (with a warning and the best unit, if none does), the so many best, that share of those
+        that are alive, or all that are alive.
     n_null : "auto" or int, default="auto"
         Null draws, pooled over units; at least a hundred a unit are made. ``"auto"`` is
         ``max(2000, n_units / 0.05)``.

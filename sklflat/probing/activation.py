@@ -164,7 +164,8 @@ def _indices(y: NDArray, classes: NDArray) -> NDArray:
     return np.searchsorted(classes, y)
 
 
-def _variance(sample: Sample) -> NDArray:
+def activation_variance(sample: Sample) -> NDArray:
+    """Variance of each unit over the samples, shape (n_units,)."""
     A, s = sample.activations, sample.weights
     return s @ np.square(A - s @ A)
 
@@ -174,4 +175,4 @@ def _explainability(sample: Sample) -> NDArray:
     return sparse_probe_explainability(sample.activations, factors, k=1)
 
 
-_OF_ACTIVATIONS = {"variance": _variance, "explainability": _explainability}
+_OF_ACTIVATIONS = {"variance": activation_variance, "explainability": _explainability}

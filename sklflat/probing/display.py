@@ -119,8 +119,20 @@ class UnitDisplay:
                 ax.scatter(
                     rank[chosen], self.scores[order][chosen], s=18, zorder=3, label=name, **style
                 )
+        self._focus(ax)
         ax.set_xlabel("units, highest score first")
         ax.set_ylabel(label)
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _focus(self, ax: Any) -> None:
+        """Let scores fill a third of the height at least; ranges of chance may leave the axes."""
+        low, high = self.scores.min(), self.scores.max()
+        span = max(high - low, np.finfo(float).tiny)
+        ax.set_ylim(
+            max(self.low.min(), low - span) - 0.05 * span,
+            min(self.high.max(), high + span) + 0.05 * span
+            if self.high.max() > high
+            else high + 0.1 * span,
+        )

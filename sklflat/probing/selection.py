@@ -30,6 +30,9 @@ def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
 def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
     """Mask (n_units,) of the selected units; a dead one is never among them.
 
+    ``"auto"`` takes those that pass the false discovery rate and score above 0: a null may lie
+    far below that, and a unit without which the loss falls is not what anybody looks for.
+
     Parameters
     ----------
     n_units : "auto", int, float in (0, 1] or None
@@ -67,11 +70,11 @@ def _count(n_units: int | float, n_all: int, n_live: int) -> int:
 
 
 def _discoveries(scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
-    found = (q <= FDR) & ~dead
+    found = (q <= FDR) & (scores > 0) & ~dead
     if found.any():
         return found
     warnings.warn(
-        f"No unit scores higher than chance at a false discovery rate of {FDR:.0%}: the "
+        f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
         f"smallest p-value of {len(p)} units is {p.min():.3g}. The best unit is selected so "
         "that transform returns something; nothing shows that it is real.",
         NothingFoundWarning,

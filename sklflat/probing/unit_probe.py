@@ -26,7 +26,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     what they would be by chance. Think twice before adding anything here.
 
     - ``_score_units(sample) -> ndarray of shape (n_units,)``, higher for units that are more
-      likely to be real;
+      likely to be real, 0 for those with nothing to show;
     - ``_draw_nulls(sample, n_draws, rng) -> list of Null``, with about ``n_draws`` draws in all,
       one list entry a null hypothesis. A unit's p-value is the greatest over the nulls, as it
       has to beat them all.

@@ -62,7 +62,8 @@ def test_transform_gives_the_selected_activations(probe, frozen):
 
 
 def test_selected_are_those_that_pass_the_false_discovery_rate(probe):
-    np.testing.assert_array_equal(probe.support_, probe.q_values_ <= 0.05)
+    found = (probe.q_values_ <= 0.05) & (probe.unit_scores_ > 0)
+    np.testing.assert_array_equal(probe.support_, found)
     assert (probe.p_values_ > 0).all()
     for null in probe.nulls_:
         assert null.draws.size >= 2000
