@@ -5,5 +5,15 @@ from sklflat.networks.functional import ParameterVector
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.mlp import MLP
 from sklflat.networks.network import Network
+from sklflat.networks.units import Blocks, UnitLayer, Units
 
-__all__ = ["MLP", "Criterion", "Network", "ParameterVector", "TaskLoss"]
+__all__ = [
+    "MLP",
+    "Blocks",
+    "Criterion",
+    "Network",
+    "ParameterVector",
+    "TaskLoss",
+    "UnitLayer",
+    "Units",
+]

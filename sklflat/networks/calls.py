@@ -13,6 +13,9 @@ from sklflat.networks.tracing.operations import EVENTS, event_of, works_in_place
 class CallCounter(TorchFunctionMode):
     """While it is active in this thread, knows the nonlinearities of a module by their order.
 
+    As under any such mode, torch does not use its fused transformer layers, which would hide
+    theirs.
+
     Parameters
     ----------
     events : sequence of str

@@ -1,6 +1,6 @@
 """Run a module on data without leaving a trace in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,21 +10,25 @@ from sklflat.networks.buffers import BufferSnapshot
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
+def undisturbed(module: nn.Module, draws: Callable[[], bool]) -> Iterator[None]:
     """Evaluation mode without gradients; afterwards flags, buffers and generators are as before.
 
     Parameters
     ----------
     module : torch.nn.Module
+    draws : callable
+        Says afterwards whether the module has drawn random numbers. If it has not, the
+        generators are not touched, as other threads may be drawing from them.
     """
     training = [part for part in module.modules() if part.training]
     snapshot = BufferSnapshot(module)
     versions = _versions(module)
-    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    generators = _generators(module)
+    states = [generator.get_state() for generator in generators]
     for part in training:
         part.training = False
     try:
-        with torch.no_grad(), torch.random.fork_rng([d.index or 0 for d in devices]):
+        with torch.no_grad():
             yield
     finally:
         # writing even the same values would upset a backward pass that still needs them
@@ -32,6 +36,15 @@ def undisturbed(module: nn.Module) -> Iterator[None]:
             snapshot.restore()
         for part in training:
             part.training = True
+        if draws():
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
+
+
+def _generators(module: nn.Module) -> list[torch.Generator]:
+    """The process-wide generators that a module may draw from."""
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    return [torch.default_generator, *(torch.cuda.default_generators[d.index] for d in devices)]
 
 
 def _versions(module: nn.Module) -> list[tuple[int, int]]:

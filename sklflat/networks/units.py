@@ -84,11 +84,13 @@ class Units:
         events: Sequence[str],
         structure: Sequence[tuple[str, str]],
         parameters: Sequence[str],
+        draws: bool = False,
     ) -> None:
         self.layers = tuple(layers)
         self._events = tuple(events)
         self._structure = tuple(structure)
         self._parameters = frozenset(parameters)
+        self._draws = draws
         sizes = [layer.n_units for layer in self.layers]
         self.layer_of: NDArray[np.int_] = np.repeat(np.arange(len(sizes)), sizes)
         self.channel_of: NDArray[np.int_] = np.concatenate([np.arange(size) for size in sizes])
@@ -121,7 +123,7 @@ class Units:
         found = discover(module, X)
         parameters = [name for name, _ in module.named_parameters()]
         chosen = chosen_layers(found.layers, layers)
-        return cls(chosen, found.events, structure_of(module), parameters)
+        return cls(chosen, found.events, structure_of(module), parameters, found.draws)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -187,7 +189,7 @@ class Units:
 
         visits = {layer.event: partial(see, layer) for layer in self.layers}
         counter = CallCounter(self._events, visits)
-        with undisturbed(module), counter:
+        with undisturbed(module, lambda: self._draws), counter:
             counter.begin()
             module(prepared(module, x))
             counter.end()
@@ -198,7 +200,7 @@ class Units:
         """While it is entered, put something in the place of the activations.
 
         Any forward pass of a twin in this thread calls ``replace(layer_index, a)`` at each layer,
-        where `a` has the shape (rows, n_units, *positions), and goes on with what that returns,
+        where `a` has the shape ``(rows, n_units, *positions)``, and goes on with what it returns,
         of the same shape. Gradients flow through both; :mod:`torch.func` works. Other modules
         are not touched, nor is the module's training mode.
 

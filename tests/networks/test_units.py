@@ -1,14 +1,17 @@
 """Units of a network against forward passes written by hand."""
 
 import copy
+import pickle
 import threading
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
+from sklflat.networks import ParameterVector
 from sklflat.networks.units import Units
 from tests.cases import CASES
 
@@ -248,3 +251,58 @@ def test_threads_do_not_see_each_other():
         thread.join()
     assert torch.equal(seen[0], alone)
     assert torch.equal(seen[1], units.activations(module, X))
+
+
+class Noisy(nn.Module):
+    """Draws in evaluation mode too, and counts its passes in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.Linear(6, 5), nn.Linear(5, 3)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, X):
+        self.count += 1
+        return self.c(F.dropout(torch.relu(self.a(X)), 0.5, training=True))
+
+
+def test_a_module_that_draws_and_counts_leaves_generators_and_buffers_alone():
+    module, X = Noisy().double(), CASES["mlp"].rows()
+    before = torch.random.get_rng_state()
+    units = Units.find(module, X)
+    a = units.activations(module, X, batch_size=7)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert module.count == 0
+    torch.testing.assert_close(a, module.a(X).relu().detach())
+
+
+def test_units_survive_pickling():
+    module, X = CASES["resnet"].module(), CASES["resnet"].rows()
+    units = Units.find(module, X)
+    again = pickle.loads(pickle.dumps(units))
+    vector = ParameterVector.of(module)
+    assert again.names == units.names
+    assert torch.equal(again.activations(module, X), units.activations(module, X))
+    assert torch.equal(again.incoming(vector).entries, units.incoming(vector).entries)
+
+
+def test_a_backward_pass_that_was_begun_can_be_ended():
+    """Looking at activations in between writes into none of the tensors it needs."""
+    module, X = CASES["resnet"].module(), CASES["resnet"].rows()
+    loss = module(X).sum()
+    Units.find(module, X).activations(module, X)
+    loss.backward()
+
+
+def test_lazy_modules_get_their_shapes():
+    module = nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
+    units = Units.find(module, torch.ones(2, 4))
+    assert len(units) == 5
+    assert units.activations(module, torch.ones(2, 4)).shape == (2, 5)
+
+
+def test_missing_values_stay_with_their_rows():
+    module, X = CASES["mlp"].module(), CASES["mlp"].rows()
+    X[3, 0] = float("nan")
+    a = Units.find(module, X).activations(module, X)
+    assert a.isnan().any(1).nonzero().flatten().tolist() == [3]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.evaluation import prepared, undisturbed
@@ -26,10 +27,13 @@ class Discovery:
         All hidden layers, in the order in which they run.
     events : tuple of str
         The calls that are counted to know a layer again.
+    draws : bool
+        Whether random numbers may have been drawn.
     """
 
     layers: tuple[UnitLayer, ...]
     events: tuple[str, ...]
+    draws: bool
 
 
 def discover(module: nn.Module, X: Tensor) -> Discovery:
@@ -47,19 +51,26 @@ def discover(module: nn.Module, X: Tensor) -> Discovery:
     UnsupportedNetworkError
         If the module cannot be run on X, or if it has no hidden layer.
     """
+    if any(is_lazy(p) for p in module.parameters()):
+        _run(module, X[:2].clone())  # which gives it its shapes
     x = prepared(module, X[torch.arange(_n_rows(module, X)) % len(X)])
     tracer = Tracer(module, x)
-    try:
-        with undisturbed(module), tracer.watching():
-            module(x)
-    except (IndexError, RuntimeError, TypeError, ValueError) as error:
-        raise UnsupportedNetworkError(
-            f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
-            "Units are found by calling it with a few rows of X and nothing else."
-        ) from error
+    with undisturbed(module, lambda: tracer.draws), tracer.watching():
+        _run(module, x)
     if not any(layer.is_hidden for layer in tracer.layers):
         raise UnsupportedNetworkError(_nothing_found(module, tracer))
-    return Discovery(*_counted(tracer.layers, tracer.events))
+    return Discovery(*_counted(tracer.layers, tracer.events), tracer.draws)
+
+
+@torch.no_grad()
+def _run(module: nn.Module, x: Tensor) -> None:
+    try:
+        module(x)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UnsupportedNetworkError(
+            f"The network cannot be run on X of shape {tuple(x.shape)} and {x.dtype}: {error}. "
+            "Units are found by calling it with a few rows of X and nothing else."
+        ) from error
 
 
 def _n_rows(module: nn.Module, X: Tensor) -> int:

@@ -97,6 +97,17 @@ PRODUCTS = _words("""
     scaled_dot_product_attention
 """)
 
+#: Drawing from generators, always or in training.
+DRAWS = _words("""
+    rand randn randint randperm rand_like randn_like randint_like bernoulli normal uniform random
+    exponential geometric cauchy log_normal multinomial poisson gumbel_softmax fractional_max_pool2d
+    fractional_max_pool3d
+""")
+DRAWS_IN_TRAINING = _words("""
+    dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout rrelu
+    multi_head_attention_forward
+""")
+
 _ALIASES = {"log_sigmoid": "logsigmoid"}
 
 _EVENT_OF = {
@@ -128,3 +139,10 @@ def is_zero(bound: Any) -> bool:
     if isinstance(bound, Tensor):
         return int(bound.count_nonzero()) == 0
     return bound is not None and not isinstance(bound, bool) and bool(bound == 0)
+
+
+def draws(name: str, kwargs: dict[str, Any]) -> bool:
+    """Whether an operation may draw random numbers."""
+    if name in DRAWS_IN_TRAINING:
+        return bool(kwargs.get("training", True))  # functions of torch pass it by name
+    return name in DRAWS or bool(kwargs.get("dropout_p"))

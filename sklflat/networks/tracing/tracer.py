@@ -45,6 +45,8 @@ class Tracer(TorchFunctionMode):
         The calls of nonlinearities, of bounds that may be one, and of linear operations.
     unknown : set of str
         Operations that were not understood.
+    draws : bool
+        Whether random numbers may have been drawn.
     """
 
     def __init__(self, module: nn.Module, X: Tensor) -> None:
@@ -64,6 +66,7 @@ class Tracer(TorchFunctionMode):
         self.layers: list[FoundLayer] = []
         self.events: list[str] = []
         self.unknown: set[str] = set()
+        self.draws = False
         self._record(X, Flow(((self._rows, arange_along(X.shape, 0)),), depends=True))
 
     # --- which module is running -------------------------------------------------------------
@@ -139,6 +142,7 @@ class Tracer(TorchFunctionMode):
         if self._is_paused:
             return func(*args, **kwargs)
         name = operations.name_of(func)
+        self.draws |= operations.draws(name, kwargs)
         if name == "setitem":
             self._assign(*args)
         out = func(*args, **kwargs)
