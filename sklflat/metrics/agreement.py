@@ -35,7 +35,9 @@ def intraclass_correlation(
     Returns
     -------
     float, or ndarray of shape (n_units,)
-        0 where all measurements are the same number: there is nothing to tell apart.
+        0 where the targets do not differ and nothing else does but whole columns: there is
+        nothing to tell apart. NaN where the formula divides by zero though measurements differ,
+        which takes two targets, two columns and ``kind="A"``.
 
     Raises
     ------
@@ -68,15 +70,17 @@ def intraclass_correlation(
             f"{x.shape}."
         )
     n, k = x.shape[:2]
-    constant = np.ptp(x, axis=(0, 1)) <= 1e-12 * np.abs(x).max(axis=(0, 1))
+    scale = np.abs(x).max(axis=(0, 1))
+    x = x / np.where(scale > 0, scale, 1)
     x = x - x.mean(axis=(0, 1))
     rows, columns = x.mean(axis=1, keepdims=True), x.mean(axis=0, keepdims=True)
     ms_r = k * np.square(rows).sum(axis=(0, 1)) / (n - 1)
     ms_c = n * np.square(columns).sum(axis=(0, 1)) / (k - 1)
     ms_e = np.square(x - rows - columns).sum(axis=(0, 1)) / ((n - 1) * (k - 1))
     total = ms_r + (k - 1) * ms_e + (k / n * (ms_c - ms_e) if kind == "A" else 0.0)
-    usable = ~constant & (total > 0)
-    icc = np.where(usable, (ms_r - ms_e) / np.where(usable, total, 1.0), 0.0)
+    usable = total > 1e-24  # less is rounding, of numbers up to 1
+    unusable = np.where(ms_e > 1e-24, np.nan, 0.0)
+    icc = np.where(usable, (ms_r - ms_e) / np.where(usable, total, 1.0), unusable)
     return float(icc) if icc.ndim == 0 else icc
 
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
+from sklflat.metrics._checks import check_labels
+
 __all__ = ["NeuralCollapse", "neural_collapse"]
 
 
@@ -40,14 +42,16 @@ def neural_collapse(
     - NC4 ``nearest_center``: share of the samples for which the class of the greatest logit is
       not that of the nearest mean.
 
-    Classes weigh the same, however many samples they have.
+    In NC1 to NC3 classes weigh the same, however many samples they have. Rotating features and
+    weights together changes nothing; a factor of either, or a shift of the features, may change
+    NC4 only.
 
     Parameters
     ----------
     features : array-like of shape (n_samples, n_units)
         What the last layer reads.
     y : array-like of shape (n_samples,)
-        Class labels, at least two.
+        Class labels, at least two, with at least two samples each.
     weights : array-like of shape (n_classes, n_units), default=None
         Of the last layer, rows in the order of the sorted labels; None leaves NC3 and NC4 out.
     bias : array-like of shape (n_classes,), default=None
@@ -61,8 +65,8 @@ def neural_collapse(
     Raises
     ------
     ValueError
-        If there are fewer than two classes, a class has the mean of all, or `weights` has another
-        shape.
+        If there are fewer than two classes, a class has one sample only or the mean of all, or
+        `weights` or `bias` does not fit.
 
     References
     ----------
@@ -74,28 +78,30 @@ def neural_collapse(
     >>> import numpy as np
     >>> from sklflat.metrics import neural_collapse
     >>> simplex = np.eye(3) - 1 / 3
-    >>> result = neural_collapse(simplex[[0, 0, 1, 1, 2]], [0, 0, 1, 1, 2], weights=2 * simplex)
+    >>> y = [0, 0, 1, 1, 2, 2]
+    >>> result = neural_collapse(simplex[y], y, weights=2 * simplex)
     >>> np.allclose(result, 0)
     True
     """
     H = check_array(features, dtype=np.float64, input_name="features")
-    y = column_or_1d(y)
-    check_consistent_length(H, y)
-    classes, indices = np.unique(y, return_inverse=True)
+    labels = check_labels(y, advice="Cut real targets into classes first.")
+    check_consistent_length(H, labels)
+    classes, indices = np.unique(labels, return_inverse=True)
     C = len(classes)
-    if C < 2:
-        raise ValueError(f"y must hold at least two classes, got only {classes[0]!r}.")
+    _check_classes(classes, np.bincount(indices))
     means = np.stack([H[indices == c].mean(axis=0) for c in range(C)])
-    M = means - means.mean(axis=0)
+    center = means.mean(axis=0)
+    M = means - center
     norms = np.linalg.norm(M, axis=1)
-    if not norms.all():
+    if norms.min() <= 1e-12 * np.linalg.norm(means, axis=1).max():
         raise ValueError(
-            f"The mean of class {classes[norms.argmin()]!r} is that of all, so it has no angle."
+            f"features: the mean of class {classes.tolist()[norms.argmin()]!r} is that of all, so "
+            "it has no angle. Leave the class out."
         )
     cosines = ((M / norms[:, None]) @ (M / norms[:, None]).T)[np.triu_indices(C, 1)]
-    dual, nearest = _last_layer(H, M, means, weights, bias)
+    dual, nearest = _last_layer(H, M, center, weights, bias)
     return NeuralCollapse(
-        _variability(H - means[indices], M, indices),
+        _variability(H - means[indices], M, indices, np.abs(means).max()),
         float(norms.std() / norms.mean()),
         float(cosines.std()),
         float(np.abs(cosines + 1 / (C - 1)).mean()),
@@ -104,22 +110,35 @@ def neural_collapse(
     )
 
 
-def _variability(within: NDArray, M: NDArray, indices: NDArray) -> float:
-    """NC1, in the space that the means of the C classes span."""
+def _check_classes(classes: NDArray, counts: NDArray) -> None:
+    if len(classes) < 2:
+        raise ValueError(f"y must hold at least two classes, got only {classes.tolist()[0]!r}.")
+    if counts.min() < 2:
+        raise ValueError(
+            f"y holds class {classes.tolist()[counts.argmin()]!r} once, so nothing is known of its "
+            "variability. Give two samples a class, or leave it out."
+        )
+
+
+def _variability(within: NDArray, M: NDArray, indices: NDArray, magnitude: float) -> float:
+    """NC1, in the space that the C class means span, but for rounding of their `magnitude`."""
     C = len(M)
     counts = np.bincount(indices)[indices]
     _, sigma, Vt = np.linalg.svd(M / np.sqrt(C), full_matrices=False)
-    real = sigma > max(M.shape) * np.finfo(float).eps * sigma[0]
+    rounding = max(M.shape) * np.finfo(float).eps * max(sigma[0], magnitude)
+    real = (sigma > rounding) & (np.arange(len(sigma)) < C - 1)
     projected = within @ Vt[real].T
     spread = (np.square(projected) / counts[:, None]).sum(axis=0) / C
     return float((spread / np.square(sigma[real])).sum() / C)
 
 
 def _last_layer(
-    H: NDArray, M: NDArray, means: NDArray, weights: ArrayLike | None, bias: ArrayLike | None
+    H: NDArray, M: NDArray, center: NDArray, weights: ArrayLike | None, bias: ArrayLike | None
 ) -> tuple[float | None, float | None]:
     """NC3 and NC4."""
     if weights is None:
+        if bias is not None:
+            raise ValueError("bias is of use only together with weights: give both, or none.")
         return None, None
     W = check_array(weights, dtype=np.float64, input_name="weights")
     if W.shape != M.shape:
@@ -127,9 +146,13 @@ def _last_layer(
             f"weights must have shape (n_classes, n_units) = {M.shape}, got {W.shape}. A network "
             "with one output for two classes has no such layer."
         )
-    b = np.zeros(len(W)) if bias is None else column_or_1d(bias)
+    if not W.any():
+        raise ValueError("weights are all zero, so the last layer has no direction.")
+    b = np.zeros(len(W)) if bias is None else column_or_1d(bias, dtype=np.float64)
+    if b.shape != (len(W),) or not np.isfinite(b).all():
+        raise ValueError(f"bias must be {len(W)} finite numbers, one a class, got {b}.")
     dual = np.linalg.norm(W / np.linalg.norm(W) - M / np.linalg.norm(M))
     by_logit = (H @ W.T + b).argmax(axis=1)
     # |h - mu|^2 without |h|^2, which is the same for all classes
-    by_distance = (np.square(means).sum(axis=1) - 2 * H @ means.T).argmin(axis=1)
+    by_distance = (np.square(M).sum(axis=1) - 2 * (H - center) @ M.T).argmin(axis=1)
     return float(dual), float(np.mean(by_logit != by_distance))

@@ -7,8 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.metrics import accuracy_score, mutual_info_score, r2_score
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import check_array, check_consistent_length, check_scalar
+
+from sklflat.metrics._checks import check_labels, varying
 
 __all__ = ["DCI", "dci", "mutual_information_gap"]
 
@@ -29,7 +31,7 @@ def dci(
     discrete: bool = False,
     predictor: Any = None,
     cv: int = 5,
-    random_state: int | np.random.RandomState | None = 0,
+    random_state: int | None = 0,
 ) -> DCI:
     r"""Disentanglement, completeness and informativeness of codes for known factors.
 
@@ -43,7 +45,8 @@ def dci(
 
     with :math:`\rho_j` the share of code j in all importance. D is 1 if every code that matters is
     important for one factor only; C is 1 if every factor is carried by one code. Informativeness
-    is the mean over factors of the cross-validated :math:`R^2` (not below 0) or accuracy.
+    is the mean over factors of the cross-validated :math:`R^2` (not below 0) or accuracy. Codes,
+    and factors that are not discrete, are standardised first, so that their scale does not matter.
 
     Parameters
     ----------
@@ -52,20 +55,28 @@ def dci(
     factors : array-like of shape (n_samples, n_factors)
         True factors.
     discrete : bool, default=False
-        Whether factors are labels; their informativeness is then an accuracy.
+        Whether factors are labels; their informativeness is then an accuracy, to be compared with
+        the share of the most frequent label.
     predictor : estimator, default=None
         With ``feature_importances_`` or ``coef_`` after ``fit``. ``None`` is a random forest of
         50 trees.
     cv : int, default=5
-        Number of folds for the informativeness.
-    random_state : int, RandomState instance or None, default=0
-        Of the default predictor.
+        Number of folds for the informativeness; rows are shuffled.
+    random_state : int or None, default=0
+        Of the default predictor and of the folds.
 
     Returns
     -------
     DCI
         Named tuple; ``importances`` has shape (n_codes, n_factors), columns adding up to 1 (or 0,
         where a factor cannot be told from the codes).
+
+    Raises
+    ------
+    ValueError
+        If a factor is constant, or `discrete` is true and a factor holds numbers with a fraction.
+    TypeError
+        If the fitted predictor tells no importances.
 
     References
     ----------
@@ -82,18 +93,22 @@ def dci(
     >>> round(result.disentanglement, 2), round(result.completeness, 2)
     (1.0, 1.0)
     """
+    check_scalar(cv, "cv", int, min_val=2)
     Z = check_array(codes, dtype=np.float64, input_name="codes", ensure_min_samples=cv)
-    F = check_array(factors, dtype=None if discrete else np.float64, input_name="factors")
+    F = _check_factors(factors, discrete)
     check_consistent_length(Z, F)
+    Z = _standardised(Z)
+    F = F if discrete else _standardised(F)
     if predictor is None:
         forest = RandomForestClassifier if discrete else RandomForestRegressor
         # all codes compete in every split: otherwise those of no use win some of them
         predictor = forest(n_estimators=50, max_features=None, random_state=random_state)
+    folds = (StratifiedKFold if discrete else KFold)(cv, shuffle=True, random_state=random_state)
     score = accuracy_score if discrete else r2_score
     columns, scores = [], []
     for v in F.T:
         columns.append(_importances(clone(predictor).fit(Z, v)))
-        predicted = cross_val_predict(clone(predictor), Z, v, cv=cv)
+        predicted = cross_val_predict(clone(predictor), Z, v, cv=folds)
         scores.append(max(0.0, score(v, predicted)))
     R = np.column_stack(columns)
     R = R / np.where(R.sum(axis=0) > 0, R.sum(axis=0), 1)
@@ -102,6 +117,26 @@ def dci(
     disentanglement = float(rho @ _concentration(R))
     completeness = float(_concentration(R.T).mean())
     return DCI(disentanglement, completeness, float(np.mean(scores)), R)
+
+
+def _check_factors(factors: ArrayLike, discrete: bool) -> NDArray:
+    """Factors (n_samples, n_factors), none of them constant."""
+    F = check_array(factors, dtype=None if discrete else np.float64, input_name="factors")
+    for k, v in enumerate(F.T):
+        if discrete:
+            check_labels(v, "factors", advice="For real factors pass discrete=False.")
+        if len(np.unique(v)) == 1 or not (discrete or varying(v[:, None]).any()):
+            raise ValueError(
+                f"factors: column {k} is constant, so no code can tell anything about it. Leave "
+                "it out."
+            )
+    return F
+
+
+def _standardised(A: NDArray) -> NDArray:
+    varies = varying(A)
+    A = A / np.where(varies, np.abs(A).max(axis=0), 1)
+    return np.where(varies, (A - A.mean(axis=0)) / np.where(varies, A.std(axis=0), 1), 0)
 
 
 def _importances(fitted: Any) -> NDArray:
@@ -124,7 +159,7 @@ def _concentration(R: NDArray) -> NDArray:
 
 
 def mutual_information_gap(
-    codes: ArrayLike, factors: ArrayLike, *, n_bins: int | None = 20, discrete: bool = True
+    codes: ArrayLike, factors: ArrayLike, *, discrete: bool = False, n_bins: int | None = 20
 ) -> float:
     r"""How far the most informative code of each factor is ahead of the second.
 
@@ -132,17 +167,18 @@ def mutual_information_gap(
         \frac{1}{K} \sum_k \frac{I(z_{(1)}; v_k) - I(z_{(2)}; v_k)}{H(v_k)}
 
     with codes cut into bins of equal width [1]_. 1 if every factor is carried by one code alone,
-    0 if two codes carry it equally.
+    0 if two codes carry it equally. Information is estimated from counts, which adds some that is
+    not there: use many more samples than bins times labels.
 
     Parameters
     ----------
     codes : array-like of shape (n_samples, n_codes)
         At least two codes.
     factors : array-like of shape (n_samples, n_factors)
+    discrete : bool, default=False
+        Whether factors are labels. If not they are cut into bins as well.
     n_bins : int or None, default=20
-        Bins of the codes, and of factors that are not discrete. ``None`` takes codes as labels.
-    discrete : bool, default=True
-        Whether factors are labels.
+        Number of bins. ``None`` takes codes as they are, for labels.
 
     Returns
     -------
@@ -152,7 +188,7 @@ def mutual_information_gap(
     Raises
     ------
     ValueError
-        If there is one code only, or a factor is constant.
+        If there is one code only, or a factor is constant, or is to be a label and has a fraction.
 
     References
     ----------
@@ -168,28 +204,29 @@ def mutual_information_gap(
     (1.0, 0.0)
     """
     Z = check_array(codes, dtype=np.float64, input_name="codes")
-    F = check_array(factors, dtype=None if discrete else np.float64, input_name="factors")
+    F = _check_factors(factors, discrete)
     check_consistent_length(Z, F)
+    if Z.shape[1] < 2:
+        raise ValueError(f"codes must have at least two columns, got {Z.shape[1]}.")
+    if n_bins is None and not discrete:
+        raise ValueError("n_bins=None needs factors that are labels: pass discrete=True.")
     if n_bins is not None:
         check_scalar(n_bins, "n_bins", int, min_val=2)
-        Z = _binned(Z, n_bins)
-    elif not discrete:
-        raise ValueError("n_bins=None needs factors that are labels: discrete=True.")
-    if Z.shape[1] < 2:
-        raise ValueError("codes must hold at least two codes, for there to be a second.")
-    V = F if discrete or n_bins is None else _binned(F, n_bins)
-    gaps = []
-    for k, v in enumerate(V.T):
-        entropy = mutual_info_score(v, v)
-        if entropy <= 0:
-            raise ValueError(f"Factor {k} is constant, so no code can tell anything about it.")
-        information = np.sort([mutual_info_score(v, z) for z in Z.T])
-        gaps.append((information[-1] - information[-2]) / entropy)
-    return float(np.mean(gaps))
+    Z = np.column_stack([_labelled(z, n_bins) for z in Z.T])
+    V = np.column_stack([_labelled(v, None if discrete else n_bins) for v in F.T])
+    return float(np.mean([_gap(Z, v) for v in V.T]))
 
 
-def _binned(Z: NDArray, n_bins: int) -> NDArray:
-    """Numbers of bins of equal width between each column's extremes."""
-    low, width = Z.min(axis=0), np.ptp(Z, axis=0)
-    shares = (Z - low) / np.where(width > 0, width, 1)
+def _gap(Z: NDArray, v: NDArray) -> float:
+    information = np.sort([mutual_info_score(v, z) for z in Z.T])
+    return float((information[-1] - information[-2]) / mutual_info_score(v, v))
+
+
+def _labelled(z: NDArray, n_bins: int | None) -> NDArray:
+    """Number of the bin of each value, of equal width between the extremes; or of the value."""
+    if n_bins is None:
+        return np.unique(z, return_inverse=True)[1]
+    if not varying(z[:, None]).any():
+        return np.zeros(len(z), dtype=int)
+    shares = (z - z.min()) / np.ptp(z)
     return np.minimum((shares * n_bins).astype(int), n_bins - 1)

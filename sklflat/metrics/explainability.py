@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
+from sklflat.metrics._checks import varying
+
 __all__ = ["sparse_probe_explainability", "tree_explainability"]
 
 Predict = Callable[[NDArray, NDArray, NDArray], NDArray]
@@ -23,8 +25,9 @@ def sparse_probe_explainability(
 
     .. math:: R^2 = \max\Big(0, 1 - \frac{\sum_i (a_i - \hat a_i)^2}{\sum_i (a_i - \bar a)^2}\Big).
 
-    A constant unit has 0. Neither a factor nor a shift of a unit changes it. Rows are dealt out
-    to the folds in the order of their factors, so the order of the rows does not matter.
+    A constant unit has 0. A positive factor or a shift of a unit changes nothing, nor does the
+    order of the rows: they are sorted, then dealt out to folds by the same random numbers always.
+    Rows should be independent; a copy of a row may be left out while its original is fitted.
 
     Parameters
     ----------
@@ -125,14 +128,14 @@ def _cross_validated(
     A = check_array(activations, dtype=np.float64, input_name="activations", ensure_min_samples=cv)
     F = check_array(factors, dtype=np.float64, input_name="factors")
     check_consistent_length(A, F)
-    varies = np.ptp(A, axis=0) > 1e-12 * np.abs(A).max(axis=0)
-    # One order of the rows and one scale of the units, whatever they came in: the last digits break
-    # a tree's ties. Neighbours go to different folds.
-    order = np.lexsort(F.T)
-    A, F = A[order], F[order]
+    varies = varying(A)
+    A, F = _in_one_order(A, _scaled(F))
+    # one scale as well: the last digits break a tree's ties
+    A = A / np.where(varies, np.abs(A).max(axis=0), 1)
     A = np.round((A - A.mean(axis=0)) / np.where(varies, A.std(axis=0), 1), 10)
     total = np.square(A).sum(axis=0)
-    fold = np.arange(len(F)) % cv
+    # at random: dealt out in turn, a grid of factors could lose a whole level to one fold
+    fold = np.random.RandomState(0).permutation(len(F)) % cv
     error = np.zeros(A.shape[1])
     if varies.any():
         for i in range(cv):
@@ -142,10 +145,25 @@ def _cross_validated(
     return np.where(varies, np.maximum(0, 1 - error / np.where(varies, total, 1)), 0.0)
 
 
+def _scaled(F: NDArray) -> NDArray:
+    """Factors from 0 to near 1: trees see them in single precision, and no step below 1e-7."""
+    shifted = F - F.min(axis=0)
+    scaled = np.ldexp(shifted, -np.frexp(shifted.max(axis=0))[1])
+    return np.where(varying(F), scaled, 0)
+
+
+def _in_one_order(A: NDArray, F: NDArray) -> tuple[NDArray, NDArray]:
+    """Rows sorted by their factors; where those are equal, by the activation, unit by unit."""
+    order = np.lexsort(F.T)
+    A, F = A[order], F[order]
+    group = np.cumsum(np.r_[0, (F[1:] != F[:-1]).any(axis=1)])
+    within = np.lexsort((A, np.broadcast_to(group[:, None], A.shape)), axis=0)
+    return np.take_along_axis(A, within, axis=0), F
+
+
 def _matching_pursuit(F: NDArray, A: NDArray, F_left: NDArray, k: int) -> NDArray:
     """Predictions (n_left, n_units) from the k best factors of each unit."""
-    center, scale = F.mean(axis=0), F.std(axis=0)
-    known = scale > 1e-12 * np.abs(F).max(axis=0)
+    center, scale, known = F.mean(axis=0), F.std(axis=0), varying(F)
     scale = np.where(known, scale, 1)
     Z = np.where(known, (F - center) / scale, 0)
     Z_left = np.where(known, (F_left - center) / scale, 0)

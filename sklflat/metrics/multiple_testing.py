@@ -22,7 +22,7 @@ def monte_carlo_p_values(
 
     with :math:`b` of the :math:`m` draws at least as extreme as the observed value [1]_. The
     observed value counts as one of the draws, so p is never 0 and the test is exact. A draw that
-    is equal to the observed value counts as extreme.
+    is equal to the observed value, up to a relative 1e-12 of rounding, counts as extreme.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def monte_carlo_p_values(
     sign = 1.0 if alternative == "greater" else -1.0
     values = sign * _check(observed, "observed")
     draws = np.sort(sign * _check(null, "null"))
-    b = len(draws) - np.searchsorted(draws, values, side="left")
+    b = len(draws) - np.searchsorted(draws, values - 1e-12 * np.abs(values), side="left")
     return (b + 1) / (len(draws) + 1)
 
 

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array
 
+from sklflat.metrics._checks import varying
+
 __all__ = ["effective_rank", "participation_ratio"]
 
 
@@ -74,14 +76,11 @@ def participation_ratio(A: ArrayLike) -> float:
     2.0
     """
     checked = check_array(A, dtype=np.float64, input_name="A")
-    magnitude = np.abs(checked).max()
-    centred = checked - checked.mean(axis=0)
-    # what rounding leaves of a constant is no direction
-    centred[:, np.ptp(checked, axis=0) <= 1e-12 * magnitude] = 0
-    eigenvalues = np.square(_singular_values(centred))
-    if not eigenvalues.any():
+    centred = np.where(varying(checked), checked - checked.mean(axis=0), 0)
+    sigma = _singular_values(centred)
+    if not sigma.any():
         return 0.0
-    eigenvalues /= eigenvalues.max()  # squares of tiny numbers underflow
+    eigenvalues = np.square(sigma / sigma[0])  # squares of tiny numbers would be 0
     return float(eigenvalues.sum() ** 2 / np.square(eigenvalues).sum())
 
 

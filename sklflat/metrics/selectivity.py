@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 
 from sklflat._compat import check_sample_weight
+from sklflat.metrics._checks import check_labels, varying
 
 __all__ = ["class_selectivity", "target_correlation"]
 
@@ -23,10 +24,10 @@ def class_selectivity(
     with :math:`\mu_{\max}` the greatest mean activation over a class and :math:`\mu_{-\max}` the
     mean of the other classes' means [1]_. It is 1 for a unit that is active on one class only and
     0 for one whose classes have equal means, or that is constant. The definition needs
-    activations that are not negative; a unit that takes negative values is shifted so that its
-    smallest is 0.
+    activations that are not negative; a unit that takes negative values (tanh, GELU) is first
+    shifted so that its smallest is 0, and one that does not is left as it is.
 
-    It does not change when a unit is multiplied by a positive number.
+    Neither the order of the rows nor a positive factor of a unit changes it.
 
     Parameters
     ----------
@@ -43,7 +44,8 @@ def class_selectivity(
     Raises
     ------
     ValueError
-        If there are fewer than two classes.
+        If there are fewer than two classes of positive weight, or `y` holds numbers with a
+        fraction.
 
     References
     ----------
@@ -56,10 +58,11 @@ def class_selectivity(
     >>> class_selectivity([[1.0, 3.0], [1.0, 0.0], [0.0, 1.0]], ["a", "a", "b"])
     array([1. , 0.2])
     """
-    A, labels, s = _check(activations, column_or_1d(y), sample_weight)
+    labels = check_labels(y, advice="Use target_correlation(..., discrete=False).")
+    A, labels, s = _check(activations, labels, sample_weight)
     classes, indices = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y must hold at least two classes, got only {classes[0]!r}.")
+        raise ValueError(f"y must hold at least two classes, got only {classes.tolist()[0]!r}.")
     return permuted_class_selectivity(A, indices, np.arange(len(A))[None], s)[0]
 
 
@@ -75,7 +78,8 @@ def target_correlation(
     For class labels the correlation ratio
     :math:`\eta^2 = \mathrm{SS}_\mathrm{between} / \mathrm{SS}_\mathrm{total}`; for real targets
     the squared correlation :math:`r^2`, the greatest over the columns of `y`. 0 for a constant
-    unit. Neither a factor nor a shift of the unit changes it.
+    unit. Neither the order of the rows nor a factor or shift of a unit changes it. Labels that
+    are drawn at random have a mean of (C - 1) / (n - 1) for C classes and n samples, not 0.
 
     Parameters
     ----------
@@ -90,6 +94,11 @@ def target_correlation(
     ndarray of shape (n_units,), float64
         In [0, 1].
 
+    Raises
+    ------
+    ValueError
+        If `y` holds numbers with a fraction and `discrete` is true, or a value is not finite.
+
     Examples
     --------
     >>> from sklflat.metrics import target_correlation
@@ -98,13 +107,12 @@ def target_correlation(
     >>> target_correlation([[0.0, 1.0], [0.0, 2.0], [3.0, 3.0]], [1.0, 2.0, 3.0], discrete=False)
     array([0.75, 1.  ])
     """
-    A, target, s = _check(
-        activations, column_or_1d(y) if discrete else np.asarray(y), sample_weight
-    )
     if discrete:
-        target = np.unique(target, return_inverse=True)[1]
+        labels = check_labels(y, advice="For real targets pass discrete=False.")
+        target = np.unique(labels, return_inverse=True)[1]
     else:
-        target = check_array(target, ensure_2d=False, dtype=np.float64, input_name="y")
+        target = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    A, target, s = _check(activations, target, sample_weight)
     return permuted_target_correlation(A, target, np.arange(len(A))[None], s)[0]
 
 
@@ -125,11 +133,12 @@ def permuted_class_selectivity(
     Returns
     -------
     ndarray of shape (m, n_units)
+        0 also where only one class is left with positive weight.
     """
-    s = _normalised(sample_weight, len(A))
+    A, s, varies = _prepared(A, sample_weight)
     A = A - np.minimum(A[s > 0].min(axis=0), 0)
     scores = [_selectivity(means) for means, _ in _class_means(A, y, permutations, s)]
-    return np.where(_varies(A, s), np.concatenate(scores), 0.0)
+    return np.where(varies, np.concatenate(scores), 0.0)
 
 
 def permuted_target_correlation(
@@ -150,7 +159,7 @@ def permuted_target_correlation(
     -------
     ndarray of shape (m, n_units)
     """
-    s = _normalised(sample_weight, len(A))
+    A, s, varies = _prepared(A, sample_weight)
     A = A - s @ A
     total = s @ np.square(A)
     if y.ndim == 1 and y.dtype.kind in "iu":
@@ -159,8 +168,9 @@ def permuted_target_correlation(
             for means, weights in _class_means(A, y, permutations, s)
         ]
     else:
-        parts = [_explained(A, Y, s) for Y in _permuted(_two_dimensional(y), permutations)]
-    varies = _varies(A, s)
+        Y = (y[:, None] if y.ndim == 1 else y).astype(np.float64)
+        Y /= np.maximum(np.abs(Y).max(axis=0), np.finfo(float).tiny)
+        parts = [_explained(A, part, s) for part in _permuted(Y, permutations, A.shape[1])]
     # rounding may lead a little above 1
     return np.where(varies, np.minimum(np.concatenate(parts) / np.where(varies, total, 1), 1), 0.0)
 
@@ -170,7 +180,7 @@ def _class_means(
 ) -> Iterator[tuple[NDArray, NDArray]]:
     """Means (m, n_classes, n_units) over classes, NaN where one is empty, and their weights."""
     members = np.eye(y.max() + 1)[y]
-    for Y in _permuted(members, permutations):
+    for Y in _permuted(members, permutations, A.shape[1]):
         weighted = Y * s[:, None]
         weights = weighted.sum(axis=1)
         sums = weighted.transpose(0, 2, 1) @ A
@@ -178,9 +188,10 @@ def _class_means(
         yield np.where(empty, np.nan, sums / np.where(empty, 1, weights[:, :, None])), weights
 
 
-def _permuted(Y: NDArray, permutations: NDArray) -> Iterator[NDArray]:
+def _permuted(Y: NDArray, permutations: NDArray, n_units: int) -> Iterator[NDArray]:
     """Y (n_samples, k) in the order of each permutation, (m, n_samples, k), a part at a time."""
-    size = max(1, int(_CHUNK_BYTES // (8 * Y.size)))
+    n_samples, k = Y.shape
+    size = max(1, _CHUNK_BYTES // (8 * k * max(n_samples, n_units)))
     for start in range(0, len(permutations), size):
         yield Y[permutations[start : start + size]]
 
@@ -191,33 +202,27 @@ def _selectivity(means: NDArray) -> NDArray:
     n_classes = np.count_nonzero(~np.isnan(means), axis=1)
     others = (np.nansum(means, axis=1) - top) / np.maximum(n_classes - 1, 1)
     total = top + others
-    return np.divide(top - others, total, out=np.zeros_like(total), where=total > 0)
+    defined = (total > 0) & (n_classes > 1)
+    return np.divide(top - others, total, out=np.zeros_like(total), where=defined)
 
 
 def _explained(A: NDArray, Y: NDArray, s: NDArray) -> NDArray:
     """Variance (m, n_units) of centred units A that the best column of Y (m, n, k) explains."""
-    magnitude = np.abs(Y).max(initial=0)
     Y = Y - np.einsum("n,rnk->rk", s, Y)[:, None]
     variance = np.einsum("n,rnk->rk", s, np.square(Y))
     covariance = (Y * s[:, None]).transpose(0, 2, 1) @ A
-    varies = variance > 1e-24 * magnitude**2
+    varies = variance > 1e-24  # columns of Y have a greatest value of 1
     share = np.square(covariance) / np.where(varies, variance, np.inf)[:, :, None]
     return share.max(axis=1)
 
 
-def _varies(A: NDArray, s: NDArray) -> NDArray:
-    """Mask of units that are not constant, up to rounding, on samples of positive weight."""
+def _prepared(A: NDArray, sample_weight: NDArray | None) -> tuple[NDArray, NDArray, NDArray]:
+    """Units with a greatest value of 1, weights that add up to 1, and which units vary."""
+    s = np.ones(len(A)) if sample_weight is None else sample_weight
     seen = A[s > 0]
-    return np.ptp(seen, axis=0) > 1e-12 * np.abs(seen).max(axis=0)
-
-
-def _two_dimensional(y: NDArray) -> NDArray:
-    return (y[:, None] if y.ndim == 1 else y).astype(np.float64)
-
-
-def _normalised(sample_weight: NDArray | None, n_samples: int) -> NDArray:
-    s = np.ones(n_samples) if sample_weight is None else sample_weight
-    return s / s.sum()
+    # squares of very small and very large activations would be 0 and infinite
+    scale = np.abs(seen).max(axis=0)
+    return A / np.where(scale > 0, scale, 1), s / s.sum(), varying(seen)
 
 
 def _check(
@@ -228,4 +233,4 @@ def _check(
     s = check_sample_weight(sample_weight, A, dtype=np.float64, ensure_non_negative=True)
     if not s.any():  # scikit-learn raises it itself from 1.9 on
         raise ValueError("Sample weights must contain at least one non-zero number.")
-    return A, y, s
+    return A[s > 0], y[s > 0], s[s > 0]

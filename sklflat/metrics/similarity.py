@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_array, check_consistent_length
 
+from sklflat.metrics._checks import varying
+
 __all__ = ["UnitMatching", "debiased_cka", "matched_correlation"]
 
 
@@ -37,8 +39,8 @@ def debiased_cka(A: ArrayLike, B: ArrayLike) -> float:
     Returns
     -------
     float
-        At most 1. NaN where one of the two shows no structure beyond its bias, so that there is
-        nothing to align.
+        In [-1, 1]. NaN where there is nothing to align: one of the two is constant, or differs
+        from a constant in one sample only.
 
     References
     ----------
@@ -56,9 +58,19 @@ def debiased_cka(A: ArrayLike, B: ArrayLike) -> float:
     1.0
     """
     a, b = _pair(A, B, min_samples=4)
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    a, b = _normalised(a), _normalised(b)
     ab, aa, bb = _hsic(a, b), _hsic(a, a), _hsic(b, b)
-    return float(ab / np.sqrt(aa * bb)) if aa > 0 and bb > 0 else float("nan")
+    if min(aa, bb) <= 1e-12:
+        return float("nan")
+    return float(np.clip(ab / np.sqrt(aa * bb), -1.0, 1.0))
+
+
+def _normalised(A: NDArray) -> NDArray:
+    r"""A with centred columns and :math:`\|A A^T\|_F = 1`, or zero."""
+    centred = np.where(varying(A), A - A.mean(axis=0), 0)
+    centred /= np.abs(centred).max() or 1.0
+    gram = centred.T @ centred if A.shape[1] < len(A) else centred @ centred.T
+    return centred / (np.sqrt(np.linalg.norm(gram)) or 1.0)
 
 
 def _hsic(A: NDArray, B: NDArray) -> float:
@@ -111,7 +123,7 @@ def matched_correlation(
     Raises
     ------
     ValueError
-        If fewer than two rows are left on one side.
+        If fewer than two rows are left on one side, or `fit_on` does not fit the samples.
 
     References
     ----------
@@ -128,19 +140,29 @@ def matched_correlation(
     ([1, 2, 0], [1.0, 1.0, 1.0])
     """
     a, b = _pair(A, B, min_samples=2)
-    fitted = np.ones(len(a), dtype=bool)
-    judged = fitted
-    if fit_on is not None:
-        fitted = np.zeros(len(a), dtype=bool)
-        fitted[np.asarray(fit_on)] = True
-        judged = ~fitted
-    for rows, name in (fitted, "to match on"), (judged, "to judge on"):
-        if rows.sum() < 2:
-            raise ValueError(f"fit_on leaves {rows.sum()} rows {name}; at least two are needed.")
+    fitted, judged = _split(fit_on, len(a))
     profit = _correlations(a[fitted], b[fitted])
     first, second = linear_sum_assignment(profit if signed else np.abs(profit), maximize=True)
     found = _correlations(a[judged], b[judged])[first, second]
     return UnitMatching(first, second, found if signed else np.abs(found))
+
+
+def _split(fit_on: ArrayLike | None, n_samples: int) -> tuple[NDArray, NDArray]:
+    """Masks of the rows to match on and of those to judge on."""
+    if fit_on is None:
+        return np.ones(n_samples, dtype=bool), np.ones(n_samples, dtype=bool)
+    fitted = np.zeros(n_samples, dtype=bool)
+    try:
+        fitted[np.asarray(fit_on)] = True
+    except IndexError as error:
+        raise ValueError(
+            f"fit_on must be a mask of {n_samples} rows or hold numbers of rows below {n_samples}: "
+            f"{error}."
+        ) from error
+    for rows, name in (fitted, "to match on"), (~fitted, "to judge on"):
+        if rows.sum() < 2:
+            raise ValueError(f"fit_on leaves {rows.sum()} rows {name}; at least two are needed.")
+    return fitted, ~fitted
 
 
 def _correlations(A: NDArray, B: NDArray) -> NDArray:
@@ -149,8 +171,9 @@ def _correlations(A: NDArray, B: NDArray) -> NDArray:
 
 
 def _standardised(A: NDArray) -> NDArray:
-    varies = np.ptp(A, axis=0) > 1e-12 * np.abs(A).max(axis=0)
+    varies = varying(A)
     centred = np.where(varies, A - A.mean(axis=0), 0)
+    centred /= np.where(varies, np.abs(centred).max(axis=0), 1)
     return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1)
 
 

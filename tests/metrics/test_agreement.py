@@ -64,6 +64,13 @@ def test_ends():
     assert intraclass_correlation(same) == 1
     assert intraclass_correlation(np.full((5, 3), 0.1)) == 0
     assert intraclass_correlation(same.T) <= 0  # targets are alike, columns differ
+    # only columns differ, and what rounding leaves of the rest is no agreement
+    assert intraclass_correlation([[0.1, 0.7, 0.3]] * 7, kind="C") == 0
+    # two by two without effects of rows or columns: MS_E over zero
+    assert np.isnan(intraclass_correlation([[1.0, -1.0], [-1.0, 1.0]], kind="A"))
+    assert intraclass_correlation([[1.0, -1.0], [-1.0, 1.0]], kind="C") == -1
+    tiny = intraclass_correlation(SHROUT_FLEISS * 1e-170)
+    assert tiny == pytest.approx(intraclass_correlation(SHROUT_FLEISS))
     assert np.isnan(spearman_brown(-0.5, 3))
     np.testing.assert_allclose(spearman_brown([0.0, 0.5, 1.0], 1), [0, 0.5, 1])
 

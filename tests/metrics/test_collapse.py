@@ -52,8 +52,20 @@ def test_invariances(seed, factor):
     rng = np.random.RandomState(seed)
     H, W = rng.normal(size=(40, 6)) + 2 * np.eye(6)[Y], rng.normal(size=(4, 6))
     Q, rows = ortho_group.rvs(6, random_state=rng), rng.permutation(40)
+    plain = neural_collapse(H, Y, W)
     turned = neural_collapse((factor * H @ Q)[rows], Y[rows], W @ Q)
-    np.testing.assert_allclose(turned, neural_collapse(H, Y, W), rtol=1e-6)
+    np.testing.assert_allclose(turned, plain, rtol=1e-6)
+    shifted = neural_collapse(H + 100 * factor, Y, 3 * W)
+    np.testing.assert_allclose(shifted[:5], plain[:5], rtol=1e-6)
+
+
+def test_classes_weigh_the_same():
+    rng = np.random.RandomState(0)
+    H = rng.normal(size=(40, 6)) + 2 * np.eye(6)[Y]
+    more = np.r_[np.arange(40), np.flatnonzero(Y == 1), np.flatnonzero(Y == 1)]
+    W = SIMPLEX @ np.eye(4, 6)
+    plain, other = neural_collapse(H, Y, W), neural_collapse(H[more], Y[more], W)
+    np.testing.assert_allclose(other[:5], plain[:5], rtol=1e-9)
 
 
 def test_bad_input():
@@ -61,5 +73,18 @@ def test_bad_input():
         neural_collapse(SIMPLEX, np.zeros(4))
     with pytest.raises(ValueError, match="weights must have shape"):
         neural_collapse(SIMPLEX[Y], Y, SIMPLEX[:1])
+    with pytest.raises(ValueError, match="class 2 is that of all"):
+        neural_collapse([[1.0], [-1.0], [0.0]] * 2, [0, 1, 2] * 2)
+    # rounding is no angle
     with pytest.raises(ValueError, match="no angle"):
-        neural_collapse([[1.0], [-1.0], [0.0]], [0, 1, 2])
+        neural_collapse(np.full((40, 3), 0.1), Y)
+    with pytest.raises(ValueError, match="'b' once"):
+        neural_collapse(SIMPLEX[:3], ["a", "a", "b"])
+    with pytest.raises(ValueError, match=r"class labels, but one is 0\.5"):
+        neural_collapse(SIMPLEX[Y], Y + 0.5)
+    with pytest.raises(ValueError, match="weights are all zero"):
+        neural_collapse(SIMPLEX[Y], Y, np.zeros((4, 4)))
+    with pytest.raises(ValueError, match="bias is of use only together with weights"):
+        neural_collapse(SIMPLEX[Y], Y, bias=np.zeros(4))
+    with pytest.raises(ValueError, match="bias must be 4 finite numbers"):
+        neural_collapse(SIMPLEX[Y], Y, SIMPLEX, bias=[1.0])

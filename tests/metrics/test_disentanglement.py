@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import Lasso, LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
 from sklflat.metrics import dci, mutual_information_gap
@@ -64,12 +64,28 @@ def test_dci_of_noise_and_labels():
         dci(F, F, predictor=KNeighborsRegressor())
 
 
+def test_dci_does_not_depend_on_scale_or_on_sorted_rows():
+    codes = F[:, [1, 2, 0]] + 0.3 * np.random.RandomState(1).normal(size=F.shape)
+    lasso = Lasso(0.05)
+    plain = dci(codes, F, predictor=lasso)
+    scaled = dci(codes * [1e-3, 1, 1e3] + 5, F * [1, 100, 0.01], predictor=lasso)
+    for found, expected in zip(scaled, plain, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-12)
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 7)] * 2), -1).reshape(-1, 2)
+    assert dci(grid, grid, random_state=0).informativeness > 0.9  # folds are shuffled
+
+
 def test_gap_by_hand():
     v = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     half = np.array([0, 0, 0, 1, 1, 1, 1, 0])  # equal to v on three quarters
     gap = mutual_information_gap(np.c_[v, half], v[:, None])
     information = np.log(2) - entropy([0.75, 0.25])
     assert gap == pytest.approx((np.log(2) - information) / np.log(2))
+    named = mutual_information_gap(np.c_[v, half], np.array(["a", "b"])[v][:, None], discrete=True)
+    assert named == pytest.approx(gap)
+    # what rounding leaves of a constant is no code
+    constant = np.full(8, 0.1) + 1e-17 * v
+    assert mutual_information_gap(np.c_[v, constant], v[:, None]) == pytest.approx(1)
 
 
 def test_gap_of_known_codes():
@@ -89,9 +105,17 @@ def test_gap_does_not_depend_on_order_or_scale():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="at least two codes"):
+    with pytest.raises(ValueError, match="codes must have at least two columns, got 1"):
         mutual_information_gap(LABELS[:, :1], LABELS)
-    with pytest.raises(ValueError, match="Factor 0 is constant"):
-        mutual_information_gap(LABELS, np.zeros((600, 1)))
+    for score in mutual_information_gap, dci:
+        for discrete in True, False:
+            with pytest.raises(ValueError, match="column 1 is constant"):
+                score(LABELS, np.c_[LABELS[:, :1], np.full(600, 7)], discrete=discrete)
+        with pytest.raises(ValueError, match="For real factors pass discrete=False"):
+            score(F, F, discrete=True)
+    with pytest.raises(ValueError, match="n_bins=None"):
+        mutual_information_gap(LABELS, LABELS, n_bins=None)
+    with pytest.raises(ValueError, match="cv == 1"):
+        dci(F, F, cv=1)
     with pytest.raises(ValueError, match="n_bins"):
         mutual_information_gap(LABELS, LABELS, n_bins=1)

@@ -19,9 +19,9 @@ A = np.maximum(F @ RNG.normal(size=(6, 4)), 0) + 0.1 * RNG.normal(size=(120, 4))
 
 
 def by_sklearn(model, A, F):
-    """Rows are dealt out to five folds in the order of the last column of F."""
+    """Rows in the order of the last column of F are dealt out to five folds at random."""
     order = np.argsort(F[:, -1])
-    split = PredefinedSplit(np.arange(len(F)) % 5)
+    split = PredefinedSplit(np.random.RandomState(0).permutation(len(F)) % 5)
     Z = StandardScaler().fit_transform(A[order])
     predicted = [cross_val_predict(model, F[order], z, cv=split) for z in Z.T]
     return [max(0, r2_score(z, p)) for z, p in zip(Z.T, predicted, strict=True)]
@@ -52,6 +52,36 @@ def test_noise_and_constants_are_not_explained():
     assert sparse_probe_explainability(noise, F, k=2).mean() < 0.02
     for score in sparse_probe_explainability, tree_explainability:
         np.testing.assert_array_equal(score(np.full((120, 2), 7.7), F), 0)
+
+
+@pytest.mark.parametrize("score", [sparse_probe_explainability, tree_explainability])
+def test_rows_of_equal_factors(score):
+    """Labels as factors: the order within a label is random, and neither rows nor units matter."""
+    rng = np.random.RandomState(0)
+    factor = rng.randint(3, size=(300, 1)).astype(float)
+    units = np.maximum(factor + rng.normal(size=(300, 3)), 0)
+    plain = score(units, factor)
+    rows = rng.permutation(300)
+    np.testing.assert_allclose(score(units[rows], factor[rows]), plain, rtol=1e-9)
+    np.testing.assert_allclose(score(units[:, 1:2], factor), plain[1:2], rtol=1e-9)
+    np.testing.assert_allclose(score(9 * units + 1, factor), plain, rtol=1e-9)
+    # 60 groups of 5 rows explain nothing of noise, though 59/299 of it within the sample
+    noise = rng.normal(size=(300, 40))
+    assert score(noise, np.repeat(np.arange(60.0), 5)[:, None]).mean() < 0.02
+
+
+def test_a_full_grid_of_factors():
+    """Five levels and five folds: no fold may take all of one level with it."""
+    grid = np.stack(np.meshgrid(*[np.arange(5.0)] * 3), axis=-1).reshape(-1, 3)
+    np.testing.assert_allclose(tree_explainability(grid == 2, grid), 1)
+    np.testing.assert_allclose(sparse_probe_explainability(grid, grid), 1)
+
+
+@pytest.mark.parametrize("score", [sparse_probe_explainability, tree_explainability])
+def test_scale_and_shift_of_factors(score):
+    """Single precision, in which trees see them, has steps of 64 at 1e9."""
+    for other in F * 2.0**600, F * 2.0**-600, F + 1e9:
+        np.testing.assert_allclose(score(A, other), score(A, F), rtol=1e-5, atol=1e-7)
 
 
 def test_constant_factors_explain_nothing():

@@ -20,6 +20,11 @@ def test_monte_carlo_p_values_by_counting(alternative, sign):
         assert found == (sum(sign * draw >= sign * value for draw in null) + 1) / 31
 
 
+def test_draws_that_tie_up_to_rounding_count():
+    assert monte_carlo_p_values([0.1 + 0.2], [0.3, 0.0, 0.0])[0] == 2 / 4
+    assert monte_carlo_p_values([-0.3], [-0.1 - 0.2, 0.0, 0.0], alternative="less")[0] == 2 / 4
+
+
 def test_monte_carlo_p_values_are_valid():
     rng = np.random.RandomState(0)
     p = [monte_carlo_p_values(v[:1], v[1:])[0] for v in rng.normal(size=(2000, 20))]

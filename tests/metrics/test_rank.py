@@ -50,6 +50,10 @@ def test_duplicates_do_not_add_dimensions():
 
 def test_nothing_there():
     assert effective_rank(np.zeros((4, 3))) == 0
+    A = with_singular_values(np.array([2.0, 1.0]))
+    assert participation_ratio(1e-170 * A) == pytest.approx(25 / 17)  # (4 + 1)^2 / (16 + 1)
+    # a unit is constant by its own measure, not beside a large one
+    assert participation_ratio(np.c_[np.full(30, 1e9), 1e-4 * A]) == pytest.approx(25 / 17)
     assert participation_ratio(np.full((4, 3), 0.1)) == 0
     assert participation_ratio(np.c_[np.arange(4.0), np.full(4, 1e6)]) == pytest.approx(1)
     for measure in MEASURES:

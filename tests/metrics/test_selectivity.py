@@ -41,6 +41,32 @@ def test_selectivity_at_its_ends():
     np.testing.assert_allclose(class_selectivity(np.c_[one_class * 0 - 5.0], Y), [0])
 
 
+def test_a_signed_unit_is_shifted():
+    """Class means -1, 0 and 1; shifted by the smallest value, -2: 1, 2 and 3."""
+    a = np.array([-2.0, 0, -1, 1, 1, 1])[:, None]
+    expected = (3 - 1.5) / (3 + 1.5)
+    y = [0, 0, 1, 1, 2, 2]
+    assert class_selectivity(a, y)[0] == pytest.approx(expected)
+    assert class_selectivity(a - 7, y)[0] == pytest.approx(expected)
+
+
+def test_very_small_and_very_large_activations():
+    for score in class_selectivity, target_correlation:
+        for factor in 1e-170, 1e170:
+            np.testing.assert_allclose(score(factor * A, Y), score(A, Y), rtol=1e-9)
+
+
+def test_classes_without_weight_are_not_there():
+    weight = (Y != 3).astype(float)
+    np.testing.assert_allclose(
+        class_selectivity(A, Y, sample_weight=weight), class_selectivity(A[Y != 3], Y[Y != 3])
+    )
+    with pytest.raises(ValueError, match="two classes, got only 3"):
+        class_selectivity(A, Y, sample_weight=(Y == 3).astype(float))
+    alone = permuted_class_selectivity(A, Y, np.arange(90)[None], (Y == 3).astype(float))
+    np.testing.assert_array_equal(alone, 0)
+
+
 def test_correlation_ratio_is_that_of_the_analysis_of_variance():
     F, _ = f_classif(A, Y)
     between, within = 3, 90 - 4  # degrees of freedom
@@ -120,6 +146,10 @@ def test_bad_input():
         class_selectivity(A, Y[:-1])
     with pytest.raises(ValueError, match="non-zero"):
         class_selectivity(A, Y, sample_weight=np.zeros(90))
+    with pytest.raises(ValueError, match="pass discrete=False"):
+        target_correlation(A, Y + 0.5)
+    with pytest.raises(ValueError, match="Use target_correlation"):
+        class_selectivity(A, Y + 0.5)
     with pytest.raises(ValueError, match="activations"):
         target_correlation(np.full((3, 1), np.nan), [0, 1, 1])
     np.testing.assert_array_equal(target_correlation(A, np.ones(90), discrete=False), 0)

@@ -53,7 +53,11 @@ def test_cka_invariances(seed, factor):
 
 
 def test_nothing_to_align():
-    assert np.isnan(debiased_cka(np.ones((9, 2)), RNG.normal(size=(9, 2))))
+    B = RNG.normal(size=(9, 2))
+    for nothing in np.ones((9, 2)), np.full((9, 2), 0.1), np.eye(9)[:, :1], np.eye(9)[:, :1] + 0.1:
+        assert np.isnan(debiased_cka(nothing, B))
+        assert np.isnan(debiased_cka(B, nothing))
+    assert debiased_cka(1e-170 * B, 1e170 * B) == pytest.approx(1)
     with pytest.raises(ValueError, match="minimum of 4"):
         debiased_cka(np.eye(3), np.eye(3))
 
@@ -99,7 +103,11 @@ def test_constant_units_correlate_with_nothing():
     np.testing.assert_allclose(found.correlations, [0, 1])
     negative = matched_correlation(A[:, 1:], -A[:, 1:], signed=False)
     np.testing.assert_allclose(negative.correlations, 1)
-    with pytest.raises(ValueError, match="fit_on"):
+    np.testing.assert_allclose(matched_correlation(1e-170 * A, 1e170 * A).correlations, [0, 1])
+    with pytest.raises(ValueError, match="fit_on leaves 1 rows to judge on"):
         matched_correlation(A, A, fit_on=np.arange(8))
+    for wrong in [9], [0.5, 1.5], np.ones(8, dtype=bool):
+        with pytest.raises(ValueError, match="fit_on must be a mask of 9 rows"):
+            matched_correlation(A, A, fit_on=wrong)
     with pytest.raises(ValueError, match="inconsistent"):
         matched_correlation(A, A[:5])

@@ -46,9 +46,6 @@ def test_batches_and_the_order_of_rows_do_not_matter(score, seed, batch_size):
     plain = sample(module, X, y)
     other = sample(module, X[order], y[order])
     other.network.batch_size = batch_size
-    if score is SCORES["explainability"]:  # cross-validated: folds are made of consecutive rows
-        other = sample(module, X, y)
-        other.network.batch_size = batch_size
     close(score(other), score(plain))
 
 
