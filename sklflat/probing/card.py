@@ -25,8 +25,8 @@ class UnitCard:
     score, p_value, q_value : float
     selected, dead : bool
     top_samples : ndarray of int
-        The scored rows on which the unit is most active, most active first; numbers count the
-        rows that were scored.
+        The rows on which the unit is most active, most active first: numbers of rows of the X
+        that the probe was fitted to, among those that were scored.
     top_activations : ndarray
         The unit's activation on these.
     class_means : dict of label to float, or None
@@ -94,7 +94,7 @@ class CardData:
         return cls(
             list(sample.units.names),
             sample.dead,
-            top.T,
+            (top if sample.numbers is None else sample.numbers[top]).T,
             np.take_along_axis(A, top, axis=0).T,
             means,
             classes,

@@ -60,6 +60,8 @@ class Sample:
     training : TrainingSet or None
         None for a network that cannot be trained again. No row of it is in `raw`, unless the
         probe has ``holdout=None``.
+    numbers : ndarray of shape (n_samples,), int, or None
+        Which rows these are of the data that the probe was given; None for all of them.
     """
 
     trained: TrainedNetwork
@@ -68,6 +70,7 @@ class Sample:
     y: NDArray
     weight: Tensor | None
     training: TrainingSet | None
+    numbers: NDArray | None = None
 
     @classmethod
     def of(
@@ -79,6 +82,7 @@ class Sample:
         layers: Any = "hidden",
         weight: Tensor | None = None,
         training: TrainingSet | None = None,
+        numbers: NDArray | None = None,
     ) -> "Sample":
         """The units of a fitted estimator, on data.
 
@@ -91,10 +95,11 @@ class Sample:
         layers : "hidden" or tuple of str, default="hidden"
         weight : Tensor of shape (n_samples,), default=None
         training : TrainingSet, default=None
+        numbers : ndarray of shape (n_samples,), int, default=None
         """
         trained = resolve(estimator)
         units = Units.find(trained.network.module, trained.to_input(X)[:_N_EXAMPLES], layers)
-        return cls(trained, units, X, np.asarray(y), weight, training)
+        return cls(trained, units, X, np.asarray(y), weight, training, numbers)
 
     @property
     def network(self) -> Network:

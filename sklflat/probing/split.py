@@ -20,11 +20,14 @@ class Rows:
     X : array-like of shape (n_samples, ...)
     y : ndarray of shape (n_samples, ...)
     params : dict
+    numbers : ndarray of shape (n_samples,), int, or None
+        Which rows these are of the data they were taken from; None for all of them.
     """
 
     X: Any
     y: NDArray
     params: dict[str, Any]
+    numbers: NDArray | None = None
 
     def __len__(self) -> int:
         return num_samples(self.X)
@@ -41,7 +44,7 @@ class Rows:
     def take(self, indices: NDArray) -> "Rows":
         """Some of the rows."""
         params = check_method_params(self.X, self.params, indices=indices)
-        return Rows(safe_indexing(self.X, indices), self.y[indices], params)
+        return Rows(safe_indexing(self.X, indices), self.y[indices], params, indices)
 
 
 def split_rows(

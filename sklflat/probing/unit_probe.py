@@ -121,6 +121,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             layers=self.layers,
             weight=scored.weight,
             training=training,
+            numbers=scored.numbers,
         )
 
     def _record(self, sample: Sample) -> None:

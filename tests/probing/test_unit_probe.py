@@ -250,6 +250,13 @@ def test_unit_card(probe):
         probe.unit_card("hidden.relu_0[1")
 
 
+def test_cards_number_the_rows_of_the_data_that_were_given():
+    probe = AblationProbe(network(), n_units=1, random_state=0).fit(IRIS, NAMES)
+    card = probe.unit_card(probe.get_feature_names_out()[0])
+    values = probe.transform(IRIS)[card.top_samples, 0]
+    np.testing.assert_allclose(values, card.top_activations)
+
+
 def test_restrict(frozen):
     probe = AblationProbe(frozen, n_units=4, random_state=0).fit(IRIS[1::2], NAMES[1::2])
     result = probe.restrict(IRIS[1::2], NAMES[1::2], random_state=0)
