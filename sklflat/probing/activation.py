@@ -43,9 +43,9 @@ class ActivationProbe(UnitProbe):
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
-        How many units to select: those that pass a false discovery rate of 5 % (with a warning
-        and the best unit, if none does), the so many best, that share of those that are alive,
-        or all that are alive.
+        How many units to select: those that score above 0 and pass a false discovery rate of 5 %
+        (with a warning and the best unit, if none does), the so many best, that share of those
+        that are alive, or all that are alive.
     n_null : "auto" or int, default="auto"
         Null draws, pooled over units. ``"auto"`` is ``max(2000, n_units / 0.05)``. Where
         targets are shuffled, at least a hundred a unit are made; where networks are trained,

@@ -26,9 +26,10 @@ class Null:
     .. math:: p_u = \frac{b_u + 1}{m n + 1}
 
     with :math:`b_u` the number of draws at least as large as unit u's score. If column u of the
-    draws belongs to unit u itself (`matched`), every unit's values are first brought to mean 0
-    and standard deviation 1, its observed score included, so that units of different scale can
-    be pooled.
+    draws belongs to unit u itself (`matched`), scores and draws are first brought to one scale:
+    the score by the mean and the standard deviation of the unit's draws, each draw by those of
+    the unit's other draws. No unit's score touches the draws, so a unit far above chance does not
+    change what chance is for the others.
 
     Parameters
     ----------
@@ -59,14 +60,36 @@ class Null:
         """P-values (n_units,) of scores (n_units,); never 0."""
         if not self.matched:
             return monte_carlo_p_values(scores, self.draws.ravel())
-        values = np.vstack([scores, self.draws])
-        center, scale = values.mean(axis=0), values.std(axis=0)
-        # a score that cannot vary says nothing: its draws all tie with it
-        varies = scale > 1e-12 * np.abs(values).max(axis=0)
-        scale = np.where(varies, scale, np.inf)
-        z = (values - center) / scale
-        p = monte_carlo_p_values(z[0], z[1:][:, varies].ravel() if varies.any() else z[1:].ravel())
-        return np.where(varies, p, 1.0)
+        if len(self.draws) < 3:
+            raise ValueError(
+                f"A matched null needs at least 3 draws a unit, got {len(self.draws)}. "
+                "Raise n_null."
+            )
+        z, z_draws, varies = _to_one_scale(scores, self.draws)
+        p = np.empty(len(scores))
+        if varies.any():
+            p[varies] = monte_carlo_p_values(z[varies], z_draws[:, varies].ravel())
+        for u in np.flatnonzero(~varies):  # no scale to bring them to: each by its own rank
+            p[u] = monte_carlo_p_values(scores[[u]], self.draws[:, u])[0]
+        return p
+
+
+def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Studentised scores (k,) and draws (n, k), and which units' draws vary.
+
+    Both are prediction residuals, of a value that mean m and variance v were not computed from,
+    so under the null they follow one law.
+    """
+    n = len(draws)
+    m, v = draws.mean(axis=0), draws.var(axis=0, ddof=1)
+    varies = np.sqrt(v) > 1e-12 * np.abs(draws).max(axis=0)
+    d = draws - m
+    rest = np.maximum(((n - 1) * v - d**2 * n / (n - 1)) / (n - 2), 0)  # without the draw itself
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (scores - m) / np.sqrt(v * (1 + 1 / n))
+        z_draws = d * n / (n - 1) / np.sqrt(rest * (1 + 1 / (n - 1)))
+    # a draw whose fellows are all equal is beyond every scale
+    return z, np.nan_to_num(z_draws, nan=0.0, posinf=1e300, neginf=-1e300), varies
 
 
 def permuted_targets(
@@ -75,7 +98,7 @@ def permuted_targets(
     """Scores after the targets were shuffled among samples that no training has seen.
 
     If the units have nothing to do with the targets of these samples, every assignment of
-    targets to samples is equally likely, so the p-value of one unit is exact [1]_.
+    targets to samples is equally likely, so a rank among a unit's own draws is exact [1]_.
 
     Parameters
     ----------

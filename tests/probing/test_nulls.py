@@ -39,15 +39,33 @@ def test_matched_units_of_different_scale_are_pooled_fairly():
         assert low <= count <= high
 
 
-def test_a_single_matched_unit_gets_its_rank():
+def test_strong_units_do_not_change_what_chance_is_for_the_others():
+    rng = np.random.RandomState(0)
+    p = []
+    for _ in range(1500):
+        values = rng.normal(size=(126, 16))
+        values[0, 1:] += 30  # only unit 0 is at chance
+        p.append(Null("own", values[1:]).p_values(values[0])[0])
+    for level, low, high in (0.05, 0.035, 0.068), (0.01, 0.003, 0.02):  # 99.8 % of binomials
+        assert low <= np.mean(np.array(p) <= level) <= high
+
+
+def test_a_single_matched_unit_is_ranked_among_its_draws():
     draws = np.random.RandomState(0).normal(size=(99, 1))
     null = Null("own", draws)
-    np.testing.assert_allclose(null.p_values(np.array([draws.max() + 1])), 0.01)
-    np.testing.assert_allclose(null.p_values(np.array([draws.min() - 1])), 1.0)
+    np.testing.assert_allclose(null.p_values(np.array([draws.max() + 3])), 0.01)
+    np.testing.assert_allclose(null.p_values(np.array([draws.min() - 3])), 1.0)
+    middle = null.p_values(np.array([np.median(draws)]))
+    np.testing.assert_allclose(middle, 0.5, atol=0.02)
 
 
-def test_a_score_that_cannot_vary_is_never_significant():
-    np.testing.assert_array_equal(Null("flat", np.full((50, 2), 3.0)).p_values(np.full(2, 3.0)), 1)
+def test_draws_that_do_not_vary_are_compared_by_rank():
+    null = Null("flat", np.c_[np.full((49, 3), 3.0), np.arange(49.0)])
+    p = null.p_values(np.array([3.0, 2.0, 4.0, 20.0]))
+    np.testing.assert_allclose(p[:3], [1.0, 1.0, 1 / 50])
+    assert 0.4 < p[3] < 0.8
+    with pytest.raises(ValueError, match="n_null"):
+        Null("few", np.zeros((2, 1))).p_values(np.zeros(1))
 
 
 def test_permuted_targets_gives_every_permutation_to_the_score():
