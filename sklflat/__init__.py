@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import AblationProbe, ActivationProbe, UnitDisplay, from_module
     from sklflat.training import PerturbedOptimizer, SAMClassifier, SAMRegressor
 
@@ -16,9 +17,12 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "AblationProbe",
     "ActivationProbe",
+    "CurvatureMonitor",
+    "HessianSpectrum",
     "PerturbedOptimizer",
     "SAMClassifier",
     "SAMRegressor",
+    "SpectrumDisplay",
     "UnitDisplay",
     "__version__",
     "from_module",
@@ -27,9 +31,12 @@ __all__ = [
 _ROOM_OF = {
     "AblationProbe": "sklflat.probing",
     "ActivationProbe": "sklflat.probing",
+    "CurvatureMonitor": "sklflat.eigenspace",
+    "HessianSpectrum": "sklflat.eigenspace",
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
+    "SpectrumDisplay": "sklflat.eigenspace",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
 }

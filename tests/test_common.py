@@ -5,7 +5,7 @@ import os
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklflat import AblationProbe, ActivationProbe, SAMClassifier, SAMRegressor
+from sklflat import AblationProbe, ActivationProbe, HessianSpectrum, SAMClassifier, SAMRegressor
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
 assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
@@ -16,6 +16,10 @@ CHEAP = [
     AblationProbe(TINY, n_null=200, random_state=0),
     ActivationProbe(TINY, n_null=200, random_state=0),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
+    HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=200, random_state=0),
+    HessianSpectrum(
+        TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
+    ),
     SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
     SAMRegressor((10,), max_iter=30, learning_rate_init=0.05),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
@@ -28,6 +32,8 @@ def test_cheap_instances(estimator, check):
 
 
 @pytest.mark.slow
-@parametrize_with_checks([SAMClassifier(), SAMRegressor(), AblationProbe(), ActivationProbe()])
+@parametrize_with_checks(
+    [SAMClassifier(), SAMRegressor(), AblationProbe(), ActivationProbe(), HessianSpectrum()]
+)
 def test_defaults(estimator, check):
     check(estimator)

@@ -1,6 +1,7 @@
 """A network as a function of one vector."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,23 +108,42 @@ class ParameterVector:
         """Copy a vector of shape (p,) into the parameters, in place."""
         torch._foreach_copy_([p.detach() for p in self.parameters], self.views(vector))
 
-    def function(self, module: nn.Module, loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def function(self, module: nn.Module, loss: Callable[..., Any]) -> Callable[..., Any]:
         """``loss(module(X), *targets)`` as a function ``f(w, X, *targets)`` of the vector.
 
         Every use of a tied parameter sees the same entries of w. Buffers are the module's own.
         The function can be differentiated and vectorised by :mod:`torch.func`.
         """
-        own = {id(p): i for i, p in enumerate(self.parameters)}
-        places = [
-            (name, own[id(p)])
-            for name, p in module.named_parameters(remove_duplicate=False)
-            if id(p) in own
-        ]
+        run = self.runner(module)
 
-        def f(w: Tensor, X: Tensor, *targets: Tensor) -> Tensor:
-            views = self.views(w)
-            swapped = {name: views[i] for name, i in places}
-            output = torch.func.functional_call(module, swapped, (X,), tie_weights=False)
-            return loss(output, *targets)
+        def f(w: Tensor, X: Tensor, *targets: Tensor) -> Any:
+            return loss(run(self.views(w), X), *targets)
 
         return f
+
+    def runner(
+        self, module: nn.Module, *, others_fixed: bool = False
+    ) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
+        """The function ``run(tensors, X)``: the module's output with these parameters.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        others_fixed : bool, default=False
+            Whether parameters of the module that are not in the vector are taken as constants.
+
+        Returns
+        -------
+        callable
+            Its tensors have the parameters' shapes and order.
+        """
+        own = {id(p): i for i, p in enumerate(self.parameters)}
+        named = list(module.named_parameters(remove_duplicate=False))
+        places = [(name, own[id(p)]) for name, p in named if id(p) in own]
+        rest = {name: p.detach() for name, p in named if id(p) not in own} if others_fixed else {}
+
+        def run(tensors: Sequence[Tensor], X: Tensor) -> Tensor:
+            swapped = {name: tensors[i] for name, i in places}
+            return torch.func.functional_call(module, rest | swapped, (X,), tie_weights=False)
+
+        return run

@@ -90,13 +90,23 @@ def per_sample(criterion: nn.Module, evaluate: Callable[[], Tensor], n_samples: 
     return losses.flatten(1).sum(1) if reduction == "sum" else losses.flatten(1).mean(1)
 
 
-def draw_labels(criterion: nn.Module, output: Tensor) -> Tensor:
+def likelihood_of(criterion: nn.Module) -> str | None:
+    """Which model's negative log-likelihood a criterion is, None if that is not known.
+
+    One of "softmax", "probabilities", "logistic", "squared" (normal) and "poisson".
+    """
+    return criterion.loss if isinstance(criterion, TaskLoss) else _KINDS.get(type(criterion))
+
+
+def draw_labels(
+    criterion: nn.Module, output: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
     """Labels drawn from the distribution that an output (n, k) means under a criterion.
 
-    They come from torch's global generator: categorical for softmax losses, Bernoulli for
-    logistic ones, normal for squared ones, Poisson for Poisson's.
+    Categorical for softmax losses, Bernoulli for logistic ones, normal for squared ones, Poisson
+    for Poisson's; from torch's global generator unless one is given.
     """
-    kind = criterion.loss if isinstance(criterion, TaskLoss) else _KINDS.get(type(criterion))
+    kind = likelihood_of(criterion)
     if kind is None:
         raise TypeError(
             f"Labels cannot be drawn from a model trained with {type(criterion).__name__}; "
@@ -106,14 +116,15 @@ def draw_labels(criterion: nn.Module, output: Tensor) -> Tensor:
         output = output / criterion.temperature
     if kind in ("softmax", "probabilities"):
         p = output.softmax(1) if kind == "softmax" else output
-        return torch.multinomial(p, 1)[:, 0]
+        return torch.multinomial(p, 1, generator=generator)[:, 0]
     if kind == "logistic":
-        return torch.bernoulli(output.sigmoid())
+        return torch.bernoulli(output.sigmoid(), generator=generator)
     if kind == "poisson":
-        return torch.poisson(output.exp())
+        return torch.poisson(output.exp(), generator=generator)
     # MSELoss is the mean over k of (z - y)^2: minus a normal log-density of variance k / 2
     variance = output.shape[1] / 2 if isinstance(criterion, nn.MSELoss) else 1.0
-    return output + variance**0.5 * torch.randn_like(output)
+    noise = torch.empty_like(output).normal_(generator=generator)
+    return output + variance**0.5 * noise
 
 
 _KINDS: dict[type[nn.Module], str] = {

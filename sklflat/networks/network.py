@@ -163,7 +163,7 @@ class Network:
         """
         parts = [
             self.criterion.terms(self.forward(x), t.to(self.device))[0].cpu()
-            for x, t in self._pairs(X, y)
+            for x, t in self.pairs(X, y)
         ]
         return torch.cat(parts)
 
@@ -179,8 +179,8 @@ class Network:
         sample_weight : Tensor of shape (n,), default=None
         """
         total = torch.zeros(2, dtype=self.dtype, device=self.device)
-        for x, *targets in self._pairs(X, y, sample_weight):
-            total += torch.stack(self._sums(self.forward(x), *targets))
+        for x, *targets in self.pairs(X, y, sample_weight):
+            total += torch.stack(self.sums(self.forward(x), *targets))
         return self.criterion.mean(total[0], total[1])
 
     def loss_and_gradient(
@@ -190,7 +190,7 @@ class Network:
         loss = torch.func.grad_and_value(self.loss_function(), has_aux=True)
         sums = torch.zeros(2, dtype=w.dtype, device=w.device)
         gradient = torch.zeros_like(w)
-        for x, *targets in self._pairs(X, y, sample_weight):
+        for x, *targets in self.pairs(X, y, sample_weight):
             g, (part, size) = loss(w, self.prepare(x), *targets)
             gradient += g
             sums += torch.stack([part, size])
@@ -203,17 +203,32 @@ class Network:
         :mod:`torch.func`, with the second result as ``aux``. Divide sums over all batches by
         ``criterion.mean``.
         """
-        return self.vector.function(self.module, self._sums)
+        return self.vector.function(self.module, self.sums)
 
-    def _sums(self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> Any:
-        losses, weights = self.criterion.terms(z, y)
-        if sample_weight is not None:
-            s = sample_weight.to(losses.dtype)
-            losses, weights = s * losses, s * weights
+    def sums(
+        self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Sum of losses and sum of weights of one batch of outputs and targets."""
+        losses, weights = self.terms(z, y, sample_weight)
         return losses.sum(), weights.sum()
 
-    def _pairs(self, X: Tensor, *targets: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
-        given = [t for t in targets if t is not None]
-        given = [self.prepare(t) for t in given]
-        size = self.batch_size
+    def terms(
+        self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Losses (n,) and weights (n,) of one batch, sample weights multiplied in."""
+        losses, weights = self.criterion.terms(z, y)
+        if sample_weight is None:
+            return losses, weights
+        s = sample_weight.to(losses.dtype)
+        return s * losses, s * weights
+
+    def pairs(
+        self, X: Tensor, *targets: Tensor | None, batch_size: int | None = None
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Batches of inputs with their targets and weights; what is None is left out.
+
+        Targets are on this network's device and in its precision, inputs as they come.
+        """
+        given = [self.prepare(t) for t in targets if t is not None]
+        size = batch_size or self.batch_size
         yield from zip(X.split(size), *(t.split(size) for t in given), strict=True)

@@ -39,6 +39,9 @@ class Null:
         Null scores. Not matched: of any units, in any shape.
     matched : bool, default=True
         Whether columns are the units that were scored.
+    pooled : bool, default=True
+        Whether the draws of all units are one pool. If not, each unit is compared with its own
+        draws alone, which is exact and takes thousands of draws for each.
 
     Examples
     --------
@@ -55,11 +58,14 @@ class Null:
     name: str
     draws: NDArray
     matched: bool = True
+    pooled: bool = True
 
     def p_values(self, scores: NDArray) -> NDArray:
         """P-values (n_units,) of scores (n_units,); never 0."""
         if not self.matched:
             return monte_carlo_p_values(scores, self.draws.ravel())
+        if not self.pooled:
+            return (1 + (self.draws >= scores).sum(axis=0)) / (1 + len(self.draws))
         if len(self.draws) < 3:
             raise ValueError(
                 f"A matched null needs at least 3 draws a unit, got {len(self.draws)}. "

@@ -121,8 +121,28 @@ def _estimator(probe: Any, trained: TrainedNetwork, keep: NDArray) -> Any:
     if getattr(targets, "multilabel", False):
         raise UnsupportedNetworkError("restrict() is not defined for multilabel targets yet.")
     module = RestrictedModule(network.module, probe.units_, keep, probe.unit_means_)
+    return with_module(probe.estimator_, trained, module)
+
+
+def with_module(estimator: Any, trained: TrainedNetwork, module: nn.Module) -> Any:
+    """A frozen estimator that predicts by another module, with all that stands before it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    trained : TrainedNetwork
+        The network in it.
+    module : torch.nn.Module
+        Takes that network's place.
+
+    Returns
+    -------
+    ModuleClassifier or ModuleRegressor
+    """
+    network, targets = trained.network, trained.targets
     criterion = network.criterion.module
-    common = (str(network.device), way_in(probe.estimator_))
+    common = (str(network.device), way_in(estimator))
     if trained.classes is None:
         return ModuleRegressor(module, criterion, *common)
     # the labels in the order of the module's outputs

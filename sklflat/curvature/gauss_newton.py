@@ -1,0 +1,123 @@
+"""The generalised Gauss-Newton matrix."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklflat.curvature.linearised import (
+    Linear,
+    NetworkOperator,
+    Views,
+    check_twice_differentiable,
+    exact_arithmetic,
+)
+from sklflat.networks import Criterion
+
+Metric = Callable[[Tensor], Tensor]
+Push = Callable[[Views], Tensor]
+Pull = Callable[[Tensor], list[Tensor | None]]
+
+
+class GaussNewton(NetworkOperator):
+    r"""The generalised Gauss-Newton matrix of a network's mean loss.
+
+    .. math:: G = \sum_i s_i\, J_i^\top\, \nabla_z^2 \ell(z_i, y_i)\, J_i \Big/ \sum_i s_i,
+        \qquad J_i = \partial z_i / \partial w
+
+    with the network's outputs z. It is the Hessian without the curvature of the network itself, and
+    positive semidefinite if the loss is convex in the outputs [1]_.
+
+    Of a network that ends in log-probabilities (``NLLLoss``), normalisation counts as a part of the
+    loss: with the outputs as they are, the loss would be linear in them and G zero.
+
+    The parameters are those of :class:`~sklflat.curvature.linearised.NetworkOperator`.
+
+    References
+    ----------
+    .. [1] N. N. Schraudolph, "Fast curvature matrix-vector products for second-order gradient
+       descent", Neural Computation 14, 2002.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.curvature import GaussNewton
+    >>> from sklflat.networks import Network
+    >>> network = Network(torch.nn.Linear(2, 1, bias=False), torch.nn.MSELoss())
+    >>> GaussNewton(network, torch.tensor([[1.0, 3.0]]), torch.zeros(1, 1)).dense()
+    tensor([[ 2.,  6.],
+            [ 6., 18.]], dtype=torch.float64)
+    """
+
+    def _linearise(self, x: Tensor, y: Tensor, s: Tensor | None) -> Linear:
+        z, push, pull = self.jacobian(x)
+        metric = self._metric(z, y, s)
+        return lambda views: pull(metric(push(views)))
+
+    def jacobian(self, x: Tensor) -> tuple[Tensor, Push, Pull]:
+        """The outputs z of one batch, and products with J and its transpose.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, ...)
+
+        Returns
+        -------
+        z : Tensor of shape (n, ...)
+        push : callable
+            Maps tensors of the parameters' shapes to J v, of the shape of z.
+        pull : callable
+            Maps a tensor of the shape of z to J'u, as tensors of the parameters' shapes.
+        """
+        with exact_arithmetic(self.device):
+            z = self._run(self._leaves, x)
+            # J v as the derivative of J'u with respect to u, which it is linear in
+            u = torch.zeros_like(z, requires_grad=True)
+            back = torch.autograd.grad(z, self._leaves, u, create_graph=True, allow_unused=True)
+        live = [i for i, b in enumerate(back) if b is not None and b.requires_grad]
+        outputs = [back[i] for i in live]
+        check_twice_differentiable(outputs)
+
+        def push(views: Views) -> Tensor:
+            v = [views[i].to(outputs[j].dtype) for j, i in enumerate(live)]
+            return torch.autograd.grad(outputs, u, v, retain_graph=True)[0]
+
+        def pull(t: Tensor) -> list[Tensor | None]:
+            return list(
+                torch.autograd.grad(z, self._leaves, t, retain_graph=True, allow_unused=True)
+            )
+
+        return z.detach(), push, pull
+
+    def _metric(self, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
+        """The map on tangents of the outputs, of the shape of z, that stands between J and J'."""
+        return loss_curvature(self.network.criterion, z, y, s)
+
+
+def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
+    """Products with the Hessian of the summed losses in the outputs z."""
+    z = z.detach().requires_grad_()
+    losses = _losses(criterion, z, y)
+    total = (losses if s is None else s.to(losses.dtype) * losses).sum()
+    (gradient,) = torch.autograd.grad(total, z, create_graph=True)
+
+    def metric(t: Tensor) -> Tensor:
+        if not gradient.requires_grad:
+            return torch.zeros_like(t)
+        return torch.autograd.grad(gradient, z, t, retain_graph=True)[0]
+
+    return metric
+
+
+def _losses(criterion: Criterion, z: Tensor, y: Tensor) -> Tensor:
+    own = criterion.module
+    if isinstance(own, nn.NLLLoss):
+        return (
+            F.cross_entropy(
+                z, y, weight=own.weight, ignore_index=own.ignore_index, reduction="none"
+            )
+            .reshape(len(z), -1)
+            .sum(1)
+        )
+    return criterion.terms(z, y)[0]

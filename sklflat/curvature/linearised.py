@@ -1,0 +1,291 @@
+"""Operators of a network's loss: streamed over batches, linearised once where memory allows."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sklflat.curvature.operator import CurvatureOperator
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import Network, ParameterVector
+
+Views = Sequence[Tensor]
+#: the product with a vector, as tensors of the parameters' shapes; None stands for zeros
+Linear = Callable[[Views], Sequence[Tensor | None]]
+
+#: rows on which the memory of a linearisation is measured
+_N_MEASURED = 32
+
+#: up to this many entries of activations and parameters a batch, the dispatch of operations costs
+#: more than their arithmetic, and a block of vectors is faster than one vector after another
+_SMALL = 60_000
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """IEEE arithmetic, and attention that can be differentiated twice; afterwards all as before."""
+    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        if on_gpu:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+
+
+def check_twice_differentiable(outputs: Sequence[Tensor]) -> None:
+    """Raise for derivatives that passed through a function that can be differentiated only once.
+
+    PyTorch cuts the graph there. A second derivative would not fail, but miss that part.
+
+    Parameters
+    ----------
+    outputs : sequence of Tensor
+        First derivatives, with their graph.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+    """
+    seen: set[Any] = set()
+    ahead = [t.grad_fn for t in outputs]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if "Error" in node.name():
+            raise UnsupportedNetworkError(
+                "The loss cannot be differentiated twice: it runs through a function that is "
+                "marked once_differentiable."
+            )
+        ahead += [following for following, _ in node.next_functions]
+
+
+class NetworkOperator(CurvatureOperator):
+    r"""A matrix of a network's loss, summed over batches of any sizes and divided once.
+
+    .. math:: A v = \frac{1}{\sum_i s_i} \sum_i s_i\, A_i v
+
+    A subclass supplies ``_linearise``, which prepares the products :math:`\sum_i s_i A_i v` of one
+    batch. What it prepares is kept between products, for as many batches as the memory budget
+    allows, and prepared anew for the others at each product.
+
+    Parameters
+    ----------
+    network : Network
+        Evaluation mode and a private copy, so nothing of the user's module changes.
+    X : Tensor of shape (n, ...)
+    y : Tensor of shape (n, ...)
+        Targets as the criterion wants them.
+    sample_weight : Tensor of shape (n,), default=None
+    vector : ParameterVector, default=None
+        The parameters of ``network.module`` that the matrix is over; None means all trainable
+        ones. The others are constants.
+    batch_size : int, default=None
+        Rows at once; None takes the network's, or less where the budget demands it.
+    memory_budget : int, default=2**30
+        Bytes for what is kept between products.
+
+    Attributes
+    ----------
+    loss : float
+        At the present parameters.
+    gradient : Tensor of shape (p,)
+    n_kept : int
+        Batches whose linearisation is kept.
+    bytes_per_row : int
+        What the linearisation keeps of each row.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        X: Tensor,
+        y: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        vector: ParameterVector | None = None,
+        batch_size: int | None = None,
+        memory_budget: int = 2**30,
+    ) -> None:
+        with torch.no_grad():
+            network.forward(X[:1])  # settles the precision
+        self.vector = network.vector if vector is None else vector
+        super().__init__(len(self.vector), network.dtype, network.device)
+        self.network = network
+        self.data = X, y, sample_weight
+        self.memory_budget = memory_budget
+        run = self.vector.runner(network.module, others_fixed=True)
+        self._run: Callable[[Views, Tensor], Tensor] = run
+        # native dtypes may differ from the vector's, which is never a half
+        self._leaves = [p.detach().clone().requires_grad_() for p in self.vector.parameters]
+        self.bytes_per_row = self._measure(X, y, sample_weight)
+        self.batch_size = self._choose(batch_size, len(X))
+        self._kept: list[Linear] = []
+        self._start()
+
+    # --- what a subclass says -----------------------------------------------------------------
+
+    def _linearise(self, x: Tensor, y: Tensor, s: Tensor | None) -> Linear:
+        """Products of one batch, as sums over its rows."""
+        raise NotImplementedError
+
+    # --- preparing ----------------------------------------------------------------------------
+
+    def _measure(self, X: Tensor, y: Tensor, s: Tensor | None) -> int:
+        """Bytes that the linearisation of a row keeps alive."""
+        n = min(_N_MEASURED, len(X))
+        own = {p.untyped_storage().data_ptr() for p in self._leaves}
+        seen: dict[int, int] = {}
+
+        def note(t: Tensor) -> Tensor:
+            storage = t.untyped_storage()
+            if storage.data_ptr() not in own:
+                seen[storage.data_ptr()] = storage.nbytes()
+            return t
+
+        weight = None if s is None else s[:n]
+        held = []  # storages are told apart by their addresses, so none may be freed meanwhile
+        with saved_tensors_hooks(note, lambda t: t):
+            for x, *targets in self.network.pairs(X[:n], y[:n], weight):
+                held.append(self._linear(x, targets))
+        return max(1, sum(seen.values()) // n)
+
+    def _choose(self, batch_size: int | None, n: int) -> int:
+        if batch_size is not None:
+            return batch_size
+        fits = self.memory_budget // self.bytes_per_row
+        return max(1, min(self.network.batch_size, n, fits))
+
+    def _batches(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        for x, *targets in self.network.pairs(*self.data, batch_size=self.batch_size):
+            yield x, targets
+
+    def _start(self) -> None:
+        """One pass over the data: loss, gradient, and the linearisations that are kept."""
+        self.n_kept = self.memory_budget // (self.bytes_per_row * self.batch_size)
+        n_batches = -(-len(self.data[0]) // self.batch_size)
+        self.n_kept = min(self.n_kept, n_batches)
+        sums = torch.zeros(2, dtype=self.dtype, device=self.device)
+        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for i, (x, targets) in enumerate(self._batches()):
+            with exact_arithmetic(self.device):
+                part, gradient = self._loss_and_gradient(x, targets)
+            sums += part
+            total += gradient
+            if i < self.n_kept:
+                self._kept.append(self._linear(x, targets))
+        self._weight = sums[1]
+        if float(self._weight) <= 0:
+            raise ValueError("The weights of all samples are zero, so there is no loss to look at.")
+        mean = self.network.criterion.mean
+        self.loss = float(mean(sums[0], sums[1]))
+        self.gradient = mean(total, sums[1])
+        if not (torch.isfinite(sums).all() and torch.isfinite(self.gradient).all()):
+            raise ValueError(
+                f"The loss is {self.loss:.6g} with a gradient of norm "
+                f"{float(self.gradient.norm()):.6g} at this point: curvature needs finite ones. "
+                "Check X and y for extreme values, and whether the training diverged."
+            )
+
+    def _loss_and_gradient(self, x: Tensor, targets: list[Tensor]) -> tuple[Tensor, Tensor]:
+        z = self._run(self._leaves, self.network.prepare(x))
+        loss, weight = self.network.sums(z, *targets)
+        gradient = torch.autograd.grad(loss, self._leaves, allow_unused=True)
+        return torch.stack([loss.detach(), weight.detach()]), self._join(gradient)
+
+    def _linear(self, x: Tensor, targets: list[Tensor]) -> Linear:
+        y, s = (*targets, None)[:2]
+        assert y is not None
+        try:
+            with exact_arithmetic(self.device):
+                return self._linearise(self.network.prepare(x), y, s)
+        except RuntimeError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: RuntimeError) -> Exception:
+        if "derivative" not in str(error) and "backward" not in str(error):
+            return error
+        return UnsupportedNetworkError(
+            f"The loss of {type(self.network.module).__name__} cannot be differentiated twice: "
+            f"{str(error).splitlines()[0]}"
+        )
+
+    def rounding_error(self, n_rows: int = 64, seed: int = 0) -> float:
+        """Relative error of a product in this precision, measured against float64 on some rows.
+
+        Parameters
+        ----------
+        n_rows : int, default=64
+        seed : int, default=0
+            Of the vector.
+
+        Returns
+        -------
+        error : float
+            0 in float64; NaN for a module that cannot run in it.
+        """
+        if self.dtype == torch.float64:
+            return 0.0
+        v = self.random(1, torch.Generator().manual_seed(seed))[0]
+        rows: list[Any] = [t if t is None else t[:n_rows] for t in self.data]
+        products = []
+        for dtype in (self.dtype, torch.float64):
+            network = Network(
+                self.network.module, self.network.criterion.module, device=self.device, dtype=dtype
+            )
+            twin = type(self)(network, *rows, **self._options())
+            products.append(twin.product(v).double())
+            if twin.dtype != dtype:
+                return float("nan")
+        scale = products[1].norm().clamp_min(torch.finfo(torch.float64).tiny)
+        return float((products[0] - products[1]).norm() / scale)
+
+    def _options(self) -> dict[str, Any]:
+        """What else a twin of this operator is made with."""
+        return {}
+
+    # --- products -----------------------------------------------------------------------------
+
+    def _product(self, v: Tensor) -> Tensor:
+        views = self.vector.views(v)
+        total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+        for linear in self._linears():
+            total += self._applied(linear, views)
+        return self.network.criterion.mean(total, self._weight)
+
+    def _applied(self, linear: Linear, views: Views) -> Tensor:
+        try:
+            return self._join(linear(views))
+        except RuntimeError as error:
+            raise self._explained(error) from error
+
+    def _linears(self) -> Iterator[Linear]:
+        yield from self._kept
+        for i, (x, targets) in enumerate(self._batches()):
+            if i >= self.n_kept:
+                yield self._linear(x, targets)
+
+    def _join(self, tensors: Sequence[Tensor | None]) -> Tensor:
+        return self.vector.join(t if t is None else t.detach() for t in tensors).to(self.dtype)
+
+    def _products(self, V: Tensor) -> Tensor:
+        per_vector = self.size + self.bytes_per_row * self.batch_size // V.element_size()
+        if per_vector > _SMALL or len(V) == 1:
+            return super()._products(V)
+        views = [
+            t.unflatten(1, shape)
+            for t, shape in zip(V.split(self.vector.sizes, dim=1), self.vector.shapes, strict=True)
+        ]
+        total = torch.zeros_like(V)
+        for linear in self._linears():
+            total += torch.func.vmap(lambda *v, of=linear: self._applied(of, v))(*views)
+        return self.network.criterion.mean(total, self._weight)

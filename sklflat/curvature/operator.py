@@ -1,0 +1,131 @@
+"""Symmetric linear operators over a flat parameter vector."""
+
+import torch
+from torch import Tensor
+
+
+class CurvatureOperator:
+    """A symmetric matrix of shape (p, p) that is known by its products with vectors.
+
+    A subclass supplies ``_product(v)``; ``_products(V)`` too, where a block of vectors can be
+    multiplied faster than one after the other.
+
+    Parameters
+    ----------
+    size : int
+        The length p of its vectors.
+    dtype : torch.dtype
+    device : str or torch.device, default="cpu"
+
+    Attributes
+    ----------
+    n_products : int
+        Products with single vectors so far.
+    """
+
+    def __init__(
+        self, size: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu"
+    ) -> None:
+        self.size = size
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.n_products = 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def product(self, V: Tensor) -> Tensor:
+        """The product with a vector (p,), or with each row of V (k, p); of the same shape."""
+        if V.shape[-1] != self.size or V.ndim not in (1, 2):
+            raise ValueError(
+                f"V has shape {tuple(V.shape)}, but this operator multiplies vectors of shape "
+                f"({self.size},) or rows of shape (k, {self.size})."
+            )
+        V = V.to(self.device, self.dtype)
+        self.n_products += 1 if V.ndim == 1 else len(V)
+        if V.ndim == 1:
+            return self._product(V)
+        return self._products(V) if len(V) else torch.zeros_like(V)
+
+    def dense(self, block: int = 64) -> Tensor:
+        """The matrix (p, p), from p products; made symmetric."""
+        eye = torch.eye(self.size, dtype=self.dtype, device=self.device)
+        A = torch.cat([self.product(part) for part in eye.split(block)])
+        return (A + A.T) / 2
+
+    def random(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows (n, p) of standard normal numbers; the same on every device."""
+        V = torch.randn(n, self.size, dtype=torch.float64, generator=generator)
+        return V.to(self.device, self.dtype)
+
+    def _product(self, v: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _products(self, V: Tensor) -> Tensor:
+        return torch.stack([self._product(v) for v in V])
+
+
+class MatrixOperator(CurvatureOperator):
+    """A matrix that is at hand.
+
+    Parameters
+    ----------
+    A : Tensor of shape (p, p)
+        Symmetric.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.curvature import MatrixOperator
+    >>> MatrixOperator(torch.diag(torch.tensor([1.0, 2.0]))).product(torch.tensor([1.0, 1.0]))
+    tensor([1., 2.])
+    """
+
+    def __init__(self, A: Tensor) -> None:
+        super().__init__(len(A), A.dtype, A.device)
+        self.A = A
+
+    def _product(self, v: Tensor) -> Tensor:
+        return self.A @ v
+
+    def _products(self, V: Tensor) -> Tensor:
+        return V @ self.A.T
+
+
+class ScaledOperator(CurvatureOperator):
+    r"""An operator in other units: :math:`T A T` with a diagonal matrix T.
+
+    With :math:`T = \mathrm{diag}|\theta|` the spectrum does not change when units of a ReLU network
+    are rescaled (Kwon et al. 2021 [1]_).
+
+    Parameters
+    ----------
+    operator : CurvatureOperator
+    scale : Tensor of shape (p,)
+        The diagonal of T.
+
+    References
+    ----------
+    .. [1] J. Kwon et al., "ASAM: adaptive sharpness-aware minimization for scale-invariant learning
+       of deep neural networks", ICML 2021. https://arxiv.org/abs/2102.11600
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.curvature import MatrixOperator, ScaledOperator
+    >>> A = MatrixOperator(torch.ones(2, 2))
+    >>> ScaledOperator(A, torch.tensor([1.0, 2.0])).dense()
+    tensor([[1., 2.],
+            [2., 4.]])
+    """
+
+    def __init__(self, operator: CurvatureOperator, scale: Tensor) -> None:
+        super().__init__(operator.size, operator.dtype, operator.device)
+        self.operator = operator
+        self.scale = scale.to(operator.device, operator.dtype)
+
+    def _product(self, v: Tensor) -> Tensor:
+        return self.scale * self.operator.product(self.scale * v)
+
+    def _products(self, V: Tensor) -> Tensor:
+        return self.scale * self.operator.product(self.scale * V)

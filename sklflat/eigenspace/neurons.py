@@ -1,0 +1,296 @@
+"""How the neurons of a network lie in the eigenspace of its curvature."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklflat.curvature import CurvatureOperator, Subspace
+from sklflat.curvature.linearised import exact_arithmetic
+from sklflat.networks import Blocks, Network, ParameterVector, Units
+from sklflat.probing.nulls import Null
+
+#: numbers in one block of dense directions
+_BLOCK = 20_000_000
+
+#: more draws than this for each unit change no p-value that anybody acts on
+_MAX_DRAWS = 10_000
+
+#: random directions beside the top ones, for each of these
+_N_RANDOM = 3
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Units as directions in parameter space.
+
+    A unit's direction u is the part of ``d`` in its own block of parameters, in unit length.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        The parameters of each of U units.
+    d : Tensor of shape (p,)
+        The parameters themselves; in the adaptive metric their signs.
+    scale : Tensor of shape (p,) or None
+        The metric's diagonal T: a direction v of the eigenspace moves the parameters by T v.
+    """
+
+    blocks: Blocks
+    d: Tensor
+    scale: Tensor | None
+
+    @classmethod
+    def of(
+        cls, units: Units, vector: ParameterVector, metric: str, outgoing: bool, dtype: torch.dtype
+    ) -> "Neurons":
+        """The units of a network.
+
+        Parameters
+        ----------
+        units : Units
+        vector : ParameterVector
+        metric : {"plain", "adaptive"}
+        outgoing : bool
+            Whether what reads a unit belongs to it too.
+        dtype : torch.dtype
+        """
+        blocks = units.incoming(vector)
+        if outgoing:
+            blocks = _union(blocks, units.outgoing(vector))
+        w = vector.read().to(dtype)
+        if metric == "plain":
+            return cls(blocks, w, None)
+        return cls(blocks, w.sign(), w.abs())
+
+    @property
+    def norms(self) -> Tensor:
+        """Lengths (U,) before they are normalised."""
+        return self.blocks.sum(self.d.square()).sqrt()
+
+    @property
+    def are_defined(self) -> NDArray:
+        """Mask (U,) of units that have parameters other than zero."""
+        return (self.norms > 0).cpu().numpy()
+
+    def loadings(self, V: Tensor) -> Tensor:
+        """Products (k, U) of directions V (k, p) with each unit's direction."""
+        tiny = torch.finfo(self.d.dtype).tiny
+        return self.blocks.sum(V * self.d) / self.norms.clamp_min(tiny)
+
+    def rows(self, numbers: Tensor, directions: Tensor | None = None) -> Tensor:
+        """Some units' unit vectors, or other directions cut to their blocks, as rows (b, p)."""
+        D = torch.zeros(len(numbers), len(self.d), dtype=self.d.dtype, device=self.d.device)
+        for row, u in enumerate(numbers.tolist()):
+            entries = self.blocks.indices(u)
+            own = self.d[entries] if directions is None else directions[row, : len(entries)]
+            D[row, entries] = own / own.norm().clamp_min(torch.finfo(D.dtype).tiny)
+        return D
+
+
+def _union(a: Blocks, b: Blocks) -> Blocks:
+    pairs = torch.stack(
+        [torch.cat([a.owners, b.owners]), torch.cat([a.entries, b.entries])]
+    ).unique(dim=1)
+    return Blocks(pairs[1], pairs[0], len(a))
+
+
+# --- flat alignment ---------------------------------------------------------------------------
+
+
+def flat_alignment(neurons: Neurons, top: Subspace) -> NDArray:
+    r"""Share of each unit's direction in the complement of a subspace, shape (U,).
+
+    .. math:: 1 - \sum_{i \le k} (u_j \cdot v_i)^2
+    """
+    inside = neurons.loadings(top.vectors).double().square().sum(0)
+    return np.where(neurons.are_defined, 1 - inside.cpu().numpy(), 0.0)
+
+
+def flat_alignment_null(
+    neurons: Neurons, top: Subspace, n_draws: int, rng: np.random.RandomState
+) -> Null:
+    r"""The same shares of directions that are uniform inside each unit's own block.
+
+    The share in the subspace is :math:`\sum_i \gamma_i \chi^2_i / \sum_i \chi^2_i` with the
+    eigenvalues :math:`\gamma` of :math:`V_B V_B^\top`, V's columns in the block B, and as many
+    independent :math:`\chi^2_1` as the block has entries. It is drawn exactly, and every unit is
+    compared with its own draws, so the layer a unit is in makes no difference.
+    """
+    n = min(n_draws, _MAX_DRAWS)
+    draws = np.zeros((n, len(neurons.blocks)))
+    for u in range(len(neurons.blocks)):
+        entries = neurons.blocks.indices(u)
+        if len(entries) == 0:
+            continue
+        gammas = torch.linalg.svdvals(top.vectors[:, entries].double()).square().cpu().numpy()
+        z = rng.chisquare(1, size=(n, len(gammas)))
+        total = z.sum(axis=1)
+        if len(entries) > len(gammas):
+            total = total + rng.chisquare(len(entries) - len(gammas), size=n)
+        draws[:, u] = 1 - (z @ gammas) / total
+    return Null("directions in its parameters", draws, pooled=False)
+
+
+# --- curvature --------------------------------------------------------------------------------
+
+
+def unit_curvature(neurons: Neurons, operator: CurvatureOperator) -> NDArray:
+    r"""Curvature along each unit's direction, :math:`u_j^\top A\, u_j`, shape (U,)."""
+    return _curvature(neurons, operator, None)
+
+
+def unit_curvature_null(
+    neurons: Neurons, operator: CurvatureOperator, n_draws: int, rng: np.random.RandomState
+) -> Null:
+    """Curvature along directions that are uniform inside each unit's own block."""
+    n = max(int(np.ceil(n_draws / len(neurons.blocks))), 20)
+    widest = int(neurons.blocks.sizes.max())
+    draws = []
+    for _ in range(n):
+        G = torch.as_tensor(rng.normal(size=(len(neurons.blocks), widest))).to(neurons.d)
+        draws.append(_curvature(neurons, operator, G))
+    return Null("directions in its parameters", np.stack(draws))
+
+
+def _curvature(neurons: Neurons, operator: CurvatureOperator, directions: Tensor | None) -> NDArray:
+    parts = []
+    for numbers in torch.arange(len(neurons.blocks)).split(max(1, _BLOCK // operator.size)):
+        D = neurons.rows(numbers, None if directions is None else directions[numbers])
+        parts.append((D * operator.product(D)).double().sum(1))
+    return torch.cat(parts).cpu().numpy()
+
+
+# --- response ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Response:
+    r"""How far directions in parameter space move the units.
+
+    Parameters
+    ----------
+    top, random : ndarray of shape (k, U) and (m, U)
+        :math:`\mathrm E_x (\partial a_j(x) / \partial v)^2` for the top directions, and for random
+        ones in the whole space, of unit length.
+    flat : ndarray of shape (m, U)
+        For the random ones without their parts in the top subspace.
+    curvature_top, curvature_flat : ndarray of shape (k,) and (m,)
+        :math:`v^\top A v` of these directions.
+    """
+
+    top: NDArray
+    random: NDArray
+    flat: NDArray
+    curvature_top: NDArray
+    curvature_flat: NDArray
+
+    def at_equal_norm(self) -> tuple[NDArray, NDArray]:
+        """Mean square responses (U,) to top directions and to those of the complement."""
+        return self.top.mean(0), self.flat.mean(0)
+
+    def at_equal_rise(self) -> tuple[NDArray, NDArray]:
+        """The same for a step that raises the loss by 1 to second order.
+
+        A direction along which the loss does not rise is left out.
+        """
+        return _per_rise(self.top, self.curvature_top), _per_rise(self.flat, self.curvature_flat)
+
+    def scores(self) -> NDArray:
+        """Share of the complement in both mean responses, (U,): 1/2 if they are equal."""
+        return _share(self.flat.mean(0), self.top.mean(0))
+
+    def null(self, n_draws: int, rng: np.random.RandomState) -> Null:
+        """The same with random directions in the place of the top ones."""
+        k, m = len(self.top), len(self.random)
+        draws = []
+        for _ in range(max(int(np.ceil(n_draws / self.top.shape[1])), 200)):
+            order = rng.permutation(m)
+            draws.append(_share(self.random[order[k:]].mean(0), self.random[order[:k]].mean(0)))
+        return Null("random directions", np.stack(draws))
+
+
+def _share(flat: NDArray, top: NDArray) -> NDArray:
+    return np.divide(flat, flat + top, out=np.full_like(flat, 0.5), where=flat + top > 0)
+
+
+def _per_rise(response: NDArray, curvature: NDArray) -> NDArray:
+    rises = curvature > 0
+    if not rises.any():
+        return np.full(response.shape[1], np.nan)
+    return (2 * response[rises] / curvature[rises, None]).mean(0)
+
+
+def unit_response(
+    network: Network,
+    units: Units,
+    X: Tensor,
+    weights: NDArray,
+    neurons: Neurons,
+    top: Subspace,
+    operator: CurvatureOperator,
+    generator: torch.Generator,
+) -> Response:
+    """Derivatives of the units' activations along top directions and random ones.
+
+    Parameters
+    ----------
+    network : Network
+    units : Units
+    X : Tensor of shape (n, ...)
+    weights : ndarray of shape (n,)
+        Of the samples, adding up to 1.
+    neurons : Neurons
+        Says the metric.
+    top : Subspace
+    operator : CurvatureOperator
+        In that metric.
+    generator : torch.Generator
+    """
+    m = (1 + _N_RANDOM) * len(top)
+    R = operator.random(m, generator)
+    flat = top.complement(R)
+    R, flat = (V / V.norm(dim=1, keepdim=True) for V in (R, flat))
+    s = torch.as_tensor(weights).to(operator.device, operator.dtype)
+
+    def energies(V: Tensor) -> NDArray:
+        moved = V if neurons.scale is None else V * neurons.scale
+        return np.stack([_energy(network, units, X, s, v) for v in moved])
+
+    def curvature(V: Tensor) -> NDArray:
+        return (V * operator.product(V)).double().sum(1).cpu().numpy()
+
+    return Response(
+        energies(top.vectors), energies(R), energies(flat), curvature(top.vectors), curvature(flat)
+    )
+
+
+def _energy(network: Network, units: Units, X: Tensor, s: Tensor, v: Tensor) -> NDArray:
+    run = network.vector.runner(network.module)
+    views = network.vector.views(v)
+    parameters = [p.detach() for p in network.vector.parameters]
+    total = torch.zeros(len(units), dtype=torch.float64)
+    start = 0
+    for batch in X.split(network.batch_size):
+        x = network.prepare(batch)
+
+        def activations(*tensors: Any, x: Tensor = x) -> Tensor:
+            seen: dict[int, Tensor] = {}
+
+            def keep(layer: int, a: Tensor) -> Tensor:
+                seen[layer] = a.flatten(2).mean(2) if a.ndim > 2 else a.clone()
+                return a
+
+            with units.replaced(keep):
+                run(tensors, x)
+            return torch.cat([seen[i] for i in range(len(units.layers))], dim=1)
+
+        with exact_arithmetic(network.device):
+            da = torch.func.jvp(activations, tuple(parameters), tuple(views))[1]
+        weight = s[start : start + len(batch), None]
+        total += (weight * da.square()).sum(0).double().cpu()
+        start += len(batch)
+    return total.numpy()

@@ -1,0 +1,105 @@
+"""How much noise on one unit's parameters raises the loss, and whether a score foretells it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
+from torch import Tensor
+
+from sklflat.networks import Blocks, Network
+
+
+def noise_rises(
+    network: Network,
+    X: Tensor,
+    y: Tensor,
+    sample_weight: Tensor | None,
+    blocks: Blocks,
+    numbers: NDArray,
+    *,
+    level: float = 0.5,
+    n_draws: int = 8,
+    seed: int = 0,
+) -> NDArray:
+    r"""Mean rise of the loss when noise is added to one unit's parameters.
+
+    .. math:: \mathrm E\, L(w + \epsilon_j) - L(w), \qquad
+        \|\epsilon_j\| = \mathrm{level} \cdot \|w_{B_j}\|
+
+    with :math:`\epsilon_j` uniform on the sphere in the unit's block. Draws come in pairs of
+    opposite signs, so a gradient that is not zero cancels.
+
+    Parameters
+    ----------
+    network : Network
+    X, y : Tensor of shape (n, ...)
+    sample_weight : Tensor of shape (n,) or None
+    blocks : Blocks
+    numbers : ndarray of int
+        The units.
+    level : float, default=0.5
+    n_draws : int, default=8
+        Rounded up to an even number.
+    seed : int, default=0
+
+    Returns
+    -------
+    rises : ndarray of shape (len(numbers),)
+        In units of the loss.
+    """
+    vector = network.vector
+    w = vector.read()
+    generator = torch.Generator().manual_seed(seed)
+    clean = float(network.loss(X, y, sample_weight))
+    rises = np.zeros(len(numbers))
+    try:
+        for row, u in enumerate(numbers.tolist()):
+            entries = blocks.indices(u)
+            if len(entries) == 0:
+                continue
+            for _ in range((n_draws + 1) // 2):
+                noise = torch.randn(len(entries), dtype=torch.float64, generator=generator)
+                noise = (noise / noise.norm()).to(w) * (level * w[entries].norm())
+                for sign in (1, -1):
+                    vector.write(w.index_add(0, entries, sign * noise))
+                    rises[row] += float(network.loss(X, y, sample_weight)) - clean
+    finally:
+        vector.write(w)
+    return rises / (2 * ((n_draws + 1) // 2))
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Spearman's rank correlation with a 95 % interval.
+
+    Parameters
+    ----------
+    value, low, high : float
+        The interval by Fisher's transformation with the standard error of Bonett and Wright [1]_.
+
+    References
+    ----------
+    .. [1] D. G. Bonett, T. A. Wright, "Sample size requirements for estimating Pearson, Kendall and
+       Spearman correlations", Psychometrika 65, 2000.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the interval lies on one side of 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+def rank_correlation(a: NDArray, b: NDArray) -> RankCorrelation:
+    """Of two arrays (n,). With fewer than five values, or all equal, it says nothing: (-1, 1)."""
+    if len(a) < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return RankCorrelation(0.0, -1.0, 1.0)
+    r = float(spearmanr(a, b).statistic)
+    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
+    half = norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (len(a) - 3))
+    return RankCorrelation(r, float(np.tanh(z - half)), float(np.tanh(z + half)))

@@ -1,0 +1,400 @@
+"""HessianSpectrum: the curvature of a trained network, and how its neurons lie in it."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sklflat._compat import Interval, StrOptions
+from sklflat.curvature import Eigenpairs, Subspace
+from sklflat.eigenspace.analysis import OPERATORS, TRACES, Surface, warn_not_converged
+from sklflat.eigenspace.clusters import cluster_units
+from sklflat.eigenspace.moved import moved
+from sklflat.eigenspace.neurons import (
+    Response,
+    flat_alignment,
+    flat_alignment_null,
+    unit_curvature,
+    unit_curvature_null,
+    unit_response,
+)
+from sklflat.eigenspace.noise import noise_rises, rank_correlation
+from sklflat.probing.nulls import Null
+from sklflat.probing.sample import Sample
+from sklflat.probing.unit_probe import UnitProbe
+
+#: units whose loss under noise is measured, and samples it is measured on
+_MAX_NOISY, _MAX_NOISE_ROWS = 200, 1000
+
+
+class HessianSpectrum(UnitProbe):
+    r"""Eigenvalues and eigenvectors of the loss's curvature, and the units' places among them.
+
+    Every eigenpair carries its true residual :math:`\|H v - \lambda v\|`; what did not converge
+    says so. Every unit gets a score with a null and a p-value:
+
+    - ``"flat_alignment"``: the share of the unit's own parameter vector that lies in the complement
+      of the top eigenvectors, :math:`1 - \sum_{i \le k} (u_j \cdot v_i)^2`, against directions that
+      are uniform inside the same parameters;
+    - ``"response"``: how far directions of the complement move the unit's activation, as a share
+      of that and how far the top directions do, against random directions in the place of these;
+    - ``"curvature"``: :math:`u_j^\top H u_j`, against directions inside the same parameters.
+
+    That units in flat directions are the real ones is a claim, not a premise: in networks with
+    planted truth they were the redundant ones. ``supported_sign_`` says which way the score goes
+    with how much the loss rises when noise is put on the unit, and is 0 where that is not clear.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        As of every probe: see :class:`~sklflat.AblationProbe`. ``None`` is ``SAMClassifier()``.
+    layers : "hidden" or tuple of str, default="hidden"
+        Whose units are scored; the curvature is that over all trainable parameters.
+    n_components : int, default=10
+        Eigenpairs. The literature expects as many outliers as there are classes.
+    which : {"largest", "smallest", "both"}, default="largest"
+        By value. The units' top subspace is the span of what was asked for.
+    operator : {"hessian", "ggn", "fisher", "gradient_covariance"}, default="hessian"
+        See :mod:`sklflat.curvature`.
+    unit_score : {"flat_alignment", "response", "curvature"}, default="flat_alignment"
+    metric : {"plain", "adaptive"}, default="plain"
+        ``"adaptive"`` looks at :math:`T H T` with :math:`T = \mathrm{diag}|w|`, which does not
+        change when ReLU units are rescaled.
+    outgoing : bool, default=False
+        Whether the weights that read a unit belong to its parameters too.
+    n_clusters : int or None, default=None
+        Groups of units that lie alike in the eigenspace; None finds their number.
+    n_units : "auto", int, float or None, default="auto"
+        How many units to select, as of every probe.
+    n_null : "auto" or int, default="auto"
+        Null draws.
+    trace_method : {"hutchinson", "hutch++", "xtrace"}, default="hutchinson"
+        With ``density=True`` the first needs no products of its own.
+    density : bool, default=True
+    by_layer : bool, default=False
+        Whether to compute the top eigenvalues of each layer's own block.
+    criterion : torch.nn.Module, default=None
+        A loss to look at in place of the one of the network.
+    noise_level : float or None, default=0.5
+        Length of the noise on a unit's parameters behind ``supported_sign_``, relative to theirs.
+        None leaves that out.
+    tol : float, default=1e-4
+        Accepted residual, relative to the largest eigenvalue in magnitude.
+    max_iter : int, default=None
+        Products for the eigenpairs; None is ``max(20 n_components, 500)``.
+    batch_size : int, default=None
+        Samples at once; no result depends on it.
+    memory_budget : int, default=2**31
+        Bytes, half for vectors and half for what is kept between products.
+    holdout : float or None, default=None
+        Share of the rows that is not trained on, if the loss is to be looked at on such rows. By
+        default the network is trained on all rows, and the loss is the training loss.
+    n_jobs : int or None, default=None
+        Not used by this probe, which trains one network.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    eigenvalues_ : ndarray of shape (n_components,)
+        In descending order, in units of the loss by squared units of the parameters.
+    eigenvectors_ : ndarray of shape (n_components, n_parameters)
+        In the order of ``ParameterVector.of(module)``; in the adaptive metric a step along v moves
+        the parameters by ``|w| v``.
+    residuals_ : ndarray of shape (n_components,)
+    converged_ : bool
+        Whether all pairs are certified.
+    trace_, trace_std_ : float
+        The trace and the standard error of its estimate, 0 where it is exact.
+    density_ : SpectralDensity or None
+    gradient_norm_ : float
+        Not 0: the point may not be a minimum, and the curvature is that where it is.
+    loss_ : float
+    n_matvec_ : int
+        Products with vectors, for all of this.
+    n_iter_ : int
+        Products for the eigenpairs, the certifying ones included.
+    rounding_error_ : float
+        Relative error of a product in the network's precision; 0 in float64.
+    proxy_overlap_ : float
+        Overlap of the gradient covariance's top subspace with this one; by chance it is
+        ``n_components / n_parameters``. NaN for that operator itself.
+    spectral_measure_ : SpectralMeasures or None
+        Of each unit by the Gauss-Newton matrix, on the first samples. None in the adaptive metric
+        and for losses that are not convex in the outputs.
+    unit_labels_ : ndarray of shape (n_units,)
+        Cluster of each unit, -1 for dead ones.
+    cluster_p_value_ : float
+        Of the clusters' stability; NaN for a given number.
+    noise_rises_ : ndarray of shape (n_units,)
+        Rise of the loss by noise on each unit; NaN where it was not measured.
+    supported_correlation_ : RankCorrelation or None
+        Of score and rise, with its interval.
+    supported_sign_ : int
+        1, -1, or 0 where the interval covers 0.
+    response_ : Response or None
+        For ``unit_score="response"``.
+    layer_eigenvalues_ : dict of str to ndarray
+        For ``by_layer=True``.
+    estimator_, unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_, \
+unit_means_, unit_variances_
+        As of every probe: see :class:`~sklflat.AblationProbe`.
+
+    References
+    ----------
+    L. Sagun et al., "Empirical analysis of the Hessian of over-parametrized neural networks", 2017.
+    https://arxiv.org/abs/1706.04454
+
+    Examples
+    --------
+    The loss ``w^2 / 2`` has one eigenvalue, 1:
+
+    >>> import numpy as np, torch
+    >>> from sklflat import HessianSpectrum, from_module
+    >>> module = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1))
+    >>> X = np.linspace(-1, 1, 50)[:, None]
+    >>> spectrum = HessianSpectrum(from_module(module), n_components=2, n_units=None)
+    >>> spectrum.fit(X, X[:, 0] ** 2).converged_
+    True
+    >>> spectrum.eigenvectors_.shape
+    (2, 7)
+    """
+
+    _parameter_constraints = {
+        **UnitProbe._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "which": [StrOptions({"largest", "smallest", "both"})],
+        "operator": [StrOptions(set(OPERATORS))],
+        "unit_score": [StrOptions({"flat_alignment", "response", "curvature"})],
+        "metric": [StrOptions({"plain", "adaptive"})],
+        "outgoing": ["boolean"],
+        "n_clusters": [Interval(Integral, 1, None, closed="left"), None],
+        "trace_method": [StrOptions(set(TRACES))],
+        "density": ["boolean"],
+        "by_layer": ["boolean"],
+        "criterion": [nn.Module, None],
+        "noise_level": [Interval(Real, 0, None, closed="neither"), None],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "memory_budget": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        layers: Any = "hidden",
+        n_components: int = 10,
+        which: str = "largest",
+        operator: str = "hessian",
+        unit_score: str = "flat_alignment",
+        metric: str = "plain",
+        outgoing: bool = False,
+        n_clusters: int | None = None,
+        n_units: Any = "auto",
+        n_null: Any = "auto",
+        trace_method: str = "hutchinson",
+        density: bool = True,
+        by_layer: bool = False,
+        criterion: Any = None,
+        noise_level: float | None = 0.5,
+        tol: float = 1e-4,
+        max_iter: int | None = None,
+        batch_size: int | None = None,
+        memory_budget: int = 2**31,
+        holdout: float | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.layers = layers
+        self.n_components = n_components
+        self.which = which
+        self.operator = operator
+        self.unit_score = unit_score
+        self.metric = metric
+        self.outgoing = outgoing
+        self.n_clusters = n_clusters
+        self.n_units = n_units
+        self.n_null = n_null
+        self.trace_method = trace_method
+        self.density = density
+        self.by_layer = by_layer
+        self.criterion = criterion
+        self.noise_level = noise_level
+        self.tol = tol
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.memory_budget = memory_budget
+        self.holdout = holdout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # --- fit, step by step --------------------------------------------------------------------
+
+    def _score_units(self, sample: Sample) -> NDArray:
+        rng = check_random_state(self.random_state)
+        surface = Surface.of(
+            sample,
+            operator=self.operator,
+            metric=self.metric,
+            outgoing=self.outgoing,
+            criterion=self.criterion,
+            batch_size=self.batch_size,
+            memory_budget=self.memory_budget,
+        )
+        pairs = self._decompose(surface, int(rng.randint(2**31 - 1)))
+        top = Subspace(pairs.vectors)
+        scores = self._scores(surface, top, int(rng.randint(2**31 - 1)))
+        self._check_claim(surface, scores, rng)
+        self._cluster(surface, pairs, rng)
+        self._null_of = surface, top
+        return scores
+
+    def _decompose(self, surface: Surface, seed: int) -> Eigenpairs:
+        """Eigenpairs, trace, density, and what else is known of the surface."""
+        operator = surface.operator
+        pairs = surface.pairs(self.n_components, self.which, self.tol, self.max_iter, seed)
+        self.eigenvalues_ = pairs.values
+        self.eigenvectors_ = pairs.vectors.cpu().numpy()
+        self.residuals_ = pairs.residuals
+        self.n_iter_ = pairs.n_products
+        self.converged_ = bool(pairs.converged.all())
+        if not self.converged_:
+            warn_not_converged(pairs, self.tol)
+        self.density_ = surface.density(pairs, seed) if self.density else None
+        trace = surface.trace(self.trace_method, pairs, self.density_, seed)
+        self.trace_, self.trace_std_ = trace.value, trace.std_error
+        self.loss_ = operator.loss
+        self.gradient_norm_ = float(operator.gradient.norm())
+        self.rounding_error_ = operator.rounding_error()
+        self.spectral_measure_ = surface.measures()
+        proxy = self.operator != "gradient_covariance"
+        self.proxy_overlap_ = surface.proxy_overlap(pairs, seed) if proxy else float("nan")
+        if self.by_layer:
+            self.layer_eigenvalues_ = surface.layer_eigenvalues(self.n_components, self.tol, seed)
+        return pairs
+
+    def _scores(self, surface: Surface, top: Subspace, seed: int) -> NDArray:
+        self.response_: Response | None = None
+        if self.unit_score == "curvature":
+            return unit_curvature(surface.neurons, surface.scaled)
+        if self.unit_score == "flat_alignment":
+            return flat_alignment(surface.neurons, top)
+        sample = surface.sample
+        self.response_ = unit_response(
+            sample.network,
+            sample.units,
+            sample.X,
+            sample.weights,
+            surface.neurons,
+            top,
+            surface.scaled,
+            torch.Generator().manual_seed(seed),
+        )
+        return self.response_.scores()
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        surface, top = self._null_of
+        del self._null_of
+        if self.unit_score == "response":
+            assert self.response_ is not None
+            null = self.response_.null(n_draws, rng)
+        elif self.unit_score == "curvature":
+            null = unit_curvature_null(surface.neurons, surface.scaled, n_draws, rng)
+        else:
+            null = flat_alignment_null(surface.neurons, top, n_draws, rng)
+        self.n_matvec_ = surface.n_products
+        return [null]
+
+    def _check_claim(self, surface: Surface, scores: NDArray, rng: np.random.RandomState) -> None:
+        """Whether the score goes with what noise on the unit does to the loss."""
+        sample = surface.sample
+        self.noise_rises_ = np.full(len(scores), np.nan)
+        self.supported_correlation_, self.supported_sign_ = None, 0
+        if self.noise_level is None:
+            return
+        able = np.flatnonzero(~sample.dead & surface.neurons.are_defined)
+        chosen = np.sort(rng.permutation(able)[:_MAX_NOISY])
+        rows = np.sort(rng.permutation(sample.n_samples)[:_MAX_NOISE_ROWS])
+        X, y, s = (t if t is None else t[rows] for t in surface.operator.data)
+        assert X is not None
+        assert y is not None
+        self.noise_rises_[chosen] = noise_rises(
+            sample.network,
+            X,
+            y,
+            s,
+            surface.neurons.blocks,
+            chosen,
+            level=self.noise_level,
+            seed=int(rng.randint(2**31 - 1)),
+        )
+        correlation = rank_correlation(scores[chosen], self.noise_rises_[chosen])
+        self.supported_correlation_, self.supported_sign_ = correlation, correlation.sign
+
+    def _cluster(self, surface: Surface, pairs: Eigenpairs, rng: np.random.RandomState) -> None:
+        sample = surface.sample
+        live = ~sample.dead & surface.neurons.are_defined
+        self.loadings_ = surface.neurons.loadings(pairs.vectors).double().cpu().numpy().T
+        self.unit_labels_ = np.full(len(live), -1)
+        self.cluster_p_value_ = float("nan")
+        if live.any():
+            self.unit_labels_[live], self.cluster_p_value_ = cluster_units(
+                self.loadings_[live].T, sample.units.layer_of[live], self.n_clusters, rng
+            )
+
+    # --- what people look at ------------------------------------------------------------------
+
+    def to_frame(self) -> Any:
+        """The units as a tidy DataFrame.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            As of every probe, and ``top_share`` (of the unit's direction in the top subspace),
+            ``noise_rise``, ``cluster``; ``class``, the one in which it is most active; ``input``,
+            the one that moves it most; and for ``unit_score="response"`` the mean square responses
+            at equal norm (``response_top``, ``response_flat``) and at equal rise of the loss
+            (``response_top_per_rise``, ``response_flat_per_rise``).
+        """
+        frame = super().to_frame()
+        frame["top_share"] = np.square(self.loadings_).sum(axis=1)
+        frame["noise_rise"] = self.noise_rises_
+        frame["cluster"] = self.unit_labels_
+        means = self._cards.class_means
+        if means is not None:
+            frame["class"] = np.asarray(self._cards.classes)[np.nanargmax(means, axis=0)]
+        cards = [self.unit_card(name) for name in self.unit_names_]
+        frame["input"] = [next(iter(card.inputs), None) for card in cards]
+        if self.response_ is not None:
+            norm, rise = self.response_.at_equal_norm(), self.response_.at_equal_rise()
+            frame["response_top"], frame["response_flat"] = norm
+            frame["response_top_per_rise"], frame["response_flat_per_rise"] = rise
+        return frame
+
+    def perturb(self, direction: int | str | ArrayLike, scale: float, *, seed: int = 0) -> Any:
+        """The network moved along a direction in parameter space.
+
+        Parameters
+        ----------
+        direction : int, "top", "complement" or array-like of shape (n_parameters,)
+            Number of an eigenvector; a random direction in their span or in its complement; or any
+            direction. It is brought to unit length (in the metric of this estimator).
+        scale : float
+            Length of the step.
+        seed : int, default=0
+            Of a random direction.
+
+        Returns
+        -------
+        estimator : ModuleClassifier or ModuleRegressor
+            A frozen estimator that predicts by the moved network.
+        """
+        check_is_fitted(self)
+        return moved(self, direction, scale, seed)
