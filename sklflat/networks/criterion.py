@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from sklflat.networks.losses import per_sample
 
+_OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
+
 
 class Criterion:
     r"""A criterion taken apart: a loss and a weight for every sample.
@@ -35,8 +37,9 @@ class Criterion:
 
     def terms(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Losses (n,) and the weights (n,) by which their sum is to be divided."""
-        if y.is_floating_point() and y.numel() == z.numel():
-            y = y.reshape(z.shape)  # (n,) against (n, 1) would silently become (n, n)
+        if y.numel() == z.numel() and not isinstance(self.module, _OF_CLASSES):
+            # (n,) against (n, 1) would silently become (n, n), and integers be no targets
+            y = y.reshape(z.shape).to(z.dtype)
         if not hasattr(self.module, "reduction"):
             return self._one_by_one(z, y), torch.ones_like(z[:, 0] if z.ndim > 1 else z)
         losses = per_sample(self.module, lambda: self.module(z, y), len(z))
@@ -47,7 +50,7 @@ class Criterion:
         return total if self.is_sum else total / weight
 
     def _weights(self, losses: Tensor, y: Tensor) -> Tensor:
-        if not isinstance(self.module, (nn.CrossEntropyLoss, nn.NLLLoss)) or y.ndim > 1:
+        if not isinstance(self.module, _OF_CLASSES) or y.ndim > 1:
             return torch.ones_like(losses)
         counted = y != self.module.ignore_index
         if self.module.weight is None:

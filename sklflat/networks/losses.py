@@ -60,7 +60,8 @@ class TaskLoss(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """Scalar, or (n,) with ``reduction="none"``, from outputs z and targets y."""
-        z = z[:, None] if z.ndim == 1 else z
+        if z.ndim == 1:
+            z, y = z[:, None], y.reshape(len(z), -1)
         if self.temperature != 1.0:
             z = z / self.temperature
         losses = self.LOSSES[self.loss](z, y)

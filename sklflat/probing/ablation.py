@@ -11,8 +11,9 @@ from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.unit_probe import UnitProbe
 
-#: rows of one forward pass: several copies of a batch, a unit silenced in each
-_MAX_ROWS = 8192
+#: rows of one forward pass, several copies of a batch with a unit silenced in each; and bytes of
+#: the widest layer of units in it
+_MAX_ROWS, _MAX_BYTES = 8192, 2**26
 
 #: with fewer permutations than this a unit's own null mean and deviation would be guesses
 _MIN_PERMUTATIONS = 100
@@ -144,7 +145,7 @@ def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
     """
     network, units = sample.network, sample.units
     means = torch.as_tensor(sample.weights @ sample.activations).to(network.device, network.dtype)
-    n_copies = max(1, _MAX_ROWS // min(sample.n_samples, network.batch_size))
+    n_copies = _copies_at_once(sample)
     rise = np.zeros((len(permutations), len(units)))
     plain = _mean_losses(sample, permutations, None)
     for layer in range(len(units.layers)):
@@ -155,6 +156,20 @@ def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
             silence = Silence(layer, channels.to(network.device), means[numbers])
             rise[:, numbers] = _mean_losses(sample, permutations, silence) - plain
     return rise
+
+
+def _copies_at_once(sample: Sample) -> int:
+    """Copies of a batch in one pass, so that no layer's activations take much memory."""
+    sizes = [0]
+
+    def measure(layer: int, a: Tensor) -> Tensor:
+        sizes.append(a[0].numel() * a.element_size())
+        return a
+
+    with sample.units.replaced(measure):
+        sample.network.forward(sample.X[:1])
+    rows = min(_MAX_ROWS, _MAX_BYTES // max(max(sizes), 1))
+    return max(1, rows // min(sample.n_samples, sample.network.batch_size))
 
 
 class Silence:
@@ -213,5 +228,6 @@ def _loss_sums(
     losses, weights = network.criterion.terms(z, y.repeat(n_copies, *(1,) * (y.ndim - 1)))
     terms = torch.stack([losses, weights]).unflatten(1, (n_copies, -1))
     if sample.weight is not None:
-        terms = terms * sample.weight[rows].to(terms)
+        order = torch.as_tensor(permutation)[rows] if sample.weight_is_of_label else rows
+        terms = terms * sample.weight[order].to(terms)
     return terms.sum(2)

@@ -141,13 +141,25 @@ class ActivationProbe(UnitProbe):
             return [permuted_targets(score, sample.n_samples, n, rng)]
         trained = sample.training is not None
         twins = sample.permuted_label_twins if trained else sample.untrained_twins
-        draws = [self._score_units(twin)[~twin.dead] for twin in twins(n, rng)]
+        draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
+        for twin in twins(n, rng):
+            draws.append(self._score_units(twin)[~twin.dead])
+            layers.append(twin.units.layer_of[~twin.dead])
         name = "networks trained on permuted labels" if trained else "untrained twins"
-        return [Null(name, np.concatenate([np.zeros(0), *draws]), matched=False)]
+        strata = np.concatenate(layers), sample.units.layer_of
+        return [Null(name, np.concatenate(draws), matched=False, layers=strata)]
 
     def _with_targets(self, sample: Sample, permutations: NDArray) -> NDArray:
         """Scores (m, n_units) with the targets in other orders."""
-        A, y, s = sample.activations, sample.y, sample.weights
+        if not sample.weight_is_of_label:
+            return self._scores(sample, sample.activations, permutations)
+        # the weights go with the labels: shuffle the activations instead
+        same = np.arange(sample.n_samples)[None]
+        orders = [np.argsort(permutation) for permutation in permutations]
+        return np.concatenate([self._scores(sample, sample.activations[o], same) for o in orders])
+
+    def _scores(self, sample: Sample, A: NDArray, permutations: NDArray) -> NDArray:
+        y, s = sample.labels, sample.weights
         classes = sample.trained.classes
         if self.unit_score == "selectivity":
             if classes is None or y.ndim > 1:
@@ -155,13 +167,8 @@ class ActivationProbe(UnitProbe):
                     "unit_score='selectivity' needs one class label a sample. Use "
                     "unit_score='correlation' for real or multilabel targets."
                 )
-            return permuted_class_selectivity(A, _indices(y, classes), permutations, s)
-        y = y if classes is None or y.ndim > 1 else _indices(y, classes)
+            return permuted_class_selectivity(A, y, permutations, s)
         return permuted_target_correlation(A, y, permutations, s)
-
-
-def _indices(y: NDArray, classes: NDArray) -> NDArray:
-    return np.searchsorted(classes, y)
 
 
 def activation_variance(sample: Sample) -> NDArray:

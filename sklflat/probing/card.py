@@ -79,7 +79,8 @@ class CardData:
     def of(cls, sample: Sample) -> "CardData":
         """Collect from the sample that units are scored on."""
         A = sample.activations
-        top = np.argsort(-A, axis=0, kind="stable")[:_N_TOP]
+        counted = np.flatnonzero(sample.weights > 0)
+        top = counted[np.argsort(-A[counted], axis=0, kind="stable")[:_N_TOP]]
         classes = sample.trained.classes
         means = None
         if classes is not None and sample.y.ndim == 1:
@@ -98,7 +99,7 @@ class CardData:
             np.take_along_axis(A, top, axis=0).T,
             means,
             classes,
-            input_sensitivity(sample.network, sample.units, sample.X),
+            input_sensitivity(sample.network, sample.units, sample.X[evenly_spread(counted)]),
         )
 
     def card(self, name: str, u: int, result: dict[str, Any], features: Any) -> UnitCard:
@@ -131,6 +132,12 @@ class CardData:
         )
 
 
+def evenly_spread(rows: NDArray) -> NDArray:
+    """Some of the rows, evenly spread, as data may be sorted."""
+    n = min(len(rows), _N_ROWS)
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
+
+
 def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArray:
     r"""How much inputs move units, ``mean_i |d a_u(x_i) / d x_ij| std(x_j)``.
 
@@ -139,7 +146,6 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
     network : Network
     units : Units
     X : Tensor of shape (n_samples, ...)
-        The first hundred rows are used.
 
     Returns
     -------
@@ -149,7 +155,7 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
     """
     if not X.is_floating_point():
         return np.zeros((len(units), 0))
-    x = network.prepare(X[:_N_ROWS]).requires_grad_()
+    x = network.prepare(X).requires_grad_()
     scale = x.detach().flatten(1).std(0, correction=0)
     seen: dict[int, torch.Tensor] = {}
 

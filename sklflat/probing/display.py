@@ -62,11 +62,7 @@ class UnitDisplay:
         """
         check_is_fitted(probe)
         chosen = probe.nulls_[null]
-        draws = chosen.draws if chosen.matched else chosen.draws.ravel()
-        low, high = (
-            np.broadcast_to(q, probe.unit_scores_.shape)
-            for q in np.quantile(draws, [0.025, 0.975], axis=0)
-        )
+        low, high = chosen.range(len(probe.unit_scores_))
         return cls(
             scores=probe.unit_scores_,
             low=low,

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from torch import Tensor, nn
@@ -159,7 +160,8 @@ class FittedModule(BaseEstimator):
         kind = getattr(X, "dtype", None)
         is_integer = getattr(kind, "kind", "f") in "iu" and reads_integers(self.module)
         dtype = np.int64 if is_integer else (np.float64, np.float32)
-        X = check_array(X, allow_nd=True, dtype=dtype)
+        X = check_array(X, accept_sparse=True, allow_nd=True, dtype=dtype)
+        X = X.toarray() if issparse(X) else X
         return as_input(X, torch.float64)
 
     def _to_target(self, y: Any) -> Tensor:

@@ -1,6 +1,5 @@
 """What a unit's score would be by chance: null distributions, and p-values against them."""
 
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from sklflat.metrics import monte_carlo_p_values
 from sklflat.networks import MLP, ParameterVector
+from sklflat.networks.network import copy_module
 from sklflat.training.randomness import RandomStream
 
 
@@ -42,6 +42,9 @@ class Null:
     pooled : bool, default=True
         Whether the draws of all units are one pool. If not, each unit is compared with its own
         draws alone, which is exact and takes thousands of draws for each.
+    layers : (ndarray of int, ndarray of int), default=None
+        Not matched: the layer of each draw and of each unit, which is then compared with draws of
+        its own layer only. None takes all draws for all units.
 
     Examples
     --------
@@ -59,11 +62,12 @@ class Null:
     draws: NDArray
     matched: bool = True
     pooled: bool = True
+    layers: tuple[NDArray, NDArray] | None = None
 
     def p_values(self, scores: NDArray) -> NDArray:
         """P-values (n_units,) of scores (n_units,); never 0."""
         if not self.matched:
-            return monte_carlo_p_values(scores, self.draws.ravel())
+            return self._by_layer(scores)
         if not self.pooled:
             return (1 + (self.draws >= scores).sum(axis=0)) / (1 + len(self.draws))
         if len(self.draws) < 3:
@@ -78,6 +82,32 @@ class Null:
         for u in np.flatnonzero(~varies):  # no scale to bring them to: each by its own rank
             p[u] = monte_carlo_p_values(scores[[u]], self.draws[:, u])[0]
         return p
+
+    def _by_layer(self, scores: NDArray) -> NDArray:
+        if self.layers is None:
+            return monte_carlo_p_values(scores, self.draws.ravel())
+        of_draws, of_units = self.layers
+        p = np.ones(len(scores))
+        for layer in np.unique(of_units[np.isin(of_units, of_draws)]):
+            own = of_units == layer
+            p[own] = monte_carlo_p_values(scores[own], self.draws[of_draws == layer])
+        return p
+
+    def range(self, n_units: int, level: float = 0.95) -> tuple[NDArray, NDArray]:
+        """Ends (n_units,) of the central range of what each unit's score would be by chance."""
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        if self.matched:
+            low, high = np.quantile(self.draws, ends, axis=0)
+            return low, high
+        if self.layers is None:
+            low, high = np.quantile(self.draws, ends)
+            return np.full(n_units, low), np.full(n_units, high)
+        of_draws, of_units = self.layers
+        low, high = np.zeros(n_units), np.zeros(n_units)
+        for layer in np.unique(of_units[np.isin(of_units, of_draws)]):
+            own = of_units == layer
+            low[own], high[own] = np.quantile(self.draws[of_draws == layer], ends)
+        return low, high
 
 
 def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, NDArray]:
@@ -128,11 +158,35 @@ def permuted_targets(
     return Null("permuted targets", score(permutations))
 
 
+def is_of_label(weight: NDArray, y: NDArray) -> bool:
+    """Whether weights differ between classes, and not within any.
+
+    Such weights go with the labels when these are shuffled. Others belong to the samples, and
+    stay: the null is about the labels.
+
+    Parameters
+    ----------
+    weight : array of shape (n_samples,)
+    y : array of shape (n_samples, ...)
+        Not integers or labels of one class a sample: the answer is no.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.probing.nulls import is_of_label
+    >>> is_of_label(np.array([3.0, 1.0, 1.0]), np.array(["rare", "common", "common"]))
+    True
+    """
+    if y.ndim > 1 or y.dtype.kind == "f" or np.ptp(weight) == 0:
+        return False
+    return all(np.ptp(weight[y == label]) == 0 for label in np.unique(y))
+
+
 def untrained_twins(module: nn.Module, n_twins: int, rng: np.random.RandomState) -> Iterator[Any]:
     """Copies of a module with fresh random weights.
 
     Every submodule that has ``reset_parameters`` is asked to draw its weights anew; entries of a
-    parameter that belongs to none are shuffled. Buffers are reset where the submodule does so.
+    parameter that this leaves as it was are shuffled. Buffers are reset where the submodule does.
 
     Parameters
     ----------
@@ -145,11 +199,11 @@ def untrained_twins(module: nn.Module, n_twins: int, rng: np.random.RandomState)
     torch.nn.Module
     """
     for _ in range(n_twins):
-        twin = copy.deepcopy(module)
+        twin = copy_module(module)
         stream = RandomStream(int(rng.randint(2**31 - 1)), "cpu")
         with stream.as_global(), torch.no_grad():
             _reinitialise(twin, rng)
-        yield twin.eval()
+        yield twin
 
 
 def _reinitialise(module: nn.Module, rng: np.random.RandomState) -> None:
@@ -159,10 +213,11 @@ def _reinitialise(module: nn.Module, rng: np.random.RandomState) -> None:
             part.reset_parameters(rng)
             fresh |= {id(p) for p in part.parameters()}
         elif id(part) not in fresh and callable(getattr(part, "reset_parameters", None)):
-            own = [p for p in part.parameters(recurse=False) if id(p) not in fresh]
-            if own:
-                part.reset_parameters()  # type: ignore[operator]  # it is callable: see above
-                fresh |= {id(p) for p in part.parameters()}
+            before = [p.clone() for p in part.parameters()]
+            part.reset_parameters()  # type: ignore[operator]  # it is callable: see above
+            # a parametrised weight is computed, and resetting it changes nothing that lasts
+            pairs = zip(part.parameters(), before, strict=True)
+            fresh |= {id(p) for p, b in pairs if not torch.equal(p, b) or not p.any()}
     for parameter in module.parameters():
         if id(parameter) not in fresh:
             flat = parameter.view(-1)

@@ -11,7 +11,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.validation import check_is_fitted
-from skorch import NeuralNet, NeuralNetClassifier, NeuralNetRegressor
+from skorch import (
+    NeuralNet,
+    NeuralNetBinaryClassifier,
+    NeuralNetClassifier,
+    NeuralNetRegressor,
+)
 from torch import Tensor
 
 from sklflat.exceptions import RefitWarning, UnsupportedNetworkError
@@ -32,6 +37,15 @@ _ACCEPTED = (
 def is_frozen(estimator: Any) -> bool:
     """Whether an estimator is taken as it is, and never fitted."""
     return isinstance(estimator, (FrozenEstimator, FittedModule))
+
+
+def ends_frozen(estimator: Any) -> bool:
+    """Whether the network in an estimator is frozen, though what stands before it may be fitted."""
+    if isinstance(estimator, Pipeline):
+        return ends_frozen(estimator.steps[-1][1])
+    if _is_search(estimator):
+        return ends_frozen(estimator.estimator)
+    return is_frozen(estimator)
 
 
 def unfitted(estimator: Any) -> Any:
@@ -179,7 +193,7 @@ def way_in(estimator: Any) -> Any:
     if not isinstance(estimator, Pipeline):
         return None
     inner = way_in(estimator.steps[-1][1])
-    before = [step for name, step in estimator.steps[:-1]]
+    before = [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
     before += [] if inner is None else [inner]
     return make_pipeline(*(FrozenEstimator(step) for step in before)) if before else None
 
@@ -193,6 +207,16 @@ class _After:
 
     def __call__(self, X: Any) -> Tensor:
         return self.to_input(self.transformer.transform(X))
+
+
+def _check_numbered(classes: np.ndarray, name: str) -> None:
+    """Labels are what skorch takes them for: numbers of outputs, none left out before the last."""
+    if not np.array_equal(classes, np.arange(len(classes))):
+        raise UnsupportedNetworkError(
+            f"This {name} was trained on the labels {classes}. skorch takes a label for the number "
+            "of an output, so it is not known which outputs the others stand for: wrap the module "
+            "by sklflat.from_module(net.module_, criterion, classes=[one label an output])."
+        )
 
 
 def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
@@ -215,8 +239,9 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
 
     targets: Any = RealTargets(np.zeros((1, 1)), "squared_error")
     loss = "squared"
-    if isinstance(net, NeuralNetClassifier):
+    if isinstance(net, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
         classes = np.asarray(net.classes_)
+        _check_numbered(classes, name)
         logistic = isinstance(net.criterion_, torch.nn.BCEWithLogitsLoss)
         loss, targets = ("logistic" if logistic else "softmax"), ClassTargets(classes, classes)
     return TrainedNetwork(

@@ -1,18 +1,20 @@
 """What a probe scores units on."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.networks import Network
 from sklflat.networks.units import Units
-from sklflat.probing.nulls import reseeded, untrained_twins
+from sklflat.probing.nulls import is_of_label, reseeded, untrained_twins
 from sklflat.probing.resolve import resolve
 from sklflat.training.inference import TrainedNetwork
 
@@ -41,6 +43,19 @@ class TrainingSet:
     y: NDArray
     fit_params: dict[str, Any]
     n_jobs: int | None = None
+
+    def shuffled_params(self, order: NDArray) -> dict[str, Any]:
+        """The parameters of ``fit`` for shuffled labels: weights that are of these go with them."""
+        return {
+            name: np.asarray(value)[order] if _moves(name, value, self.y) else value
+            for name, value in self.fit_params.items()
+        }
+
+
+def _moves(name: str, value: Any, y: NDArray) -> bool:
+    if name.split("__")[-1] != "sample_weight" or value is None or y.ndim > 1:
+        return False
+    return y.dtype.kind != "f" and is_of_label(np.asarray(value), y)
 
 
 @dataclass(frozen=True)
@@ -98,8 +113,14 @@ class Sample:
         numbers : ndarray of shape (n_samples,), int, default=None
         """
         trained = resolve(estimator)
-        units = Units.find(trained.network.module, trained.to_input(X)[:_N_EXAMPLES], layers)
-        return cls(trained, units, X, np.asarray(y), weight, training, numbers)
+        examples = trained.to_input(X)[:_N_EXAMPLES]
+        # settles the precision; what is wrong with the input, Units.find says better
+        with torch.no_grad(), suppress(Exception):
+            trained.network.forward(examples)
+        units = Units.find(trained.network.module, examples, layers)
+        y = np.asarray(y)
+        y = y[:, 0] if y.shape[1:] == (1,) else y
+        return cls(trained, units, X, y, weight, training, numbers)
 
     @property
     def network(self) -> Network:
@@ -120,6 +141,16 @@ class Sample:
     def target(self) -> Tensor:
         """Targets as the criterion takes them."""
         return self.trained.to_target(self.y)
+
+    @cached_property
+    def labels(self) -> NDArray:
+        """Targets as numbers: see :meth:`TrainedNetwork.numbers`."""
+        return self.trained.numbers(self.y)
+
+    @cached_property
+    def weight_is_of_label(self) -> bool:
+        """Whether the sample weight says nothing but the class, as balancing weights do."""
+        return self.weight is not None and is_of_label(self.weight.numpy(), self.labels)
 
     @cached_property
     def activations(self) -> NDArray:
@@ -145,12 +176,13 @@ class Sample:
         if self.training is None:
             raise ValueError("This network cannot be trained again.")
         t = self.training
-        twins = [(reseeded(t.estimator, rng), t.y[rng.permutation(len(t.y))]) for _ in range(n)]
-        fits = Parallel(n_jobs=t.n_jobs)(
-            delayed(twin.fit)(t.X, y, **t.fit_params) for twin, y in twins
+        twins = [(reseeded(t.estimator, rng), rng.permutation(len(t.y))) for _ in range(n)]
+        fits = Parallel(n_jobs=t.n_jobs, return_as="generator")(
+            delayed(twin.fit)(t.X, t.y[order], **t.shuffled_params(order)) for twin, order in twins
         )
-        for fitted in fits:
-            yield Sample(resolve(fitted), self.units, self.raw, self.y, self.weight, None)
+        names = tuple(layer.name for layer in self.units.layers)
+        for fitted in fits:  # units are found anew, as a search may choose other sizes
+            yield Sample.of(fitted, self.raw, self.y, layers=names, weight=self.weight)
 
     def untrained_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks of fresh random weights."""

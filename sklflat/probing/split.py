@@ -50,7 +50,7 @@ class Rows:
 def split_rows(
     rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
 ) -> tuple[Rows, Rows]:
-    """Rows to train on and rows to score on; of every class the same share, and never all.
+    """Rows to train on and rows to score on; of every class about the same share, never all.
 
     Parameters
     ----------
@@ -73,9 +73,13 @@ def split_rows(
     if by_class and rows.y.ndim == 1:
         groups = np.unique(rows.y, return_inverse=True)[1]
     held = np.zeros(n, dtype=bool)
+    carried = 0.0  # what rounding withheld from the groups before
     for group in range(groups.max(initial=0) + 1):
         members = rng.permutation(np.flatnonzero(groups == group))
-        held[members[: min(round(holdout * len(members)), len(members) - 1)]] = True
+        share = holdout * len(members) + carried
+        n_held = min(max(round(share), 0), len(members) - 1)
+        carried = share - n_held
+        held[members[:n_held]] = True
     if held.sum() < 2:
         raise ValueError(
             f"holdout={holdout} leaves {held.sum()} of n_samples={n} rows to score units on. Give "

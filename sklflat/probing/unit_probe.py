@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.nulls import Null, seeded
-from sklflat.probing.resolve import is_frozen, resolve, unfitted
+from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted, way_in
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample, TrainingSet
 from sklflat.probing.selection import n_pooled_draws, q_values, select
@@ -108,12 +108,14 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """Train what is to be trained; open the network and find its units."""
         training = None
         if is_frozen(self.estimator):
+            _check_only_weights(rows.params)
             self.estimator_, scored = self.estimator, rows
         else:
             fresh = seeded(unfitted(self.estimator), rng)
             fitted, scored = split_rows(rows, self.holdout, is_classifier(fresh), rng)
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
-            training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, self.n_jobs)
+            if not ends_frozen(fresh):
+                training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, self.n_jobs)
         return Sample.of(
             self.estimator_,
             scored.X,
@@ -236,7 +238,18 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "q_value": float(self.q_values_[u]),
             "selected": bool(self.support_[u]),
         }
-        return self._cards.card(name, u, result, getattr(self, "feature_names_in_", None))
+        return self._cards.card(name, u, result, self._input_names())
+
+    def _input_names(self) -> NDArray | None:
+        """Names of what the network reads; None where they are not known."""
+        names = getattr(self, "feature_names_in_", None)
+        before = way_in(self.estimator_)
+        if before is None:
+            return names
+        try:
+            return before.get_feature_names_out(names)
+        except (AttributeError, ValueError):  # a step that cannot tell
+            return None
 
     def restrict(
         self, X: Any, y: Any, *, n_random: int = 20, random_state: Any = None
@@ -279,3 +292,12 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         else:
             tags.input_tags.sparse = self.estimator is None
         return tags
+
+
+def _check_only_weights(params: dict[str, Any]) -> None:
+    others = [name for name in params if name.split("__")[-1] != "sample_weight"]
+    if others:
+        raise TypeError(
+            f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
+            "sample_weight is used."
+        )

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.network import LogProbabilities
+from sklflat.training.targets import ClassTargets
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,27 @@ class TrainedNetwork:
     def classes(self) -> np.ndarray | None:
         """Class labels (n_classes,); None for real targets."""
         return getattr(self.targets, "classes", None)
+
+    def numbers(self, y: Any) -> np.ndarray:
+        """Targets as numbers.
+
+        Parameters
+        ----------
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int, or (n_samples,) or (n_samples, n_outputs), float
+            Indices into ``classes``; or real targets and labels' indicators.
+
+        Raises
+        ------
+        ValueError
+            If there is a label that the network does not know.
+        """
+        if self.classes is None or self.targets.multilabel:
+            return np.asarray(y, dtype=float)
+        return ClassTargets.encode(self.targets, y, "softmax")
 
 
 def network_of(net: Any) -> Network:
