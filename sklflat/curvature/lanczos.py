@@ -75,6 +75,8 @@ class KrylovBasis:
         self.capacity = min(capacity, p - len(self.locked))
         self._Q = torch.empty(self.capacity + 1, p, dtype=operator.dtype, device=operator.device)
         self._T = np.zeros((self.capacity, self.capacity))
+        # column j: the product with q_j in the basis, as it was, rounding errors included
+        self._H = np.zeros((self.capacity + 1, self.capacity))
         self.n_steps = self._kept = 0
         self.beta = 0.0
         self.restarted = self.broken_down = False
@@ -110,6 +112,10 @@ class KrylovBasis:
             w -= self._T[j - 1, j] * self._Q[j - 1]
         w, coefficients = self._orthogonal(w, j + 1)
         self._T[j, j] = alpha + coefficients[j]
+        self._H[: j + 1, j] = coefficients
+        self._H[j, j] = self._T[j, j]
+        if j > self._kept:
+            self._H[j - 1, j] += self._T[j - 1, j]
         self.n_steps += 1
         self.beta = float(w.norm())
         if self.beta <= _BREAKDOWN * self._scale or self.spans_all:
@@ -119,6 +125,7 @@ class KrylovBasis:
                 self._Q[j + 1] = self._fresh(j + 1)
         else:
             self._Q[j + 1] = w / self.beta
+        self._H[j + 1, j] = self.beta
         if not self.is_full:
             self._T[j, j + 1] = self._T[j + 1, j] = self.beta
 
@@ -132,6 +139,15 @@ class KrylovBasis:
         coefficients = torch.as_tensor(np.ascontiguousarray(S.T)).to(self._Q)
         return coefficients @ self._Q[: self.n_steps]
 
+    def products(self, S: NDArray) -> Tensor:
+        """Products (k, p) with :meth:`vectors`, put together from those that were made.
+
+        Without locked vectors, whose part of the products is not kept.
+        """
+        n = self.n_steps
+        C = self._H[: n + 1, :n] @ S
+        return torch.as_tensor(np.ascontiguousarray(C.T)).to(self._Q) @ self._Q[: n + 1]
+
     def restart(self, theta: NDArray, S: NDArray) -> None:
         """Go on with some Ritz vectors, and the last Lanczos vector, as the basis.
 
@@ -142,11 +158,15 @@ class KrylovBasis:
         """
         k, j = len(theta), self.n_steps
         coupling = self.beta * S[-1]
+        products = self._H[: j + 1, :j] @ S
         self._Q[:k] = self.vectors(S)
         self._Q[k] = self._Q[j]
         self._T[:] = 0.0
         self._T[np.arange(k), np.arange(k)] = theta
         self._T[k, :k] = self._T[:k, k] = coupling
+        self._H[:] = 0.0
+        self._H[:k, :k] = S.T @ products[:j]
+        self._H[k, :k] = products[j]
         self.n_steps = self._kept = k
         self.restarted = True
 

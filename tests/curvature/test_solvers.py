@@ -59,7 +59,8 @@ def test_eigenpairs(name, k, which, capacity):
     pairs = eigenpairs(A, k, which, capacity=capacity, max_products=4000)
     scale = max(abs(values).max(), 1e-300)
     assert pairs.converged.all()
-    np.testing.assert_allclose(pairs.values, ends(values, k, which), atol=1e-4 * scale)
+    # in a bulk that is denser than the accepted residual, neighbours are not told apart
+    np.testing.assert_allclose(pairs.values, ends(values, k, which), atol=2e-4 * scale)
     true = A.A @ pairs.vectors.T - pairs.vectors.T * torch.as_tensor(pairs.values)
     np.testing.assert_allclose(pairs.residuals, true.norm(dim=0), atol=1e-12 * scale)
     assert pairs.residuals.max() <= 1e-4 * scale
@@ -272,3 +273,17 @@ def test_subspaces():
     np.testing.assert_allclose(principal_angles(tilted, eye[:2]), [0, 1e-9], rtol=1e-6)
     with pytest.raises(ValueError, match="must be orthonormal rows"):
         Subspace(torch.ones(2, 6))
+
+
+class Restless(MatrixOperator):
+    """Never the same matrix twice, as a network with active dropout."""
+
+    def _product(self, v):
+        self.A = self.A + 0.01 * torch.diag(torch.randn(len(v), generator=self.noise).double())
+        return super()._product(v)
+
+
+def test_products_that_change_are_never_certified():
+    A = Restless(matrix("outliers")[0].A.clone())
+    A.noise = torch.Generator().manual_seed(0)
+    assert not eigenpairs(A, 5, max_products=100).converged.any()
