@@ -3,8 +3,8 @@
 The 20 largest eigenpairs of three trained networks, float32 for all, on one and two threads. Every
 tool's residuals are computed afterwards in float64. curvlinops hands its operator to ARPACK, with
 the loosest tolerance of a list that reaches a residual of 1e-4 of the largest eigenvalue; PyHessian
-has one method, power iteration, which runs at its defaults, once, as it takes minutes. Rounds alternate
-between the other two. The peers are given attention's math kernel, without which they fail.
+has one method, power iteration, which runs at its defaults, once, as it takes minutes. Rounds
+alternate between the other two. The peers are given attention's math kernel: they fail without.
 
 ``python benchmarks/curvature.py`` writes results/curvature.md; with ``--check`` it fails where a
 limit is not kept: 3 times the speed of either peer, 1.3 times the bare products, 2.3 gradients a

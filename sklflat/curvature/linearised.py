@@ -150,7 +150,7 @@ class NetworkOperator(CurvatureOperator):
             storage = t.untyped_storage()
             if storage.data_ptr() not in own:
                 seen[storage.data_ptr()] = storage.nbytes()
-            return t
+            return t.detach()  # the tensor itself would hold the graph that holds it
 
         weight = None if s is None else s[:n]
         held = []  # storages are told apart by their addresses, so none may be freed meanwhile
