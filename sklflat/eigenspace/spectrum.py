@@ -92,10 +92,9 @@ class HessianSpectrum(UnitProbe):
     memory_budget : int, default=2**31
         Bytes, half for vectors and half for what is kept between products.
     holdout : float or None, default=None
-        Share of the rows that is not trained on, if the loss is to be looked at on such rows. By
-        default the network is trained on all rows, and the loss is the training loss.
+        Share of the rows not to train on, but to look at the loss on. None: it is the training loss.
     n_jobs : int or None, default=None
-        Not used by this probe, which trains one network.
+        Not used: one network is trained.
     random_state : int, RandomState instance or None, default=None
 
     Attributes
@@ -114,10 +113,11 @@ class HessianSpectrum(UnitProbe):
     gradient_norm_ : float
         Not 0: the point may not be a minimum, and the curvature is that where it is.
     loss_ : float
+        Mean of the criterion; ``alpha`` and ``class_weight`` are not in it.
     n_matvec_ : int
         Products with vectors, for all of this.
     n_iter_ : int
-        Products for the eigenpairs, the certifying ones included.
+        Products for the eigenpairs.
     rounding_error_ : float
         Relative error of a product in the network's precision; 0 in float64.
     proxy_overlap_ : float
