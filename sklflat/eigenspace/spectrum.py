@@ -92,7 +92,7 @@ class HessianSpectrum(UnitProbe):
     memory_budget : int, default=2**31
         Bytes, half for vectors and half for what is kept between products.
     holdout : float or None, default=None
-        Share of the rows not to train on, but to look at the loss on. None: it is the training loss.
+        Share of the rows to look at the loss on and not to train on. None: the training loss.
     n_jobs : int or None, default=None
         Not used: one network is trained.
     random_state : int, RandomState instance or None, default=None
