@@ -49,7 +49,7 @@ class GaussNewtonFactor:
         self._x = network.prepare(X)
         targets = [network.prepare(t) for t in (y, s) if t is not None]
         self._views = operator._leaves
-        with exact_arithmetic(network.device):
+        with exact_arithmetic:
             with _captured(network.module, operator.vector) as calls:
                 z = operator._run(self._views, self._x)
             self._prepare(z, calls, targets, max_rows)
@@ -164,7 +164,7 @@ class GaussNewtonFactor:
         leaves = [self._views[i] for i in places]
         parts: list[list[Tensor]] = [[] for _ in places]
         for x, root in zip(self._x, self._roots, strict=True):
-            with exact_arithmetic(x.device):
+            with exact_arithmetic:
                 z = self.operator._run(self._views, x[None])
             back = torch.autograd.grad(
                 z,

@@ -70,7 +70,7 @@ class GaussNewton(NetworkOperator):
         pull : callable
             Maps a tensor of the shape of z to J'u, as tensors of the parameters' shapes.
         """
-        with exact_arithmetic(self.device):
+        with exact_arithmetic:
             z = self._run(self._leaves, x)
             # J v as the derivative of J'u with respect to u, which it is linear in
             u = torch.zeros_like(z, requires_grad=True)

@@ -1,7 +1,8 @@
 """Operators of a network's loss: streamed over batches, linearised once where memory allows."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -25,19 +26,38 @@ _N_MEASURED = 32
 _SMALL = 60_000
 
 
-@contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """IEEE arithmetic, and attention that can be differentiated twice; afterwards all as before."""
-    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        if on_gpu:
-            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
+class _SharedSettings:
+    """Settings of the whole process, which threads need at the same time.
+
+    Made by the first that enters and taken back by the last that leaves: if each thread restored
+    what it found, one would restore the other's settings.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+                if torch.cuda.is_available():
+                    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+                    for backend in backends:
+                        self._stack.callback(setattr, backend, "allow_tf32", backend.allow_tf32)
+                        backend.allow_tf32 = False
+            self._n_inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._stack.close()
+
+
+#: IEEE arithmetic, and attention that can be differentiated twice; afterwards all as before
+exact_arithmetic = _SharedSettings()
 
 
 def check_twice_differentiable(outputs: Sequence[Tensor]) -> None:
@@ -177,7 +197,7 @@ class NetworkOperator(CurvatureOperator):
         sums = torch.zeros(2, dtype=self.dtype, device=self.device)
         total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
         for i, (x, targets) in enumerate(self._batches()):
-            with exact_arithmetic(self.device):
+            with exact_arithmetic:
                 part, gradient = self._loss_and_gradient(x, targets)
             sums += part
             total += gradient
@@ -206,7 +226,7 @@ class NetworkOperator(CurvatureOperator):
         y, s = (*targets, None)[:2]
         assert y is not None
         try:
-            with exact_arithmetic(self.device):
+            with exact_arithmetic:
                 return self._linearise(self.network.prepare(x), y, s)
         except RuntimeError as error:
             raise self._explained(error) from error

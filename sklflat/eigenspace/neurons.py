@@ -288,7 +288,7 @@ def _energy(network: Network, units: Units, X: Tensor, s: Tensor, v: Tensor) -> 
                 run(tensors, x)
             return torch.cat([seen[i] for i in range(len(units.layers))], dim=1)
 
-        with exact_arithmetic(network.device):
+        with exact_arithmetic:
             da = torch.func.jvp(activations, tuple(parameters), tuple(views))[1]
         weight = s[start : start + len(batch), None]
         total += (weight * da.square()).sum(0).double().cpu()

@@ -140,9 +140,8 @@ class HessianSpectrum(UnitProbe):
         For ``unit_score="response"``.
     layer_eigenvalues_ : dict of str to ndarray
         For ``by_layer=True``.
-    estimator_, unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_, \
-unit_means_, unit_variances_
-        As of every probe: see :class:`~sklflat.AblationProbe`.
+    unit_scores_, p_values_, q_values_ : ndarray of shape (n_units,)
+        As these, all attributes of :class:`~sklflat.AblationProbe` are there.
 
     References
     ----------

@@ -2,6 +2,7 @@
 the same on others."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -198,6 +199,21 @@ def test_12_zero_hessian():
     assert (pairs.values == 0).all()
     assert (pairs.residuals == 0).all()
     assert pairs.converged.all()
+
+
+def test_threads_leave_attention_as_it_was():
+    case = CASES["transformer"]
+    module, rows = case.module(), case.rows(30)
+
+    def product(_):
+        H = Hessian(Network(module, nn.CrossEntropyLoss()), rows, torch.arange(30) % 3)
+        return H.product(torch.ones(H.size))
+
+    enabled = torch.backends.cuda.flash_sdp_enabled()
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(product, range(24)))
+    assert all(torch.equal(r, results[0]) for r in results)
+    assert torch.backends.cuda.flash_sdp_enabled() == enabled
 
 
 def test_attention_has_a_second_derivative():
