@@ -278,15 +278,7 @@ def _energy(network: Network, units: Units, X: Tensor, s: Tensor, v: Tensor) -> 
         x = network.prepare(batch)
 
         def activations(*tensors: Any, x: Tensor = x) -> Tensor:
-            seen: dict[int, Tensor] = {}
-
-            def keep(layer: int, a: Tensor) -> Tensor:
-                seen[layer] = a.flatten(2).mean(2) if a.ndim > 2 else a.clone()
-                return a
-
-            with units.replaced(keep):
-                run(tensors, x)
-            return torch.cat([seen[i] for i in range(len(units.layers))], dim=1)
+            return units.watched(lambda: run(tensors, x))
 
         with exact_arithmetic:
             da = torch.func.jvp(activations, tuple(parameters), tuple(views))[1]

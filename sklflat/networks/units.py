@@ -252,6 +252,41 @@ class Units:
                 "called. Call it as module(X), not by module.forward."
             )
 
+    def watched(self, run: Callable[[], object]) -> Tensor:
+        """Activations while a twin runs, as tensors that gradients flow through.
+
+        Parameters
+        ----------
+        run : callable
+            Calls ``module(X)`` once. :mod:`torch.func` works.
+
+        Returns
+        -------
+        Tensor of shape (rows, n_units)
+            Averaged over positions.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from sklflat.networks import MLP
+        >>> from sklflat.networks.units import Units
+        >>> module = MLP(2, 1, hidden_layer_sizes=(3,))
+        >>> units = Units.find(module, torch.zeros(1, 2))
+        >>> x = torch.ones(4, 2, requires_grad=True)
+        >>> units.watched(lambda: module(x)).requires_grad
+        True
+        """
+        seen: dict[int, Tensor] = {}
+
+        def keep(layer: int, a: Tensor) -> Tensor:
+            # a copy, as the module may go on to work in place
+            seen[layer] = a.flatten(2).mean(2) if a.ndim > 2 else a.clone()
+            return a
+
+        with self.replaced(keep):
+            run()
+        return torch.cat([seen[layer] for layer in range(len(self.layers))], dim=1)
+
     # --- parameters --------------------------------------------------------------------------
 
     def incoming(self, vector: ParameterVector) -> Blocks:

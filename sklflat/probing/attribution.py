@@ -160,17 +160,9 @@ def optimal_inputs(
 
 def _own_activations(sample: Sample, x: Tensor) -> Tensor:
     """Activation (n_units,) of unit u on row u of x, differentiable."""
-    units, seen = sample.units, {}
-
-    def keep(layer: int, a: Tensor) -> Tensor:
-        seen[layer] = a.flatten(2).mean(2) if a.ndim > 2 else a
-        return a
-
-    with torch.enable_grad(), units.replaced(keep):
-        sample.network.module(x)
-    layers = [seen[layer] for layer in range(len(units.layers))]
-    rows = torch.arange(len(units), device=x.device)
-    return torch.cat(layers, dim=1)[rows, rows]
+    with torch.enable_grad():
+        A = sample.units.watched(lambda: sample.network.module(x))
+    return A.diagonal()
 
 
 def optimal_activation(sample: Sample) -> NDArray:

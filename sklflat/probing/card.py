@@ -157,17 +157,10 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
         return np.zeros((len(units), 0))
     x = network.prepare(X).requires_grad_()
     scale = x.detach().flatten(1).std(0, correction=0)
-    seen: dict[int, torch.Tensor] = {}
-
-    def keep(layer: int, a: torch.Tensor) -> torch.Tensor:
-        seen[layer] = a.flatten(2).mean(2) if a.ndim > 2 else a
-        return a
-
-    with torch.enable_grad(), units.replaced(keep):
-        network.module(x)
+    with torch.enable_grad():
+        A = units.watched(lambda: network.module(x))
     rows = []
-    for layer, channel in zip(units.layer_of, units.channel_of, strict=True):
-        total = seen[int(layer)][:, int(channel)].sum()
+    for total in A.sum(0):
         gradient = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)[0]
         gradient = torch.zeros_like(x) if gradient is None else gradient
         rows.append(gradient.flatten(1).abs().mean(0) * scale)

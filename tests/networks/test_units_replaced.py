@@ -257,3 +257,14 @@ def test_wrong_shapes_and_strangers_are_errors():
             run(X)
     with units.replaced(lambda i, a: a):
         pass  # nothing ran
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_watched_activations_are_the_same_and_gradients_flow(name):
+    case = CASES[name]
+    module, X = case.module(), case.rows(5)
+    units = Units.find(module, X)
+    A = units.watched(lambda: module(X))
+    torch.testing.assert_close(A.detach(), units.activations(module, X))
+    gradients = torch.autograd.grad(A.square().sum(), list(module.parameters()), allow_unused=True)
+    assert any(g is not None and g.any() for g in gradients)
