@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import AblationProbe, ActivationProbe, UnitDisplay, from_module
-    from sklflat.training import PerturbedOptimizer, SAMClassifier, SAMRegressor
+    from sklflat.training import (
+        PerturbedOptimizer,
+        SAMClassifier,
+        SAMRegressor,
+        StackedSearchCV,
+    )
 
 __version__ = "0.1.0.dev0"
 
@@ -23,6 +28,7 @@ __all__ = [
     "SAMClassifier",
     "SAMRegressor",
     "SpectrumDisplay",
+    "StackedSearchCV",
     "UnitDisplay",
     "__version__",
     "from_module",
@@ -37,6 +43,7 @@ _ROOM_OF = {
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
     "SpectrumDisplay": "sklflat.eigenspace",
+    "StackedSearchCV": "sklflat.training",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
 }

@@ -121,10 +121,8 @@ class ParameterVector:
 
         return f
 
-    def runner(
-        self, module: nn.Module, *, others_fixed: bool = False
-    ) -> Callable[[Sequence[Tensor], Tensor], Tensor]:
-        """The function ``run(tensors, X)``: the module's output with these parameters.
+    def runner(self, module: nn.Module, *, others_fixed: bool = False) -> Callable[..., Tensor]:
+        """The function ``run(tensors, X, others=None)``: the module's output with these parameters.
 
         Parameters
         ----------
@@ -135,15 +133,22 @@ class ParameterVector:
         Returns
         -------
         callable
-            Its tensors have the parameters' shapes and order.
+            Its tensors have the parameters' shapes and order. ``others`` are buffers and untrained
+            parameters by name; what the module put in their place is written back.
         """
         own = {id(p): i for i, p in enumerate(self.parameters)}
         named = list(module.named_parameters(remove_duplicate=False))
         places = [(name, own[id(p)]) for name, p in named if id(p) in own]
         rest = {name: p.detach() for name, p in named if id(p) not in own} if others_fixed else {}
 
-        def run(tensors: Sequence[Tensor], X: Tensor) -> Tensor:
+        def run(
+            tensors: Sequence[Tensor], X: Tensor, others: dict[str, Tensor] | None = None
+        ) -> Tensor:
             swapped = {name: tensors[i] for name, i in places}
-            return torch.func.functional_call(module, rest | swapped, (X,), tie_weights=False)
+            given = rest | swapped | (others or {})
+            output = torch.func.functional_call(module, given, (X,), tie_weights=False)
+            if others is not None:
+                others.update({name: given[name] for name in others})
+            return output
 
         return run

@@ -3,5 +3,6 @@
 from sklflat.training.classifier import SAMClassifier
 from sklflat.training.optimizer import PerturbedOptimizer
 from sklflat.training.regressor import SAMRegressor
+from sklflat.training.search import StackedSearchCV
 
-__all__ = ["PerturbedOptimizer", "SAMClassifier", "SAMRegressor"]
+__all__ = ["PerturbedOptimizer", "SAMClassifier", "SAMRegressor", "StackedSearchCV"]

@@ -1,7 +1,7 @@
 """What the classifier and the regressor share: from ``fit`` to a trained net."""
 
-import copy
 import warnings
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
@@ -20,7 +20,14 @@ from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.training import build
 from sklflat.training.data import EncodedDataset, weighted
-from sklflat.training.epochs import EpochLoop, Record, StoppedByCallback
+from sklflat.training.epochs import (
+    Epoch,
+    EpochLoop,
+    Fitting,
+    Record,
+    StoppedByCallback,
+    run_alone,
+)
 from sklflat.training.fitted import FittedNet
 from sklflat.training.loader import SampleOrder, TensorLoader
 from sklflat.training.optimizer import check_velocity
@@ -56,6 +63,22 @@ class PerturbedEstimator(FittedNet):
         incremental: bool = False,
         classes: Any = None,
     ) -> Any:
+        run_alone(self._fitting(X, y, sample_weight, incremental, classes))
+        return self
+
+    def _fitting(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        incremental: bool = False,
+        classes: Any = None,
+        setup: Callable[[], Any] | None = None,
+    ) -> Fitting:
+        """All of ``fit``, as a training that asks for its epochs.
+
+        ``setup``, if given, is called when ``net_`` stands and may return a checkpoint.
+        """
         check_conflicts(self)
         check_solver(self.solver)
         fresh = not (hasattr(self, "net_") and (self.warm_start or incremental))
@@ -75,12 +98,12 @@ class PerturbedEstimator(FittedNet):
             self._start(X)
         else:
             self._follow_parameters(incremental)
+        checkpoint = None if setup is None else setup()
         if isinstance(self.net, NeuralNet):
             self._train_skorch(X, y, weight, incremental)
         else:
-            self._train(X, y, weight, incremental)
+            yield from self._train(X, y, weight, incremental, checkpoint)
         self._finish(X)
-        return self
 
     def _drop_weightless(
         self, X: Any, y: np.ndarray, weight: np.ndarray | None
@@ -219,8 +242,10 @@ class PerturbedEstimator(FittedNet):
         self._record.t += len(y) * len(losses)
         self._record.best_loss = min(self._record.loss_curve, default=np.inf)
 
-    def _train(self, X: Any, y: Any, weight: Any, incremental: bool) -> None:
-        """Train by the epochs of ``MLPClassifier``."""
+    def _train(
+        self, X: Any, y: Any, weight: Any, incremental: bool, checkpoint: Any = None
+    ) -> Fitting:
+        """Train by the epochs of ``MLPClassifier``, going on from a checkpoint if there is one."""
         net, score = self.net_, None
         if self.early_stopping:
             if incremental:
@@ -236,9 +261,9 @@ class PerturbedEstimator(FittedNet):
             except KeyboardInterrupt:
                 raise StoppedByCallback from None
 
-        def epoch() -> float:
+        def epoch() -> Generator[Epoch, None, float]:
             notify("on_epoch_begin")
-            net.run_single_epoch(batches, training=True, prefix="train", step_fn=net.train_step)
+            yield Epoch(net, batches)
             try:
                 notify("on_epoch_end")
             except StoppedByCallback as stop:
@@ -247,8 +272,10 @@ class PerturbedEstimator(FittedNet):
             return float(net.history[-1, "train_loss"])
 
         net.notify("on_train_begin", X=X, y=y)
-        loop = EpochLoop(self, self._record, len(y))
-        loop.run(net, epoch, score, self._copy_weights, 1 if incremental else None)
+        if checkpoint is not None:
+            checkpoint.restore(self, batches)
+        loop = EpochLoop(self, self._record, len(y), resumes=checkpoint is not None)
+        yield from loop.run(net, epoch, score, self._copy_weights, 1 if incremental else None)
         net.notify("on_train_end", X=X, y=y)
         if score is not None and self._record.best_weights is not None:
             net.module_.load_state_dict(self._record.best_weights)
@@ -256,7 +283,7 @@ class PerturbedEstimator(FittedNet):
                 self._record.best_weights = None  # they would double the size of a pickle
 
     def _copy_weights(self) -> dict[str, Any]:
-        return copy.deepcopy(self.net_.module_.state_dict())
+        return {k: v.clone() for k, v in self.net_.module_.state_dict().items()}
 
     def _batches(self, dataset: Any, n_samples: int) -> Any:
         size = min(200, n_samples) if self.batch_size == "auto" else self.batch_size
@@ -264,7 +291,7 @@ class PerturbedEstimator(FittedNet):
             warnings.warn(
                 f"Got batch_size={size}, larger than the sample size {n_samples}. It is going "
                 "to be clipped.",
-                stacklevel=5,
+                stacklevel=7,
             )
             size = n_samples
         if isinstance(dataset, EncodedDataset):
@@ -306,7 +333,7 @@ class PerturbedEstimator(FittedNet):
                 f"{steps.n_skipped_steps} training steps were left out because a gradient was "
                 "not finite. Lower rho or learning_rate_init, or scale the inputs.",
                 NonFiniteStepWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
         if not isinstance(X, Dataset) and not np.isfinite(self._outputs(X[:200])).all():
             raise DivergenceError(

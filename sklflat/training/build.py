@@ -124,6 +124,7 @@ def facade_net(
         optimizer=optimizer_class,
         train_split=None,
         verbose=0,
+        callbacks__print_log=None,  # it would lay out a table that nobody sees
         **settings,
         **own,
     )

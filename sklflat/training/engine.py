@@ -1,30 +1,24 @@
 """Training steps on one vector, replayed from a recording where that gives the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklflat.networks.functional import ParameterVector
 from sklflat.training.optimizer import trained_parameters
 from sklflat.training.passes import SideEffects
 from sklflat.training.perturbations.base import Position
+from sklflat.training.replays import Replays, attributes, unknown_code
 from sklflat.training.samples import squared_gradients
-from sklflat.training.tape import (
-    NotReplayableError,
-    Recorder,
-    Tape,
-    attributes,
-    copies,
-    leaves,
-    python_state,
-    unknown_code,
-)
+from sklflat.training.tape import Recorder, copies, leaves
 from sklflat.training.updates import VectorUpdate
 
 # beyond this size arithmetic dominates, and a recording would only hold memory
-_MAX_RECORDED_PARAMETERS = 2_000_000
+MAX_RECORDED_PARAMETERS = 2_000_000
 
 
 class CannotUseVector(Exception):
@@ -56,9 +50,7 @@ class VectorEngine:
         self._views_tilde = self.vector.views(self.w_tilde)
         self._modules = (net.module_, net.criterion_)
         self._has_buffers = any(True for m in self._modules for _ in m.buffers())
-        self._is_random = False
         self._known_attributes: Any = None
-        self._replays: dict[Any, Callable[..., tuple[Tensor, ...]]] = {}
         self._forget_recordings()
 
     @staticmethod
@@ -84,10 +76,8 @@ class VectorEngine:
         )
 
     def _forget_recordings(self) -> None:
-        small = len(self.vector) <= _MAX_RECORDED_PARAMETERS
-        self._replays.clear()
-        self._tapes: dict[Any, Tape] = {}
-        self.why_not_replayed = None if small else "the network is large"
+        small = len(self.vector) <= MAX_RECORDED_PARAMETERS
+        self.replays = Replays(self._modules, None if small else "the network is large")
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
@@ -98,7 +88,7 @@ class VectorEngine:
             self._forget_recordings()
         stranger = unknown_code(self._modules, self.net.foreign_classes())
         if stranger is not None:
-            self.why_not_replayed = stranger
+            self.replays.why_not = stranger
         self.w.copy_(self.vector.read())
         self.update = VectorUpdate(self.net.optimizer_)
         try:
@@ -111,6 +101,7 @@ class VectorEngine:
     def step(self, batch: Any) -> float:
         """Train on one batch; returns the clean loss."""
         net = self.net
+        net.begin_step(lambda: self.vector.write(self.w))
         passes = _BatchPasses(self, batch)
         at = Position(self.w, self.is_weight, self.update.learning_rate, scratch=self.w_tilde)
         if net.steps_.needs_velocity:
@@ -125,6 +116,7 @@ class VectorEngine:
         except CannotUseVector:
             effects.undo()
             net.steps_.n_gradient_evaluations -= effects.n_passes  # the batch comes again
+            net.n_steps_ -= 1
             raise
         except BaseException:
             effects.undo() if effects.n_passes < 2 else effects.settle()
@@ -140,58 +132,44 @@ class VectorEngine:
         """Loss and gradient (p,) at w, or at w_tilde; ``first`` for the batch's first pass."""
         inputs = leaves(batch)
         shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in inputs)
-        replay = self._replays.get(shapes)
+        replay = self.replays.get(shapes)
         if replay is not None:
             views = self._views_tilde if tilde else self._views
             loss, g = replay(*views, *inputs, generator=self.net.random_stream_.generator)
             return loss, g
         self.vector.write(self.w_tilde if tilde else self.w)
         batch = copies(batch)  # a forward pass may work in place
-        if self.why_not_replayed is None and None not in shapes and first:
-            result = self._recorded(batch, shapes)
-        else:
-            # a network that draws nothing needs no lock, so other threads can train beside it
-            stream = self.net.random_stream_
-            with stream.as_global() if self._may_draw else nullcontext():
+        # a network that draws nothing needs no lock, so other threads can train beside it
+        stream = self.net.random_stream_
+        with stream.as_global() if self.replays.may_draw else nullcontext():
+            if self.replays.why_not is None and None not in shapes and first:
+                inputs = [*self.vector.parameters, *leaves(batch)]
+                compute = partial(self._by_autograd, batch)
+                loss, g = self.replays.record(shapes, inputs, compute)
+                result = loss, g
+            else:
                 result = self._by_autograd(batch, None)
         if first and not tilde:
             self.w.copy_(self.vector.read())  # the forward pass may have projected its weights
         return result
 
-    @property
-    def _may_draw(self) -> bool:
-        """Whether random numbers are drawn; not known before something was recorded."""
-        return self._is_random or not self._tapes
-
     def _by_autograd(self, batch: Any, recorder: Recorder | None) -> tuple[Tensor, Tensor]:
-        net, (X, y) = self.net, batch
-        with torch.enable_grad():
-            loss = net.get_loss(net.infer(X), y, X=X, training=True)
-            if recorder is not None:
-                recorder.mark_backward()
-            gradients = torch.autograd.grad(loss, self.vector.parameters, allow_unused=True)
-        if any(g is None for g in gradients):
-            raise CannotUseVector("some parameters are not used in every batch")
-        return loss.detach(), self.vector.join(gradients)
+        return gradient_by_autograd(self.net, self.vector, batch, recorder)
 
-    def _recorded(self, batch: Any, shapes: Any) -> tuple[Tensor, Tensor]:
-        before = python_state(self._modules)
-        with self.net.random_stream_.as_global(), Recorder() as recorder:
-            result = self._by_autograd(batch, recorder)
-        self._is_random |= recorder.is_random
-        try:
-            if python_state(self._modules) != before:
-                raise NotReplayableError("the forward pass changes Python state")
-            inputs = [*self.vector.parameters, *leaves(batch)]
-            tape = Tape(recorder, inputs, result)
-            known = self._tapes.setdefault(shapes, tape)
-            if not known.same_as(tape):
-                raise NotReplayableError("two batches were computed differently")
-            if known is not tape:
-                self._replays[shapes] = tape.compile()
-        except NotReplayableError as refusal:
-            self.why_not_replayed = str(refusal)
-        return result
+
+def gradient_by_autograd(
+    net: Any, vector: ParameterVector, batch: Any, recorder: Recorder | None = None
+) -> tuple[Tensor, Tensor]:
+    """Loss and gradient (p,) of a net on a batch, at its parameters as they are."""
+    X, y = batch
+    with torch.enable_grad():
+        loss = net.get_loss(net.infer(X), y, X=X, training=True)
+        if recorder is not None:
+            recorder.mark_backward()
+        gradients = torch.autograd.grad(loss, vector.parameters, allow_unused=True)
+    if any(g is None for g in gradients):
+        raise CannotUseVector("some parameters are not used in every batch")
+    return loss.detach(), vector.join(gradients)
 
 
 class _BatchPasses:
@@ -201,7 +179,7 @@ class _BatchPasses:
         self.engine = engine
         self.batch = batch
         modules = engine._modules if engine._has_buffers else ()
-        generators = engine.net.random_stream_.generators if engine._may_draw else ()
+        generators = engine.net.random_stream_.generators if engine.replays.may_draw else ()
         self.effects = SideEffects(modules, generators)
 
     def __call__(self, w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:

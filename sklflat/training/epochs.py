@@ -1,7 +1,7 @@
 """When training stops and how the learning rate falls, as in ``MLPClassifier``."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +14,46 @@ from tqdm import tqdm
 _SMALLEST_RATE = 1e-6
 #: seconds before a progress bar shows up
 _PATIENCE = 1.0
+#: frames from a warning in ``EpochLoop.run`` to whoever called ``fit``
+_USER = 7
 
 
 class StoppedByCallback(Exception):
     """A callback asked for the end of training, after an epoch with this loss (or None)."""
 
     loss: float | None = None
+
+
+@dataclass
+class Epoch:
+    """A request to train ``net`` for one pass over ``batches``, by whatever loop."""
+
+    net: Any
+    batches: Any
+
+    def run(self) -> None:
+        """Train the network alone."""
+        net = self.net
+        net.run_single_epoch(self.batches, training=True, prefix="train", step_fn=net.train_step)
+
+
+#: a training that yields an Epoch whenever it needs one
+Fitting = Generator[Epoch, None, None]
+
+
+def run_alone(fitting: Fitting) -> None:
+    """Run a training from its first epoch to its end."""
+    try:
+        request = next(fitting)
+        while True:
+            try:
+                request.run()
+            except BaseException as error:
+                request = fitting.throw(error)
+            else:
+                request = next(fitting)
+    except StopIteration:
+        return
 
 
 @dataclass
@@ -69,28 +103,33 @@ class EpochLoop:
         ``solver`` and ``verbose``.
     record : Record
     n_samples : int
+    resumes : bool, default=False
+        Whether the record is that of a training that was cut off and goes on.
     """
 
-    def __init__(self, estimator: Any, record: Record, n_samples: int) -> None:
+    def __init__(
+        self, estimator: Any, record: Record, n_samples: int, resumes: bool = False
+    ) -> None:
         self.estimator = estimator
         self.record = record
         self.n_samples = n_samples
+        self.resumes = resumes
 
     def run(
         self,
         net: Any,
-        epoch: Callable[[], float],
+        epoch: Callable[[], Generator[Epoch, None, float]],
         score: Callable[[], float] | None,
         weights: Callable[[], Any],
         max_iter: int | None = None,
-    ) -> None:
-        """Call ``epoch`` until training converges.
+    ) -> Fitting:
+        """Go through ``epoch`` until training converges.
 
         Parameters
         ----------
         net : PerturbedNetMixin
         epoch : callable
-            Trains for one pass over the data and returns the mean loss.
+            Asks for one pass over the data and returns the mean loss.
         score : callable or None
             The validation score, for early stopping.
         weights : callable
@@ -100,11 +139,12 @@ class EpochLoop:
         """
         e, r = self.estimator, self.record
         fixed = max_iter is not None
-        r.n_iter = 0
+        if not self.resumes:
+            r.n_iter = 0
         with self._interruptible(), self._progress(max_iter or e.max_iter) as bar:
             while r.n_iter < (max_iter or e.max_iter):
                 try:
-                    loss = epoch()
+                    loss = yield from epoch()
                 except StoppedByCallback as stop:
                     if stop.loss is not None:
                         self._count(stop.loss)
@@ -123,7 +163,7 @@ class EpochLoop:
                     f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=5,
+                    stacklevel=_USER,
                 )
 
     def _count(self, loss: float) -> None:
@@ -138,7 +178,7 @@ class EpochLoop:
         except StoppedByCallback:
             return
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=6)
+            warnings.warn("Training interrupted by user.", stacklevel=_USER + 1)
 
     @contextmanager
     def _progress(self, total: int) -> Iterator[Any]:

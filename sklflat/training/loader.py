@@ -1,12 +1,13 @@
 """Mini-batches of data that are in memory, in the order that scikit-learn would use."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import gen_batches, shuffle
+from sklearn.utils import gen_batches
 from torch import Tensor
 
 
@@ -28,7 +29,8 @@ class SampleOrder:
         """Indices (n_samples,) of the next epoch; None for the order of the data."""
         if self.random_state is None:
             return None
-        self.indices = shuffle(self.indices, random_state=self.random_state)
+        # what sklearn.utils.shuffle does, without its search for the kind of container
+        self.indices = self.indices[self.random_state.permutation(len(self.indices))]
         return self.indices
 
 
@@ -57,6 +59,7 @@ class TensorLoader:
         self.dataset = dataset
         self.batch_size = batch_size
         self.order = order
+        self.device = device
         self.data = [
             _map(lambda t: torch.as_tensor(t, device=device), d) for d in (dataset.X, dataset.y)
         ]
@@ -64,13 +67,23 @@ class TensorLoader:
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
+    def share(self, one_of: Callable[[Tensor], Tensor]) -> None:
+        """Take tensors from ``one_of(tensor)``, which may know the same values already."""
+        self.data = [_map(one_of, d) for d in self.data]
+        self.dataset.X, self.dataset.y = self.data
+
+    def first(self, size: int | None = None) -> list[Any]:
+        """A batch of the first rows, whatever the order."""
+        return [_map(itemgetter(slice(size or self.batch_size)), d) for d in self.data]
+
     def __iter__(self) -> Iterator[list[Any]]:
         indices = None if self.order is None else self.order.next()
-        data = self.data
-        if indices is not None:
-            data = [_map(lambda t: t[torch.as_tensor(indices, device=t.device)], d) for d in data]
-        for batch in gen_batches(len(self.dataset), self.batch_size):
-            yield [_map(itemgetter(batch), d) for d in data]
+        if indices is None:
+            for batch in gen_batches(len(self.dataset), self.batch_size):
+                yield [_map(itemgetter(batch), d) for d in self.data]
+            return
+        for rows in torch.as_tensor(indices, device=self.device).split(self.batch_size):
+            yield [_map(partial(torch.index_select, dim=0, index=rows), d) for d in self.data]
 
 
 def _map(function: Callable[[Any], Tensor], data: Any) -> Any:

@@ -1,6 +1,7 @@
 """The skorch net whose step takes its gradient at a perturbed point."""
 
 import itertools
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -57,6 +58,10 @@ class PerturbedNetMixin(_SkorchNet):
     l2 : float, default=0.0
         Adds ``l2 |weights|^2 / (2 n)``, n the (weighted) size of the batch, to the loss,
         outside of the perturbation, as ``alpha`` of ``MLPClassifier``. Biases are left out.
+    mask : Tensor of shape (p,), bool, default=None
+        False where parameters are set to zero and stay there.
+    snapshots_at : tuple of int, default=()
+        Numbers of steps before which the module's state is copied into ``snapshots_``.
     seed : int, default=0
         Of the module's initial weights (unless it comes initialised), of dropout masks and of
         shuffling by a ``DataLoader``.
@@ -65,6 +70,8 @@ class PerturbedNetMixin(_SkorchNet):
     ----------
     steps_ : PerturbedStep
         Counts gradient evaluations and skipped steps.
+    snapshots_ : dict of int to state dict
+        Copies asked for by ``snapshots_at``; 0 is the state before the first step.
     fast_path_ : str
         ``"vector"`` if the last epoch ran on one vector, otherwise why it did not.
     """
@@ -74,12 +81,16 @@ class PerturbedNetMixin(_SkorchNet):
         *args: Any,
         perturbation: Perturbation | None = None,
         l2: float = 0.0,
+        mask: Tensor | None = None,
+        snapshots_at: tuple[int, ...] = (),
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.perturbation = perturbation
         self.l2 = l2
+        self.mask = mask
+        self.snapshots_at = snapshots_at
         self.seed = seed
 
     # --- setting up -------------------------------------------------------------------------
@@ -87,7 +98,9 @@ class PerturbedNetMixin(_SkorchNet):
     def initialize(self) -> Any:
         """Initialise all parts; the module's random weights come from the private stream."""
         self.random_stream_ = RandomStream(self.seed, self.device)
-        self.steps_ = PerturbedStep(self.perturbation, self.l2)
+        self.steps_ = PerturbedStep(self.perturbation, self.l2, self.mask)
+        self.snapshots_: dict[int, dict[str, Tensor]] = {}
+        self.n_steps_ = 0
         self.fast_path_ = "not trained"
         self._engine: VectorEngine | None = None
         with self.random_stream_.as_global():
@@ -104,7 +117,41 @@ class PerturbedNetMixin(_SkorchNet):
                     "training step to perturb: use SGD or Adam, or rho=0."
                 )
             check_velocity(self.perturbation.validate(), self.optimizer_)
+        self._hold()
         return self
+
+    def _hold(self) -> None:
+        """Set the parameters that are masked to zero."""
+        if self.mask is None:
+            return
+        vector = trained_parameters(self.optimizer_, self.module_)
+        if self.mask.shape != (len(vector),):
+            raise ValueError(
+                f"mask has shape {tuple(self.mask.shape)}, but the network has {len(vector)} "
+                "trained parameters: pass one boolean for each."
+            )
+        vector.write(torch.where(self.mask.to(vector.device), vector.read(), 0.0))
+
+    def prepare(
+        self,
+        mask: Tensor | None = None,
+        initial: Tensor | None = None,
+        snapshots_at: tuple[int, ...] = (),
+    ) -> None:
+        """Set mask, parameters (p,) and snapshots of an initialised net before its first step."""
+        self.mask = self.steps_.mask = mask
+        self.snapshots_at = snapshots_at
+        if initial is not None:
+            trained_parameters(self.optimizer_, self.module_).write(initial)
+        self._hold()
+
+    def begin_step(self, sync: Callable[[], None] = lambda: None) -> None:
+        """Count a step and take the snapshot before it, once ``sync`` wrote the weights back."""
+        if self.n_steps_ in self.snapshots_at:
+            sync()
+            state = self.module_.state_dict()
+            self.snapshots_[self.n_steps_] = {k: v.detach().clone() for k, v in state.items()}
+        self.n_steps_ += 1
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -167,6 +214,7 @@ class PerturbedNetMixin(_SkorchNet):
             steps.append(step)
             return step["loss"]
 
+        self.begin_step()
         vector = trained_parameters(self.optimizer_, self.module_)
         held = [p.grad for p in vector.parameters]
         with self.random_stream_.as_global(), torch.no_grad():
@@ -202,6 +250,18 @@ class PerturbedNetMixin(_SkorchNet):
         self._run_training_epoch(iterator, prefix, step_fn, fit_params)
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
 
+    def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:
+        """Note a training epoch that was run elsewhere; raises if it diverged."""
+        self._record_batches("train", loss, n_samples)
+        self.history.record("train_batch_count", n_batches)
+        self._check_diverged("train", n_skipped)
+
+    def _record_batches(self, prefix: str, loss: float, size: int) -> None:
+        # one entry for all batches: the epoch's mean is all that is left to know
+        self.history.new_batch()
+        self.history.record_batch(prefix + "_loss", loss)
+        self.history.record_batch(prefix + "_batch_size", size)
+
     def _check_diverged(self, prefix: str, n_skipped: int) -> None:
         """Raise if the epoch's loss is not finite or no step of it could be taken."""
         batches = self.history[-1, "batches"]
@@ -219,7 +279,7 @@ class PerturbedNetMixin(_SkorchNet):
     def _run_training_epoch(
         self, iterator: Any, prefix: str, step_fn: Any, fit_params: dict[str, Any]
     ) -> None:
-        reason = "the forward pass takes fit_params" if fit_params else self._why_not_vector()
+        reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
         if reason is not None:
             self.fast_path_ = reason
             super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
@@ -231,7 +291,7 @@ class PerturbedNetMixin(_SkorchNet):
         bases = [c for c in type(self).__mro__ if not issubclass(PerturbedNetMixin, c)]
         return [c for c in bases if c.__module__.split(".")[0] not in ("skorch", "sklflat")]
 
-    def _why_not_vector(self) -> str | None:
+    def why_not_vector(self) -> str | None:
         """Why this epoch needs skorch's own step; None if it does not."""
         for name, callback in self.callbacks_:
             if listens_to_batches(callback) and name != "train_loss":
@@ -259,10 +319,7 @@ class PerturbedNetMixin(_SkorchNet):
             except CannotUseVector as refusal:
                 self.fast_path_ = str(refusal)
         if n_batches:
-            # one entry for all batches: the epoch's mean is all that is left to know
-            self.history.new_batch()
-            self.history.record_batch(prefix + "_loss", total / size)
-            self.history.record_batch(prefix + "_batch_size", size)
+            self._record_batches(prefix, total / size, size)
         if self.fast_path_ != "vector":
             rest = itertools.chain([batch], batches)
             super().run_single_epoch(rest, True, prefix, step_fn)

@@ -1,12 +1,14 @@
 """Random numbers of torch modules, drawn without touching the process-wide generators."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # torch layers such as Dropout draw from generators that all threads share, so whoever puts
 # its own state there must be alone while it is there
@@ -93,3 +95,67 @@ class RandomStream:
         device = "cpu" if on_gpu else pickled["device"]
         self.__init__(0, device)  # type: ignore[misc]
         self.set_state(pickled["state"][: len(self.generators)])
+
+
+@dataclass(frozen=True)
+class DrawEach:
+    """A random operation with an own generator for each slice along the first axis.
+
+    Each slice gets the numbers that it would get alone.
+
+    Parameters
+    ----------
+    operation : torch operator
+    """
+
+    operation: Any
+
+    def __call__(
+        self, first: Tensor, *args: Any, generator: Sequence[torch.Generator], **kwargs: Any
+    ) -> Tensor:
+        """The operation's result; in place, if the operation is."""
+        schema = self.operation._schema
+        if not any(a.name == "generator" for a in schema.arguments):
+            raise UnexchangeableGenerator(f"{self.operation} takes no generator")
+        if not isinstance(first, Tensor) or len(first) != len(generator):
+            raise UnexchangeableGenerator(f"{self.operation} does not draw for each replica")
+        rows = [
+            self.operation(row, *args, generator=g, **kwargs)
+            for row, g in zip(first, generator, strict=True)
+        ]
+        return first if schema.is_mutable else torch.stack(rows)
+
+
+class UnexchangeableGenerator(RuntimeError):
+    """Random numbers cannot be drawn from a generator of one's own; says by which operation."""
+
+
+class EachFromItsOwn(TorchDispatchMode):
+    """Lets every replica of a stack draw from its own generator.
+
+    Parameters
+    ----------
+    generators : sequence of torch.Generator
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.generators = generators
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        if any(a.name == "generator" for a in func._schema.arguments):
+            return DrawEach(func)(*args, **{**kwargs, "generator": self.generators})
+        # attention carries the tag, but draws only if it has dropout
+        shared = global_generators(self.generators[0].device)
+        before = [g.get_state() for g in shared]
+        out = func(*args, **kwargs)
+        if any(
+            not torch.equal(g.get_state(), state) for g, state in zip(shared, before, strict=True)
+        ):
+            for g, state in zip(shared, before, strict=True):
+                g.set_state(state)
+            raise UnexchangeableGenerator(f"{func} takes no generator")
+        return out

@@ -23,6 +23,9 @@ class PerturbedStep:
     l2 : float, default=0.0
         Adds ``l2 |weights|^2 / (2 n)`` to the loss, n the size of the batch, outside of the
         perturbation. Biases are left out.
+    mask : Tensor of shape (p,), bool, default=None
+        False where parameters are held: their gradient counts as zero in every pass, so that
+        neither the perturbation nor the optimiser moves them.
 
     Attributes
     ----------
@@ -33,9 +36,12 @@ class PerturbedStep:
     n_gradient_evaluations, n_skipped_steps : int
     """
 
-    def __init__(self, perturbation: Perturbation | None, l2: float = 0.0) -> None:
+    def __init__(
+        self, perturbation: Perturbation | None, l2: float = 0.0, mask: Tensor | None = None
+    ) -> None:
         self.perturbation = perturbation
         self.l2 = l2
+        self.mask = mask
         self.t = 0
         self.state: State | None = None
         self.n_gradient_evaluations = 0
@@ -69,11 +75,15 @@ class PerturbedStep:
             return gradient_at(w_tilde)
 
         at.t = self.t
-        loss, direction, state = self._gradient(at, counted)
+        state = self.state
+        if state is None and self.perturbation is not None and ascends_at_all(self.perturbation):
+            state = self.perturbation.init(at.w)
+        if state and any(v.device != at.w.device for v in state.values()):  # loaded elsewhere
+            state = {key: value.to(at.w.device) for key, value in state.items()}
+        masked = counted if self.mask is None else held(counted, self.mask)
+        loss, direction, state = perturbed_direction(self.perturbation, at, state, masked)
         if self.l2:
-            pull = torch.where(at.is_weight, at.w, 0.0) * (self.l2 / n_samples)
-            direction = direction + pull
-            loss = loss + 0.5 * torch.dot(pull, at.w)
+            loss, direction = with_l2(loss, direction, at, self.l2 / n_samples)
         # a sum is finite only if its terms are (or, beyond the largest float, far too large)
         if not math.isfinite(float(direction.sum()) + float(loss)):
             self.n_skipped_steps += 1
@@ -82,23 +92,50 @@ class PerturbedStep:
         self.t += 1
         return loss, direction
 
-    def _gradient(
-        self, at: Position, gradient_at: GradientAt
-    ) -> tuple[Tensor, Tensor, State | None]:
-        """Loss, direction and next state from one or two gradients."""
-        p = self.perturbation
-        if p is None or p.rho == 0:
-            return *gradient_at(None), self.state
-        state = p.init(at.w) if self.state is None else self.state
-        if any(value.device != at.w.device for value in state.values()):  # loaded elsewhere
-            state = {key: value.to(at.w.device) for key, value in state.items()}
-        loss: Any = None
-        g: Any = None
-        if p.needs_gradient:
-            loss, g = gradient_at(None)
-            if not p.ascends(at.t):
-                return loss, p.reuse(g, state), state
-        w_tilde, state = p.perturb(g, at, state)
-        loss_tilde, g_tilde = gradient_at(w_tilde)
-        direction, state = p.combine(g, g_tilde, state)
-        return (loss_tilde if loss is None else loss), direction, state
+
+def perturbed_direction(
+    perturbation: Any, at: Position, state: State | None, gradient_at: GradientAt
+) -> tuple[Tensor, Tensor, State | None]:
+    """Loss, direction and next state of one step, from one or two gradients.
+
+    ``perturbation`` is None, a Perturbation, or one that works on the rows of a stack.
+    """
+    p = perturbation
+    if p is None or not ascends_at_all(p):
+        return *gradient_at(None), state
+    assert state is not None
+    loss: Any = None
+    g: Any = None
+    if p.needs_gradient:
+        loss, g = gradient_at(None)
+        if not p.ascends(at.t):
+            return loss, p.reuse(g, state), state
+    w_tilde, state = p.perturb(g, at, state)
+    loss_tilde, g_tilde = gradient_at(w_tilde)
+    direction, state = p.combine(g, g_tilde, state)
+    return (loss_tilde if loss is None else loss), direction, state
+
+
+def ascends_at_all(perturbation: Any) -> bool:
+    """Whether there is a radius; one that is a tensor is that of a stack, and positive."""
+    return isinstance(perturbation.rho, Tensor) or perturbation.rho != 0
+
+
+def held(gradient_at: GradientAt, mask: Tensor) -> GradientAt:
+    """The same function with a gradient of zero where the mask is False."""
+
+    def masked(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
+        loss, g = gradient_at(w_tilde)
+        return loss, g * mask
+
+    return masked
+
+
+def with_l2(
+    loss: Tensor, direction: Tensor, at: Position, strength: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss and direction with ``strength |weights|^2 / 2`` added to the loss; also of rows."""
+    if isinstance(strength, Tensor):
+        strength = strength[..., None]
+    pull = at.w * (at.is_weight.to(at.w.dtype) * strength)
+    return loss + 0.5 * torch.linalg.vecdot(pull, at.w), direction + pull

@@ -8,17 +8,16 @@ fits is needed, and it is confined to the recording thread.
 """
 
 import operator
-import random
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklflat.training.randomness import global_generators
+from sklflat.training.randomness import DrawEach, global_generators
 
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
 _BAKED_IN = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -42,6 +41,11 @@ def _key(t: Tensor) -> Key:
 class Recorder(TorchDispatchMode):
     """Notes every operation on plain tensors while it is active in this thread.
 
+    Parameters
+    ----------
+    generators : sequence of torch.Generator, default=None
+        What is drawn from; None for the global generators.
+
     Attributes
     ----------
     calls : list of (operator, args, kwargs, output, whether it draws random numbers)
@@ -51,8 +55,9 @@ class Recorder(TorchDispatchMode):
         Why the computation cannot be replayed, as far as is known.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generators: Sequence[torch.Generator] | None = None) -> None:
         super().__init__()
+        self.generators = _global() if generators is None else generators
         self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]] = []
         self.is_random = False
         self.reason: str | None = None
@@ -62,9 +67,9 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         may_draw = torch.Tag.nondeterministic_seeded in func.tags
-        before = _random_states() if may_draw else None
+        before = self._random_states() if may_draw else None
         out = func(*args, **kwargs)
-        draws = may_draw and before != _random_states()  # attention without dropout does not
+        draws = may_draw and before != self._random_states()  # attention without dropout does not
         if draws:
             self.is_random = True
             if self._backward:
@@ -95,6 +100,9 @@ class Recorder(TorchDispatchMode):
         super().__exit__(*exception)
         self._watch.__exit__(*exception)
 
+    def _random_states(self) -> list[bytes]:
+        return [g.get_state().numpy().tobytes() for g in self.generators]
+
     def mark_backward(self) -> None:
         """Say that the backward pass begins."""
         self._backward = True
@@ -113,10 +121,9 @@ class _ReadsValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _random_states() -> list[bytes]:
-    """Positions of the global generators that operations draw from."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return [g.get_state().numpy().tobytes() for g in global_generators(device)]
+def _global() -> list[torch.Generator]:
+    """The global generators that operations draw from."""
+    return global_generators(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:
@@ -146,6 +153,11 @@ class Tape:
         What the replay gets anew each time; all other tensors are taken as they are.
     outputs : sequence of Tensor
         What the replay returns.
+    stacked : bool, default=False
+        Whether ``generator`` is one generator for each slice along the first axis.
+    lasting : int, default=0
+        How many of the first inputs tend to be the same tensors in every replay; their views are
+        made once.
 
     Raises
     ------
@@ -154,10 +166,18 @@ class Tape:
     """
 
     def __init__(
-        self, recorder: Recorder, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
+        self,
+        recorder: Recorder,
+        inputs: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        stacked: bool = False,
+        lasting: int = 0,
     ) -> None:
         if recorder.reason is not None:
             raise NotReplayableError(recorder.reason)
+        self.stacked = stacked
+        self._lasting = {f"i{i}": i for i in range(min(lasting, len(inputs)))}
+        self._views: dict[int, list[str]] = {i: [] for i in self._lasting.values()}
         self.constants: list[Any] = []
         self._names: dict[Key, str] = {}
         self._storages: set[int] = set()
@@ -174,7 +194,7 @@ class Tape:
         self.lines = [line for call in recorder.calls for line in self._line(*call)]
         names = [*(f"i{i}" for i in range(len(inputs))), "generator=None"]
         returned = ", ".join(self._name(t) for t in outputs)
-        body = "\n    ".join([*self.lines, f"return ({returned},)"])
+        body = "\n    ".join(_forgetful([*self.lines, f"return ({returned},)"]))
         self.source = f"def replay({', '.join(names)}):\n    {body}\n"
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
 
@@ -214,12 +234,19 @@ class Tape:
         arguments += [
             f"{k}={'generator' if v is _GENERATOR else self._name(v)}" for k, v in kwargs.items()
         ]
-        call = f"{self._constant(func)}({', '.join(arguments)})"
-        return [f"{self._targets(out)} = {call}"]
+        called = DrawEach(func) if draws and self.stacked else func
+        call = f"{self._constant(called)}({', '.join(arguments)})"
+        line = f"{self._targets(out)} = {call}"
+        root = self._lasting.get(self._name(args[0])) if is_view(func) else None
+        if root is not None:
+            self._views[root].append(line)
+            self._lasting.update({self._name(o): root for o in tensors})
+            return []
+        return [line]
 
     def _with_generator(self, func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
         takes = any(a.name == "generator" and a.kwarg_only for a in func._schema.arguments)
-        if not takes or kwargs.get("generator") is not None:
+        if not (takes or self.stacked) or kwargs.get("generator") is not None:
             raise NotReplayableError(f"{func} draws from a generator that cannot be exchanged")
         return {**kwargs, "generator": _GENERATOR}
 
@@ -234,44 +261,79 @@ class Tape:
 
     def same_as(self, other: "Tape") -> bool:
         """Whether another recording did the same with the same constants."""
-        return self.source == other.source and all(map(_same, self.constants, other.constants))
+        same = self.source == other.source and self._views == other._views
+        return same and all(map(_same, self.constants, other.constants))
 
     def compile(self) -> Callable[..., tuple[Tensor, ...]]:
         """The function ``replay(*inputs, generator)``; run it without autograd."""
         if self._function is None:
             # the overload's own callable spares a level of Python per operation
             scope = {f"k{i}": getattr(c, "_op", c) for i, c in enumerate(self.constants)}
-            exec(compile(self.source, "<tape>", "exec"), scope)
+            source = self.source
+            for i, lines in self._views.items():
+                source = self._with_views_made_once(i, lines, source, scope)
+            exec(compile(source, "<tape>", "exec"), scope)
             self._function = scope["replay"]
         return self._function
 
+    def _with_views_made_once(
+        self, i: int, lines: list[str], source: str, scope: dict[str, Any]
+    ) -> str:
+        """The source with the views of input i taken from a memory."""
+        made = _VARIABLE.findall("\n".join(line.partition("=")[0] for line in lines))
+        used = set(_VARIABLE.findall(source))
+        names = [name for name in made if name in used]
+        if not names:
+            return source
+        listed = ", ".join(names) + ","
+        body = "\n    ".join([*lines, f"return ({listed})"])
+        exec(compile(f"def views(i{i}):\n    {body}\n", "<views>", "exec"), scope)
+        scope[f"views{i}"] = _MadeOnce(scope.pop("views"))
+        head, _, rest = source.partition("\n")
+        return f"{head}\n    {listed} = views{i}(i{i})\n{rest}"
+
+
+class _MadeOnce:
+    """A function of one tensor that remembers its values at the last two tensors."""
+
+    def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+        self.function = function
+        self.known: list[tuple[Tensor, tuple[Tensor, ...]]] = []
+
+    def __call__(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        for known, values in self.known:
+            if known is tensor:
+                return values
+        values = self.function(tensor)
+        self.known = [(tensor, values), *self.known[:1]]
+        return values
+
+
+def is_view(func: Any) -> bool:
+    """Whether an operation returns another view of its first argument."""
+    return bool(func.is_view) and not func._schema.is_mutable
+
 
 _GENERATOR = object()
+_VARIABLE = re.compile(r"\bv\d+\b")
+
+
+def _forgetful(lines: list[str]) -> list[str]:
+    """The lines with each variable deleted after its last use, so that memory is used again."""
+    last = {name: i for i, line in enumerate(lines) for name in _VARIABLE.findall(line)}
+    dead: dict[int, list[str]] = {}
+    for name, i in last.items():
+        dead.setdefault(i, []).append(name)
+    return [
+        line if i not in dead or i == len(lines) - 1 else f"{line}; del {', '.join(dead[i])}"
+        for i, line in enumerate(lines)
+    ]
 
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return isinstance(a, Tensor) and isinstance(b, Tensor) and _key(a) == _key(b)
     return a is b or (type(a) is type(b) and bool(operator.eq(a, b)))
-
-
-def unknown_code(modules: Sequence[nn.Module], net_classes: Sequence[type]) -> str | None:
-    """Why modules may run Python code whose effects a recording cannot hold; None if not.
-
-    Counters in a dictionary, values read by NumPy or Python's random numbers would be frozen
-    without a trace. Only torch's and this package's own classes are known to do none of it.
-    """
-    for method in ("get_loss", "infer"):
-        for cls in net_classes:
-            if method in vars(cls):
-                return f"{cls.__name__}.{method} is not torch's or this package's"
-    for part in (p for module in modules for p in module.modules()):
-        if type(part).__module__.split(".")[0] not in ("torch", "sklflat"):
-            return f"{type(part).__name__}.forward is not torch's or this package's"
-        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        if "forward" in vars(part) or any(getattr(part, kind) for kind in hooks):
-            return "hooks want to be called"
-    return None
 
 
 def copies(value: Any) -> Any:
@@ -281,31 +343,3 @@ def copies(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: copies(item) for key, item in value.items()}
     return value.clone() if isinstance(value, Tensor) else value
-
-
-def attributes(modules: Sequence[nn.Module]) -> list[tuple[str, Any]]:
-    """Names and values of all plain attributes of modules and their parts."""
-    plain = (int, float, bool, str, type(None), tuple)
-    return [
-        (key, value)
-        for module in modules
-        for part in module.modules()
-        for key, value in vars(part).items()
-        if type(value) in plain
-    ]
-
-
-def python_state(modules: Sequence[nn.Module]) -> list[Any]:
-    """What a module might change, outside of tensors, when it is run.
-
-    A computation that changes any of it cannot be replayed: counters and other plain
-    attributes, the random state of Python and NumPy.
-    """
-    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (it is read, not used)
-    numpy_state = numpy_state["state"]
-    return [
-        attributes(modules),
-        random.getstate(),
-        numpy_state["pos"],
-        numpy_state["key"].tobytes(),
-    ]

@@ -15,7 +15,7 @@ from torch.optim.sgd import sgd
 from sklflat.networks.functional import ParameterVector
 
 _UNSUPPORTED = ("foreach", "fused", "capturable", "differentiable", "amsgrad")
-_MOMENTS = {
+MOMENTS = {
     torch.optim.SGD: ("momentum_buffer",),
     torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
     torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
@@ -29,7 +29,7 @@ class _Group:
         self.optimizer = optimizer
         self.options = options
         self.vector = ParameterVector([(None, p) for p in options["params"]])
-        self.moments: dict[str, Any] = {key: [self._pull(key)] for key in _MOMENTS[type(optimizer)]}
+        self.moments: dict[str, Any] = {key: [self._pull(key)] for key in MOMENTS[type(optimizer)]}
         step = self._state(self.vector.parameters[0]).get("step")
         self.step_count = [torch.tensor(0.0) if step is None else step.detach().cpu().clone()]
 
@@ -53,21 +53,47 @@ class _Group:
 
     def step(self, w: Tensor, d: Tensor) -> None:
         """Apply the direction d to the slice w, in place."""
-        o = self.options
-        shared = {"foreach": False, "maximize": o["maximize"], "weight_decay": o["weight_decay"]}
-        if isinstance(self.optimizer, torch.optim.SGD):
-            momentum = {key: o[key] for key in ("momentum", "dampening", "nesterov")}
-            buffers = self.moments["momentum_buffer"]
-            sgd([w], [d], buffers, lr=o["lr"], **momentum, **shared)
-            return
-        moments = self.moments["exp_avg"], self.moments["exp_avg_sq"]
-        for held in moments:
-            held[0] = torch.zeros_like(w) if held[0] is None else held[0]
-        beta1, beta2 = o["betas"]
-        decoupled = o.get("decoupled_weight_decay", False)
-        rates = {"lr": o["lr"], "beta1": beta1, "beta2": beta2, "eps": o["eps"]}
-        rest = {"amsgrad": False, "decoupled_weight_decay": decoupled, **rates, **shared}
-        adam([w], [d], *moments, [], self.step_count, **rest)
+        kind = type(self.optimizer)
+        apply_step(kind, self.options, w, d, self.moments, self.step_count[0])
+
+
+def apply_step(
+    kind: type[torch.optim.Optimizer],
+    options: dict[str, Any],
+    w: Tensor,
+    d: Tensor,
+    moments: dict[str, list[Any]],
+    count: Tensor,
+) -> None:
+    """One step of an optimiser along d, in place, on tensors of any one shape.
+
+    Parameters
+    ----------
+    kind : type
+        ``torch.optim.SGD``, ``Adam`` or ``AdamW``.
+    options : dict
+        A parameter group.
+    w, d : Tensor
+        Parameters and direction.
+    moments : dict of str to [Tensor or None]
+        What the optimiser remembers; None before the first step.
+    count : Tensor of shape ()
+        Adam's steps so far; counted up.
+    """
+    o = options
+    shared = {"foreach": False, "maximize": o["maximize"], "weight_decay": o["weight_decay"]}
+    if kind is torch.optim.SGD:
+        momentum = {key: o[key] for key in ("momentum", "dampening", "nesterov")}
+        sgd([w], [d], moments["momentum_buffer"], lr=o["lr"], **momentum, **shared)
+        return
+    both = moments["exp_avg"], moments["exp_avg_sq"]
+    for held in both:
+        held[0] = torch.zeros_like(w) if held[0] is None else held[0]
+    beta1, beta2 = o["betas"]
+    decoupled = o.get("decoupled_weight_decay", False)
+    rates = {"lr": o["lr"], "beta1": beta1, "beta2": beta2, "eps": o["eps"]}
+    rest = {"amsgrad": False, "decoupled_weight_decay": decoupled, **rates, **shared}
+    adam([w], [d], *both, [], [count], **rest)
 
 
 class VectorUpdate:
@@ -87,7 +113,7 @@ class VectorUpdate:
     @staticmethod
     def supports(optimizer: torch.optim.Optimizer) -> bool:
         """Whether this optimiser's steps can be taken here."""
-        return type(optimizer) in _MOMENTS and not any(
+        return type(optimizer) in MOMENTS and not any(
             group.get(flag) for group in optimizer.param_groups for flag in _UNSUPPORTED
         )
 

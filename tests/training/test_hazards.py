@@ -80,7 +80,7 @@ class ByStride(nn.Linear):
 def test_values_that_leave_torch_are_not_frozen(net, rho):
     curves, fits = on_both_paths(net(2, 2), rho=rho)
     np.testing.assert_allclose(*curves, rtol=1e-10)
-    assert "forward is not torch's" in fits[0].net_._engine.why_not_replayed
+    assert "forward is not torch's" in fits[0].net_._engine.replays.why_not
 
 
 class Annealed(NeuralNetClassifier):
@@ -217,7 +217,7 @@ def test_an_embedding_that_shortens_its_weights_in_the_forward_pass():
     ]
     weights = [fit.module_[0].weight.detach() for fit in fits]
     torch.testing.assert_close(*weights, rtol=0, atol=1e-12)
-    assert "in place" in fits[0].net_._engine.why_not_replayed
+    assert "in place" in fits[0].net_._engine.replays.why_not
 
 
 def test_scoring_callbacks_see_classes():

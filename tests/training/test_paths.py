@@ -111,9 +111,9 @@ def test_three_paths_agree(variant, optimizer, module):
     autograd = train(False, perturbation, optimizer, weight, **module, counts=True)
     assert "listens" in slow.fast_path_
     assert replayed.fast_path_ == "vector"
-    assert replayed._engine.why_not_replayed is None
-    assert len(replayed._engine._replays) == 2  # the full and the last batch
-    assert "Counting.forward" in autograd._engine.why_not_replayed
+    assert replayed._engine.replays.why_not is None
+    assert len(replayed._engine.replays._replays) == 2  # the full and the last batch
+    assert "Counting.forward" in autograd._engine.replays.why_not
     assert_same(slow, replayed)
     assert_same(slow, autograd)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from sklflat.training.tape import NotReplayableError, Recorder, Tape, python_state
+from sklflat.training.replays import python_state
+from sklflat.training.tape import NotReplayableError, Recorder, Tape
 
 
 def record(function, inputs):

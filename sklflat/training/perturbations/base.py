@@ -39,7 +39,7 @@ class Position:
 
     w: Tensor
     is_weight: Tensor
-    learning_rate: float
+    learning_rate: float | Tensor
     t: int = 0
     velocity: Tensor | None = None
     squared_gradients: Callable[[str], Tensor] | None = None
@@ -59,7 +59,7 @@ _SHORTEST = {dtype: torch.finfo(dtype).tiny ** 0.5 for dtype in (torch.float32, 
 
 def norm(v: Tensor) -> Tensor:
     """Euclidean norm over all parameters, never below the shortest that can be computed."""
-    return torch.linalg.vector_norm(v).clamp_(min=_SHORTEST[v.dtype])
+    return torch.linalg.vector_norm(v).clamp(min=_SHORTEST[v.dtype])
 
 
 def unit(v: Tensor) -> Tensor:

@@ -1,0 +1,328 @@
+"""Many trainings at once: as one stacked training where the networks allow it."""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from joblib import Parallel, delayed
+from skorch import NeuralNet
+from torch import Tensor
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
+from sklflat.training.base import PerturbedEstimator
+from sklflat.training.epochs import Epoch, Fitting, run_alone
+from sklflat.training.stack import CannotStackError, EpochSum, Stack
+from sklflat.training.stackable import replicas_at_once, stack_key, why_not_stacked
+from sklflat.training.stacked_data import SharedData
+
+#: share of the rows below which a stack is rebuilt without those that have ended
+_LIVE = 0.7
+
+
+@dataclass
+class Training:
+    """One estimator and the data that it is to be fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted in place.
+    X, y : array-like
+    fit_params : dict
+        Passed to ``fit``, for example ``sample_weight``.
+    mask : Tensor of shape (p,), bool, default=None
+        False where parameters are zero and stay so.
+    initial : Tensor of shape (p,), default=None
+        Parameters to start from in place of those that the estimator draws.
+    snapshots_at : tuple of int, default=()
+        Numbers of steps before which the module's state is copied; the copies are in the
+        estimator's ``net_.snapshots_``.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What the training ended with, for example a :class:`DivergenceError`.
+    seconds : float
+        Its share of the time.
+    why_alone : str or None
+        Why it was not stacked with others; None if it was.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    fit_params: dict[str, Any] = field(default_factory=dict)
+    mask: Tensor | None = None
+    initial: Tensor | None = None
+    snapshots_at: tuple[int, ...] = ()
+    error: Exception | None = None
+    seconds: float = 0.0
+    why_alone: str | None = None
+
+    def fitting(self) -> Fitting:
+        """The training, as one that asks for its epochs."""
+        self.estimator._validate_params()
+        return self.estimator._fitting(self.X, self.y, setup=self._prepare, **self.fit_params)
+
+    def _prepare(self) -> None:
+        self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
+
+    def run(self) -> "Training":
+        """Train alone; an exception is kept."""
+        start = time.perf_counter()
+        try:
+            if isinstance(self.estimator, PerturbedEstimator):
+                run_alone(self.fitting())
+            else:
+                self.estimator.fit(self.X, self.y, **self.fit_params)
+        except Exception as error:
+            self.error = error
+        self.seconds = time.perf_counter() - start
+        return self
+
+
+@dataclass
+class _Running:
+    """A training under way, and the epoch that it waits for."""
+
+    i: int
+    training: Training
+    fitting: Fitting
+    request: Epoch
+    random_state: Any
+    key: Any = None
+    watched: bool = False
+
+    @property
+    def net(self) -> Any:
+        return self.request.net
+
+    def advance(self, sums: EpochSum | None) -> bool:
+        """Go on to the next epoch; whether there is one. None runs the epoch alone."""
+        try:
+            try:
+                if sums is None:
+                    self.request.run()
+                else:
+                    self.net.fast_path_ = "stacked"
+                    self.net.record_epoch(sums.loss, sums.n_samples, sums.n_batches, sums.n_skipped)
+            except DivergenceError as error:
+                self.request = self.fitting.throw(error)
+            else:
+                self.request = next(self.fitting)
+        except StopIteration:
+            return False
+        except Exception as error:
+            self.training.error = error
+            return False
+        return True
+
+    def start_again(self) -> None:
+        """Forget all that was done."""
+        self.fitting.close()
+        self.training.estimator.random_state = self.random_state
+
+
+def train(
+    trainings: Sequence[Training],
+    *,
+    stack: bool | str = True,
+    n_jobs: int | None = None,
+    max_replicas: int | None = None,
+    verbose: int = 0,
+) -> Iterator[int]:
+    """Train estimators, and yield the position of each when it has ended.
+
+    Estimators whose networks differ in numbers only (seed, data, ``rho``, learning rate, ...)
+    are trained as one stack, each as it would be trained alone; the others by joblib.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+    stack : bool or "force", default=True
+        False trains each alone; with ``"force"`` a training that cannot be stacked raises.
+    n_jobs : int, default=None
+        Of joblib, for what is not stacked.
+    max_replicas : int, default=None
+        How many are stacked at most; None chooses by memory.
+    verbose : int, default=0
+        1 shows a progress bar, 2 also says why a training is not stacked.
+
+    Yields
+    ------
+    i : int
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        With ``stack="force"``; says what cannot be stacked and why.
+    """
+    together = _Together(trainings, stack, max_replicas, verbose)
+    hidden = not verbose
+    with tqdm(total=len(trainings), unit="fit", disable=hidden, delay=1.0) as bar:
+        for i in together.run():
+            bar.update()
+            yield i
+        alone = sorted(together.alone)
+        results = Parallel(n_jobs=n_jobs, return_as="generator")(
+            delayed(_run_at)(i, trainings[i]) for i in alone
+        )
+        for i, ended in results:
+            ours = trainings[i]
+            vars(ours.estimator).update(vars(ended.estimator))
+            ours.error, ours.seconds = ended.error, ended.seconds
+            bar.update()
+            yield i
+
+
+def _run_at(i: int, training: Training) -> tuple[int, Training]:
+    return i, training.run()
+
+
+class _Together:
+    """Puts trainings into stacks and runs these; what is left is ``alone``."""
+
+    def __init__(
+        self,
+        trainings: Sequence[Training],
+        stack: bool | str,
+        max_replicas: int | None,
+        verbose: int,
+    ) -> None:
+        self.trainings = trainings
+        self.stack = stack
+        self.max_replicas = max_replicas
+        self.verbose = verbose
+        self.alone: list[int] = []
+        self.shared = SharedData()
+
+    def run(self) -> Iterator[int]:
+        waiting: dict[Any, list[_Running]] = {}
+        for i, training in enumerate(self.trainings):
+            reason = "stack=False" if not self.stack else _why_not_started(training)
+            if reason is not None:
+                self._leave(i, reason)
+                continue
+            running = self._start(i, training)
+            if running is None:
+                if training.error is not None:
+                    yield i
+                continue
+            group = waiting.setdefault(running.key, [])
+            group.append(running)
+            if len(group) >= self._limit(running):
+                yield from self._run_group(waiting.pop(running.key))
+        for group in waiting.values():
+            yield from self._run_group(group)
+
+    def _limit(self, running: _Running) -> int:
+        if self.max_replicas is not None:
+            return self.max_replicas
+        return replicas_at_once(running.net, running.request.batches.batch_size)
+
+    def _leave(self, i: int, reason: str) -> None:
+        if self.stack == "force":
+            raise UnsupportedNetworkError(
+                f"stack='force', but training {i} cannot be stacked: {reason}. Use stack=True to "
+                "train it alone."
+            )
+        if self.verbose > 1:
+            print(f"Training {i} is not stacked: {reason}")
+        self.trainings[i].why_alone = reason
+        self.alone.append(i)
+
+    def _start(self, i: int, training: Training) -> _Running | None:
+        """Begin a training; None if it failed at once or is to be trained alone."""
+        random_state = copy.deepcopy(training.estimator.random_state)
+        try:
+            fitting = training.fitting()
+            request = next(fitting)
+        except Exception as error:
+            training.error = error
+            return None
+        running = _Running(i, training, fitting, request, random_state)
+        reason = why_not_stacked(request.net)
+        if reason is not None:
+            running.start_again()
+            self._leave(i, reason)
+            return None
+        loader = request.batches
+        loader.share(self.shared.one_of)
+        running.key = stack_key(request.net), loader.batch_size
+        running.watched = bool(training.estimator.callbacks)
+        return running
+
+    def _run_group(self, group: list[_Running]) -> Iterator[int]:
+        if len(group) == 1:
+            yield self._finish_alone(group[0], "there is no other like it")
+            return
+        group.sort(key=lambda r: repr(r.net.optimizer_.defaults))
+        stack = Stack([r.net for r in group])
+        try:
+            stack.check([r.request.batches for r in group])
+        except CannotStackError as refusal:
+            stack.release_all()
+            for r in group:
+                r.start_again()
+                self._leave(r.i, str(refusal))
+            return
+        live = dict(enumerate(group))
+        try:
+            yield from self._epochs(stack, live)
+        except BaseException:
+            for r in live.values():
+                r.fitting.close()
+            raise
+        finally:
+            stack.release_all()
+
+    def _epochs(self, stack: Stack, live: dict[int, _Running]) -> Iterator[int]:
+        while live:
+            start = time.perf_counter()
+            sums = stack.run_epoch({row: r.request.batches for row, r in live.items()})
+            share = (time.perf_counter() - start) / len(live)
+            for row, r in list(live.items()):
+                r.training.seconds += share
+                if not r.advance(sums[row]):
+                    stack.release(row)
+                    del live[row]
+                    yield r.i
+                elif r.watched and stack_key(r.net) != r.key[0]:
+                    stack.release(row)
+                    del live[row]
+                    yield self._finish_alone(r, "a callback changed the network")
+            if len(live) == 1 or len(live) < _LIVE * len(stack.nets):
+                stack.release_all()
+                rest = list(live.values())
+                live.clear()
+                if len(rest) == 1:
+                    yield self._finish_alone(rest[0], None)
+                elif rest:
+                    live.update(enumerate(rest))
+                    stack = Stack([r.net for r in rest])
+
+    def _finish_alone(self, running: _Running, reason: str | None) -> int:
+        start = time.perf_counter()
+        while running.advance(None):
+            pass
+        running.training.seconds += time.perf_counter() - start
+        running.training.why_alone = reason
+        return running.i
+
+
+def _why_not_started(training: Training) -> str | None:
+    """Why a training has no epochs of its own to be stacked."""
+    estimator = training.estimator
+    if not isinstance(estimator, PerturbedEstimator):
+        return f"{type(estimator).__name__} is not trained by this package"
+    if isinstance(estimator.net, NeuralNet):
+        return "a skorch net runs its own epochs"
+    if isinstance(training.X, Dataset):
+        return "a torch Dataset is read by its own loader"
+    if estimator.warm_start and hasattr(estimator, "net_"):
+        return "warm_start goes on from an earlier fit"
+    return None

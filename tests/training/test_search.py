@@ -1,0 +1,165 @@
+"""StackedSearchCV gives what GridSearchCV and RandomizedSearchCV give."""
+
+import numpy as np
+import pytest
+from scipy.stats import uniform
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    StratifiedKFold,
+)
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV
+from sklflat.exceptions import UnsupportedNetworkError
+
+X, y = load_digits(return_X_y=True)
+X, y = X[:300] / 16, y[:300]
+CLASSIFIER = SAMClassifier(
+    (12,), max_iter=4, tol=0.0, n_iter_no_change=9, learning_rate_init=0.01, random_state=0
+)
+
+
+def assert_same(ours, theirs, *data, **fit_params):
+    ours.fit(*data, **fit_params)
+    theirs.fit(*data, **fit_params)
+    assert set(ours.cv_results_) == set(theirs.cv_results_)
+    for key, expected in theirs.cv_results_.items():
+        found = ours.cv_results_[key]
+        if "time" in key:
+            assert np.shape(found) == np.shape(expected)
+            assert (np.asarray(found) >= 0).all()
+        elif "score" in key and "rank" not in key:
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        elif key == "params":
+            assert found == expected
+        else:
+            assert np.ma.filled(found, "masked" if found.dtype == object else -1).tolist() == (
+                np.ma.filled(expected, "masked" if expected.dtype == object else -1).tolist()
+            )
+    if theirs.refit:
+        assert ours.best_params_ == theirs.best_params_
+        assert ours.best_index_ == theirs.best_index_
+        assert ours.best_score_ == pytest.approx(theirs.best_score_, abs=1e-6)
+        assert type(ours.best_estimator_) is type(theirs.best_estimator_)
+        np.testing.assert_array_equal(ours.predict(data[0]), theirs.predict(data[0]))
+        assert ours.score(data[0], data[1]) == theirs.score(data[0], data[1])
+
+
+def test_a_grid_over_numbers_is_one_stack():
+    grid = {"rho": [0.0, 0.02, 0.1], "alpha": [1e-4, 1.0], "random_state": [0, 1]}
+    ours = StackedSearchCV(CLASSIFIER, grid, cv=3)
+    assert_same(ours, GridSearchCV(CLASSIFIER, grid, cv=3), X, y)
+    assert ours.n_stacked_ == 3 * 2 * 2 * 3
+    assert ours.stack is True  # parameters are as they were given
+    assert isinstance(ours, GridSearchCV)
+
+
+def test_grids_over_architecture_variant_and_numbers():
+    grid = [
+        {"hidden_layer_sizes": [(5,), (9, 4)], "learning_rate_init": [0.01, 0.03]},
+        {"variant": ["asam", "looksam"], "training_temperature": [1.0, 2.0]},
+    ]
+    settings = {"cv": 2, "return_train_score": True, "scoring": "neg_log_loss"}
+    ours = StackedSearchCV(CLASSIFIER, grid, **settings)
+    assert_same(ours, GridSearchCV(CLASSIFIER, grid, **settings), X, y)
+    assert ours.n_stacked_ == 8 * 2
+
+
+def test_random_candidates():
+    space = {"rho": uniform(0, 0.2), "learning_rate_init": uniform(0.001, 0.05)}
+    ours = StackedSearchCV(CLASSIFIER, space, n_iter=5, cv=2, random_state=3)
+    assert_same(ours, RandomizedSearchCV(CLASSIFIER, space, n_iter=5, cv=2, random_state=3), X, y)
+
+
+def test_last_in_a_pipeline_with_weights_and_strings():
+    labels = np.array(list("abcdefghij"))[y]
+    pipeline = make_pipeline(StandardScaler(), CLASSIFIER)
+    grid = {"standardscaler__with_mean": [True, False], "samclassifier__rho": [0.01, 0.1]}
+    weight = np.random.RandomState(0).randint(1, 4, len(y)).astype(float)
+    ours = StackedSearchCV(pipeline, grid, cv=3)
+    theirs = GridSearchCV(pipeline, grid, cv=3)
+    assert_same(ours, theirs, X, labels, samclassifier__sample_weight=weight)
+    assert ours.n_stacked_ == 4 * 3
+    assert isinstance(ours.best_estimator_, Pipeline)
+
+
+def test_several_scores_groups_and_a_shuffling_splitter():
+    grid = {"rho": [0.01, 0.1]}
+    scoring = {"accuracy": "accuracy", "loss": "neg_log_loss"}
+    settings = {
+        "scoring": scoring,
+        "refit": "loss",
+        "cv": ShuffleSplit(3, test_size=0.4, random_state=0),
+    }
+    assert_same(
+        StackedSearchCV(CLASSIFIER, grid, **settings),
+        GridSearchCV(CLASSIFIER, grid, **settings),
+        X,
+        y,
+    )
+    groups = np.arange(len(y)) // 10
+    settings = {"cv": GroupKFold(3), "refit": False}
+    ours = StackedSearchCV(CLASSIFIER, grid, **settings)
+    assert_same(ours, GridSearchCV(CLASSIFIER, grid, **settings), X, y, groups=groups)
+
+
+def test_a_splitter_that_draws_anew_is_asked_once():
+    search = StackedSearchCV(CLASSIFIER, {"rho": [0.05, 0.05]}, cv=StratifiedKFold(3, shuffle=True))
+    search.fit(X, y)
+    scores = [search.cv_results_[f"split{k}_test_score"] for k in range(3)]
+    for one, other in scores:
+        assert one == other
+
+
+def test_regressors():
+    model = SAMRegressor((8,), max_iter=4, tol=0.0, n_iter_no_change=9, random_state=0)
+    grid = {"rho": [0.01, 0.1], "alpha": [0.0, 1.0]}
+    target = X @ np.linspace(-1, 1, 64)
+    assert_same(StackedSearchCV(model, grid, cv=3), GridSearchCV(model, grid, cv=3), X, target)
+
+
+def test_other_estimators_go_scikit_learns_way():
+    model = MLPClassifier((5,), max_iter=5, random_state=0)
+    grid = {"alpha": [1e-4, 1.0]}
+    ours = StackedSearchCV(model, grid, cv=2)
+    assert_same(ours, GridSearchCV(model, grid, cv=2), X, y)
+    assert ours.n_stacked_ == 0
+    with pytest.raises(UnsupportedNetworkError, match="MLPClassifier is not trained by this"):
+        StackedSearchCV(model, grid, cv=2, stack="force").fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+def test_a_fit_that_fails_gets_the_error_score():
+    grid = {"learning_rate_init": [0.01, 1e200], "solver": ["sgd"]}
+    ours = StackedSearchCV(CLASSIFIER, grid, cv=2)
+    assert_same(ours, GridSearchCV(CLASSIFIER, grid, cv=2), X, y)
+    assert np.isnan(ours.cv_results_["mean_test_score"][1])
+    with pytest.raises(ValueError, match="diverged"):
+        StackedSearchCV(CLASSIFIER, grid, cv=2, error_score="raise").fit(X, y)
+
+
+def test_bad_parameters_are_named():
+    with pytest.raises(ValueError, match="Invalid parameter 'radius'"):
+        StackedSearchCV(CLASSIFIER, {"radius": [1]}, cv=2).fit(X, y)
+    with pytest.raises(ValueError, match="'n_iter' parameter"):
+        StackedSearchCV(CLASSIFIER, {"rho": [1]}, n_iter=0).fit(X, y)
+    with pytest.raises(ValueError, match="'stack' parameter"):
+        StackedSearchCV(CLASSIFIER, {"rho": [1]}, stack="yes").fit(X, y)
+
+
+def test_it_can_be_cloned_nested_and_pickled():
+    import pickle
+
+    search = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, cv=2)
+    assert clone(search).get_params()["estimator__rho"] is None
+    fitted = pickle.loads(pickle.dumps(search.fit(X, y)))
+    np.testing.assert_array_equal(fitted.predict(X), search.predict(X))
+    assert make_pipeline(StandardScaler(), clone(search)).fit(X, y).score(X, y) > 0.1
