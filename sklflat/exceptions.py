@@ -7,6 +7,7 @@ written for scikit-learn catches it unchanged.
 __all__ = [
     "DivergenceError",
     "DuplicateParameterError",
+    "LostWorkerWarning",
     "NonFiniteStepWarning",
     "NothingFoundWarning",
     "OutputWidthError",
@@ -26,6 +27,10 @@ class DivergenceError(SklflatError, ValueError):
 
 class DuplicateParameterError(SklflatError, ValueError):
     """A parameter of the estimator contradicts what its ``net`` brings itself."""
+
+
+class LostWorkerWarning(UserWarning):
+    """A worker process ended before its work; the work is begun anew."""
 
 
 class NothingFoundWarning(UserWarning):

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 def softmax_loss(z: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy of logits z (n, C) and class indices y (n,)."""
-    # half the operations of F.cross_entropy, which looks for classes to ignore
-    return -F.log_softmax(z, 1).gather(1, y[:, None])[:, 0]
+    # Half the operations of F.cross_entropy, which looks for classes to ignore; and with classes
+    # along the first axis, torch's kernel is up to ten times faster for few classes.
+    return -F.log_softmax(z.t(), 0).gather(0, y[None])[0]
 
 
 def logistic_loss(z: Tensor, y: Tensor) -> Tensor:

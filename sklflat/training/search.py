@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 
 from sklflat._compat import Interval, StrOptions, fit_context
 from sklflat.training.base import PerturbedEstimator
-from sklflat.training.stacked import Training, train
+from sklflat.training.dispatch import Training
+from sklflat.training.stacked import train
 
 
 class StackedSearchCV(GridSearchCV):

@@ -8,7 +8,7 @@ from sklflat.training.replays import attributes, unknown_code
 from sklflat.training.stacked_perturbation import StackedPerturbation
 
 #: per-replica time no longer falls beyond this many (benchmarks/stacked.py)
-_MOST = 32
+_MOST = 64
 
 
 def stack_key(net: Any) -> Hashable:

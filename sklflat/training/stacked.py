@@ -3,86 +3,25 @@
 import copy
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from joblib import Parallel, delayed
+import numpy as np
+from joblib import effective_n_jobs
 from skorch import NeuralNet
-from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.training.base import PerturbedEstimator
-from sklflat.training.epochs import Epoch, Fitting, run_alone
+from sklflat.training.dispatch import Training, dispatch
+from sklflat.training.epochs import Epoch, Fitting
 from sklflat.training.stack import CannotStackError, EpochSum, Stack
 from sklflat.training.stackable import replicas_at_once, stack_key, why_not_stacked
 from sklflat.training.stacked_data import SharedData
 
 #: share of the rows below which a stack is rebuilt without those that have ended
 _LIVE = 0.7
-
-
-@dataclass
-class Training:
-    """One estimator and the data that it is to be fitted on.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted in place.
-    X, y : array-like
-    fit_params : dict
-        Passed to ``fit``, for example ``sample_weight``.
-    mask : Tensor of shape (p,), bool, default=None
-        False where parameters are zero and stay so.
-    initial : Tensor of shape (p,), default=None
-        Parameters to start from in place of those that the estimator draws.
-    snapshots_at : tuple of int, default=()
-        Numbers of steps before which the module's state is copied; the copies are in the
-        estimator's ``net_.snapshots_``.
-
-    Attributes
-    ----------
-    error : Exception or None
-        What the training ended with, for example a :class:`DivergenceError`.
-    seconds : float
-        Its share of the time.
-    why_alone : str or None
-        Why it was not stacked with others; None if it was.
-    """
-
-    estimator: Any
-    X: Any
-    y: Any
-    fit_params: dict[str, Any] = field(default_factory=dict)
-    mask: Tensor | None = None
-    initial: Tensor | None = None
-    snapshots_at: tuple[int, ...] = ()
-    error: Exception | None = None
-    seconds: float = 0.0
-    why_alone: str | None = None
-
-    def fitting(self) -> Fitting:
-        """The training, as one that asks for its epochs."""
-        self.estimator._validate_params()
-        return self.estimator._fitting(self.X, self.y, setup=self._prepare, **self.fit_params)
-
-    def _prepare(self) -> None:
-        self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
-
-    def run(self) -> "Training":
-        """Train alone; an exception is kept."""
-        start = time.perf_counter()
-        try:
-            if isinstance(self.estimator, PerturbedEstimator):
-                run_alone(self.fitting())
-            else:
-                self.estimator.fit(self.X, self.y, **self.fit_params)
-        except Exception as error:
-            self.error = error
-        self.seconds = time.perf_counter() - start
-        return self
 
 
 @dataclass
@@ -146,7 +85,7 @@ def train(
     stack : bool or "force", default=True
         False trains each alone; with ``"force"`` a training that cannot be stacked raises.
     n_jobs : int, default=None
-        Of joblib, for what is not stacked.
+        Of joblib. Several workers get a part of the trainings each, and stack it.
     max_replicas : int, default=None
         How many are stacked at most; None chooses by memory.
     verbose : int, default=0
@@ -161,26 +100,29 @@ def train(
     UnsupportedNetworkError
         With ``stack="force"``; says what cannot be stacked and why.
     """
+    with tqdm(total=len(trainings), unit="fit", disable=not verbose, delay=1.0) as bar:
+        for i in _finished(trainings, stack, n_jobs, max_replicas, verbose):
+            bar.update()
+            yield i
+
+
+def _finished(
+    trainings: Sequence[Training],
+    stack: bool | str,
+    n_jobs: int | None,
+    max_replicas: int | None,
+    verbose: int,
+) -> Iterator[int]:
+    n_workers = effective_n_jobs(n_jobs)
+    if stack and n_workers > 1 and len(trainings) >= 2 * n_workers:
+        # neighbours are alike, as in a grid, and half a stack on one core beats all on two
+        units = [part.tolist() for part in np.array_split(range(len(trainings)), n_workers)]
+        settings = {"stack": stack, "max_replicas": max_replicas, "verbose": max(verbose - 1, 0)}
+        yield from dispatch(trainings, units, n_jobs, settings)
+        return
     together = _Together(trainings, stack, max_replicas, verbose)
-    hidden = not verbose
-    with tqdm(total=len(trainings), unit="fit", disable=hidden, delay=1.0) as bar:
-        for i in together.run():
-            bar.update()
-            yield i
-        alone = sorted(together.alone)
-        results = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(_run_at)(i, trainings[i]) for i in alone
-        )
-        for i, ended in results:
-            ours = trainings[i]
-            vars(ours.estimator).update(vars(ended.estimator))
-            ours.error, ours.seconds = ended.error, ended.seconds
-            bar.update()
-            yield i
-
-
-def _run_at(i: int, training: Training) -> tuple[int, Training]:
-    return i, training.run()
+    yield from together.run()
+    yield from dispatch(trainings, [[i] for i in sorted(together.alone)], n_jobs, None)
 
 
 class _Together:
@@ -260,7 +202,8 @@ class _Together:
         if len(group) == 1:
             yield self._finish_alone(group[0], "there is no other like it")
             return
-        group.sort(key=lambda r: repr(r.net.optimizer_.defaults))
+        # neighbours with equal options take their optimiser's step, and rows, at once
+        group.sort(key=lambda r: (repr(r.net.optimizer_.defaults), id(r.request.batches.data[-1])))
         stack = Stack([r.net for r in group])
         try:
             stack.check([r.request.batches for r in group])

@@ -8,9 +8,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sklflat import SAMClassifier, SAMRegressor
-from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
+from sklflat.exceptions import (
+    DivergenceError,
+    LostWorkerWarning,
+    UnsupportedNetworkError,
+)
+from sklflat.training.dispatch import Training
 from sklflat.training.stack import Stack
-from sklflat.training.stacked import Training, train
+from sklflat.training.stacked import train
 from sklflat.training.stacked_data import SharedData
 
 DIGITS, LABELS = load_digits(return_X_y=True)
@@ -173,7 +178,7 @@ def test_a_replica_that_diverges_is_marked_and_touches_no_other():
 
 def test_a_skipped_step_changes_nothing_of_the_replica():
     bad = DIGITS[:300].copy()
-    bad[7, 3] = 1e308  # its batch has no finite gradient
+    bad[7] = 1.7e308  # its batch has no finite gradient
     made = estimators(n=2, batch_size=50, max_iter=2)
     data = [DIGITS[:300], bad]
     trainings = [Training(e, X, LABELS[:300]) for e, X in zip(made, data, strict=True)]
@@ -294,11 +299,12 @@ def test_callbacks_of_epochs_are_stacked_and_those_of_batches_are_not():
 def test_what_is_trained_alone_goes_through_joblib(backend):
     from joblib import parallel_config
 
-    made = estimators(n=2, callbacks=[], net=Branching, hidden_layer_sizes=(100,))
+    made = estimators(n=2)
     reference = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
     trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
     with parallel_config(backend=backend):
-        assert sorted(train(trainings, n_jobs=2)) == [0, 1]
+        assert sorted(train(trainings, stack=False, n_jobs=2)) == [0, 1]
+    assert trainings[0].why_alone == "stack=False"
     for a, b in zip(made, reference, strict=True):
         assert distance(a, b) < 1e-12
 
@@ -349,3 +355,49 @@ def test_one_step_over_all_takes_as_many_operations_as_one_over_two():
         lengths.append(len(tape.lines))
         stack.release_all()
     assert lengths[0] == lengths[1]
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_workers_stack_a_part_each(backend):
+    from joblib import parallel_config
+
+    made = estimators(n=6)
+    alone = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
+    trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
+    with parallel_config(backend=backend):
+        assert sorted(train(trainings, n_jobs=2)) == list(range(6))
+    for t, reference in zip(trainings, alone, strict=True):
+        assert t.why_alone is None
+        assert t.estimator.net_.fast_path_ == "stacked"
+        assert distance(t.estimator, reference) < 1e-10
+
+
+class KillsItsProcess(nn.Linear):
+    """Kills the process that trains it, the first time."""
+
+    def __init__(self, n_features, n_outputs, flag):
+        super().__init__(n_features, n_outputs)
+        self.flag = flag
+
+    def forward(self, X):
+        import os
+        import signal
+
+        if self.training and not os.path.exists(self.flag):
+            open(self.flag, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(X)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_unit_begun_anew(tmp_path):
+    from functools import partial
+
+    flag = str(tmp_path / "killed")
+    net = partial(KillsItsProcess, flag=flag)
+    made = [*estimators(n=3), *estimators(n=1, net=net, hidden_layer_sizes=(100,))]
+    trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
+    with pytest.warns(LostWorkerWarning, match="begun anew"):
+        assert sorted(train(trainings, n_jobs=2)) == [0, 1, 2, 3]
+    for t in trainings:  # the flag is there, so this process may train it
+        assert t.error is None
+        assert distance(t.estimator, clone(t.estimator).fit(t.X, t.y)) < 1e-10

@@ -1,0 +1,141 @@
+"""Trainings as units of work, and the workers that do them."""
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+from joblib import Parallel, delayed
+from torch import Tensor
+
+from sklflat.exceptions import LostWorkerWarning
+from sklflat.training.base import PerturbedEstimator
+from sklflat.training.epochs import Fitting, run_alone
+
+#: how often a unit is begun before the loss of its workers is an error
+_ATTEMPTS = 3
+
+
+@dataclass
+class Training:
+    """One estimator and the data that it is to be fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted in place.
+    X, y : array-like
+    fit_params : dict
+        Passed to ``fit``, for example ``sample_weight``.
+    mask : Tensor of shape (p,), bool, default=None
+        False where parameters are zero and stay so.
+    initial : Tensor of shape (p,), default=None
+        Parameters to start from in place of those that the estimator draws.
+    snapshots_at : tuple of int, default=()
+        Numbers of steps before which the module's state is copied; the copies are in the
+        estimator's ``net_.snapshots_``.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What the training ended with, for example a :class:`DivergenceError`.
+    seconds : float
+        Its share of the time.
+    why_alone : str or None
+        Why it was not stacked with others; None if it was.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    fit_params: dict[str, Any] = field(default_factory=dict)
+    mask: Tensor | None = None
+    initial: Tensor | None = None
+    snapshots_at: tuple[int, ...] = ()
+    error: Exception | None = None
+    seconds: float = 0.0
+    why_alone: str | None = None
+
+    def fitting(self) -> Fitting:
+        """The training, as one that asks for its epochs."""
+        self.estimator._validate_params()
+        return self.estimator._fitting(self.X, self.y, setup=self._prepare, **self.fit_params)
+
+    def _prepare(self) -> None:
+        self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
+
+    def take(self, done: "Training") -> None:
+        """Take over what became of a copy of this training in another process."""
+        if done is self:
+            return
+        vars(self.estimator).update(vars(done.estimator))
+        self.error, self.seconds = done.error, done.seconds
+        self.why_alone = self.why_alone or done.why_alone
+
+    def run(self) -> "Training":
+        """Train alone; an exception is kept."""
+        start = time.perf_counter()
+        try:
+            if isinstance(self.estimator, PerturbedEstimator):
+                run_alone(self.fitting())
+            else:
+                self.estimator.fit(self.X, self.y, **self.fit_params)
+        except Exception as error:
+            self.error = error
+        self.seconds = time.perf_counter() - start
+        return self
+
+
+def dispatch(
+    trainings: Sequence[Training],
+    units: Sequence[list[int]],
+    n_jobs: int | None,
+    settings: dict[str, Any] | None,
+) -> Iterator[int]:
+    """Have units of trainings done by joblib's workers; yields trainings as they end.
+
+    A worker that is killed is replaced, and what was not finished is begun anew, three times at
+    most.
+
+    Parameters
+    ----------
+    trainings : sequence of Training
+    units : sequence of list of int
+        Positions of trainings that one worker does.
+    n_jobs : int or None
+    settings : dict or None
+        Of :func:`train`, to train a unit as a stack; None trains one after the other.
+    """
+    left = dict(enumerate(units))
+    for attempt in range(_ATTEMPTS):
+        calls = [
+            delayed(_do)(k, [trainings[i] for i in unit], settings) for k, unit in left.items()
+        ]
+        try:
+            for k, ended in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
+                for i, done in zip(left.pop(k), ended, strict=True):
+                    trainings[i].take(done)
+                    yield i
+            return
+        except BrokenProcessPool:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+            warnings.warn(
+                f"A worker process was lost; {len(left)} of {len(units)} units are begun anew.",
+                LostWorkerWarning,
+                stacklevel=2,
+            )
+
+
+def _do(
+    k: int, unit: list[Training], settings: dict[str, Any] | None
+) -> tuple[int, list[Training]]:
+    if settings is None:
+        return k, [training.run() for training in unit]
+    from sklflat.training.stacked import train
+
+    for _ in train(unit, n_jobs=1, **settings):
+        pass
+    return k, unit
