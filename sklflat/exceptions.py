@@ -5,6 +5,8 @@ written for scikit-learn catches it unchanged.
 """
 
 __all__ = [
+    "CheckpointError",
+    "DamagedFileWarning",
     "DivergenceError",
     "DuplicateParameterError",
     "LostWorkerWarning",
@@ -13,12 +15,25 @@ __all__ = [
     "OutputWidthError",
     "RefitWarning",
     "SklflatError",
+    "StorageError",
     "UnsupportedNetworkError",
 ]
 
 
 class SklflatError(Exception):
     """Base of the package's own errors."""
+
+
+class CheckpointError(SklflatError, ValueError):
+    """A file is damaged, is not one of this package's, or was written by a newer version."""
+
+
+class StorageError(SklflatError, OSError):
+    """A file or directory cannot be written; names it and says what to do."""
+
+
+class DamagedFileWarning(UserWarning):
+    """A damaged file was deleted; what it held is computed anew."""
 
 
 class DivergenceError(SklflatError, ValueError):

@@ -22,6 +22,7 @@ FLOORS = {
     "_compat": -1,
     "metrics": 0,
     "datasets": 0,
+    "storage": 0,
     "networks": 1,
     "curvature": 2,
     "training": 3,

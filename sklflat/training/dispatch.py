@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,13 +58,19 @@ class Training:
     seconds: float = 0.0
     why_alone: str | None = None
 
-    def fitting(self) -> Fitting:
-        """The training, as one that asks for its epochs."""
-        self.estimator._validate_params()
-        return self.estimator._fitting(self.X, self.y, setup=self._prepare, **self.fit_params)
+    def fitting(self, place: Callable[[Any], Any] | None = None) -> Fitting:
+        """The training, as one that asks for its epochs.
 
-    def _prepare(self) -> None:
-        self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
+        ``place(net)`` may return the checkpoint that it goes on from.
+        """
+        self.estimator._validate_params()
+
+        def setup() -> Any:
+            net = self.estimator.net_
+            net.prepare(self.mask, self.initial, self.snapshots_at)
+            return None if place is None else place(net)
+
+        return self.estimator._fitting(self.X, self.y, setup=setup, **self.fit_params)
 
     def take(self, done: "Training") -> None:
         """Take over what became of a copy of this training in another process."""

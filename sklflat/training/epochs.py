@@ -68,6 +68,7 @@ class Record:
     no_improvement: int = 0
     t: int = 0
     n_iter: int = 0
+    converged: bool = False
 
     @classmethod
     def for_early_stopping(cls) -> "Record":
@@ -140,9 +141,9 @@ class EpochLoop:
         e, r = self.estimator, self.record
         fixed = max_iter is not None
         if not self.resumes:
-            r.n_iter = 0
+            r.n_iter, r.converged = 0, False
         with self._interruptible(), self._progress(max_iter or e.max_iter) as bar:
-            while r.n_iter < (max_iter or e.max_iter):
+            while r.n_iter < (max_iter or e.max_iter) and not r.converged:
                 try:
                     loss = yield from epoch()
                 except StoppedByCallback as stop:
@@ -156,9 +157,8 @@ class EpochLoop:
                     r.add_score(score(), e.tol, weights)
                 self._report(bar, loss)
                 self._decay(net)
-                if r.no_improvement > e.n_iter_no_change and self._stops(net):
-                    return
-            if not fixed:
+                r.converged = r.no_improvement > e.n_iter_no_change and self._stops(net)
+            if not (fixed or r.converged):
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
                     "optimization hasn't converged yet.",

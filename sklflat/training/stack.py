@@ -108,8 +108,18 @@ class Stack:
         own = [*vector.parameters, *_other_tensors(net, vector.parameters).values()]
         _point(own, [t.detach().clone() for t in own])
         self.update.release(i)
-        if self.state is not None and (net.steps_.t or net.steps_.n_skipped_steps):
-            net.steps_.state = {key: rows[i].clone() for key, rows in self.state.items()}
+        self._push(i)
+
+    def _push(self, i: int) -> None:
+        """Give the i-th network a copy of its perturbation's state."""
+        steps = self.nets[i].steps_
+        if self.state is not None and (steps.t or steps.n_skipped_steps):
+            steps.state = {key: rows[i].clone() for key, rows in self.state.items()}
+
+    def push_states(self) -> None:
+        """Give every network a copy of its perturbation's state, which is no view of a row."""
+        for i in set(range(len(self.nets))) - self._gone:
+            self._push(i)
 
     def release_all(self) -> None:
         """Give every network tensors of its own."""

@@ -50,13 +50,20 @@ def replicas_at_once(net: Any, batch_size: int) -> int:
     As many as fit into a quarter of the memory that is free, and not more than keep the
     parameters of all of them within what measurements (``benchmarks/stacked.py``) found useful.
     """
-    p = sum(q.numel() for q in net.module_.parameters())
-    item = next(net.module_.parameters()).element_size()
+    parameters = list(net.module_.parameters())
+    p = sum(q.numel() for q in parameters)
+    n_units = sum(len(q) for q in parameters if q.ndim > 1)
+    item = parameters[0].element_size()
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    by_memory = free // 4 // max(stack_bytes(p, 0, batch_size, item), 1)
+    by_memory = free // 4 // max(stack_bytes(p, n_units, batch_size, item), 1)
     return max(1, min(by_memory, _MOST))
 
 
 def stack_bytes(p: int, n_units: int, batch_size: int, itemsize: int) -> int:
-    """Bytes that one replica needs: twelve vectors, and activations with their gradients."""
-    return itemsize * (12 * p + 4 * batch_size * n_units)
+    """Bytes that one replica needs at most, at the peak.
+
+    These are twenty vectors of length p (weights, gradients, the optimiser's memory, what comes
+    in between) and eighteen numbers for every unit and sample of a batch; the peak is where the
+    first steps are recorded.
+    """
+    return itemsize * (20 * p + 18 * batch_size * n_units)

@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,16 @@ from skorch import NeuralNet
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
+from sklflat.exceptions import (
+    CheckpointError,
+    DamagedFileWarning,
+    DivergenceError,
+    UnsupportedNetworkError,
+)
 from sklflat.training.base import PerturbedEstimator
 from sklflat.training.dispatch import Training, dispatch
 from sklflat.training.epochs import Epoch, Fitting
+from sklflat.training.runs import Checkpoint, Runs
 from sklflat.training.stack import CannotStackError, EpochSum, Stack
 from sklflat.training.stackable import replicas_at_once, stack_key, why_not_stacked
 from sklflat.training.stacked_data import SharedData
@@ -39,6 +46,11 @@ class _Running:
     @property
     def net(self) -> Any:
         return self.request.net
+
+    @property
+    def place(self) -> tuple[int, Training, Any]:
+        """What a checkpoint is made of."""
+        return self.i, self.training, self.request.batches.order
 
     def advance(self, sums: EpochSum | None) -> bool:
         """Go on to the next epoch; whether there is one. None runs the epoch alone."""
@@ -72,6 +84,7 @@ def train(
     stack: bool | str = True,
     n_jobs: int | None = None,
     max_replicas: int | None = None,
+    cache_dir: Any = None,
     verbose: int = 0,
 ) -> Iterator[int]:
     """Train estimators, and yield the position of each when it has ended.
@@ -88,6 +101,10 @@ def train(
         Of joblib. Several workers get a part of the trainings each, and stack it.
     max_replicas : int, default=None
         How many are stacked at most; None chooses by memory.
+    cache_dir : path, default=None
+        A directory that keeps ended trainings, and those under way every two seconds. What it
+        holds is not trained again; what was cut off goes on, to the same bits. Trainings with
+        callbacks or without a ``random_state`` are not kept.
     verbose : int, default=0
         1 shows a progress bar, 2 also says why a training is not stacked.
 
@@ -101,7 +118,7 @@ def train(
         With ``stack="force"``; says what cannot be stacked and why.
     """
     with tqdm(total=len(trainings), unit="fit", disable=not verbose, delay=1.0) as bar:
-        for i in _finished(trainings, stack, n_jobs, max_replicas, verbose):
+        for i in _finished(trainings, stack, n_jobs, max_replicas, cache_dir, verbose):
             bar.update()
             yield i
 
@@ -111,18 +128,23 @@ def _finished(
     stack: bool | str,
     n_jobs: int | None,
     max_replicas: int | None,
+    cache_dir: Any,
     verbose: int,
 ) -> Iterator[int]:
     n_workers = effective_n_jobs(n_jobs)
     if stack and n_workers > 1 and len(trainings) >= 2 * n_workers:
         # neighbours are alike, as in a grid, and half a stack on one core beats all on two
         units = [part.tolist() for part in np.array_split(range(len(trainings)), n_workers)]
-        settings = {"stack": stack, "max_replicas": max_replicas, "verbose": max(verbose - 1, 0)}
+        settings = {"stack": stack, "max_replicas": max_replicas, "cache_dir": cache_dir}
+        settings["verbose"] = max(verbose - 1, 0)
         yield from dispatch(trainings, units, n_jobs, settings)
         return
-    together = _Together(trainings, stack, max_replicas, verbose)
+    runs = Runs(cache_dir, trainings)
+    together = _Together(trainings, stack, max_replicas, verbose, runs)
     yield from together.run()
-    yield from dispatch(trainings, [[i] for i in sorted(together.alone)], n_jobs, None)
+    for i in dispatch(trainings, [[i] for i in sorted(together.alone)], n_jobs, None):
+        runs.keep(i, trainings[i])
+        yield i
 
 
 class _Together:
@@ -134,7 +156,9 @@ class _Together:
         stack: bool | str,
         max_replicas: int | None,
         verbose: int,
+        runs: Runs,
     ) -> None:
+        self.runs = runs
         self.trainings = trainings
         self.stack = stack
         self.max_replicas = max_replicas
@@ -144,14 +168,24 @@ class _Together:
 
     def run(self) -> Iterator[int]:
         waiting: dict[Any, list[_Running]] = {}
+        resumed: set[int] = set()
+        for name, places in self.runs.stacks():
+            if self.stack and not resumed & set(places):
+                resumed |= set(places)
+                yield from self._resume(name, places)
         for i, training in enumerate(self.trainings):
+            if i in resumed:
+                continue
+            result = self.runs.result(i)
             reason = "stack=False" if not self.stack else _why_not_started(training)
-            if reason is not None:
+            if reason is not None and result is None:
                 self._leave(i, reason)
                 continue
-            running = self._start(i, training)
+            running = self._start(i, training, result)
+            if result is not None and running is None and training.error is None:
+                training.why_alone = "it was kept"
             if running is None:
-                if training.error is not None:
+                if i not in self.alone:
                     yield i
                 continue
             group = waiting.setdefault(running.key, [])
@@ -160,6 +194,19 @@ class _Together:
                 yield from self._run_group(waiting.pop(running.key))
         for group in waiting.values():
             yield from self._run_group(group)
+
+    def _resume(self, name: str, places: dict[int, Checkpoint]) -> Iterator[int]:
+        """Go on with a stack that was cut off."""
+        group = []
+        for i, place in places.items():
+            running = self._start(i, self.trainings[i], place)
+            if running is not None:
+                group.append(running)
+            elif i not in self.alone:
+                self.runs.keep(i, self.trainings[i])
+                yield i
+        if group:
+            yield from self._run_group(group, name)
 
     def _limit(self, running: _Running) -> int:
         if self.max_replicas is not None:
@@ -177,12 +224,21 @@ class _Together:
         self.trainings[i].why_alone = reason
         self.alone.append(i)
 
-    def _start(self, i: int, training: Training) -> _Running | None:
-        """Begin a training; None if it failed at once or is to be trained alone."""
+    def _start(
+        self, i: int, training: Training, place: Checkpoint | None = None
+    ) -> _Running | None:
+        """Begin a training, or go on; None if it has ended or is to be trained alone."""
         random_state = copy.deepcopy(training.estimator.random_state)
         try:
-            fitting = training.fitting()
+            fitting = training.fitting(lambda net: place)
             request = next(fitting)
+        except StopIteration:
+            return None
+        except CheckpointError as error:
+            training.estimator.random_state = random_state
+            message = f"{error} It is trained anew."
+            warnings.warn(message, DamagedFileWarning, stacklevel=2)
+            return self._start(i, training)
         except Exception as error:
             training.error = error
             return None
@@ -198,12 +254,12 @@ class _Together:
         running.watched = bool(training.estimator.callbacks)
         return running
 
-    def _run_group(self, group: list[_Running]) -> Iterator[int]:
-        if len(group) == 1:
+    def _run_group(self, group: list[_Running], name: str | None = None) -> Iterator[int]:
+        if name is None:
+            group = _in_order(group)
+        if len(group) == 1 and name is None:
             yield self._finish_alone(group[0], "there is no other like it")
             return
-        # neighbours with equal options take their optimiser's step, and rows, at once
-        group.sort(key=lambda r: (repr(r.net.optimizer_.defaults), id(r.request.batches.data[-1])))
         stack = Stack([r.net for r in group])
         try:
             stack.check([r.request.batches for r in group])
@@ -215,7 +271,7 @@ class _Together:
             return
         live = dict(enumerate(group))
         try:
-            yield from self._epochs(stack, live)
+            yield from self._epochs(stack, live, name)
         except BaseException:
             for r in live.values():
                 r.fitting.close()
@@ -223,8 +279,11 @@ class _Together:
         finally:
             stack.release_all()
 
-    def _epochs(self, stack: Stack, live: dict[int, _Running]) -> Iterator[int]:
+    def _epochs(self, stack: Stack, live: dict[int, _Running], name: str | None) -> Iterator[int]:
         while live:
+            if self.runs.is_due:
+                stack.push_states()
+                name = self.runs.keep_stack([r.place for r in live.values()], name)
             start = time.perf_counter()
             sums = stack.run_epoch({row: r.request.batches for row, r in live.items()})
             share = (time.perf_counter() - start) / len(live)
@@ -233,20 +292,19 @@ class _Together:
                 if not r.advance(sums[row]):
                     stack.release(row)
                     del live[row]
+                    self.runs.keep(r.i, r.training)
                     yield r.i
                 elif r.watched and stack_key(r.net) != r.key[0]:
                     stack.release(row)
                     del live[row]
                     yield self._finish_alone(r, "a callback changed the network")
-            if len(live) == 1 or len(live) < _LIVE * len(stack.nets):
+            if live and len(live) < _LIVE * len(stack.nets):
                 stack.release_all()
                 rest = list(live.values())
                 live.clear()
-                if len(rest) == 1:
-                    yield self._finish_alone(rest[0], None)
-                elif rest:
-                    live.update(enumerate(rest))
-                    stack = Stack([r.net for r in rest])
+                live.update(enumerate(rest))
+                stack = Stack([r.net for r in rest])
+        self.runs.forget_stack(name)
 
     def _finish_alone(self, running: _Running, reason: str | None) -> int:
         start = time.perf_counter()
@@ -254,7 +312,16 @@ class _Together:
             pass
         running.training.seconds += time.perf_counter() - start
         running.training.why_alone = reason
+        self.runs.keep(running.i, running.training)
         return running.i
+
+
+def _in_order(group: list[_Running]) -> list[_Running]:
+    """Neighbours with equal options take their optimiser's step, and get their data, at once."""
+    seen: dict[int, int] = {}
+    data = [seen.setdefault(id(r.request.batches.data[-1]), len(seen)) for r in group]
+    kinds = [(repr(r.net.optimizer_.defaults), k) for r, k in zip(group, data, strict=True)]
+    return [group[k] for k in sorted(range(len(group)), key=kinds.__getitem__)]
 
 
 def _why_not_started(training: Training) -> str | None:

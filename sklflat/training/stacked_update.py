@@ -32,6 +32,7 @@ class StackedUpdate:
         self.kind = type(optimizers[0])
         self.vectors = [trained_parameters(o) for o in optimizers]
         self.counts = [self._count(i) for i in range(len(optimizers))]
+        self.steps = [torch.tensor(float(count)) for count in self.counts]
         self.moments = {key: torch.stack(self._pull(key)) for key in MOMENTS[self.kind]}
         for i in range(len(optimizers)):
             self._tie(i, {key: rows[i] for key, rows in self.moments.items()})
@@ -54,7 +55,7 @@ class StackedUpdate:
                 optimizer.state[p][key] = view.clone() if copy else view
         if "exp_avg" in rows:
             for p in vector.parameters:
-                optimizer.state[p]["step"] = torch.tensor(float(self.counts[i]))
+                optimizer.state[p]["step"] = self.steps[i].clone() if copy else self.steps[i]
 
     def release(self, i: int) -> None:
         """Give the i-th optimiser a state of its own."""
@@ -94,6 +95,7 @@ class StackedUpdate:
                     self.moments[key][index] = moment
         for i in rows:
             self.counts[i] += 1
+            self.steps[i].add_(1)
 
     def _runs(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         kinds = [(self._options[i], self.counts[i]) for i in rows]

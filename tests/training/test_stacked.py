@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from torch import nn
 
-from sklflat import SAMClassifier, SAMRegressor
+from sklflat import SAMRegressor
 from sklflat.exceptions import (
     DivergenceError,
-    LostWorkerWarning,
     UnsupportedNetworkError,
 )
 from sklflat.training.dispatch import Training
 from sklflat.training.stack import Stack
 from sklflat.training.stacked import train
 from sklflat.training.stacked_data import SharedData
+from tests._stacks import DIGITS, LABELS, distance, estimators
 
-DIGITS, LABELS = load_digits(return_X_y=True)
-DIGITS = DIGITS / 16
 VARIANTS = ("sam", "asam", "gsam", "looksam", "fisher", "friendly", "momentum", "none")
 # what rounding may leave after three epochs
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
@@ -48,29 +45,6 @@ def sequential(n_features, n_outputs):
         nn.Dropout(0.2),
         nn.Linear(24, n_outputs),
     )
-
-
-def estimators(variant="sam", n=4, **parameters):
-    """Replicas that differ in all that may differ."""
-    variant = {"variant": "sam" if variant == "none" else variant, "none": variant == "none"}
-    made = []
-    for seed in range(n):
-        own = {
-            "rho": 0.0 if variant["none"] else 0.02 * (seed + 1),
-            "learning_rate_init": 0.002 * (seed + 1),
-            "alpha": 1e-3 * seed,
-            "training_temperature": 1.0 + seed / 4,
-            "random_state": seed,
-        }
-        fixed = {"max_iter": 3, "tol": 0.0, "n_iter_no_change": 9, "variant": variant["variant"]}
-        made.append(SAMClassifier(**{"hidden_layer_sizes": (24,), **fixed, **own, **parameters}))
-    return made
-
-
-def distance(a, b):
-    """Largest difference of two fitted estimators' tensors, relative to the largest entry."""
-    pairs = zip(a.module_.state_dict().values(), b.module_.state_dict().values(), strict=True)
-    return max(float((p - q).abs().max() / max(1.0, float(p.abs().max()))) for p, q in pairs)
 
 
 def assert_as_alone(trainings, tolerance):
@@ -295,20 +269,6 @@ def test_callbacks_of_epochs_are_stacked_and_those_of_batches_are_not():
     assert "listens to single batches" in trainings[0].why_alone
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_what_is_trained_alone_goes_through_joblib(backend):
-    from joblib import parallel_config
-
-    made = estimators(n=2)
-    reference = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
-    trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
-    with parallel_config(backend=backend):
-        assert sorted(train(trainings, stack=False, n_jobs=2)) == [0, 1]
-    assert trainings[0].why_alone == "stack=False"
-    for a, b in zip(made, reference, strict=True):
-        assert distance(a, b) < 1e-12
-
-
 def test_a_bad_parameter_is_that_trainings_error():
     made = estimators(n=3)
     made[1].set_params(alpha=-1.0)
@@ -355,49 +315,3 @@ def test_one_step_over_all_takes_as_many_operations_as_one_over_two():
         lengths.append(len(tape.lines))
         stack.release_all()
     assert lengths[0] == lengths[1]
-
-
-@pytest.mark.parametrize("backend", ["threading", "loky"])
-def test_workers_stack_a_part_each(backend):
-    from joblib import parallel_config
-
-    made = estimators(n=6)
-    alone = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
-    trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
-    with parallel_config(backend=backend):
-        assert sorted(train(trainings, n_jobs=2)) == list(range(6))
-    for t, reference in zip(trainings, alone, strict=True):
-        assert t.why_alone is None
-        assert t.estimator.net_.fast_path_ == "stacked"
-        assert distance(t.estimator, reference) < 1e-10
-
-
-class KillsItsProcess(nn.Linear):
-    """Kills the process that trains it, the first time."""
-
-    def __init__(self, n_features, n_outputs, flag):
-        super().__init__(n_features, n_outputs)
-        self.flag = flag
-
-    def forward(self, X):
-        import os
-        import signal
-
-        if self.training and not os.path.exists(self.flag):
-            open(self.flag, "w").close()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(X)
-
-
-def test_a_worker_that_is_killed_is_replaced_and_its_unit_begun_anew(tmp_path):
-    from functools import partial
-
-    flag = str(tmp_path / "killed")
-    net = partial(KillsItsProcess, flag=flag)
-    made = [*estimators(n=3), *estimators(n=1, net=net, hidden_layer_sizes=(100,))]
-    trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
-    with pytest.warns(LostWorkerWarning, match="begun anew"):
-        assert sorted(train(trainings, n_jobs=2)) == [0, 1, 2, 3]
-    for t in trainings:  # the flag is there, so this process may train it
-        assert t.error is None
-        assert distance(t.estimator, clone(t.estimator).fit(t.X, t.y)) < 1e-10

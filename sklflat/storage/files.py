@@ -1,0 +1,240 @@
+"""One file of arrays and JSON: safetensors with a checksum, written whole or not at all.
+
+The file is an ordinary safetensors file. Its metadata hold the JSON text of what is not an array,
+a schema version, and a checksum over names, types, shapes and bytes of all arrays and that text.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save as to_safetensors
+
+from sklflat.exceptions import CheckpointError, StorageError
+
+#: version of the format; files of a newer one are refused
+SCHEMA = 1
+
+_MAX_HEADER = 2**26
+_MAX_TENSORS = 200_000
+_MAX_NDIM = 32
+_DTYPES = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2"},
+    **{"I8": "|i1", "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1"},
+}
+_KNOWN = {np.dtype(name) for name in _DTYPES.values()}
+
+
+def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any) -> None:
+    """Write arrays and JSON to a file, so that after a crash it is the old file or the new one.
+
+    Parameters
+    ----------
+    path : path
+    arrays : dict of str to ndarray
+        Numbers and booleans.
+    info : object
+        What JSON can hold.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written; names the path.
+    """
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(a).reshape(np.shape(a)) for name, a in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype not in _KNOWN:
+            raise TypeError(f"The array {name!r} of dtype {array.dtype} cannot be stored.")
+    text = json.dumps(info, sort_keys=True)
+    metadata = {"sklflat": text, "schema": str(SCHEMA), "checksum": _checksum(arrays, text, SCHEMA)}
+    _replace(path, to_safetensors(arrays, metadata))
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
+    """Arrays and JSON of a file; sizes are checked before anything is allocated.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, no file of this package, or of a newer version.
+    FileNotFoundError
+        If there is none.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        return _parse(content)
+    except _Damage as damage:
+        raise CheckpointError(
+            f"{path} cannot be used: {damage}. Delete it to have it computed anew."
+        ) from None
+    except RecursionError:
+        raise CheckpointError(f"{path} cannot be used: its header is nested too deep.") from None
+
+
+class _Damage(Exception):
+    """What is wrong with a file."""
+
+
+def _parse(content: bytes) -> tuple[dict[str, np.ndarray], Any]:
+    header, data = _split(content)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or set(metadata) != {"sklflat", "schema", "checksum"}:
+        raise _Damage("it was not written by sklflat")
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise _Damage("its metadata are not text")
+    if not metadata["schema"].isascii() or not metadata["schema"].isdigit():
+        raise _Damage("its version is no number")
+    if len(metadata["schema"]) > 9 or int(metadata["schema"]) > SCHEMA:
+        raise _Damage(
+            f"it has version {metadata['schema'][:9]}, this sklflat knows versions up to {SCHEMA}; "
+            "upgrade sklflat"
+        )
+    arrays = _arrays(header, data)
+    text = metadata["sklflat"]
+    if _checksum(arrays, text, int(metadata["schema"])) != metadata["checksum"]:
+        raise _Damage("its checksum is wrong")
+    return arrays, _json(text)
+
+
+def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
+    if len(content) < 8:
+        raise _Damage(f"it has {len(content)} bytes")
+    length = int.from_bytes(content[:8], "little")
+    if length > min(len(content) - 8, _MAX_HEADER):
+        raise _Damage(f"its header is said to have {length} bytes")
+    try:
+        text = content[8 : 8 + length].decode()
+    except UnicodeDecodeError:
+        raise _Damage("its header is no text") from None
+    header = _json(text)
+    if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
+        raise _Damage("its header is no table of arrays")
+    return header, memoryview(content)[8 + length :]
+
+
+def _json(text: str) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise _Damage("a name occurs twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except ValueError:
+        raise _Damage("its JSON is damaged") from None
+
+
+def _arrays(header: dict[str, Any], data: memoryview) -> dict[str, np.ndarray]:
+    entries = [(*_entry(name, entry), name) for name, entry in header.items()]
+    end = 0
+    for start, stop, *_ in sorted(entries, key=lambda e: (e[0], e[1])):
+        if start != end:
+            raise _Damage("its arrays overlap or leave holes")
+        end = stop
+    if end != len(data):
+        raise _Damage(f"it has {len(data)} bytes of arrays where {end} are declared")
+    return {
+        name: np.frombuffer(data[start:stop], dtype).reshape(shape).copy()
+        for start, stop, dtype, shape, name in entries
+    }
+
+
+def _entry(name: str, entry: Any) -> tuple[int, int, np.dtype[Any], tuple[int, ...]]:
+    """Place, dtype and shape of an array, checked against each other."""
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise _Damage(f"the entry of {name[:40]!r} is malformed")
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in _DTYPES:
+        raise _Damage(f"the dtype of {name[:40]!r} is unknown")
+    if not _counts(shape) or len(shape) > _MAX_NDIM or not _counts(offsets) or len(offsets) != 2:
+        raise _Damage(f"shape or place of {name[:40]!r} is malformed")
+    dtype = np.dtype(_DTYPES[entry["dtype"]])
+    if (
+        math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]
+        or max(shape, default=0) >= 2**62
+    ):
+        raise _Damage(f"shape and size of {name[:40]!r} differ")
+    return offsets[0], offsets[1], dtype, tuple(shape)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+
+
+def _checksum(arrays: dict[str, np.ndarray], text: str, schema: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(arrays):
+        array = arrays[name]
+        head = json.dumps([name, array.dtype.str, list(array.shape)])
+        digest.update(f"{len(head)}:{head}".encode())
+        digest.update(np.ascontiguousarray(array).data if array.size else b"")
+    digest.update(f"{schema}:{text}".encode())
+    return digest.hexdigest()
+
+
+# --- writing whole or not at all ------------------------------------------------------------
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a new file beside the path, make it durable, and put it in place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _write_all(handle, content)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StorageError(
+            f"{path} cannot be written: {error.strerror or error}. {_advice(error)}"
+        ) from error
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        written = os.write(handle, rest)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        rest = rest[written:]
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Free some space, or choose another directory."
+    if error.errno == errno.EFBIG:
+        return "The limit on the size of files (ulimit -f) is too low."
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
+        return "Choose a path in a directory that exists."
+    return "Choose a directory that you may write to."

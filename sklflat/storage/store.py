@@ -1,0 +1,118 @@
+"""A directory of finished work, safe against crashes and other processes."""
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklflat.exceptions import CheckpointError, DamagedFileWarning, StorageError
+from sklflat.storage.files import read, write
+
+_KEY = re.compile(r"[0-9a-f]{8,64}\Z")
+_MANIFEST = "store.safetensors"
+#: version of what is kept; a directory of a newer one is refused
+SCHEMA = 1
+#: seconds after which another process's temporary file counts as left behind
+_STALE = 3600.0
+
+
+class RunStore:
+    """Keeps units of work as files, one each.
+
+    Parameters
+    ----------
+    cache_dir : path
+        Created if it does not exist. Several processes may use it at once.
+
+    Raises
+    ------
+    StorageError
+        If the directory is a file or cannot be written to.
+    CheckpointError
+        If it was written by a newer version.
+    """
+
+    def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
+        self.directory = Path(cache_dir)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cache_dir={str(self.directory)!r} cannot be used as a directory: "
+                f"{error.strerror}. Choose a directory that you may write to."
+            ) from error
+        self._check_version()
+        self._clean()
+
+    def _check_version(self) -> None:
+        manifest = self.directory / _MANIFEST
+        try:
+            _, info = read(manifest)
+        except FileNotFoundError:
+            info = {"schema": SCHEMA}
+        except CheckpointError as error:
+            if "upgrade" in str(error):
+                raise
+            info = {"schema": SCHEMA}
+        found = info.get("schema") if isinstance(info, dict) else None
+        if not isinstance(found, int) or found > SCHEMA:
+            raise CheckpointError(
+                f"cache_dir={str(self.directory)!r} was written by a newer sklflat (schema "
+                f"{found}, known are those up to {SCHEMA}). Upgrade sklflat, or choose another."
+            )
+        write(manifest, {}, {"schema": SCHEMA})  # it shows at once whether one can write
+
+    def _clean(self) -> None:
+        """Delete what crashed processes left behind, but not what others are writing."""
+        for path in self.directory.glob(".*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime > _STALE:
+                    path.unlink()
+            except FileNotFoundError:
+                continue
+
+    def path(self, key: str) -> Path:
+        """The file of a key."""
+        if not isinstance(key, str) or not _KEY.match(key):
+            raise ValueError(f"A key has 8 to 64 hexadecimal digits, got {str(key)[:80]!r}.")
+        return self.directory / f"{key}.safetensors"
+
+    def get(self, key: str) -> tuple[dict[str, np.ndarray], Any] | None:
+        """Arrays and information that were kept under a key; None if there are none.
+
+        A damaged file is deleted, with a ``DamagedFileWarning``.
+        """
+        path = self.path(key)
+        try:
+            return read(path)
+        except FileNotFoundError:
+            return None
+        except CheckpointError as error:
+            warnings.warn(f"{error} It is computed anew.", DamagedFileWarning, stacklevel=2)
+            self.delete(key)
+            return None
+
+    def put(self, key: str, arrays: dict[str, np.ndarray], info: Any) -> None:
+        """Keep arrays and what JSON can hold under a key, in place of what was there."""
+        write(self.path(key), arrays, info)
+
+    def delete(self, key: str) -> None:
+        """Forget a key."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path(key)} cannot be deleted: {error.strerror}.") from error
+
+    def keys(self) -> Iterator[str]:
+        """All keys."""
+        for path in sorted(self.directory.glob("*.safetensors")):
+            if _KEY.match(path.stem):
+                yield path.stem
+
+    def __contains__(self, key: str) -> bool:
+        return self.path(key).exists()
