@@ -15,6 +15,8 @@ if TYPE_CHECKING:
         SAMClassifier,
         SAMRegressor,
         StackedSearchCV,
+        load,
+        save,
     )
 
 __version__ = "0.1.0.dev0"
@@ -32,6 +34,8 @@ __all__ = [
     "UnitDisplay",
     "__version__",
     "from_module",
+    "load",
+    "save",
 ]
 
 _ROOM_OF = {
@@ -46,6 +50,8 @@ _ROOM_OF = {
     "StackedSearchCV": "sklflat.training",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
+    "load": "sklflat.training",
+    "save": "sklflat.training",
 }
 
 
