@@ -28,3 +28,23 @@ def test_speed(threads):
 def test_import_time():
     benchmark = load("import_time")
     assert benchmark.surplus(benchmark.measure(rounds=5)) < benchmark.LIMIT
+
+
+@pytest.mark.slow
+def test_stacked_training():
+    # two thirds of the benchmark's own limit, which `benchmarks/stacked.py --check` holds
+    import torch
+
+    stacked = load("stacked")
+    X, y = stacked.data()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for width, rho in ((32, 0.05), (64, 0.0)):
+            task = (width, rho, X, y)
+            figures = stacked.ratio(
+                lambda task=task: stacked.bare(*task), lambda task=task: stacked.stacked(*task), 3
+            )
+            assert figures[2] > 2 / 3 * stacked.LIMITS[width]
+    finally:
+        torch.set_num_threads(threads)

@@ -1,5 +1,6 @@
 """Searches whose candidates and folds are trained as one network."""
 
+import os
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
@@ -39,6 +40,9 @@ class StackedSearchCV(GridSearchCV):
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in ``GridSearchCV``; ``n_jobs`` is for what is not stacked. ``verbose=2`` and above
         also says why a fit is not stacked.
+    cache_dir : path, default=None
+        A directory in which trainings are kept, so that no fit is repeated and a search that was
+        cut off goes on. Fits with callbacks or without a ``random_state`` are not kept.
     stack : bool or "force", default=True
         False fits each alone; with ``"force"`` a fit that cannot be stacked raises.
     random_state : int, RandomState instance or None, default=None
@@ -67,6 +71,7 @@ class StackedSearchCV(GridSearchCV):
     _parameter_constraints = {
         **GridSearchCV._parameter_constraints,
         "n_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "cache_dir": [str, os.PathLike, None],
         "stack": ["boolean", StrOptions({"force"})],
         "random_state": ["random_state"],
     }
@@ -85,6 +90,7 @@ class StackedSearchCV(GridSearchCV):
         pre_dispatch: Any = "2*n_jobs",
         error_score: Any = np.nan,
         return_train_score: bool = False,
+        cache_dir: Any = None,
         stack: bool | str = True,
         random_state: Any = None,
     ) -> None:
@@ -101,6 +107,7 @@ class StackedSearchCV(GridSearchCV):
             return_train_score=return_train_score,
         )
         self.n_iter = n_iter
+        self.cache_dir = cache_dir
         self.stack = stack
         self.random_state = random_state
 
@@ -126,10 +133,11 @@ class StackedSearchCV(GridSearchCV):
         orders = _Orders(len(splits))
         settings = {"cv": splits, "error_score": "raise", "refit": False, "scoring": _no_score}
         _Search(_StandIn(self.estimator, orders), candidates, **settings).fit(X, y, **params)
-        results = _Results(orders.fits, self.stack, self.n_jobs, self.verbose)
+        own = ("stack", "n_jobs", "cache_dir", "verbose")
+        results = _Results(orders.fits, {name: getattr(self, name) for name in own})
         # and then it meets what has been trained, where it would train
-        own = ("scoring", "refit", "verbose", "error_score", "return_train_score")
-        settings = {"cv": splits, **{name: getattr(self, name) for name in own}}
+        given = ("scoring", "refit", "verbose", "error_score", "return_train_score")
+        settings = {"cv": splits, **{name: getattr(self, name) for name in given}}
         search = _Search(_StandIn(self.estimator, results), candidates, **settings)
         search.fit(X, y, **params)
         self._take_over(search, results)
@@ -257,9 +265,7 @@ class _Fit:
 class _Results:
     """Trains all fits at once and hands them out in order; what comes after is fitted."""
 
-    def __init__(
-        self, fits: Sequence[_Fit], stack: bool | str, n_jobs: int | None, verbose: int
-    ) -> None:
+    def __init__(self, fits: Sequence[_Fit], settings: dict[str, Any]) -> None:
         self.fits = list(fits)
         self.errors: dict[int, Exception] = {}
         trainings: dict[int, Training] = {}
@@ -269,7 +275,7 @@ class _Results:
                 trainings[i] = fit.training(transformed)
             except Exception as error:
                 self.errors[i] = error
-        for _ in train(list(trainings.values()), stack=stack, n_jobs=n_jobs, verbose=verbose):
+        for _ in train(list(trainings.values()), **settings):
             pass
         self.errors.update({i: t.error for i, t in trainings.items() if t.error is not None})
         self.seconds = [trainings[i].seconds if i in trainings else 0.0 for i in range(len(fits))]

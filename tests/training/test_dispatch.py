@@ -64,3 +64,21 @@ def test_a_worker_that_is_killed_is_replaced_and_its_unit_begun_anew(tmp_path):
     for t in trainings:  # the flag is there, so this process may train it
         assert t.error is None
         assert distance(t.estimator, clone(t.estimator).fit(t.X, t.y)) < 1e-10
+
+
+def test_a_dask_cluster_of_two_processes_gives_the_same():
+    distributed = pytest.importorskip("distributed")
+    made = estimators(n=6)
+    alone = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
+    work = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
+    one_by_one = [Training(clone(e), DIGITS[:200], LABELS[:200]) for e in made[:2]]
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster):
+        with parallel_config(backend="dask"):
+            assert sorted(train(work, n_jobs=2)) == list(range(6))
+            assert sorted(train(one_by_one, stack=False, n_jobs=2)) == [0, 1]
+    for t, reference in zip(work, alone, strict=True):
+        assert t.error is None
+        assert t.why_alone is None
+        assert distance(t.estimator, reference) < 1e-10
+    assert distance(one_by_one[0].estimator, alone[0]) < 1e-10

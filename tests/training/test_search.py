@@ -163,3 +163,12 @@ def test_it_can_be_cloned_nested_and_pickled():
     fitted = pickle.loads(pickle.dumps(search.fit(X, y)))
     np.testing.assert_array_equal(fitted.predict(X), search.predict(X))
     assert make_pipeline(StandardScaler(), clone(search)).fit(X, y).score(X, y) > 0.1
+
+
+def test_a_directory_keeps_fits(tmp_path):
+    settings = {"cv": 2, "cache_dir": tmp_path}
+    first = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, **settings).fit(X, y)
+    more = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.05, 0.1]}, **settings).fit(X, y)
+    assert (first.n_stacked_, more.n_stacked_) == (4, 2)
+    for key in ("mean_test_score", "split1_test_score"):
+        assert first.cv_results_[key].tolist() == more.cv_results_[key][[0, 2]].tolist()
