@@ -73,10 +73,13 @@ def test_a_dask_cluster_of_two_processes_gives_the_same():
     work = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
     one_by_one = [Training(clone(e), DIGITS[:200], LABELS[:200]) for e in made[:2]]
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster):
-        with parallel_config(backend="dask"):
-            assert sorted(train(work, n_jobs=2)) == list(range(6))
-            assert sorted(train(one_by_one, stack=False, n_jobs=2)) == [0, 1]
+    with (
+        distributed.LocalCluster(**settings) as cluster,
+        distributed.Client(cluster),
+        parallel_config(backend="dask"),
+    ):
+        assert sorted(train(work, n_jobs=2)) == list(range(6))
+        assert sorted(train(one_by_one, stack=False, n_jobs=2)) == [0, 1]
     for t, reference in zip(work, alone, strict=True):
         assert t.error is None
         assert t.why_alone is None

@@ -267,6 +267,9 @@ def test_callbacks_of_epochs_are_stacked_and_those_of_batches_are_not():
     trainings = [Training(e, DIGITS[:200], LABELS[:200]) for e in made]
     list(train(trainings))
     assert "listens to single batches" in trainings[0].why_alone
+    again = [Training(clone(e), DIGITS[:200], LABELS[:200]) for e in made]
+    with pytest.raises(UnsupportedNetworkError, match="callback 'batches' listens"):
+        list(train(again, stack="force"))
 
 
 def test_a_bad_parameter_is_that_trainings_error():
