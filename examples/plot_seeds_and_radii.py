@@ -8,8 +8,8 @@ only, so :class:`~sklflat.StackedSearchCV` trains them as one network.
 """
 
 # %%
-# Five radii, twelve seeds, three folds: 180 trainings. ``rho=0`` is the plain optimizer; as it takes
-# one gradient a step where the others take two, it is a stack of its own.
+# Five radii, twelve seeds, three folds: 180 trainings. ``rho=0`` is the plain optimizer; as it
+# takes one gradient a step where the others take two, it is a stack of its own.
 
 import time
 
@@ -34,9 +34,9 @@ seconds = time.perf_counter() - start
 print(f"{search.n_stacked_} trainings in {seconds:.1f} s")
 
 # %%
-# The scores, one row a seed. The difference to ``rho=0`` is taken within each seed and then averaged;
-# its interval is Student's over the seeds. (The folds are the same for all, so it says nothing about
-# other data.)
+# The scores, one row a seed. The difference to ``rho=0`` is taken within each seed and then
+# averaged; its interval is Student's over the seeds. (The folds are the same for all, so it
+# says nothing about other data.)
 
 from scipy.stats import t
 
@@ -47,15 +47,14 @@ for value, candidate in zip(search.cv_results_["mean_test_score"], params, stric
 gain = scores[:, 1:] - scores[:, :1]
 half = t.ppf(0.975, len(seeds) - 1) * gain.std(axis=0, ddof=1) / np.sqrt(len(seeds))
 for rho, mean, h in zip(radii[1:], gain.mean(axis=0), half, strict=True):
-    print(
-        f"rho={rho}: gain {100 * mean:+.2f} points [{100 * (mean - h):+.2f}, {100 * (mean + h):+.2f}]"
-    )
+    low, high = 100 * (mean - h), 100 * (mean + h)
+    print(f"rho={rho}: gain {100 * mean:+.2f} points [{low:+.2f}, {high:+.2f}]")
 
 # %%
-# Thin lines are seeds, the thick one is their mean. Where the interval on the right leaves out zero,
-# the radius changed the accuracy by more than seeds explain, in the direction that it shows. In this
-# setting (thirty epochs for all) that direction is down: small radii make no difference, large ones
-# cost accuracy. A single seed could have told any of these stories.
+# Thin lines are seeds, the thick one is their mean. Where the interval on the right leaves out
+# zero, the radius changed the accuracy by more than seeds explain, in the direction that it
+# shows. In this setting (thirty epochs for all) that direction is down: small radii make no
+# difference, large ones cost accuracy. A single seed could have told any of these stories.
 
 import matplotlib.pyplot as plt
 
