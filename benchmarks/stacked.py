@@ -11,6 +11,7 @@ were started before.
 """
 
 import argparse
+import os
 import statistics
 import time
 import warnings
@@ -183,6 +184,7 @@ def main():
     parser.add_argument("--gpu", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
+    os.environ["PYTHONWARNINGS"] = "ignore"  # of the workers: all fits end at the last epoch
     torch.set_num_threads(2)
     X, y = data()
     if arguments.gpu:

@@ -116,7 +116,7 @@ class VectorEngine:
         except CannotUseVector:
             effects.undo()
             net.steps_.n_gradient_evaluations -= effects.n_passes  # the batch comes again
-            net.n_steps_ -= 1
+            net.steps_.n_begun -= 1
             raise
         except BaseException:
             effects.undo() if effects.n_passes < 2 else effects.settle()

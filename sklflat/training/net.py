@@ -100,7 +100,6 @@ class PerturbedNetMixin(_SkorchNet):
         self.random_stream_ = RandomStream(self.seed, self.device)
         self.steps_ = PerturbedStep(self.perturbation, self.l2, self.mask)
         self.snapshots_: dict[int, dict[str, Tensor]] = {}
-        self.n_steps_ = 0
         self.fast_path_ = "not trained"
         self._engine: VectorEngine | None = None
         with self.random_stream_.as_global():
@@ -147,11 +146,12 @@ class PerturbedNetMixin(_SkorchNet):
 
     def begin_step(self, sync: Callable[[], None] = lambda: None) -> None:
         """Count a step and take the snapshot before it, once ``sync`` wrote the weights back."""
-        if self.n_steps_ in self.snapshots_at:
+        n = self.steps_.n_begun
+        if n in self.snapshots_at:
             sync()
             state = self.module_.state_dict()
-            self.snapshots_[self.n_steps_] = {k: v.detach().clone() for k, v in state.items()}
-        self.n_steps_ += 1
+            self.snapshots_[n] = {k: v.detach().clone() for k, v in state.items()}
+        self.steps_.n_begun = n + 1
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

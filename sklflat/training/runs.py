@@ -23,6 +23,7 @@ SCHEMA = 1
 EVERY = 2.0
 
 Arrays = dict[str, np.ndarray]
+_COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
 #: parameters that do not change what is trained
 _SILENT = {"verbose"}
 
@@ -69,7 +70,7 @@ class Checkpoint:
             arrays["order"] = order.indices
         plain = {k: v for k, v in vars(record).items() if k != "best_weights"}
         steps = net.steps_
-        counts = [steps.t, steps.n_gradient_evaluations, steps.n_skipped_steps, net.n_steps_]
+        counts = {name: getattr(steps, name) for name in _COUNTS}
         info = {
             "record": plain,
             "random_state": rest,
@@ -114,7 +115,7 @@ class Checkpoint:
         net.optimizer_.param_groups[0]["lr"] = info["rate"]
         steps = net.steps_
         steps.state = tensors("steps") or None
-        steps.t, steps.n_gradient_evaluations, steps.n_skipped_steps, net.n_steps_ = info["counts"]
+        vars(steps).update({name: info["counts"][name] for name in _COUNTS})
         states = tensors("generator")
         net.random_stream_.set_state([states[str(k)] for k in range(len(states))])
         estimator._random_state.set_state(
@@ -139,7 +140,7 @@ def _check_types(info: dict[str, Any]) -> None:
         and isinstance(record, dict)
         and isinstance(history, list)
         and all(isinstance(row, dict) for row in history)
-        and all(type(n) is int and n >= 0 for n in info["counts"])
+        and all(type(n) is int and n >= 0 for n in info["counts"].values())
         and all(isinstance(record[name], number) for name in ("n_iter", "t", "no_improvement"))
         and all(isinstance(loss, number) for loss in record["loss_curve"])
     )

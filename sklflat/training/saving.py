@@ -109,7 +109,6 @@ def _to_state(net: Any) -> dict[str, Any]:
         "random": net.random_stream_.__getstate__(),
         "steps": net.steps_.__getstate__(),
         "snapshots": net.snapshots_,
-        "n_steps": net.n_steps_,
         "fast_path": net.fast_path_,
         "history": [dict(row) for row in net.history.to_list()],
     }
@@ -145,7 +144,7 @@ def _from_state(state: dict[str, Any]) -> Any:
     net.random_stream_ = RandomStream.__new__(RandomStream)
     net.random_stream_.__setstate__(state["random"])
     vars(net.steps_).update(state["steps"])
-    net.snapshots_, net.n_steps_ = state["snapshots"], state["n_steps"]
+    net.snapshots_ = state["snapshots"]
     net.fast_path_ = state["fast_path"]
     net.history_ = History(state["history"])
     return net

@@ -168,16 +168,19 @@ class Stack:
 
     def _partition(self, members: list[int]) -> Iterable[list[int]]:
         """Replicas that are at the same place in the perturbation."""
+        if self.perturbation.template is None:
+            return [members]
+        steps = {i: self.nets[i].steps_.t for i in members}
+        phases = {t: phase(self.perturbation.template, t) for t in set(steps.values())}
         groups: dict[Hashable, list[int]] = {}
-        for i in members:
-            steps = self.nets[i].steps_
-            groups.setdefault(phase(steps.perturbation, steps.t), []).append(i)
+        for i, t in steps.items():
+            groups.setdefault(phases[t], []).append(i)
         return groups.values()
 
     def _step(self, rows: list[int], batch: list[Tensor], sums: dict[int, EpochSum]) -> None:
-        for i in rows:
-            self.nets[i].begin_step()
         nets = [self.nets[i] for i in rows]
+        for net in nets:
+            net.begin_step()
         whole = rows == list(range(len(self.nets)))
         index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
         some = StackedRows(self, index, nets, batch)

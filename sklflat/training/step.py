@@ -34,6 +34,8 @@ class PerturbedStep:
     state : dict of str to Tensor, or None
         What the perturbation remembers; None before the first step.
     n_gradient_evaluations, n_skipped_steps : int
+    n_begun : int
+        Batches trained on, skipped steps included.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class PerturbedStep:
         self.mask = mask
         self.t = 0
         self.state: State | None = None
+        self.n_begun = 0
         self.n_gradient_evaluations = 0
         self.n_skipped_steps = 0
 
