@@ -13,7 +13,7 @@ def fingerprint(*objects: Any) -> str:
 
     Numbers of different types differ, as do 0.0 and -0.0; the order of dictionaries and sets does
     not matter. Estimators count by class and parameters, modules by class, layout and tensors,
-    functions and classes by name and byte code.
+    functions and classes of yours by byte code, bases and the globals that they read.
 
     Parameters
     ----------
@@ -96,6 +96,10 @@ def _parts_of_object(value: Any) -> tuple[str, Any]:
         return "random state", [value.get_state(legacy=False)]
     if isinstance(value, (types.FunctionType, types.MethodType)):
         return "function", _function(value)
+    if isinstance(value, property):
+        return "property", [value.fget, value.fset]
+    if isinstance(value, (staticmethod, classmethod)):
+        return "method", [type(value).__name__, value.__func__]
     if isinstance(value, types.CodeType):
         return "code", _code(value)
     if isinstance(
@@ -103,9 +107,9 @@ def _parts_of_object(value: Any) -> tuple[str, Any]:
     ):
         return "name", [name, str(value)]
     if isinstance(value, type):
-        own = [f for f in vars(value).values() if isinstance(f, types.FunctionType)]
-        known = value.__module__.split(".")[0] in ("torch", "sklearn", "numpy", "builtins")
-        return "class", [f"{value.__module__}.{value.__qualname__}", [] if known else own]
+        own = {k: v for k, v in vars(value).items() if isinstance(v, (*_PLAIN, *_CODE))}
+        bases = [] if _is_known(value) else [list(value.__bases__), own]
+        return "class", [f"{value.__module__}.{value.__qualname__}", bases]
     if isinstance(value, torch.nn.Module):
         return "module", [type(value), repr(value), dict(value.state_dict())]
     if hasattr(value, "get_params"):
@@ -124,10 +128,37 @@ def _parts_of_object(value: Any) -> tuple[str, Any]:
     )
 
 
+_PLAIN = (bool, int, float, str, tuple, type(None))
+_CODE = (types.FunctionType, property, staticmethod, classmethod)
+_KNOWN = ("torch", "sklearn", "numpy", "scipy", "skorch", "pandas", "builtins", "sklflat")
+
+
+def _is_known(value: Any) -> bool:
+    """Whether the code of a function or class is a library's, which its name stands for."""
+    return (getattr(value, "__module__", None) or "").split(".")[0] in _KNOWN
+
+
+def _names(code: types.CodeType) -> list[str]:
+    """Global names that a function may read, those of functions inside of it included."""
+    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
+    return sorted({*code.co_names, *(name for c in inner for name in _names(c))})
+
+
+def _globals(value: Any) -> dict[str, Any]:
+    """Constants, functions and classes of the user's own that a function reads."""
+    found = {n: value.__globals__[n] for n in _names(value.__code__) if n in value.__globals__}
+    kinds = (*_PLAIN, types.FunctionType, type)
+    return {n: v for n, v in found.items() if isinstance(v, kinds)}
+
+
 def _function(value: Any) -> list[Any]:
+    if _is_known(value):
+        return [value.__module__, value.__qualname__]
     cells = [cell.cell_contents for cell in value.__closure__ or ()]
     bound = getattr(value, "__self__", None)
-    return [value.__module__, value.__qualname__, value.__code__, value.__defaults__, cells, bound]
+    value = getattr(value, "__func__", value)
+    own = [value.__code__, value.__defaults__, value.__kwdefaults__, cells, _globals(value)]
+    return [value.__module__, value.__qualname__, *own, bound]
 
 
 def _code(value: types.CodeType) -> list[Any]:

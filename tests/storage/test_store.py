@@ -129,6 +129,35 @@ def test_fingerprints_tell_apart_what_differs():
         fingerprint({"x": [object()]})
 
 
+def test_a_change_anywhere_in_a_users_code_changes_the_key():
+    source = """
+SCALE = {scale}
+
+def helper(x):
+    return x * {factor}
+
+class Base:
+    slope = {slope}
+
+    def step(self, x):
+        return [helper(v) for v in x]
+
+class Net(Base):
+    def forward(self, x):
+        return SCALE * self.step(x)
+
+def again(n):
+    return n and again(n - 1)
+"""
+    keys = []
+    for change in ({}, {"scale": 2}, {"factor": 3}, {"slope": 4}, {}):
+        space = {"__name__": "users_module"}
+        exec(source.format(**{"scale": 1, "factor": 1, "slope": 1, **change}), space)
+        keys.append(fingerprint(space["Net"], space["again"]))
+    assert len(set(keys)) == 4
+    assert keys[0] == keys[-1]
+
+
 def test_fingerprints_are_those_of_other_processes(tmp_path):
     script = """
     import numpy as np
