@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import AblationProbe, ActivationProbe, UnitDisplay, from_module
     from sklflat.training import (
+        FlatNoiseClassifier,
+        FlatNoiseRegressor,
         PerturbedOptimizer,
         SAMClassifier,
         SAMRegressor,
@@ -25,6 +27,8 @@ __all__ = [
     "AblationProbe",
     "ActivationProbe",
     "CurvatureMonitor",
+    "FlatNoiseClassifier",
+    "FlatNoiseRegressor",
     "HessianSpectrum",
     "PerturbedOptimizer",
     "SAMClassifier",
@@ -42,6 +46,8 @@ _ROOM_OF = {
     "AblationProbe": "sklflat.probing",
     "ActivationProbe": "sklflat.probing",
     "CurvatureMonitor": "sklflat.eigenspace",
+    "FlatNoiseClassifier": "sklflat.training",
+    "FlatNoiseRegressor": "sklflat.training",
     "HessianSpectrum": "sklflat.eigenspace",
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",

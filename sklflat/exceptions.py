@@ -10,6 +10,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateParameterError",
     "LostWorkerWarning",
+    "NoiseWarning",
     "NonFiniteStepWarning",
     "NothingFoundWarning",
     "OutputWidthError",
@@ -46,6 +47,10 @@ class DuplicateParameterError(SklflatError, ValueError):
 
 class LostWorkerWarning(UserWarning):
     """A worker process ended before its work; the work is begun anew."""
+
+
+class NoiseWarning(UserWarning):
+    """Noise is not what was asked for; says in what, and what to do."""
 
 
 class NothingFoundWarning(UserWarning):

@@ -5,7 +5,15 @@ import os
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklflat import AblationProbe, ActivationProbe, HessianSpectrum, SAMClassifier, SAMRegressor
+from sklflat import (
+    AblationProbe,
+    ActivationProbe,
+    FlatNoiseClassifier,
+    FlatNoiseRegressor,
+    HessianSpectrum,
+    SAMClassifier,
+    SAMRegressor,
+)
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
 assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
@@ -20,6 +28,8 @@ CHEAP = [
     HessianSpectrum(
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),
+    FlatNoiseClassifier((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=20),
+    FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
     SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
     SAMRegressor((10,), max_iter=30, learning_rate_init=0.05),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
@@ -33,7 +43,15 @@ def test_cheap_instances(estimator, check):
 
 @pytest.mark.slow
 @parametrize_with_checks(
-    [SAMClassifier(), SAMRegressor(), AblationProbe(), ActivationProbe(), HessianSpectrum()]
+    [
+        AblationProbe(),
+        ActivationProbe(),
+        FlatNoiseClassifier(),
+        FlatNoiseRegressor(),
+        HessianSpectrum(),
+        SAMClassifier(),
+        SAMRegressor(),
+    ]
 )
 def test_defaults(estimator, check):
     check(estimator)

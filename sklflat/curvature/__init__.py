@@ -1,33 +1,55 @@
 """Numerics on a network's loss surface, without scikit-learn."""
 
+from sklflat.curvature.budgets import NoiseGauge, Rise
 from sklflat.curvature.density import SpectralDensity, spectral_density
+from sklflat.curvature.displacements import (
+    Displacements,
+    InSubspace,
+    NullOfInputs,
+    Spread,
+    normal,
+    orthonormal,
+)
 from sklflat.curvature.eigenpairs import Eigenpairs, eigenpairs
 from sklflat.curvature.factor import GaussNewtonFactor
 from sklflat.curvature.fisher import Fisher, GradientCovariance
 from sklflat.curvature.gauss_newton import GaussNewton
 from sklflat.curvature.hessian import Hessian
 from sklflat.curvature.lanczos import lanczos_quadrature
+from sklflat.curvature.landscape import Landscape
 from sklflat.curvature.linearised import NetworkOperator
 from sklflat.curvature.measures import SpectralMeasures, block_measures
 from sklflat.curvature.operator import CurvatureOperator, MatrixOperator, ScaledOperator
 from sklflat.curvature.power import power_iteration, stochastic_power_iteration
 from sklflat.curvature.sharpness import sharpness
-from sklflat.curvature.subspace import Subspace, principal_angles, subspace_overlap
+from sklflat.curvature.subspace import (
+    Subspace,
+    principal_angles,
+    share_kept,
+    subspace_overlap,
+)
 from sklflat.curvature.trace import TraceEstimate, hutch_plus_plus, hutchinson, xtrace
 
 __all__ = [
     "CurvatureOperator",
+    "Displacements",
     "Eigenpairs",
     "Fisher",
     "GaussNewton",
     "GaussNewtonFactor",
     "GradientCovariance",
     "Hessian",
+    "InSubspace",
+    "Landscape",
     "MatrixOperator",
     "NetworkOperator",
+    "NoiseGauge",
+    "NullOfInputs",
+    "Rise",
     "ScaledOperator",
     "SpectralDensity",
     "SpectralMeasures",
+    "Spread",
     "Subspace",
     "TraceEstimate",
     "block_measures",
@@ -35,8 +57,11 @@ __all__ = [
     "hutch_plus_plus",
     "hutchinson",
     "lanczos_quadrature",
+    "normal",
+    "orthonormal",
     "power_iteration",
     "principal_angles",
+    "share_kept",
     "sharpness",
     "spectral_density",
     "stochastic_power_iteration",

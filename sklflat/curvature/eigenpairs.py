@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from sklflat.curvature.lanczos import KrylovBasis, eigh
 from sklflat.curvature.operator import CurvatureOperator
 
-Which = Literal["largest", "smallest", "both"]
+Which = Literal["largest", "smallest", "both", "magnitude"]
 Choice = Callable[[NDArray], NDArray]
 
 #: up to this many parameters the whole matrix is formed: as fast as k pairs, and nothing missed
@@ -90,8 +90,9 @@ def eigenpairs(
     ----------
     operator : CurvatureOperator
     k : int, default=10
-    which : {"largest", "smallest", "both"}, default="largest"
-        By value, not magnitude. Both ends: the larger half of the pairs is from the upper one.
+    which : {"largest", "smallest", "both", "magnitude"}, default="largest"
+        Largest and smallest by value. Both ends: the larger half of the pairs is from the upper
+        one.
     tol : float, default=1e-4
         Accepted residual, relative to the largest eigenvalue in magnitude.
     max_products : int, default=None
@@ -123,8 +124,8 @@ def eigenpairs(
     p = operator.size
     if not 1 <= k <= p:
         raise ValueError(f"k={k} pairs are asked for, but the matrix has {p} rows: 1 <= k <= {p}.")
-    if which not in ("largest", "smallest", "both"):
-        raise ValueError(f"which must be 'largest', 'smallest' or 'both', got {which!r}.")
+    if which not in get_args(Which):
+        raise ValueError(f"which must be one of {get_args(Which)}, got {which!r}.")
     if p <= max(max_dense, k + 2):
         return _dense(operator, k, which, tol)
     capacity = min(p, max(4 * k, 80)) if capacity is None else capacity
@@ -144,8 +145,11 @@ def top_and_bottom(k: int, which: str) -> tuple[int, int]:
     return (k, 0) if which == "largest" else (0, k)
 
 
-def _wanted(n: int, k: int, which: str) -> NDArray:
-    """Indices, descending, of k of n ascending values."""
+def _wanted(theta: NDArray, k: int, which: str) -> NDArray:
+    """Indices, descending, of k of ascending values."""
+    n = len(theta)
+    if which == "magnitude":
+        return np.sort(np.argsort(-np.abs(theta), kind="stable")[:k])[::-1].copy()
     top, bottom = top_and_bottom(min(k, n), which)
     return np.r_[np.arange(n - 1, n - top - 1, -1), np.arange(bottom - 1, -1, -1)]
 
@@ -153,7 +157,7 @@ def _wanted(n: int, k: int, which: str) -> NDArray:
 def _dense(operator: CurvatureOperator, k: int, which: str, tol: float) -> Eigenpairs:
     before = operator.n_products
     theta, S = torch.linalg.eigh(operator.dense().double())
-    chosen = torch.as_tensor(_wanted(operator.size, k, which))
+    chosen = torch.as_tensor(_wanted(theta.cpu().numpy(), k, which))
     V = S.T[chosen].to(operator.dtype)
     values = theta[chosen]
     residuals = (operator.product(V).double() - values[:, None] * V.double()).norm(dim=1)
@@ -196,7 +200,7 @@ class _Solver:
         if start is None:
             start = self.operator.random(1, self.generator)[0]
         basis = KrylovBasis(self.operator, start, self.capacity, self.generator)
-        S = self._search(basis, lambda theta: _wanted(len(theta), self.k, self.which), self.k)
+        S = self._search(basis, lambda theta: _wanted(theta, self.k, self.which), self.k)
         values, V, AV = self._rayleigh_ritz(basis.vectors(S), basis.products(S))
         complete = True
         if audit or (audit is None and (self.k <= _MAX_AUDITED or basis.broken_down)):
@@ -248,13 +252,13 @@ class _Solver:
     def _kept(self, theta: NDArray, wanted: NDArray) -> NDArray:
         """What a restart keeps: the wanted pairs and half of the rest, nearest to them."""
         n = max(len(wanted), min(len(theta) - 2, len(wanted) + (len(theta) - len(wanted)) // 2))
-        return np.sort(_wanted(len(theta), n, self.which))
+        return np.sort(_wanted(theta, n, self.which))
 
     def _rayleigh_ritz(self, V: Tensor, AV: Tensor) -> tuple[NDArray, Tensor, Tensor]:
         """The best k pairs in a space, with their products."""
         M = (V.double() @ AV.double().T).cpu().numpy()
         theta, S = eigh((M + M.T) / 2)
-        chosen = _wanted(len(theta), self.k, self.which)
+        chosen = _wanted(theta, self.k, self.which)
         C = torch.as_tensor(np.ascontiguousarray(S[:, chosen].T)).to(V)
         return theta[chosen], C @ V, C @ AV
 
@@ -279,10 +283,14 @@ class _Solver:
         return values, V, AV, True
 
     def _missed(self, values: NDArray, V: Tensor) -> Tensor | None:
-        top, bottom = top_and_bottom(self.k, self.which)
         margin = 0.01 * _allowed(self.tol, self._scale)
-        high = values[top - 1] + margin if top else np.inf
-        low = values[-bottom] - margin if bottom else -np.inf
+        if self.which == "magnitude":
+            high = np.abs(values).min() + margin
+            low = -high
+        else:
+            top, bottom = top_and_bottom(self.k, self.which)
+            high = values[top - 1] + margin if top else np.inf
+            low = values[-bottom] - margin if bottom else -np.inf
         start = self.operator.random(1, self.generator)[0]
         basis = KrylovBasis(self.operator, start, self.capacity, self.generator, locked=V)
         for _ in range(min(self._audit_steps, basis.capacity)):

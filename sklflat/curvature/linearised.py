@@ -137,7 +137,7 @@ class NetworkOperator(CurvatureOperator):
         memory_budget: int = 2**30,
     ) -> None:
         with torch.no_grad():
-            network.forward(X[:1])  # settles the precision
+            network.forward(X[:2])  # settles the precision
         self.vector = network.vector if vector is None else vector
         super().__init__(len(self.vector), network.dtype, network.device)
         self.network = network

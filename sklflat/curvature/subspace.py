@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from sklflat.curvature.operator import CurvatureOperator
+
 
 class Subspace:
     """The span of some orthonormal vectors, such as the top eigenvectors of a Hessian.
@@ -95,3 +97,40 @@ def principal_angles(V: Tensor, W: Tensor) -> Tensor:
     # the sine is exact where the cosine is not: at small angles
     sines = torch.linalg.svdvals(V - (V @ W.T) @ W)
     return sines.clamp(max=1.0).asin().flip(0)
+
+
+def share_kept(
+    operator: CurvatureOperator, vectors: Tensor, values: Tensor, signs: Tensor
+) -> float:
+    """How much of one product with vectors of a subspace lies inside it, from 0 to 1.
+
+    A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors are
+    weighted by the inverse eigenvalues, so that all count alike if nothing changed.
+
+    Parameters
+    ----------
+    operator : CurvatureOperator
+    vectors : Tensor of shape (k, p)
+        Orthonormal rows.
+    values : Tensor of shape (k,)
+        Their eigenvalues, as they were.
+    signs : Tensor of shape (k,)
+        Random signs.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.curvature import MatrixOperator
+    >>> from sklflat.curvature.subspace import share_kept
+    >>> one = torch.ones(1)
+    >>> share_kept(MatrixOperator(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2)[:1], one, one)
+    1.0
+    >>> share_kept(MatrixOperator(torch.ones(2, 2)), torch.eye(2)[:1], one, one)
+    0.5...
+    """
+    u = (signs / torch.where(values == 0, torch.inf, values)) @ vectors
+    if not u.any():
+        return 0.0
+    Au = operator.product(u / u.norm())
+    whole = float(Au.square().sum())
+    return float((vectors.to(Au) @ Au).square().sum()) / whole if whole else 0.0

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch.callbacks import Callback
-from torch.utils.data import default_collate
 
 from sklflat.curvature import Eigenpairs, GaussNewton, Hessian, eigenpairs, hutchinson
 from sklflat.training.inference import network_of
+from sklflat.training.surroundings import evenly_spread, rows_of
 
 _OPERATORS = {"hessian": Hessian, "ggn": GaussNewton}
 
@@ -116,7 +115,8 @@ class CurvatureMonitor(Callback):
         if self.n_seen_ % self.every:
             return
         network = network_of(net)
-        operator = _OPERATORS[self.operator](network, *self._data(net, dataset_train))
+        rows = evenly_spread(len(dataset_train), self.max_samples)
+        operator = _OPERATORS[self.operator](network, *rows_of(net, dataset_train, rows))
         pairs = self._pairs(operator)
         self.epochs_.append(self.n_seen_)
         self.losses_.append(operator.loss)
@@ -156,12 +156,3 @@ class CurvatureMonitor(Callback):
                 return kind
         n = self.n_products_[::-1]
         return n[last[True]] < n[last[False]]
-
-    def _data(self, net: Any, dataset: Any) -> tuple[Any, Any, Any]:
-        n = len(dataset)
-        chosen = np.unique(np.linspace(0, n - 1, min(n, self.max_samples)).round().astype(int))
-        X, y = default_collate([dataset[int(i)] for i in chosen])
-        weight = None
-        if hasattr(net, "split_input"):
-            X, weight = net.split_input(X)
-        return X, y, weight

@@ -35,16 +35,16 @@ from sklflat.training.parameters import (
     CONSTRAINTS,
     check_conflicts,
     check_solver,
-    make_perturbation,
 )
 from sklflat.training.randomness import RandomStream
+from sklflat.training.surroundings import MAX_SAMPLES, landscape_of
 
 
 class PerturbedEstimator(FittedNet):
     """Base of the estimators whose training takes its gradient at a perturbed point.
 
     A subclass says what targets are: ``_check_y``, ``_make_targets``, ``_weights`` and
-    ``_score_outputs``.
+    ``_score_outputs``; and what the perturbation is: ``_make_perturbation``.
     """
 
     _parameter_constraints = CONSTRAINTS
@@ -119,7 +119,7 @@ class PerturbedEstimator(FittedNet):
     def _follow_parameters(self, incremental: bool) -> None:
         """Let a net that trains on follow parameters that were set since."""
         steps, net = self.net_.steps_, self.net_
-        perturbation = make_perturbation(self.variant, self.rho)
+        perturbation = self._make_perturbation()
         if type(perturbation) is not type(steps.perturbation):
             steps.state, steps.t = None, 0
         net.perturbation = steps.perturbation = perturbation
@@ -147,7 +147,7 @@ class PerturbedEstimator(FittedNet):
         first = torch.as_tensor(np.asarray(X[0][0]))[None] if isinstance(X, Dataset) else X[:2]
         self._sample_shape = tuple(first.shape[1:])
         parameters = {
-            "perturbation": make_perturbation(self.variant, self.rho),
+            "perturbation": self._make_perturbation(),
             "seed": build.torch_seed(self._random_state),
         }
         if isinstance(self.net, NeuralNet):
@@ -225,9 +225,22 @@ class PerturbedEstimator(FittedNet):
             return EncodedDataset(X, self._encode(y), self._input)
         return ArrayDataset(weighted(self._input(X), weight), self._encode(y))
 
+    def _survey(self, dataset: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Lay out the landscape, for a perturbation that looks at it."""
+        steps = self.net_.steps_
+        if not steps.needs_landscape:
+            return
+
+        def score(z: np.ndarray, rows: np.ndarray) -> float:
+            return self._score_outputs(z, y[rows], None if weight is None else weight[rows])
+
+        most = getattr(self, "max_samples", MAX_SAMPLES)
+        steps.landscape = landscape_of(self.net_, dataset, score, most)
+
     def _train_skorch(self, X: Any, y: Any, weight: Any, incremental: bool) -> None:
         """Train by the user's own net: its epochs, split, iterators and callbacks."""
         net, dataset = self.net_, self._dataset(X, y, weight)
+        self._survey(dataset, y, weight)
         own = (dataset, None) if isinstance(X, Dataset) else (dataset.X, dataset.y)
         start = len(net.history)
         net.notify("on_train_begin", X=own[0], y=own[1])
@@ -253,6 +266,7 @@ class PerturbedEstimator(FittedNet):
             X, y, weight, score = self._hold_out(X, y, weight)
         dataset = self._dataset(X, y, weight)
         batches = self._batches(dataset, len(y))
+        self._survey(dataset, y, weight)
         data = {"dataset_train": dataset, "dataset_valid": None}
 
         def notify(hook: str) -> None:

@@ -98,7 +98,7 @@ class PerturbedNetMixin(_SkorchNet):
     def initialize(self) -> Any:
         """Initialise all parts; the module's random weights come from the private stream."""
         self.random_stream_ = RandomStream(self.seed, self.device)
-        self.steps_ = PerturbedStep(self.perturbation, self.l2, self.mask)
+        self.steps_ = PerturbedStep(self.perturbation, self.l2, self.mask, self.seed)
         self.snapshots_: dict[int, dict[str, Tensor]] = {}
         self.fast_path_ = "not trained"
         self._engine: VectorEngine | None = None

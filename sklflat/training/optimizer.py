@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklflat.curvature import Landscape
 from sklflat.networks.functional import ParameterVector
 from sklflat.training.passes import Passes
 from sklflat.training.perturbations.base import Perturbation, Position, State
@@ -220,6 +221,7 @@ class PerturbedOptimizer(torch.optim.Optimizer):
         *,
         grad_scaler: torch.amp.GradScaler | None = None,
         squared_gradients: Callable[[str], Tensor] | None = None,
+        landscape: Landscape | None = None,
     ) -> Tensor:
         """Take one step.
 
@@ -235,6 +237,9 @@ class PerturbedOptimizer(torch.optim.Optimizer):
             For ``FisherSAM(fisher="per_sample" or "model")``: called with ``"data"`` or
             ``"model"`` at the unperturbed point; returns the mean of squared per-sample
             gradients of shape (p,).
+        landscape : Landscape, default=None
+            For ``FlatNoise``: the loss on a fixed part of the training data. Its parameters must
+            be in the order of the optimizer's.
 
         Returns
         -------
@@ -249,6 +254,7 @@ class PerturbedOptimizer(torch.optim.Optimizer):
         passes = Passes(vector, closure, modules, scale)
         at = position(self, vector, passes.w, self._step.needs_velocity)
         at.squared_gradients = squared_gradients
+        self._step.landscape = landscape
         try:
             loss, direction = self._step.take(at, passes)
         finally:

@@ -34,8 +34,6 @@ CONSTRAINTS: dict[str, Any] = {
     "activation": [StrOptions(set(ACTIVATIONS))],
     "net": "no_validation",
     "dropout": _FRACTION,
-    "variant": [str, Perturbation],
-    "rho": [*_NOT_NEGATIVE, None],
     "solver": [str],
     "alpha": _NOT_NEGATIVE,
     "batch_size": [StrOptions({"auto"}), *_COUNT],
@@ -61,6 +59,9 @@ CONSTRAINTS: dict[str, Any] = {
     "random_state": ["random_state"],
     "verbose": ["verbose"],
 }
+
+#: parameters of sharpness-aware training
+SHARPNESS_AWARE: dict[str, Any] = {"variant": [str, Perturbation], "rho": [*_NOT_NEGATIVE, None]}
 
 
 def check_solver(solver: str) -> None:

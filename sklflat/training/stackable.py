@@ -38,6 +38,8 @@ def why_not_stacked(net: Any) -> str | None:
         return "the first step of dampened momentum is another than the others"
     if net.steps_.needs_samples:
         return f"{type(net.steps_.perturbation).__name__} reads per-sample gradients"
+    if net.steps_.needs_landscape:
+        return f"{type(net.steps_.perturbation).__name__} looks at the loss around the weights"
     stranger = unknown_code((net.module_, net.criterion_), net.foreign_classes())
     if stranger is not None and ("hooks" in stranger or "get_loss" in stranger):
         return stranger

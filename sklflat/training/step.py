@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklflat.curvature import Landscape
 from sklflat.training.perturbations.base import Perturbation, Position, State
 
 #: ``gradient_at(w_tilde)`` returns loss and gradient (p,) there, or at w for None
@@ -26,6 +27,8 @@ class PerturbedStep:
     mask : Tensor of shape (p,), bool, default=None
         False where parameters are held: their gradient counts as zero in every pass, so that
         neither the perturbation nor the optimiser moves them.
+    seed : int, default=0
+        Of a perturbation's random numbers.
 
     Attributes
     ----------
@@ -34,16 +37,24 @@ class PerturbedStep:
     state : dict of str to Tensor, or None
         What the perturbation remembers; None before the first step.
     n_gradient_evaluations, n_skipped_steps : int
+    landscape : Landscape or None
+        What a perturbation that ``needs_landscape`` looks at.
     n_begun : int
         Batches trained on, skipped steps included.
     """
 
     def __init__(
-        self, perturbation: Perturbation | None, l2: float = 0.0, mask: Tensor | None = None
+        self,
+        perturbation: Perturbation | None,
+        l2: float = 0.0,
+        mask: Tensor | None = None,
+        seed: int = 0,
     ) -> None:
         self.perturbation = perturbation
         self.l2 = l2
         self.mask = mask
+        self.seed = seed
+        self.landscape: Landscape | None = None
         self.t = 0
         self.state: State | None = None
         self.n_begun = 0
@@ -52,12 +63,17 @@ class PerturbedStep:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.state and {key: value.cpu() for key, value in self.state.items()}
-        return {**vars(self), "state": state}
+        return {**vars(self), "state": state, "landscape": None}
 
     @property
     def needs_velocity(self) -> bool:
         """Whether ``Position.velocity`` is read."""
         return self.perturbation is not None and self.perturbation.needs_velocity
+
+    @property
+    def needs_landscape(self) -> bool:
+        """Whether ``Position.landscape`` is read."""
+        return self.perturbation is not None and self.perturbation.needs_landscape
 
     @property
     def needs_samples(self) -> bool:
@@ -77,7 +93,8 @@ class PerturbedStep:
             self.n_gradient_evaluations += 1
             return gradient_at(w_tilde)
 
-        at.t = self.t
+        at.t, at.mask, at.landscape = self.t, self.mask, self.landscape
+        at.seeds = (self.seed, self.t + self.n_skipped_steps)
         state = self.state
         if state is None and self.perturbation is not None and ascends_at_all(self.perturbation):
             state = self.perturbation.init(at.w)

@@ -7,6 +7,7 @@ from sklflat.training.perturbations.friendly import FriendlySAM
 from sklflat.training.perturbations.gsam import GSAM
 from sklflat.training.perturbations.looksam import LookSAM
 from sklflat.training.perturbations.momentum import MomentumSAM
+from sklflat.training.perturbations.noise import FlatNoise
 from sklflat.training.perturbations.sam import SAM
 
 #: the names that ``variant=`` understands
@@ -26,6 +27,7 @@ __all__ = [
     "SAM",
     "VARIANTS",
     "FisherSAM",
+    "FlatNoise",
     "FriendlySAM",
     "LookSAM",
     "MomentumSAM",

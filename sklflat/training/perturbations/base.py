@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from sklflat._compat import Interval, validate_parameter_constraints
+from sklflat.curvature import Landscape
 
 State = dict[str, Tensor]
 
@@ -35,6 +36,12 @@ class Position:
         gradients, of shape (p,); ``labels`` is ``"data"`` or ``"model"``.
     scratch : Tensor of shape (p,) or None
         Memory for the perturbed point.
+    seeds : tuple of int, default=(0, 0)
+        Of random numbers: the training's own, and the number of the step, left out ones counted.
+    mask : Tensor of shape (p,), bool, or None
+        False where parameters are held.
+    landscape : Landscape or None
+        The loss on a fixed part of the training data, at any parameters.
     """
 
     w: Tensor
@@ -44,6 +51,9 @@ class Position:
     velocity: Tensor | None = None
     squared_gradients: Callable[[str], Tensor] | None = None
     scratch: Tensor | None = None
+    seeds: tuple[int, int] = (0, 0)
+    mask: Tensor | None = None
+    landscape: Landscape | None = None
 
     def ahead(self, v: Tensor, length: float | Tensor) -> Tensor:
         """The point ``w + length v / |v|``, not further for vanishing v; w where v is zero."""
@@ -96,6 +106,8 @@ class Perturbation(BaseEstimator):
     needs_gradient: ClassVar[bool] = True
     #: whether ``perturb`` reads the base optimiser's momentum
     needs_velocity: ClassVar[bool] = False
+    #: whether ``perturb`` looks at the loss around w
+    needs_landscape: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "rho": [Interval(Real, 0, None, closed="left")]
     }

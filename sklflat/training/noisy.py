@@ -1,0 +1,105 @@
+"""What the estimators with noise share: the noise, the landscape it looks at, and its record."""
+
+import warnings
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklflat._compat import Interval
+from sklflat.exceptions import NoiseWarning
+from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, Look
+from sklflat.training.perturbations.noise import DRIFTED, LONGEST, FlatNoise
+
+#: parameters of the noise
+NOISE: dict[str, Any] = {
+    **FlatNoise._parameter_constraints,
+    "max_samples": [Interval(Integral, 1, None, closed="left")],
+}
+#: checks from which on drift is judged
+_FEWEST = 5
+#: share of the checks at which a subspace may have drifted, as it does when training begins
+_TOO_OFTEN = 0.4
+
+
+class Noisy:
+    """Takes gradients at noisy points, and says afterwards what the noise was."""
+
+    net_: Any
+    sigma: float | str
+    subspace: str
+    refresh: int
+
+    def _make_perturbation(self) -> FlatNoise:
+        own = {name: getattr(self, name) for name in FlatNoise._parameter_constraints}
+        return FlatNoise(**own).validate()
+
+    def _finish(self, X: Any) -> None:
+        steps = self.net_.steps_
+        landscape, steps.landscape = steps.landscape, None
+        if landscape is not None:
+            recompute_batch_statistics(
+                self.net_.module_, landscape.network.batches(landscape.inputs)
+            )
+        self.n_products_ = 0 if landscape is None else landscape.n_products
+        self.n_loss_evaluations_ = 0 if landscape is None else landscape.n_passes
+        self._read_record(steps.state or {}, landscape)
+        super()._finish(X)  # type: ignore[misc]
+
+    def _read_record(self, state: dict[str, torch.Tensor], landscape: Any) -> None:
+        looks = state.get("looks", torch.zeros(0, len(Look._fields))).double().cpu().numpy()
+        self.noise_history_ = dict(zip(Look._fields, looks.T, strict=True))
+        length, overlap = self.noise_history_["length"], self.noise_history_["overlap"]
+        self.noise_scale_ = float(length[-1]) if len(length) else 0.0
+        self.subspace_overlap_ = overlap[np.isfinite(overlap)]
+        self.null_dimensions_ = {}
+        if landscape is not None and "null_0" in state:
+            names = [name for name, _, _ in landscape._affine_layers()]
+            self.null_dimensions_ = {
+                name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
+            }
+        for message in self._complaints():
+            warnings.warn(message, NoiseWarning, stacklevel=8)
+
+    def _complaints(self) -> list[str]:
+        """What of the noise is not as it was asked for."""
+        states = self.noise_history_["state"]
+        n = len(states)
+        found = []
+        if (states == BACKED_OFF).any():
+            found.append(
+                f"At {(states == BACKED_OFF).sum()} of {n} looks the loss was not finite under the "
+                f"noise that sigma={self.sigma} asks for, so the noise was made smaller. Lower "
+                "sigma, or see noise_history_."
+            )
+        capped = states == CAPPED
+        if n and (capped[-1] or capped.mean() > 0.5) and self.sigma != "max":
+            why = " The null space does not change the training loss: use budget='norm'."
+            found.append(
+                f"At {capped.sum()} of {n} looks noise of {LONGEST} times the parameters' length "
+                f"did not raise the loss by the share sigma={self.sigma}, and longer noise was not "
+                "used." + (why if self.subspace == "null" else "")
+            )
+        if (states == EMPTY).any():
+            found.append(
+                f"At {(states == EMPTY).sum()} of {n} looks there was no direction for noise in "
+                f"subspace={self.subspace!r}: the parameters or the Hessian are zero."
+            )
+        n_checks = np.isfinite(self.noise_history_["kept"]).sum()
+        n_drifted = (self.noise_history_["kept"] < DRIFTED).sum()
+        drifts = n_checks >= _FEWEST and n_drifted > _TOO_OFTEN * n_checks
+        if drifts and not (states == EMPTY).any():
+            found.append(
+                f"The subspace drifts: at {n_drifted} of {n_checks} checks less than {DRIFTED} of "
+                "it was left, so the noise was in directions that were not those asked for. Lower "
+                f"refresh={self.refresh} or the learning rate, or see noise_history_."
+            )
+        empty = [name for name, r in self.null_dimensions_.items() if r == 0]
+        if empty:
+            found.append(
+                f"The null space of the inputs of {', '.join(map(repr, empty))} is empty, so "
+                "there is no noise in these layers."
+            )
+        return found

@@ -1,0 +1,374 @@
+"""Noise in chosen subspaces: flat, sharp, random, or all of the parameters."""
+
+import math
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+from sklflat._compat import Interval, StrOptions
+from sklflat.curvature import (
+    Displacements,
+    InSubspace,
+    Landscape,
+    NoiseGauge,
+    NullOfInputs,
+    Spread,
+    eigenpairs,
+    normal,
+    orthonormal,
+    share_kept,
+    subspace_overlap,
+)
+from sklflat.curvature.displacements import Projection
+from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, FINE, Look
+
+SUBSPACES = ("flat", "soft", "null", "isotropic", "sharp", "random")
+#: those that are made of top eigenvectors
+_BY_CURVATURE = ("flat", "soft", "sharp")
+#: overlap of two subspaces below which the older one is out of date
+DRIFTED = 0.8
+#: looks between two refreshes
+_LOOKS = 4
+#: accepted residual of an eigenvector, relative to the largest eigenvalue
+_TOL = 0.005
+#: looks at the size of the noise begin after so many steps, and become rarer by a factor of two
+_EARLIEST = 8
+#: longest noise that a budget is filled with, and the length that a search begins with, relative
+#: to the parameters' length
+LONGEST, _START = 0.5, 0.05
+#: measurements by which the scale is found at first, and corrected later
+_N_FIRST, _N_LATER = 8, 2
+#: pairs of draws by which a rise is measured at first and later, and by which it is only watched
+_N_PAIRS, _N_PAIRS_LATER, _N_WATCHED = 8, 4, 2
+_NONE = torch.tensor(-1)
+
+
+class FlatNoise(Perturbation):
+    r"""A gradient taken at a noisy point: Gaussian noise in a subspace of the parameters.
+
+    .. math:: \tilde w = w + \xi, \qquad \xi = c\, B\, D z, \qquad d = \tilde g
+
+    z is standard normal, D the length of a parameter's filter (a row of weights) over the root of
+    its size, and B projects on
+
+    - ``"flat"``: the complement of the top ``n_directions`` eigenvectors of the Hessian, by
+      magnitude of the eigenvalue;
+    - ``"soft"``: everything, with the variance along the i-th of these eigenvectors lowered by
+      :math:`\lambda / (|\lambda_i| + \lambda)`, :math:`\lambda` the smallest of theirs;
+    - ``"null"``: changes of affine layers that none of the training inputs can see. Outputs on
+      these do not change, to all orders (of hidden layers, until their inputs change);
+    - ``"sharp"``: the eigenvectors; ``"random"``: the complement of as many random directions;
+      ``"isotropic"``: everything.
+
+    To second order :math:`E L(w + \xi) - L(w) = \tfrac12 \mathrm{tr}(H \Sigma)`, with
+    :math:`\Sigma` the covariance. For ``"flat"`` this says *nothing* about the top eigenvalues:
+    flat noise is exploration, not a sharpness regulariser.
+
+    The subspace is computed on a fixed part of the training data, starting from the one before,
+    every ``refresh`` steps. Between two refreshes one product with the Hessian tells four times
+    whether it still is what it was; where it is not, it is refreshed at once.
+
+    Parameters
+    ----------
+    sigma : float or "max", default=0.05
+        Size of the noise, in units of the budget; 0 is the base optimiser. ``"max"`` is the
+        largest size at which the score on the fixed data falls by ``accuracy_budget`` at most.
+    subspace : {"flat", "soft", "null", "isotropic", "sharp", "random"}, default="flat"
+    budget : {"loss", "norm"} or None, default="loss"
+        What is the same for all subspaces: the expected rise of the loss, relative to the loss,
+        measured and adjusted at every look; or the length of the noise, relative to the
+        parameters' (root of mean squares). None: sigma is the standard deviation itself, with
+        :math:`\Sigma = \sigma^2 B^2` and no scaling by filters.
+    n_directions : int, default=10
+        Number k of eigenvectors.
+    refresh : int, default=1000
+        Steps between two refreshes.
+    antithetic : bool or "increments", default=True
+        True: the sign alternates over consecutive steps, False: independent noise, and
+        ``"increments"``: differences of consecutive draws over the root of 2, as in Anti-PGD.
+    accuracy_budget : float, default=0.01
+        For ``sigma="max"``.
+
+    Notes
+    -----
+    Noise that is longer than half the parameters' length is not used to fill a loss budget, and
+    where the curvature is negative the fall of the loss under noise is held to the budget. The
+    gradient at :math:`w + \xi_t` with independent :math:`\xi_t` is Anti-PGD in other coordinates:
+    with :math:`v_t = w_t + \xi_t` the step is
+    :math:`v_{t+1} = v_t - \eta \nabla L(v_t) + (\xi_{t+1} - \xi_t)`.
+
+    References
+    ----------
+    A. Orvieto et al., "Anticorrelated noise injection for improved generalization", ICML 2022.
+    https://arxiv.org/abs/2202.02831 . T. Li et al., "Efficient generalization improvement guided
+    by random weight perturbation", 2022. https://arxiv.org/abs/2211.11489 (scaling by filters).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.curvature import Landscape
+    >>> from sklflat.networks import Network
+    >>> from sklflat.training.perturbations import FlatNoise, Position
+    >>> X = torch.tensor([[2.0, 0.0, 0.0]]).double()  # the loss is (2 w_1)^2
+    >>> layer = torch.nn.Linear(3, 1, bias=False).double()
+    >>> land = Landscape(Network(layer, torch.nn.MSELoss()), X, torch.zeros(1, 1).double())
+    >>> w = torch.ones(3).double()
+    >>> at = Position(w, w > 0, learning_rate=0.1, landscape=land)
+    >>> noise = FlatNoise(sigma=1.0, n_directions=1, budget=None)
+    >>> w_tilde, _ = noise.perturb(None, at, noise.init(w))
+    >>> (w_tilde - w).abs() > 1e-3
+    tensor([False,  True,  True])
+    """
+
+    needs_gradient = False
+    needs_landscape = True
+    _parameter_constraints = {
+        "sigma": [Interval(Real, 0, None, closed="left"), StrOptions({"max"})],
+        "subspace": [StrOptions(set(SUBSPACES))],
+        "budget": [StrOptions({"loss", "norm"}), None],
+        "n_directions": [Interval(Integral, 1, None, closed="left")],
+        "refresh": [Interval(Integral, 1, None, closed="left")],
+        "antithetic": ["boolean", StrOptions({"increments"})],
+        "accuracy_budget": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        sigma: float | str = 0.05,
+        subspace: str = "flat",
+        budget: str | None = "loss",
+        n_directions: int = 10,
+        refresh: int = 1000,
+        antithetic: bool | str = True,
+        accuracy_budget: float = 0.01,
+    ) -> None:
+        self.sigma = sigma
+        self.subspace = subspace
+        self.budget = budget
+        self.n_directions = n_directions
+        self.refresh = refresh
+        self.antithetic = antithetic
+        self.accuracy_budget = accuracy_budget
+
+    @property
+    def rho(self) -> float:  # type: ignore[override]
+        """Zero where there is no noise."""
+        return 1.0 if isinstance(self.sigma, str) else self.sigma
+
+    def init(self, w: Tensor) -> State:
+        """No look taken yet."""
+        return {"looks": w.new_zeros(0, len(Look._fields), dtype=torch.float64)}
+
+    def perturb(self, g: Tensor | None, at: Position, state: State) -> tuple[Tensor, State]:
+        """``w + xi``; looks at the landscape first where that is due."""
+        if at.landscape is None:
+            raise ValueError(
+                "FlatNoise needs the loss around w, which is not at hand here. Pass landscape= to "
+                "PerturbedOptimizer.step."
+            )
+        n = at.seeds[1]
+        if "deviation" in state and len(state["deviation"]) != len(at.w):
+            state = {"looks": state["looks"]}  # parameters were added or frozen
+        if "deviation" not in state or self._due(n, state):
+            state = self._look(at, n, state)
+        if self.antithetic is not True:
+            xi = self._draw(at, state, n)
+            if self.antithetic == "increments":
+                last = state.get("last")
+                state = {**state, "last": xi}
+                xi = (xi if last is None else xi - last) / math.sqrt(2)
+            return at.w + xi, state
+        pair, is_second = divmod(n, 2)
+        if is_second and int(state.get("pair", _NONE)) == pair:
+            return at.w - state["drawn"], state
+        xi = self._draw(at, state, pair)
+        state = {**state, "drawn": xi, "pair": torch.tensor(pair)}
+        return (at.w - xi if is_second else at.w + xi), state
+
+    def _draw(self, at: Position, state: State, number: int) -> Tensor:
+        assert at.landscape is not None
+        z = normal((at.seeds[0], 0, number), at.w)
+        return self._noise(at.landscape, state, float(state["scale"]))(z)
+
+    # --- looking ----------------------------------------------------------------------------
+
+    def _due(self, n: int, state: State) -> bool:
+        between = n - int(state["looked"])
+        whole_pair = self.antithetic is not True or n % 2 == 0
+        soon = max(_EARLIEST, int(state["looked"]))
+        return whole_pair and between >= max(1, min(self.refresh // _LOOKS, soon))
+
+    def _look(self, at: Position, n: int, state: State) -> State:
+        """Bring subspace and scale up to date, and record what was found."""
+        landscape, w = at.landscape, at.w
+        assert landscape is not None
+        state = dict(state)
+        overlap = kept = math.nan
+        if self._needs_curvature:
+            overlap, kept, own = self._directions(at, n, state)
+            state |= own
+        if self.subspace == "random" and "random" not in state:
+            state["random"] = orthonormal(self._k(w), (at.seeds[0], 1), w)
+        if self.subspace == "null":
+            state |= self._null(landscape, w, first="deviation" not in state)
+        spread = landscape.spread(w, self.budget is not None, at.mask)
+        state["deviation"] = spread.deviation
+        if spread.radial is not None:
+            state["radial"] = spread.radial
+        scale, look = self._scaled(at, n, state)
+        row = torch.tensor([look._replace(overlap=overlap, kept=kept)], dtype=torch.float64)
+        state["looks"] = torch.cat([state["looks"], row.to(state["looks"].device)])
+        state["scale"] = w.new_tensor(scale)
+        state["looked"] = torch.tensor(n)
+        return state
+
+    def _k(self, w: Tensor) -> int:
+        if self.n_directions >= len(w):
+            raise ValueError(
+                f"n_directions={self.n_directions} leaves no direction over: the network has "
+                f"{len(w)} parameters, so n_directions must be at most {len(w) - 1}."
+            )
+        return self.n_directions
+
+    @property
+    def _needs_curvature(self) -> bool:
+        # where a rise is measured, eigenpairs make the measurement precise
+        by_loss = self.budget == "loss" and self.sigma != "max" and self.subspace != "null"
+        return self.subspace in _BY_CURVATURE or by_loss
+
+    def _directions(self, at: Position, n: int, state: State) -> tuple[float, float, State]:
+        """Overlap with the subspace before, if refreshed; what was kept; new eigenpairs, if any."""
+        landscape, w = at.landscape, at.w
+        assert landscape is not None
+        k = self._k(w)
+        old = state.get("vectors")
+        if old is not None and len(old) != k:
+            old = None
+        age = n - int(state.get("refreshed", torch.tensor(n)))
+        if old is not None and age < self.refresh // _LOOKS:
+            return math.nan, math.nan, {}
+        operator = landscape.hessian(w, at.mask)
+        kept = math.nan
+        if old is not None and age < self.refresh:
+            landscape.n_products += 1
+            signs = normal((at.seeds[0], 2, n), state["values"]).sign()
+            kept = share_kept(operator, old, state["values"], signs)
+            if kept >= DRIFTED:
+                return math.nan, kept, {}
+        pairs = eigenpairs(
+            operator,
+            k,
+            "magnitude",
+            tol=_TOL,
+            max_products=max(40, 3 * k),
+            start=None if old is None or not old.any() else old.sum(0),
+            audit=False,
+            max_dense=0,
+            seed=at.seeds[0],
+        )
+        landscape.n_products += pairs.n_products
+        vectors, values = pairs.vectors.to(w), torch.as_tensor(pairs.values).to(w)
+        if at.mask is not None:
+            vectors = torch.linalg.qr((vectors * at.mask).T)[0].T.contiguous()
+        if self._is_zero(values, w, landscape):
+            vectors = torch.zeros_like(vectors)
+        overlap = math.nan if old is None else subspace_overlap(old, vectors)
+        return overlap, kept, {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)}
+
+    @staticmethod
+    def _is_zero(values: Tensor, w: Tensor, landscape: Landscape) -> bool:
+        """Whether curvature is below what rounding does to the loss."""
+        rounding = torch.finfo(w.dtype).eps * abs(landscape.loss(w))
+        return float(values.abs().max()) * (1 + float(w.square().sum())) <= 10 * rounding
+
+    def _null(self, landscape: Landscape, w: Tensor, first: bool) -> State:
+        spaces = landscape.null_spaces(w)
+        if first and not any(N.shape[1] for _, _, N in spaces):
+            ranks = ", ".join(f"{name or 'the module'} (rank {len(N)})" for name, _, N in spaces)
+            raise ValueError(
+                "subspace='null' is empty: the training inputs of every affine layer span all of "
+                f"their space: {ranks or 'there is no Linear or Conv2d'}. Use subspace='flat'."
+            )
+        return {f"null_{i}": N for i, (_, _, N) in enumerate(spaces)}
+
+    def _projection(self, landscape: Landscape, state: State) -> Projection:
+        if self.subspace == "null":
+            places = landscape.affine_places
+            return NullOfInputs(places, [state[f"null_{i}"] for i in range(len(places))])
+        empty = state["deviation"].new_zeros(0, len(state["deviation"]))
+        name = {"isotropic": "", "random": "random"}.get(self.subspace, "vectors")
+        V = state.get(name, empty)
+        inside = V.new_zeros(len(V))
+        if self.subspace == "sharp":
+            inside = torch.ones_like(inside)
+        if self.subspace == "soft":
+            size = state["values"].abs()
+            floor = size.min().clamp(min=torch.finfo(size.dtype).tiny)
+            inside = (floor / (size + floor)).sqrt()
+        return InSubspace(V, inside, float(self.subspace != "sharp"))
+
+    def _noise(self, landscape: Landscape, state: State, scale: float) -> Displacements:
+        spread = Spread(state["deviation"], landscape.filters, state.get("radial"))
+        return Displacements(spread, self._projection(landscape, state), scale)
+
+    # --- how large --------------------------------------------------------------------------
+
+    def _scaled(self, at: Position, n: int, state: State) -> tuple[float, Look]:
+        """The scale c that the budget allows, and what is known about it."""
+        landscape, w = at.landscape, at.w
+        assert landscape is not None
+        noise = self._noise(landscape, state, 1.0)
+        length, size = float(noise.length()), float(w.norm())
+        if length == 0 or (size == 0 and self.budget is not None):
+            return 0.0, Look(n, math.nan, math.nan, 0.0, 0.0, EMPTY)
+        searched = self.sigma == "max" or self.budget == "loss"
+        before = float(state.get("scale", torch.zeros(())))
+        n_pairs = _N_PAIRS_LATER if before else _N_PAIRS
+        known = (None, None) if self.subspace == "null" else ("values", "vectors")
+        gauge = NoiseGauge(
+            landscape,
+            w,
+            noise,
+            n_pairs if searched else _N_WATCHED,
+            (at.seeds[0], 3, n),
+            *(state.get(key) if key else None for key in known),
+        )
+        whole = size / length
+        if searched:
+            fill = self._largest if self.sigma == "max" else self._by_loss
+            c, rise, outcome = fill(gauge, before or _START * whole, LONGEST * whole, not before)
+        else:
+            assert not isinstance(self.sigma, str)
+            c = self.sigma if self.budget is None else self.sigma * whole
+            c, rise, outcome = self._finite(gauge, c)
+        relative = rise / abs(gauge.loss) if gauge.loss else math.nan
+        return c, Look(n, math.nan, math.nan, c / whole if size else math.nan, relative, outcome)
+
+    def _by_loss(
+        self, gauge: NoiseGauge, start: float, largest: float, first: bool
+    ) -> tuple[float, float, int]:
+        assert not isinstance(self.sigma, str)
+        target = self.sigma * abs(gauge.loss)
+        n_steps = _N_FIRST if first else _N_LATER
+        c, rise = gauge.scale_for_rise(target, start, largest, n_steps)
+        if gauge.was_infinite:
+            return c, rise.value, BACKED_OFF
+        return c, rise.value, CAPPED if c >= largest and abs(rise.value) < 0.9 * target else FINE
+
+    def _largest(
+        self, gauge: NoiseGauge, start: float, largest: float, first: bool
+    ) -> tuple[float, float, int]:
+        wanted = gauge.landscape.score_at(gauge.w) - self.accuracy_budget
+        c = gauge.largest_scale(lambda c: gauge.score(c) >= wanted, start, largest)
+        return c, math.nan, CAPPED if c >= largest else FINE
+
+    @staticmethod
+    def _finite(gauge: NoiseGauge, c: float) -> tuple[float, float, int]:
+        """The scale, halved until the loss is finite; half of that, not to stand at the edge."""
+        rise, outcome = gauge.rise(c).value, FINE
+        while not math.isfinite(rise) and c > 0:
+            c, outcome = c / 4, BACKED_OFF
+            rise = gauge.rise(c).value
+        return c, rise, outcome
