@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
-    from sklflat.probing import AblationProbe, ActivationProbe, UnitDisplay, from_module
+    from sklflat.probing import (
+        AblationProbe,
+        ActivationProbe,
+        NoiseDisplay,
+        UnitDisplay,
+        from_module,
+    )
     from sklflat.training import (
         FlatNoiseClassifier,
         FlatNoiseRegressor,
@@ -30,6 +36,7 @@ __all__ = [
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
     "HessianSpectrum",
+    "NoiseDisplay",
     "PerturbedOptimizer",
     "SAMClassifier",
     "SAMRegressor",
@@ -49,6 +56,7 @@ _ROOM_OF = {
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",
     "HessianSpectrum": "sklflat.eigenspace",
+    "NoiseDisplay": "sklflat.probing",
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",

@@ -2,9 +2,11 @@
 
 from sklflat.probing.ablation import AblationProbe
 from sklflat.probing.activation import ActivationProbe
+from sklflat.probing.basin import Basin, sample_basin
 from sklflat.probing.card import UnitCard
 from sklflat.probing.display import UnitDisplay
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor, from_module
+from sklflat.probing.noise_display import NoiseDisplay, noise_profile
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import resolve
 from sklflat.probing.restricted import Restriction
@@ -14,8 +16,10 @@ from sklflat.probing.unit_probe import UnitProbe
 __all__ = [
     "AblationProbe",
     "ActivationProbe",
+    "Basin",
     "ModuleClassifier",
     "ModuleRegressor",
+    "NoiseDisplay",
     "Null",
     "Restriction",
     "Sample",
@@ -23,5 +27,7 @@ __all__ = [
     "UnitDisplay",
     "UnitProbe",
     "from_module",
+    "noise_profile",
     "resolve",
+    "sample_basin",
 ]

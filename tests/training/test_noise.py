@@ -153,7 +153,7 @@ def test_the_rise_is_half_the_trace_of_hessian_and_covariance(subspace):
     at = Position(w, w > 99, 0.1, landscape=land)
     noise = FlatNoise(0.003, subspace, "norm", n_directions=4, refresh=10**6)
     state = noise.perturb(None, at, noise.init(w))[1]
-    shape = noise._noise(land, state, float(state["scale"]))
+    shape = noise._displacements(land, state, float(state["scale"]))
     B = shape(torch.eye(len(w)).double())  # rows of (c B C^1/2)'
     predicted = 0.5 * float((B @ dense @ B.T).trace())
     xi = shape(torch.stack([normal((7, i), w) for i in range(400)]))

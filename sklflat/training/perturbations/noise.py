@@ -190,7 +190,14 @@ class FlatNoise(Perturbation):
     def _draw(self, at: Position, state: State, number: int) -> Tensor:
         assert at.landscape is not None
         z = normal((at.seeds[0], 0, number), at.w)
-        return self._noise(at.landscape, state, float(state["scale"]))(z)
+        return self._displacements(at.landscape, state, float(state["scale"]))(z)
+
+    def at(self, landscape: Landscape, w: Tensor, seed: int = 0) -> Displacements:
+        """The noise at w (p,), apart from its size: displacements of scale 1."""
+        here = Position(w, torch.ones_like(w, dtype=torch.bool), 0.0, landscape=landscape)
+        here.seeds = (seed, 0)
+        state = self._look(here, 0, self.init(w))
+        return self._displacements(landscape, state, 1.0)
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -309,7 +316,7 @@ class FlatNoise(Perturbation):
             inside = (floor / (size + floor)).sqrt()
         return InSubspace(V, inside, float(self.subspace != "sharp"))
 
-    def _noise(self, landscape: Landscape, state: State, scale: float) -> Displacements:
+    def _displacements(self, landscape: Landscape, state: State, scale: float) -> Displacements:
         spread = Spread(state["deviation"], landscape.filters, state.get("radial"))
         return Displacements(spread, self._projection(landscape, state), scale)
 
@@ -319,7 +326,7 @@ class FlatNoise(Perturbation):
         """The scale c that the budget allows, and what is known about it."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
-        noise = self._noise(landscape, state, 1.0)
+        noise = self._displacements(landscape, state, 1.0)
         length, size = float(noise.length()), float(w.norm())
         if length == 0 or (size == 0 and self.budget is not None):
             return 0.0, Look(n, math.nan, math.nan, 0.0, 0.0, EMPTY)

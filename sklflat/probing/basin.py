@@ -1,0 +1,317 @@
+"""Models of the same basin: parameters around a minimum at which the loss is hardly higher."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
+from sklflat.curvature import Landscape, normal
+from sklflat.exceptions import NoiseWarning
+from sklflat.networks import Network
+from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.units import Units
+from sklflat.probing.resolve import resolve
+from sklflat.training.inference import TrainedNetwork
+from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
+
+#: directions that are tried for each member that is asked for
+_TRIES = 10
+#: halvings of the interval in which the budget is used up
+_N_HALVINGS = 12
+
+_CONSTRAINTS: dict[str, Any] = {
+    "subspace": [StrOptions(set(SUBSPACES) - {"null"})],
+    "n_models": [Interval(Integral, 1, None, closed="left")],
+    "loss_rise": [Interval(Real, 0, None, closed="neither")],
+    "n_directions": [Interval(Integral, 1, None, closed="left")],
+    "check_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "confidence": [Interval(Real, 0.5, 1, closed="left")],
+    "random_state": ["random_state"],
+}
+
+
+@dataclass(frozen=True)
+class Basin:
+    """Models around a minimum, each within its budget on data that did not find it.
+
+    Attributes
+    ----------
+    trained : TrainedNetwork
+        At the minimum.
+    centre : Tensor of shape (p,)
+        Its parameters.
+    members : Tensor of shape (n_models, p)
+    loss_rise : float
+        The budget, in units of the loss.
+    rises_found : ndarray of shape (n_models,)
+        Rise of the loss on the data on which the members were found.
+    rises_checked : ndarray of shape (n_models,)
+        On the other data.
+    bounds_checked : ndarray of shape (n_models,)
+        Upper confidence bounds of these, none above the budget.
+    n_rejected : int
+        Candidates that were not within the budget on the other data.
+    """
+
+    trained: TrainedNetwork
+    centre: Tensor
+    members: Tensor
+    loss_rise: float
+    rises_found: NDArray
+    rises_checked: NDArray
+    bounds_checked: NDArray
+    n_rejected: int
+    _calibration: Tensor
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def spread(self) -> NDArray:
+        """Distances (n_models,) from the centre, relative to the centre's length."""
+        distances = (self.members - self.centre).norm(dim=1) / self.centre.norm()
+        return distances.double().cpu().numpy()
+
+    def networks(self) -> Iterator[Network]:
+        """The members one after the other, as the same network; batch statistics are their own."""
+        network = self.trained.network
+        try:
+            for w in self.members:
+                _move(network, w, self._calibration)
+                yield network
+        finally:
+            _move(network, self.centre, self._calibration)
+
+    def outputs(self, X: Any) -> NDArray:
+        """Raw outputs (n_models, n_samples, k) of all members, float64."""
+        x = self.trained.to_input(X)
+        return np.stack([network.outputs(x).numpy() for network in self.networks()])
+
+    def activations(self, X: Any, layers: str | Sequence[str] = "hidden") -> NDArray:
+        """Activations (n_models, n_samples, n_units) of all members' hidden units, float64."""
+        x = self.trained.to_input(X)
+        module = self.trained.network.module
+        units = Units.find(module, x[:5], layers)
+        rows = [units.activations(network.module, x) for network in self.networks()]
+        return torch.stack(rows).double().cpu().numpy()
+
+
+def sample_basin(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    subspace: str = "flat",
+    n_models: int = 10,
+    loss_rise: float = 0.05,
+    members: Any = None,
+    n_directions: int = 10,
+    check_fraction: float = 0.5,
+    confidence: float = 0.95,
+    random_state: Any = None,
+) -> Basin:
+    """Models of the basin in which a trained network is.
+
+    From the minimum one goes along a random direction until, on one part of the data, the upper
+    confidence bound of the loss's rise is as high as the budget. The model there is a member if
+    that bound is within the budget on the other part, too; else it is rejected and another
+    direction is tried. Bounds are normal ones of the mean over samples of the change of their loss,
+    so they are for data drawn like these.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: see :func:`~sklflat.probing.resolve`.
+    X : array-like of shape (n_samples, ...)
+        Data in whose loss the basin is; fresh ones say more than those of the training.
+    y : array-like of shape (n_samples, ...)
+    subspace : {"flat", "soft", "isotropic", "sharp", "random"}, default="flat"
+        Of the directions: see :class:`~sklflat.training.perturbations.FlatNoise`.
+    n_models : int, default=10
+    loss_rise : float, default=0.05
+        The budget, in units of the loss.
+    members : array-like of shape (m, p), or sequence of fitted estimators, default=None
+        Candidates that are checked in place of sampled ones, such as points of a path. Their
+        parameters must be in the order of this network's.
+    n_directions : int, default=10
+    check_fraction : float, default=0.5
+        Share of the data that does not find members but checks them.
+    confidence : float, default=0.95
+        Of the upper bounds, at least 0.5, which is the mean itself.
+    random_state : int, RandomState instance or None, default=None
+
+    Returns
+    -------
+    Basin
+
+    Warns
+    -----
+    NoiseWarning
+        If fewer members than asked for are within the budget.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from sklflat import SAMClassifier
+    >>> from sklflat.probing import sample_basin
+    >>> X, y = make_moons(200, noise=0.1, random_state=0)
+    >>> clf = SAMClassifier((20,), learning_rate_init=0.02, random_state=0).fit(X, y)
+    >>> basin = sample_basin(clf, X, y, n_models=3, random_state=0)
+    >>> len(basin), bool((basin.rises_checked <= 0.05).all())
+    (3, True)
+    >>> basin.outputs(X).shape
+    (3, 200, 1)
+    """
+    given = {
+        "subspace": subspace,
+        "n_models": n_models,
+        "loss_rise": loss_rise,
+        "n_directions": n_directions,
+        "check_fraction": check_fraction,
+        "confidence": confidence,
+        "random_state": random_state,
+    }
+    validate_parameter_constraints(_CONSTRAINTS, given, "sample_basin")
+    search = _Search(resolve(estimator), X, y, loss_rise, check_fraction, confidence, random_state)
+    if members is not None:
+        candidates: Iterator[Tensor] = iter(_vectors(members, search.centre))
+        n_models = len(members)
+    else:
+        candidates = search.candidates(FlatNoise(1.0, subspace, "norm", n_directions))
+    return search.select(candidates, n_models, n_models if members is not None else None)
+
+
+def _vectors(members: Any, like: Tensor) -> Tensor:
+    """Parameters (m, p) of estimators, or as they are given."""
+    if not len(members):
+        raise ValueError("members is empty: pass at least one parameter vector or estimator.")
+    if hasattr(members[0], "fit"):
+        members = [resolve(member).network.vector.read() for member in members]
+    rows = [torch.as_tensor(m).to(like) for m in members]
+    for row in rows:
+        if row.shape != like.shape:
+            raise ValueError(
+                f"A member has parameters of shape {tuple(row.shape)}, but the network has "
+                f"{len(like)}: members are networks of the same architecture."
+            )
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def _move(network: Network, w: Tensor, X: Tensor) -> None:
+    """Let a network be the one with parameters w, batch statistics included."""
+    network.vector.write(w)
+    recompute_batch_statistics(network.module, map(network.prepare, network.batches(X)))
+
+
+class _Search:
+    def __init__(
+        self,
+        trained: TrainedNetwork,
+        X: Any,
+        y: Any,
+        loss_rise: float,
+        check_fraction: float,
+        confidence: float,
+        random_state: Any,
+    ) -> None:
+        self.trained = trained
+        self.network = trained.network
+        self.loss_rise = loss_rise
+        x, target = trained.to_input(X), trained.to_target(np.asarray(y))
+        rng = check_random_state(random_state)
+        order = torch.as_tensor(rng.permutation(len(x)))
+        n_checked = round(check_fraction * len(x))
+        if not 1 <= n_checked < len(x):
+            raise ValueError(
+                f"check_fraction={check_fraction} of {len(x)} samples leaves one part empty."
+            )
+        self.parts = [(x[i], target[i]) for i in (order[n_checked:], order[:n_checked])]
+        self.seed = int(rng.randint(np.iinfo(np.int32).max))
+        self.centre = self.network.vector.read()
+        self.quantile = NormalDist().inv_cdf(confidence)
+        self.base = [self._losses(self.centre, part) for part in (0, 1)]
+
+    def _losses(self, w: Tensor, part: int) -> NDArray:
+        _move(self.network, w, self.parts[0][0])
+        return self.network.losses(*self.parts[part]).double().numpy()
+
+    def rise(self, w: Tensor, part: int) -> tuple[float, float]:
+        """Rise of the loss on the finding (0) or the checking (1) part, and its upper bound."""
+        rises = self._losses(w, part) - self.base[part]
+        if not np.isfinite(rises).all():
+            return np.inf, np.inf
+        error = rises.std(ddof=1) / len(rises) ** 0.5 if len(rises) > 1 else np.inf
+        return float(rises.mean()), float(rises.mean() + self.quantile * error)
+
+    def _inside(self, w: Tensor) -> bool:
+        return self.rise(w, 0)[1] <= self.loss_rise
+
+    def candidates(self, noise: FlatNoise) -> Iterator[Tensor]:
+        """Points at which the budget is used up, along random directions."""
+        _move(self.network, self.centre, self.parts[0][0])
+        landscape = Landscape(self.network, *self.parts[0])
+        displacements = noise.at(landscape, self.centre, self.seed)
+        i = 0
+        while True:
+            xi = displacements(normal((self.seed, i), self.centre))
+            i += 1
+            yield self.centre + self._reach(xi) * xi
+
+    def _reach(self, xi: Tensor) -> float:
+        """How far along xi the budget is used up, up to the parameters' own length."""
+        length = float(xi.norm())
+        if length == 0:
+            return 0.0
+        farthest = float(self.centre.norm()) / length
+        low, high = 0.0, 0.01 * farthest
+        while high < farthest and self._inside(self.centre + high * xi):
+            low, high = high, min(2 * high, farthest)
+        for _ in range(_N_HALVINGS):
+            middle = (low + high) / 2
+            inside = self._inside(self.centre + middle * xi)
+            low, high = (middle, high) if inside else (low, middle)
+        return low
+
+    def select(self, candidates: Iterator[Tensor], n_models: int, n_tries: int | None) -> Basin:
+        """Candidates that are within the budget on both parts."""
+        chosen: list[tuple[Tensor, float, float, float]] = []
+        tried = 0
+        for w in candidates:
+            tried += 1
+            found, checked = self.rise(w, 0), self.rise(w, 1)
+            if max(found[1], checked[1]) <= self.loss_rise:
+                chosen.append((w, found[0], *checked))
+            if len(chosen) == n_models or tried == (n_tries or _TRIES * n_models):
+                break
+        _move(self.network, self.centre, self.parts[0][0])
+        if len(chosen) < n_models:
+            warnings.warn(
+                f"Only {len(chosen)} of {n_models} models are within loss_rise={self.loss_rise} on "
+                f"data that did not find them ({tried} were tried). Raise loss_rise, or give more "
+                "data.",
+                NoiseWarning,
+                stacklevel=3,
+            )
+        members = torch.stack([w for w, *_ in chosen]) if chosen else self.centre.new_zeros(0, 0)
+        numbers = np.array([c[1:] for c in chosen], dtype=float).reshape(-1, 3)
+        return Basin(
+            self.trained,
+            self.centre,
+            members.reshape(len(chosen), len(self.centre)),
+            self.loss_rise,
+            numbers[:, 0],
+            numbers[:, 1],
+            numbers[:, 2],
+            tried - len(chosen),
+            self.parts[0][0],
+        )
