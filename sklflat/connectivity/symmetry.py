@@ -1,0 +1,184 @@
+"""Permutations of hidden units that leave the function of a network as it is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+#: label of an index that no permutation moves
+FIXED = -1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Interchangeable parts of a network: units, or blocks of units such as attention heads.
+
+    Attributes
+    ----------
+    name : str
+        The first parameter whose axis it permutes, such as ``"layers.0.weight[0]"``.
+    members : Tensor of shape (m,), int
+        The class of each member.
+    inner : tuple of Tensor of shape (m, d), int
+        Classes that move with the member, and may also be permuted among themselves: the
+        dimensions of a head, say.
+    """
+
+    name: str
+    members: Tensor
+    inner: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    @property
+    def n_units(self) -> int:
+        """Number of classes that can move: of the innermost parts, where there are any."""
+        n_inner = sum(part.numel() for part in self.inner)
+        return n_inner or len(self.members)
+
+    def place(self, perm: Tensor, order: Tensor, inner: Sequence[Tensor] = ()) -> Tensor:
+        """A permutation in which this group is ordered anew.
+
+        Parameters
+        ----------
+        perm : Tensor of shape (n_classes,), int
+            Copied, and changed where this group's classes are.
+        order : Tensor of shape (m,), int
+            Member i gets what member ``order[i]`` was.
+        inner : sequence of Tensor of shape (m, d), int
+            For each of ``self.inner``: part j of member i gets part ``inner[i, j]`` of that member;
+            as they are if not given.
+        """
+        perm = perm.clone()
+        perm[self.members] = self.members[order]
+        for k, part in enumerate(self.inner):
+            moved = part[order]
+            if k < len(inner):
+                moved = moved.gather(1, inner[k])
+            perm[part] = moved
+        return perm
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Which indices of which parameters move together, and which may be exchanged.
+
+    Every parameter has *labels*: integer tensors that broadcast to its shape and give the class of
+    each entry, or -1. Two entries with the same labels are told apart by their order. A
+    permutation of classes moves entries to where their new labels are.
+
+    Parameters
+    ----------
+    n_classes : int
+    groups : tuple of Group
+    labels : dict of str to tuple of Tensor
+        For parameters and buffers by name; what is not named is not moved.
+    frozen : dict of str to tuple of str
+        For every operation that is not understood, the parameters whose axes it froze.
+    verified : bool
+        Whether the function was seen to stay as it is under random permutations.
+    n_hidden : int
+        Classes of hidden units, those that were frozen included.
+
+    Examples
+    --------
+    The two hidden units of a network with one input and output may be exchanged:
+
+    >>> import torch
+    >>> from sklflat.connectivity import Group, Symmetry
+    >>> units = torch.arange(2)
+    >>> labels = {"W": (units[:, None],), "b": (units,), "V": (units[None],)}
+    >>> symmetry = Symmetry(2, (Group("W[0]", units),), labels)
+    >>> state = {"W": torch.tensor([[1.0], [2.0]]), "b": torch.zeros(2), "V": torch.ones(1, 2)}
+    >>> symmetry.permute(state, torch.tensor([1, 0]))["W"]
+    tensor([[2.],
+            [1.]])
+    """
+
+    n_classes: int
+    groups: tuple[Group, ...]
+    labels: dict[str, tuple[Tensor, ...]]
+    frozen: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    verified: bool = False
+    n_hidden: int = 0
+
+    @property
+    def n_movable(self) -> int:
+        """Classes of hidden units that a permutation can move."""
+        return sum(group.n_units for group in self.groups)
+
+    def identity(self) -> Tensor:
+        """The permutation (n_classes,) that moves nothing."""
+        return torch.arange(self.n_classes)
+
+    def random(self, generator: torch.Generator) -> Tensor:
+        """A random allowed permutation (n_classes,)."""
+        perm = self.identity()
+        for group in self.groups:
+            order = torch.randperm(len(group), generator=generator)
+            inner = [
+                torch.stack(
+                    [torch.randperm(p.shape[1], generator=generator) for _ in range(len(p))]
+                )
+                for p in group.inner
+            ]
+            perm = group.place(perm, order, inner)
+        return perm
+
+    def permute(self, state: Mapping[str, Tensor], perm: Tensor) -> dict[str, Tensor]:
+        """Parameters and buffers with classes permuted: class c gets what ``perm[c]`` was.
+
+        ``permute(permute(s, p), q)`` is ``permute(s, p[q])``.
+
+        Raises
+        ------
+        ValueError
+            If the permutation would exchange classes of different sizes.
+        """
+        return {name: self._moved(name, tensor, perm) for name, tensor in state.items()}
+
+    def _moved(self, name: str, tensor: Tensor, perm: Tensor) -> Tensor:
+        for axes, labels in joint_axes(self.labels.get(name, ()), tensor.shape):
+            index = _sources(labels, perm, name).to(tensor.device)
+            if len(axes) == 1:
+                tensor = tensor.index_select(axes[0], index)
+            else:
+                first = tensor.movedim(axes, tuple(range(len(axes))))
+                flat = first.flatten(0, len(axes) - 1)[index].view(first.shape)
+                tensor = flat.movedim(tuple(range(len(axes))), axes)
+        return tensor
+
+
+def joint_axes(
+    labels: Sequence[Tensor], shape: torch.Size
+) -> Iterator[tuple[tuple[int, ...], Tensor]]:
+    """Axes of a tensor that are permuted together, and the labels (n, k) of their indices."""
+    found: list[tuple[set[int], list[Tensor]]] = []
+    for each in labels:
+        axes, members = {i for i, n in enumerate(each.shape) if n > 1}, [each]
+        for other in [f for f in found if f[0] & axes]:
+            found.remove(other)
+            axes, members = axes | other[0], other[1] + members
+        if axes:
+            found.append((axes, members))
+    for axes, members in found:
+        own = tuple(sorted(axes))
+        kept = [shape[i] if i in axes else 1 for i in range(len(shape))]
+        yield own, torch.stack([m.expand(kept).flatten() for m in members], dim=1)
+
+
+def _sources(labels: Tensor, perm: Tensor, name: str) -> Tensor:
+    """For each of n indices with labels (n, k), the index that it gets its content from."""
+    moved = torch.where(labels == FIXED, labels, perm[labels])
+    _, number = torch.unique(torch.cat([labels, moved]), dim=0, return_inverse=True)
+    own, wanted = number.split(len(labels))
+    order = own.argsort(stable=True)
+    counts = own.bincount(minlength=int(number.max()) + 1)
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - starts[own[order]]
+    if not torch.equal(counts[wanted], counts[own]):
+        raise ValueError(f"The permutation exchanges parts of different sizes of {name!r}.")
+    return order[starts[wanted] + rank]
