@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import roc_auc_score
 
 from sklflat.connectivity.core_gain import gain_over_endpoints
 from sklflat.connectivity.core_scores import (
@@ -204,6 +205,7 @@ def test_gain_knows_a_path_that_helps_and_one_that_does_not():
     helps = gain_over_endpoints(better, worse, truth=real, random_state=0)
     assert helps.adds
     assert helps.auc_path == 1
+    assert helps.auc_ends == pytest.approx(roc_auc_score(real, worse))
     assert helps.auc_difference == helps.auc_path - helps.auc_ends
     same = gain_over_endpoints(worse, worse, truth=real, random_state=0)
     assert same.auc_interval == (0, 0)
