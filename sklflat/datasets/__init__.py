@@ -5,6 +5,7 @@ from sklflat.datasets.network import PlantedNetwork
 from sklflat.datasets.parity import make_sparse_parity
 from sklflat.datasets.planted_tree import make_planted_tree
 from sklflat.datasets.redundant import make_redundant_features
+from sklflat.datasets.shared_private import make_shared_private
 from sklflat.datasets.spurious import make_spurious
 from sklflat.datasets.superposition import make_superposition
 from sklflat.datasets.teacher_student import make_teacher_student
@@ -19,6 +20,7 @@ __all__ = [
     "make_class_tree",
     "make_planted_tree",
     "make_redundant_features",
+    "make_shared_private",
     "make_sparse_parity",
     "make_spurious",
     "make_superposition",

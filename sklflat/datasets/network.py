@@ -27,7 +27,8 @@ class PlantedNetwork:
     status : ndarray of shape (n_units,), of str
         ``"live"``: alone computes a feature of the teacher. ``"redundant"``: shares one with other
         units, which are its multiples and split its outgoing weight. ``"dead"``: never active.
-        ``"unused"``: active, with outgoing weight zero.
+        ``"unused"``: active, with outgoing weight zero. ``"private"``: computes a feature of its
+        own. ``"cancelling"``: one of two multiples of each other whose outputs cancel.
     group : ndarray of shape (n_units,), of int
         The teacher's feature that a unit computes, -1 where it computes none.
 
@@ -91,11 +92,15 @@ class PlantedNetwork:
         zero eigenvalues of the Hessian of the mean squared error where the network fits exactly.
         A feature has n_features + 1 directions that matter, whether one unit computes it or
         several share it: its weights, bias and outgoing weight less one for the rescaling of a
-        ReLU. An unused unit has one, its outgoing weight; a dead one none.
+        ReLU. So has a feature of the student's own, and a cancelling pair. An unused unit has one,
+        its outgoing weight; a dead one none.
         """
         n_features = len(self.W1)
         n_live = len(np.unique(self.group[self.units]))
-        n_unused = int((self.status == "unused").sum())
+        n_unused, n_private, n_cancelling = (
+            int((self.status == name).sum()) for name in ("unused", "private", "cancelling")
+        )
+        n_live += n_private + n_cancelling // 2
         return self.n_parameters - (n_live * (n_features + 1) + n_unused + 1)
 
     def __repr__(self) -> str:

@@ -122,7 +122,7 @@ def make_teacher_student(
     if n_redundant == 1:
         raise ValueError("n_redundant=1 leaves nothing to share with: use 0, or at least 2.")
     rng = check_random_state(random_state)
-    teacher = _teacher(n_features, n_teacher, rng)
+    teacher = plant_teacher(n_features, n_teacher, rng)
     student = _student(teacher, n_redundant, n_dead, n_unused, rng)
     X = rng.normal(size=(n_samples, n_features))
     y = teacher.output(X) + noise * rng.normal(size=n_samples)
@@ -130,11 +130,11 @@ def make_teacher_student(
     return X, y if task == "regression" else (y > 0).astype(np.int64), truth
 
 
-def _teacher(n_features: int, n_teacher: int, rng: np.random.RandomState) -> PlantedNetwork:
+def plant_teacher(n_features: int, n_teacher: int, rng: np.random.RandomState) -> PlantedNetwork:
+    """The teacher of :func:`make_teacher_student`: orthonormal directions, output variance 1."""
     W = np.linalg.qr(rng.normal(size=(n_features, n_teacher)))[0]
-    b = _biases(n_teacher, rng)
-    mean = b * norm.cdf(b) + norm.pdf(b)
-    variance = (b**2 + 1) * norm.cdf(b) + b * norm.pdf(b) - mean**2
+    b = plant_biases(n_teacher, rng)
+    mean, variance = relu_moments(b)
     a = rng.choice([-1.0, 1.0], size=n_teacher) / np.sqrt(n_teacher * variance)
     return PlantedNetwork(
         W1=W,
@@ -146,7 +146,13 @@ def _teacher(n_features: int, n_teacher: int, rng: np.random.RandomState) -> Pla
     )
 
 
-def _biases(n_units: int, rng: np.random.RandomState) -> NDArray:
+def relu_moments(b: NDArray) -> tuple[NDArray, NDArray]:
+    """Mean and variance of ``max(z + b, 0)`` for standard normal z."""
+    mean = b * norm.cdf(b) + norm.pdf(b)
+    return mean, (b**2 + 1) * norm.cdf(b) + b * norm.pdf(b) - mean**2
+
+
+def plant_biases(n_units: int, rng: np.random.RandomState) -> NDArray:
     """Biases of units that are active on a third to two thirds of the samples."""
     return rng.uniform(-0.5, 0.5, size=n_units)
 
@@ -165,7 +171,7 @@ def _student(
     n_idle = n_dead + n_unused
     directions = rng.normal(size=(n_features, n_idle))
     directions /= np.linalg.norm(directions, axis=0)
-    idle_biases = np.concatenate([np.full(n_dead, _DEAD), _biases(n_unused, rng)])
+    idle_biases = np.concatenate([np.full(n_dead, _DEAD), plant_biases(n_unused, rng)])
     typical = np.abs(teacher.W2).mean()
     dead_weights = typical * rng.choice([-1.0, 1.0], n_dead) * rng.uniform(0.5, 1.5, n_dead)
     outgoing = teacher.W2[of, 0] * _shares(of, rng)

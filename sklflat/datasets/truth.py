@@ -54,7 +54,10 @@ class Truth:
     teacher : PlantedNetwork
         The network that made the target.
     network : PlantedNetwork
-        A wider network that computes the same function, its units in random order.
+        A wider network that computes the same function, its units in random order; from
+        make_shared_private the first of the students.
+    students : tuple of PlantedNetwork
+        Networks that have the teacher's units in common.
     tree : PlantedTree
         The decision tree that made the labels.
 
@@ -84,11 +87,12 @@ class Truth:
     means: NDArray[np.float64] | None = None
     teacher: PlantedNetwork | None = None
     network: PlantedNetwork | None = None
+    students: tuple[PlantedNetwork, ...] | None = None
     tree: PlantedTree | None = None
 
     @property
     def units(self) -> NDArray[np.bool_] | None:
-        """Mask of the real units of `network`, live and redundant ones."""
+        """Mask of the units of `network` that compute a feature of the teacher."""
         return None if self.network is None else self.network.units
 
     @property
@@ -200,7 +204,8 @@ class Truth:
         if self.latent is None:
             raise ValueError(
                 "This generator has no hidden features to compare units with; use "
-                "make_teacher_student, make_redundant_features or make_superposition."
+                "make_teacher_student, make_shared_private, make_redundant_features or "
+                "make_superposition."
             )
         z = self.latent if self.atoms is None else self.latent[:, self.atoms]
         return best_correlations(activations, z)

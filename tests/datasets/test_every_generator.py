@@ -9,6 +9,7 @@ from sklflat import datasets
 
 MAKERS = {
     "teacher": datasets.make_teacher_student,
+    "shared": datasets.make_shared_private,
     "spurious": datasets.make_spurious,
     "redundant": datasets.make_redundant_features,
     "class_tree": datasets.make_class_tree,
@@ -20,6 +21,7 @@ MAKERS = {
 
 SCORED = [
     ("teacher", "units"),
+    ("shared", "units"),
     ("spurious", "inputs"),
     ("redundant", "inputs"),
     ("class_tree", "inputs"),
@@ -46,6 +48,9 @@ def arrays_of(thing):
     for name, value in vars(thing).items():
         if isinstance(value, np.ndarray):
             found[name] = value
+        elif isinstance(value, tuple):
+            for k, part in enumerate(value):
+                found |= {f"{name}.{k}.{inner}": array for inner, array in arrays_of(part).items()}
         elif value is not None:
             found |= {f"{name}.{inner}": array for inner, array in arrays_of(value).items()}
     return found
@@ -121,6 +126,14 @@ def test_data_are_what_an_estimator_takes(make):
 
 SMALLEST = {
     "teacher": {"n_features": 1, "n_teacher": 1, "n_redundant": 0, "n_dead": 0, "n_unused": 0},
+    "shared": {
+        "n_features": 1,
+        "n_shared": 1,
+        "n_private": 0,
+        "n_cancelling": 0,
+        "n_unused": 0,
+        "n_students": 1,
+    },
     "spurious": {"n_real": 1, "n_spurious": 0, "n_noise": 0},
     "redundant": {"n_informative": 1, "n_copies": 1, "n_noise": 0},
     "class_tree": {"n_samples": 3, "n_classes": 3, "n_noise": 0},
@@ -136,7 +149,7 @@ def test_where_all_is_real_the_auc_is_refused(name):
     X, y, truth = MAKERS[name](**{"n_samples": 1, **SMALLEST[name]}, random_state=0)
     assert np.isfinite(X).all()
     assert np.isfinite(y).all()
-    of = {"teacher": "units", "superposition": "atoms"}.get(name, "inputs")
+    of = {"teacher": "units", "shared": "units", "superposition": "atoms"}.get(name, "inputs")
     n = len(getattr(truth, of))
     with pytest.raises(ValueError, match=f"undefined: {n} of {n} are real"):
         truth.auc(np.arange(n), of=of)
@@ -145,6 +158,7 @@ def test_where_all_is_real_the_auc_is_refused(name):
 def test_binary_targets_hold_both_classes_as_zero_and_one():
     for name, options in [
         ("teacher", {"task": "classification"}),
+        ("shared", {"task": "classification"}),
         ("superposition", {"task": "classification"}),
         *((name, {}) for name in ("spurious", "redundant", "two_mechanisms", "parity")),
         ("planted_tree", {}),
@@ -178,6 +192,10 @@ BAD = [
     ("teacher", {"task": "ranking"}, "'task' parameter.*'ranking' instead"),
     ("teacher", {"noise": np.nan}, "'noise' parameter.*nan instead"),
     ("teacher", {"n_redundant": 1}, "n_redundant=1 leaves nothing to share with"),
+    ("shared", {"n_shared": 21}, "n_shared=21 must be at most n_features=20"),
+    ("shared", {"n_cancelling": 3}, "n_cancelling=3 must be even"),
+    ("shared", {"weight_noise": -0.1}, "'weight_noise' parameter.*-0.1 instead"),
+    ("shared", {"n_students": 0}, "'n_students' parameter.*0 instead"),
     ("spurious", {"easiness": -1}, "'easiness' parameter.*-1 instead"),
     ("spurious", {"signal": 0}, "'signal' parameter.*0 instead"),
     ("spurious", {"spurious_correlation": 2}, "'spurious_correlation' parameter.*2 instead"),
