@@ -32,12 +32,6 @@ class Group:
     def __len__(self) -> int:
         return len(self.members)
 
-    @property
-    def n_units(self) -> int:
-        """Number of classes that can move: of the innermost parts, where there are any."""
-        n_inner = sum(part.numel() for part in self.inner)
-        return n_inner or len(self.members)
-
     def place(self, perm: Tensor, order: Tensor, inner: Sequence[Tensor] = ()) -> Tensor:
         """A permutation in which this group is ordered anew.
 
@@ -62,6 +56,25 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """An operation whose output shows the activations of units.
+
+    Attributes
+    ----------
+    number : int
+        Of the call, counted from 1 as the module runs.
+    operation : str
+    labels : Tensor
+        The class of each element of the output, or -1; of length 1 along axes on which it does
+        not differ.
+    """
+
+    number: int
+    operation: str
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class Symmetry:
     """Which indices of which parameters move together, and which may be exchanged.
 
@@ -81,6 +94,8 @@ class Symmetry:
         Whether the function was seen to stay as it is under random permutations.
     n_hidden : int
         Classes of hidden units, those that were frozen included.
+    taps : tuple of Tap
+        Where activations of every group can be seen.
 
     Examples
     --------
@@ -103,11 +118,13 @@ class Symmetry:
     frozen: dict[str, tuple[str, ...]] = field(default_factory=dict)
     verified: bool = False
     n_hidden: int = 0
+    taps: tuple[Tap, ...] = ()
 
     @property
     def n_movable(self) -> int:
         """Classes of hidden units that a permutation can move."""
-        return sum(group.n_units for group in self.groups)
+        found = [x.unique() for layers in self.labels.values() for x in layers]
+        return int((torch.cat(found).unique() != FIXED).sum()) if found else 0
 
     def identity(self) -> Tensor:
         """The permutation (n_classes,) that moves nothing."""

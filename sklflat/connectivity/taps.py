@@ -1,0 +1,105 @@
+"""Activations of all classes of units, at the operations that show them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklflat.connectivity.find import run, traceable
+from sklflat.connectivity.symmetry import FIXED, Symmetry, Tap
+from sklflat.connectivity.tracing.operations import tensors_in
+from sklflat.connectivity.tracing.tracer import UNCOUNTED
+from sklflat.exceptions import UnsupportedNetworkError
+
+#: positions of a convolution or a sequence that are looked at in each row
+_MAX_POSITIONS = 64
+
+#: classes (k,) of some columns, and their values (rows, k)
+Columns = list[tuple[Tensor, Tensor]]
+
+
+class ActivationTaps:
+    """Runs a module and hands out what its classes of units do.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The one whose symmetry it is; a copy in float64 is used.
+    symmetry : Symmetry
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.connectivity import find_symmetry
+    >>> from sklflat.connectivity.taps import ActivationTaps
+    >>> module = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    >>> taps = ActivationTaps(module, find_symmetry(module, torch.randn(3, 2)))
+    >>> [(classes.tolist(), tuple(values.shape)) for classes, values in taps(torch.randn(9, 2))]
+    [([0, 1, 2, 3], (9, 4))]
+    """
+
+    def __init__(self, module: nn.Module, symmetry: Symmetry) -> None:
+        self._module = traceable(module)
+        self._taps = symmetry.taps
+        self._own = {n: t.detach() for n, t in self._tensors()}
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self._module.named_parameters()
+        yield from self._module.named_buffers()
+
+    def __call__(self, X: Tensor, state: dict[str, Tensor] | None = None) -> Columns:
+        """The columns of each tap for rows X (n, ...), at the parameters and buffers of a state."""
+        x = X.detach().cpu()
+        x = x.double() if x.is_floating_point() else x
+        watch = _Watch(self._taps)
+        given = self._own if state is None else state
+        given = {n: t.double() if t.is_floating_point() else t for n, t in given.items()}
+        run(self._module, given, x, watch)
+        if len(watch.columns) < len(self._taps):
+            raise UnsupportedNetworkError(
+                "The module runs fewer operations on these data than when its symmetry was found."
+            )
+        return watch.columns
+
+
+class _Watch(TorchDispatchMode):
+    def __init__(self, taps: tuple[Tap, ...]) -> None:
+        super().__init__()
+        self._taps: dict[int, list[Tap]] = {}
+        for tap in taps:
+            self._taps.setdefault(tap.number, []).append(tap)
+        self._number = 0
+        self.columns: Columns = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        outs = tensors_in(out)
+        name = func.overloadpacket.__name__
+        if not outs or name in UNCOUNTED:
+            return out
+        self._number += 1
+        for tap in self._taps.get(self._number, ()):
+            if tap.operation != name.rstrip("_"):
+                raise UnsupportedNetworkError(
+                    f"The module runs {name!r} on these data where it ran {tap.operation!r} when "
+                    "its symmetry was found."
+                )
+            self.columns.append(_columns(outs[0].detach(), tap.labels))
+        return out
+
+
+def _columns(values: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes (k,) and values (rows, k) of a tensor; other axes than the labelled are rows."""
+    axes = [a for a in range(labels.ndim) if labels.shape[a] > 1]
+    last = tuple(range(values.ndim - len(axes), values.ndim))
+    classes = labels.movedim(axes, last).flatten()
+    moved = values.movedim(axes, last)
+    rows = moved.flatten(moved.ndim - len(axes)) if len(axes) > 1 else moved
+    if rows.ndim > 2:  # positions
+        n = rows.shape[1:-1].numel()
+        rows = rows.flatten(1, -2)[:, :: max(1, n // _MAX_POSITIONS)].flatten(0, 1)
+    elif rows.ndim == 1:
+        rows = rows[None]
+    kept = classes != FIXED
+    return classes[kept], rows[:, kept].clone()

@@ -1,0 +1,167 @@
+"""Indices of axes, which of them are tied, and which blocks they are in."""
+
+import torch
+from torch import Tensor
+
+#: label of an element that no permutation moves
+NONE = -1
+
+
+class Atoms:
+    """Atoms are indices of parameters' axes, and blocks of such indices, numbered from 0 on.
+
+    An atom may be tied to others (they are one class), frozen, or lie in a block, within which it
+    may be exchanged with the block's other atoms.
+
+    Attributes
+    ----------
+    made : set of int
+        Atoms that an operation with weights makes anew: channels of hidden layers.
+    blocks_of : list of (int, int)
+        Atoms with the blocks that they are in.
+    reasons : dict of int to str
+        Frozen atoms, and why they are.
+    outputs : set of int
+        Atoms of what the module returns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.connectivity.tracing.atoms import Atoms
+    >>> atoms = Atoms()
+    >>> a, b = atoms.fresh(2), atoms.fresh(2)
+    >>> atoms.tie(a, b)
+    >>> atoms.roots(b).tolist()
+    [0, 1]
+    """
+
+    def __init__(self) -> None:
+        self._root = torch.zeros(0, dtype=torch.int64)
+        self.made: set[int] = set()
+        self.blocks_of: list[tuple[int, int]] = []
+        self.reasons: dict[int, str] = {}
+        self.outputs: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._root)
+
+    def fresh(self, n: int) -> Tensor:
+        """Numbers (n,) of new atoms."""
+        new = torch.arange(len(self._root), len(self._root) + n)
+        self._root = torch.cat([self._root, new])
+        return new
+
+    def roots(self, labels: Tensor) -> Tensor:
+        """The number of each label's class; NONE stays."""
+        if not len(self._root):
+            return labels
+        root = torch.where(labels == NONE, NONE, self._root[labels])
+        while True:
+            above = torch.where(root == NONE, NONE, self._root[root])
+            if torch.equal(above, root):
+                return root
+            root = above
+
+    def tie(self, a: Tensor, b: Tensor) -> None:
+        """Let atoms (n,) and (n,) be of one class each."""
+        for x, y in torch.stack([a.flatten(), b.flatten()], 1).unique(dim=0).tolist():
+            i, j = self._find(x), self._find(y)
+            if i != j:
+                self._root[max(i, j)] = min(i, j)
+
+    def _find(self, i: int) -> int:
+        while int(self._root[i]) != i:
+            above = int(self._root[int(self._root[i])])
+            self._root[i] = above
+            i = above
+        return i
+
+    def freeze(self, labels: Tensor, reason: str) -> None:
+        """Let no permutation move these atoms, and remember why."""
+        for i in labels[labels != NONE].unique().tolist():
+            self.reasons.setdefault(i, reason)
+
+    def put_in_blocks(self, atoms: Tensor, blocks: Tensor) -> None:
+        """Let atoms (n,) be exchangeable within blocks (n,), which may move as wholes."""
+        pairs = torch.stack([atoms.flatten(), blocks.flatten()], 1).unique(dim=0)
+        self.blocks_of += [(a, b) for a, b in pairs.tolist()]
+
+    # --- relations ----------------------------------------------------------------------------
+
+    def relation(self, a: Tensor, b: Tensor) -> str:
+        """How two labels (n,) of the same elements occur together.
+
+        Returns
+        -------
+        "none", "same" (one to one), "a in b" or "b in a" (many to one), "independent" (each with
+        each) or "conflict" (anything else)
+        """
+        a, b = self._pairs(a, b)
+        n, n_a, n_b = len(a), len(a.unique()), len(b.unique())
+        if not n:
+            return "none"
+        if n == n_a == n_b:
+            return "same"
+        if n == n_a:
+            return "a in b"
+        if n == n_b:
+            return "b in a"
+        return "independent" if n == n_a * n_b else "conflict"
+
+    def _pairs(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        both = (a != NONE) & (b != NONE)
+        pairs = torch.stack([self.roots(a[both]), self.roots(b[both])], 1)
+        first, second = pairs.unique(dim=0).unbind(1)
+        return first, second
+
+    def subordinate(self, many: Tensor, one: Tensor, is_free: bool) -> None:
+        """Let labels (n,) be in blocks, one for each of the other labels (n,).
+
+        If they are free, their order within a block is theirs; if not, each has its place in it,
+        and they go where the block goes.
+        """
+        many, one = self._pairs(many, one)
+        if is_free:
+            self.put_in_blocks(many, one)
+        else:
+            self.tie(many, one)
+
+    def tie_where_both(self, a: Tensor, b: Tensor) -> None:
+        """Tie labels (n,) of the same elements."""
+        self.tie(*self._pairs(a, b))
+
+    def block_map(self) -> dict[int, int]:
+        """The class of the block of every class that is in one."""
+        if not self.blocks_of:
+            return {}
+        inside, block = self.roots(torch.tensor(self.blocks_of).T.contiguous())
+        return dict(zip(inside.tolist(), block.tolist(), strict=True))
+
+    def blocks(self, labels: Tensor, reason: str) -> Tensor:
+        """Blocks (n,) of the atoms in each row of labels (n, k); equal rows are one block.
+
+        Atoms that are in several different blocks are frozen, for that reason.
+        """
+        labels = self.roots(labels)
+        rows, number = labels.sort(dim=1).values.unique(dim=0, return_inverse=True)
+        pairs = torch.stack([torch.arange(len(rows))[:, None].expand(rows.shape), rows], 2)
+        block, atom = pairs.flatten(0, 1).unique(dim=0).unbind(1)
+        if bool((rows == NONE).any()) or len(atom.unique()) < len(atom):
+            self.freeze(labels, reason)
+            return torch.full((len(labels),), NONE)
+        if len(rows) == len(atom):  # single atoms are their own blocks
+            return rows[:, 0][number]
+        known = self._known_blocks(atom, block)
+        new = self.fresh(len(rows)) if known is None else known
+        self.put_in_blocks(atom, new[block])
+        return new[number]
+
+    def _known_blocks(self, atom: Tensor, block: Tensor) -> Tensor | None:
+        """Blocks that these atoms are in already, if they are the same ones."""
+        of = self.block_map()
+        found = [of.get(a, NONE) for a in atom.tolist()]
+        pairs = set(zip(block.tolist(), found, strict=True))
+        n = int(block.max()) + 1
+        if NONE in found or len(pairs) != n or len(set(found)) != n:
+            return None
+        return torch.tensor([b for _, b in sorted(pairs)])

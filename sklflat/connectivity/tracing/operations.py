@@ -1,0 +1,312 @@
+"""What single operations of torch do to the labels of their arguments."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklflat.connectivity.tracing import names
+from sklflat.connectivity.tracing.atoms import NONE
+from sklflat.connectivity.tracing.labels import Labels, first_along, tidy, varies, varying_axes
+from sklflat.connectivity.tracing.ties import Differs, Ties, always
+
+LabelsOf = Callable[[Tensor], Labels]
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested lists and tuples."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (list, tuple)):
+        return [leaf for item in value for leaf in tensors_in(item)]
+    if isinstance(value, dict):
+        return tensors_in(list(value.values()))
+    return []
+
+
+class Operations:
+    """The rules for all operations that are understood.
+
+    Parameters
+    ----------
+    ties : Ties
+    labels_of : callable
+        From a tensor to its labels.
+    is_data : callable
+        Whether a tensor depends on the module's input.
+    regroup : callable
+        Gives the weight of a grouped convolution labels that are different in each group.
+    """
+
+    def __init__(
+        self,
+        ties: Ties,
+        labels_of: LabelsOf,
+        is_data: Callable[[Tensor], bool],
+        regroup: Callable[..., None],
+    ) -> None:
+        self.ties = ties
+        self._is_data = is_data
+        self.atoms = ties.atoms
+        self._labels_of = labels_of
+        self._regroup = regroup
+
+    def labels(self, t: Tensor) -> Labels:
+        """The labels of a tensor, by their classes."""
+        return self.ties.current(self._labels_of(t))
+
+    def follow(
+        self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]
+    ) -> list[Labels] | None:
+        """The labels of each output; None if the operation is not known."""
+        own = getattr(self, f"_do_{name.strip('_')}", None)
+        if own is not None:
+            return own(args, kwargs, outs)
+        if name in names.COPIES:
+            return [self._shaped(self.labels(args[0]), t) for t in outs]
+        if name in names.REARRANGEMENTS:
+            return self._rearrange(func, args, kwargs, len(outs))
+        if name in names.CONSTANTS:
+            return [[] for _ in outs]
+        if name in names.REDUCTIONS:
+            return self._reduce(args, kwargs, outs)
+        if name in names.NORMALISATIONS:
+            return [self._normalise(args[0], [args[1]])]
+        if name in names.WINDOWS:
+            return self._window(args[0], names.WINDOWS[name], outs)
+        if name in names.ELEMENTWISE or torch.Tag.pointwise in func.tags:
+            given = tensors_in([args, kwargs])
+            shape = torch.broadcast_shapes(*(t.shape for t in given), outs[0].shape)
+            labels = self.ties.elementwise([(t, self.labels(t)) for t in given], shape)
+            return [labels for _ in outs]
+        return None
+
+    @staticmethod
+    def _shaped(labels: Labels, like: Tensor) -> Labels:
+        return [x.expand(like.shape) for x in labels]
+
+    # --- moved elements -----------------------------------------------------------------------
+
+    def _rearrange(self, func: Any, args: Any, kwargs: Any, n_outs: int) -> list[Labels]:
+        """The same operation on labels, one tensor's at a time."""
+        tensors = tensors_in(args[0])
+        found: list[Labels] = [[] for _ in range(n_outs)]
+        for i, tensor in enumerate(tensors):
+            for labels in self.labels(tensor):
+                given: Any = [
+                    labels.contiguous() if j == i else torch.full(t.shape, NONE)
+                    for j, t in enumerate(tensors)
+                ]
+                given = given[0] if isinstance(args[0], Tensor) else given
+                for out, moved in zip(
+                    found, tensors_in(func(given, *args[1:], **kwargs)), strict=True
+                ):
+                    out.append(moved)
+        return [tidy(out) for out in found]
+
+    def _do_constant_pad_nd(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        pad = torch.ops.aten.constant_pad_nd.default
+        return [tidy([pad(x.contiguous(), args[1], NONE) for x in self.labels(args[0])])]
+
+    def _do_glu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, dim = args[0], args[1] if len(args) > 1 else -1
+        halves = list(zip(*(y.chunk(2, dim) for y in self.labels(x)), strict=True))
+        values = x.chunk(2, dim)
+        parts = [tidy(list(half)) for half in halves] or [[], []]
+        return [self.ties.elementwise(list(zip(values, parts, strict=True)), outs[0].shape)]
+
+    def _do_copy(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        return [self._shaped(self.labels(args[1]), outs[0])]
+
+    # --- sums ---------------------------------------------------------------------------------
+
+    def _reduce(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels] | None:
+        x = args[0]
+        given = [a for a in args[1:] if isinstance(a, (int, list)) and not isinstance(a, bool)]
+        axes = kwargs.get("dim", given[0] if given else None)
+        axes = [axes] if isinstance(axes, int) else axes
+        axes = [a % x.ndim for a in axes] if axes else list(range(x.ndim))
+        kept = self.ties.reduced(self.labels(x), axes)
+        if outs[0].ndim < x.ndim:
+            kept = [first_along(y, axes) for y in kept]
+        return [kept for _ in outs]
+
+    def _normalise(self, x: Tensor, axes: list[int]) -> Labels:
+        labels = self.labels(x)
+        for y in labels:
+            self.ties.block(y, [a % x.ndim for a in axes])
+        return self.ties.current(labels)
+
+    def _window(self, x: Tensor, n_axes: int, outs: list[Tensor]) -> list[Labels]:
+        axes = [x.ndim - 1 - i for i in range(n_axes)]
+        kept = self.ties.without(self.labels(x), axes, "a window over them")
+        for a in axes:
+            kept = [y.narrow(a, 0, 1) for y in kept]
+        return [self._shaped(kept, t) for t in outs]
+
+    # --- products -----------------------------------------------------------------------------
+
+    def _do_bmm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        a, b = args[:2]
+        found = self._product(a, self.labels(a), b, self.labels(b), outs[0])
+        self._note_made(a, b, found)
+        return [found]
+
+    def _product(self, a: Tensor, la: Labels, b: Tensor, lb: Labels, out: Any) -> Labels:
+        return self.ties.contract(la, lb, _differs(a), _differs(b), out.shape)
+
+    def _note_made(self, a: Tensor, b: Tensor, found: Labels) -> None:
+        """Labels of a product of data that come from the other factor are those of units."""
+        if self._is_data(a) == self._is_data(b):
+            return
+        weight = b if self._is_data(a) else a
+        mine = [x.unique() for x in self.labels(weight)]
+        if mine:
+            for labels in found:
+                made = labels[torch.isin(labels, torch.cat(mine)) & (labels != NONE)]
+                self.atoms.made |= set(made.unique().tolist())
+
+    def _do_mm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        a, b = args[:2]
+        la, lb = ([x[None] for x in self.labels(t)] for t in (a, b))
+        found = [x[0] for x in self._product(a[None], la, b[None], lb, outs[0][None])]
+        self._note_made(a, b, found)
+        return [found]
+
+    def _do_mv(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        a, b = args[:2]
+        la, lb = [x[None] for x in self.labels(a)], [x[None, :, None] for x in self.labels(b)]
+        out = outs[0][None, :, None]
+        found = self._product(a[None], la, b[None, :, None], lb, out)
+        found = [x[0, :, 0] for x in found]
+        self._note_made(a, b, found)
+        return [found]
+
+    def _do_addmm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        (product,) = self._do_mm(args[1:], kwargs, outs)
+        return [self._added(args[0], product, outs[0])]
+
+    def _do_baddbmm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        (product,) = self._do_bmm(args[1:], kwargs, outs)
+        return [self._added(args[0], product, outs[0])]
+
+    def _added(self, bias: Tensor, product: Labels, out: Tensor) -> Labels:
+        return self.ties.elementwise([(bias, self.labels(bias)), (out, product)], out.shape)
+
+    def _do_linear(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, weight = args[:2]
+        out, k = outs[0], x.shape[-1]
+        la = [y.reshape(1, -1, k) for y in self.labels(x)]
+        lb = [y.T[None] for y in self.labels(weight)]
+        flat = out.reshape(1, -1, out.shape[-1])
+        found = self._product(x.reshape(1, -1, k), la, weight.T[None], lb, flat)
+        labels = [y.reshape(out.shape) for y in found]
+        self._note_made(x, weight, labels)
+        bias = args[2] if len(args) > 2 else None
+        return [labels if bias is None else self._added(bias, labels, out)]
+
+    def _do_embedding(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        kept = self.ties.without(self.labels(args[0]), [0], "fixed tokens")
+        found = [x[0].expand(outs[0].shape) for x in kept]
+        self._note_made(args[1], args[0], found)
+        return [found]
+
+    def _do_scaled_dot_product_flash_attention_for_cpu(
+        self, args: Any, kwargs: Any, outs: list[Tensor]
+    ) -> list[Labels]:
+        q, k, v = args[:3]
+        lq, lk, lv = ([x.flatten(0, 1) for x in self.labels(t)] for t in (q, k, v))
+        n, length, source = q.shape[0] * q.shape[1], q.shape[2], k.shape[2]
+        shape = (n, length, source)
+        scores = self.ties.contract(lq, [x.mT for x in lk], always, always, shape)
+        mask = kwargs.get("attn_mask")
+        if mask is not None:
+            full = (*q.shape[:2], length, source)
+            own = [x.expand(full).flatten(0, 1) for x in self.labels(mask)]
+            values = mask.expand(full).flatten(0, 1)
+            self.ties.meet(scores, own, always, _differs(values))
+            scores = self.ties.current(scores + own)
+        for x in scores:
+            self.ties.block(x, [2])
+        found = self.ties.contract(scores, lv, always, always, (n, length, v.shape[3]))
+        labels = [x.unflatten(0, q.shape[:2]) for x in found]
+        return [labels, [], *[[] for _ in outs[2:]]]
+
+    # --- convolutions -------------------------------------------------------------------------
+
+    def _do_convolution(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, weight, bias, *_, transposed, _padding, groups = args
+        out = outs[0]
+        space = list(range(2, x.ndim))
+        if groups > 1:
+            self._regroup(weight, groups, transposed)
+        lx = self.ties.without(self.labels(x), space, "a window over them")
+        lw = self.ties.without(self.labels(weight), space, "a window over them")
+        lx, lw = ([first_along(y, space) for y in side] for side in (lx, lw))
+        # (groups, rows, channels) times (groups, channels, filters)
+        la = [y.unflatten(1, (groups, -1)).movedim(1, 0) for y in lx]
+        if transposed:
+            lb = [y.unflatten(0, (groups, -1)) for y in lw]
+            n_out = weight.shape[1]
+        else:
+            lb = [y.unflatten(0, (groups, -1)).mT for y in lw]
+            n_out = weight.shape[0] // groups
+        found = self.ties.contract(la, lb, always, always, (groups, len(x), n_out))
+        self._note_made(x, weight, found)
+        labels = [y.movedim(0, 1).flatten(1, 2) for y in found]
+        labels = [y.view(*y.shape, *[1] * len(space)).expand(out.shape) for y in labels]
+        if bias is None:
+            return [labels]
+        shape = (1, -1, *[1] * len(space))
+        own = [y.view(shape) for y in self.labels(bias)]
+        return [self.ties.elementwise([(bias.view(shape), own), (out, labels)], out.shape)]
+
+    # --- normalisation ------------------------------------------------------------------------
+
+    def _scaled(self, x: Tensor, labels: Labels, others: list[Any], shape: Any) -> Labels:
+        """Multiplied with and shifted by what is laid out in some shape."""
+        operands = [(x, labels)]
+        for t in others:
+            if t is not None:
+                operands.append((t.view(shape), [y.view(shape) for y in self.labels(t)]))
+        return self.ties.elementwise(operands, x.shape)
+
+    def _do_native_batch_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x = args[0]
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        given = [t for t in args[1:5] if isinstance(t, Tensor)]
+        labels = self._scaled(x, self.labels(x), given, shape)
+        return [labels, *[[] for _ in outs[1:]]]
+
+    _do_native_batch_norm_legit_no_training = _do_native_batch_norm
+    _do_native_batch_norm_legit = _do_native_batch_norm
+
+    def _do_native_layer_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, normalised = args[:2]
+        axes = list(range(x.ndim - len(normalised), x.ndim))
+        labels = self._scaled(x, self._normalise(x, axes), list(args[2:4]), tuple(normalised))
+        return [labels, *[[] for _ in outs[1:]]]
+
+    def _do_fused_rms_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, normalised = args[:2]
+        axes = list(range(x.ndim - len(normalised), x.ndim))
+        labels = self._scaled(x, self._normalise(x, axes), list(args[2:3]), tuple(normalised))
+        return [labels, *[[] for _ in outs[1:]]]
+
+    def _do_native_group_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        x, weight, bias, *_, groups, _eps = args
+        labels = self.labels(x)
+        for y in labels:
+            # channels of a group with all their positions
+            self.ties.block(y.unflatten(1, (groups, -1)), list(range(2, x.ndim + 1)))
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        labels = self._scaled(x, self.ties.current(labels), [weight, bias], shape)
+        return [labels, *[[] for _ in outs[1:]]]
+
+
+def _differs(values: Tensor) -> Differs:
+    return lambda axes: varies(values, sorted(axes))
+
+
+__all__ = ["Operations", "tensors_in", "varying_axes"]
