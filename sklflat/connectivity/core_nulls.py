@@ -1,0 +1,234 @@
+"""How far units agree along a path by chance: four nulls for the invariant core."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from torch import nn
+
+from sklflat.metrics import matched_correlation
+from sklflat.probing.nulls import Null, random_rotations, reseeded, untrained_twins
+from sklflat.probing.sample import TrainingSet
+from sklflat.training.dispatch import Training
+from sklflat.training.stacked import train
+
+Pair = tuple[Any, Any]
+#: scores of the units of a pair of networks, their layers, and which of them live
+Scored = tuple[NDArray, NDArray, NDArray]
+
+#: draws of each unit, for those nulls that belong to single units
+_MIN_DRAWS = 30
+#: draws for which networks are trained, and pairs at least
+_MAX_TRAINED, _MIN_PAIRS = 1000, 2
+
+
+def split_null(
+    first: NDArray,
+    last: NDArray,
+    halves: tuple[NDArray, NDArray],
+    layer_of: NDArray,
+    n_draws: int,
+    rng: np.random.RandomState,
+) -> Null:
+    r"""Agreement of units that have nothing to do with each other, matched all the same.
+
+    A matching maximises what it is judged by. Here the rows of one network are shuffled, so that
+    nothing is left to match; the units are matched anew on the first half and judged on the
+    second. What a score exceeds is then neither the choice of partners nor the number of rows.
+    A draw is the correlation of the ends, which no score along a path exceeds, so the null is not
+    too easy for a path.
+
+    Parameters
+    ----------
+    first, last : arrays of shape (n_samples, n_units)
+        Activations of the two networks, units in the same order of layers.
+    halves : (ndarray of int, ndarray of int)
+        Rows to match on, rows to judge on.
+    layer_of : ndarray of shape (n_units,), int
+        Units are matched within layers.
+    n_draws : int
+        In all; at least 30 of each unit are made.
+    rng : RandomState
+
+    Returns
+    -------
+    Null
+        Matched: a draw belongs to the unit of the first network.
+    """
+
+    def shuffled(B: NDArray) -> NDArray:
+        B = B.copy()
+        for rows in halves:
+            B[rows] = B[rng.permutation(rows)]
+        return B
+
+    draws = [
+        _rematched(first, shuffled(last), halves, layer_of)
+        for _ in range(_draws_a_unit(n_draws, first))
+    ]
+    return Null("unrelated units, matched on other rows", np.stack(draws))
+
+
+def rotation_null(
+    first: NDArray,
+    last: NDArray,
+    halves: tuple[NDArray, NDArray],
+    layer_of: NDArray,
+    n_draws: int,
+    rng: np.random.RandomState,
+) -> Null:
+    """Agreement of units with random directions of the other network's layers [1]_.
+
+    Every layer of the second network is read in a random orthonormal basis, the directions are
+    matched to the units on the first half, and judged on the second. A unit that agrees no better
+    with its partner than with these is in a subspace that both networks have, but is no unit
+    that both have.
+
+    Parameters
+    ----------
+    first, last, halves, layer_of, n_draws, rng
+        As of :func:`split_null`.
+
+    Returns
+    -------
+    Null
+        Matched.
+
+    References
+    ----------
+    .. [1] W. Gurnee et al., "Universal neurons in GPT2 language models", 2024.
+       https://arxiv.org/abs/2401.12181
+    """
+    layers = [np.flatnonzero(layer_of == layer) for layer in np.unique(layer_of)]
+    n = _draws_a_unit(n_draws, first)
+    draws = np.zeros((n, first.shape[1]))
+    for units in layers:
+        for k, B in enumerate(random_rotations(last[:, units], n, rng)):
+            draws[k, units] = _matched(first[:, units], B, halves)
+    return Null("random rotations of the layers", draws)
+
+
+def paired_null(
+    name: str,
+    pairs: Iterable[Pair],
+    score: Callable[[Pair], Scored],
+    layer_of: NDArray,
+) -> Null:
+    """Scores of pairs of networks that are aligned and judged like the pair in question.
+
+    Parameters
+    ----------
+    name : str
+    pairs : iterable of (network, network)
+    score : callable
+        Aligns a pair on the rows to match on, and returns on the others the units' scores, layers
+        and which of them live. Those that do not are no draws: they would make chance look worse
+        than it is.
+    layer_of : ndarray of shape (n_units,), int
+        Of the units that are to be compared with the draws.
+
+    Returns
+    -------
+    Null
+        Not matched; units are compared with draws of their own layer.
+    """
+    draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
+    for pair in pairs:
+        scores, of, lives = score(pair)
+        draws.append(scores[lives])
+        layers.append(of[lives])
+    strata = np.concatenate(layers), layer_of
+    return Null(name, np.concatenate(draws), matched=False, layers=strata)
+
+
+def untrained_pairs(
+    pair: tuple[nn.Module, nn.Module], n_pairs: int, rng: np.random.RandomState
+) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Twins of two modules with fresh random weights: what the data and the architecture give.
+
+    Parameters
+    ----------
+    pair : (torch.nn.Module, torch.nn.Module)
+    n_pairs : int
+    rng : RandomState
+    """
+    twins = [untrained_twins(module, n_pairs, rng) for module in pair]
+    yield from zip(*twins, strict=True)
+
+
+def n_trained_pairs(n_draws: int, n_units: int) -> int:
+    """Pairs of networks to train: a thousand draws at most, as they are dear, but two pairs."""
+    return max(_MIN_PAIRS, int(np.ceil(min(n_draws, _MAX_TRAINED) / n_units)))
+
+
+def shuffled_label_pairs(
+    training: TrainingSet, n_pairs: int, rng: np.random.RandomState
+) -> Iterator[Pair]:
+    """Pairs of estimators trained on shuffled labels: agreement where nothing is to be learned.
+
+    Both of a pair are given the same shuffled labels, as the pair in question was given the same
+    true ones: if labels have nothing to do with the inputs, the pairs are exchangeable. Networks
+    that can be stacked are trained as one stack.
+
+    Parameters
+    ----------
+    training : TrainingSet
+        What the networks in question were trained on.
+    n_pairs : int
+    rng : RandomState
+
+    Yields
+    ------
+    (estimator, estimator)
+        Fitted.
+
+    Raises
+    ------
+    Exception
+        What a training ended with.
+    """
+    t = training
+    trainings = []
+    for _ in range(n_pairs):
+        order = rng.permutation(len(t.y))
+        params = t.shuffled_params(order)
+        for _ in range(2):
+            twin = reseeded(t.estimator, rng)
+            trainings.append(Training(twin, t.X, t.y[order], dict(params)))
+    with warnings.catch_warnings():
+        # noise need not be learned to the end: they get the epochs of those in question
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        train_all(trainings, t.n_jobs)
+    for k in range(0, len(trainings), 2):
+        yield trainings[k].estimator, trainings[k + 1].estimator
+
+
+def train_all(trainings: list[Training], n_jobs: int | None, **settings: Any) -> None:
+    """Train, stacked where that is possible; the first training that failed is raised."""
+    for i in train(trainings, n_jobs=n_jobs, **settings):
+        error = trainings[i].error
+        if error is not None:
+            raise error
+
+
+def _draws_a_unit(n_draws: int, A: NDArray) -> int:
+    return max(_MIN_DRAWS, int(np.ceil(n_draws / A.shape[1])))
+
+
+def _rematched(A: NDArray, B: NDArray, halves: tuple[NDArray, NDArray], of: NDArray) -> NDArray:
+    """Correlations (n_units,) of units that are matched on one half, on the other."""
+    r = np.zeros(A.shape[1])
+    for layer in np.unique(of):
+        units = of == layer
+        r[units] = _matched(A[:, units], B[:, units], halves)
+    return r
+
+
+def _matched(A: NDArray, B: NDArray, halves: tuple[NDArray, NDArray]) -> NDArray:
+    match, judge = halves
+    rows = np.concatenate([match, judge])
+    fit_on = np.arange(len(rows)) < len(match)
+    return matched_correlation(A[rows], B[rows], fit_on=fit_on).correlations

@@ -1,0 +1,229 @@
+"""Nulls of the invariant core, with an aligner of one hidden layer: draws, and what beats them."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sklflat import SAMClassifier
+from sklflat.connectivity.core_nulls import (
+    n_trained_pairs,
+    paired_null,
+    rotation_null,
+    shuffled_label_pairs,
+    split_null,
+    untrained_pairs,
+)
+from sklflat.connectivity.core_scores import (
+    eligible_units,
+    endpoint_agreement,
+    profile_agreement,
+)
+from sklflat.datasets import make_shared_private
+from sklflat.metrics import matched_correlation
+from sklflat.probing.nulls import split_halves
+from sklflat.probing.sample import TrainingSet
+from sklflat.probing.selection import q_values
+from tests._probes import two_layer
+
+
+def hidden(module, X):
+    """Activations of the first hidden layer."""
+    return torch.relu(module[0](torch.as_tensor(X))).detach().numpy()
+
+
+def aligned(pair, X):
+    """The pair, the hidden units of the second in the order of the first's."""
+    order = matched_correlation(hidden(pair[0], X), hidden(pair[1], X)).second
+    second = copy.deepcopy(pair[1])
+    with torch.no_grad():
+        second[0].weight.copy_(pair[1][0].weight[order])
+        second[0].bias.copy_(pair[1][0].bias[order])
+        second[2].weight.copy_(pair[1][2].weight[:, order])
+    return pair[0], second
+
+
+def along(pair, X, n_points=9):
+    """Activations at points of the straight path."""
+    states = [module.state_dict() for module in pair]
+    point = copy.deepcopy(pair[0])
+    for t in np.linspace(0, 1, n_points):
+        mixed = {name: (1 - t) * states[0][name] + t * states[1][name] for name in states[0]}
+        point.load_state_dict(mixed)
+        yield hidden(point, X)
+
+
+def scorer(X, halves):
+    def score(pair):
+        pair = aligned(pair, X[halves[0]])
+        path = list(along(pair, X[halves[1]]))
+        n_units = path[0].shape[1]
+        lives = eligible_units(path[0], path[-1])
+        return profile_agreement(path), np.zeros(n_units, dtype=int), lives
+
+    return score
+
+
+def planted(seed, **options):
+    X, y, truth = make_shared_private(1200, random_state=seed, **options)
+    pair = tuple(two_layer(s.W1, s.b1, s.W2, s.b2) for s in truth.students)
+    return X, y, truth, pair
+
+
+def four(X, pair, halves, rng, n_draws=2000):
+    """The nulls that need no training."""
+    A, B = hidden(pair[0], X), hidden(pair[1], X)
+    layer_of = np.zeros(A.shape[1], dtype=int)
+    twins = untrained_pairs(pair, int(np.ceil(n_draws / A.shape[1])), rng)
+    return [
+        split_null(A, B, halves, layer_of, n_draws, rng),
+        paired_null("untrained twins", twins, scorer(X, halves), layer_of),
+        rotation_null(A, B, halves, layer_of, n_draws, rng),
+    ]
+
+
+def core(scores, lives, nulls):
+    """Mask of the units that pass all nulls at a false discovery rate of 5 %."""
+    p = np.max([null.p_values(scores) for null in nulls], axis=0)
+    return (q_values(np.where(lives, p, 1.0), ~lives) <= 0.05) & (scores > 0)
+
+
+# --- draws in closed form ---------------------------------------------------------------------
+
+
+def test_unrelated_units_correlate_as_independent_numbers_do():
+    """Correlations of independent normals over m rows have standard deviation 1/sqrt(m - 1)."""
+    rng = np.random.RandomState(0)
+    A, B = rng.normal(size=(2, 400, 30))
+    null = split_null(A, B, split_halves(400, rng), np.zeros(30, dtype=int), 6000, rng)
+    assert null.draws.shape == (200, 30)
+    assert null.draws.mean() == pytest.approx(0, abs=0.003)
+    assert null.draws.std() == pytest.approx(1 / np.sqrt(199), rel=0.03)
+
+
+def test_shuffling_unrelates_equal_networks_and_leaves_them_as_they_were():
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(300, 10))
+    before = A.copy()
+    null = split_null(A, A, split_halves(300, rng), np.zeros(10, dtype=int), 100, rng)
+    assert np.abs(null.draws).max() < 0.4
+    np.testing.assert_array_equal(A, before)
+    # judged on the rows it was matched on, the same would be inflated
+    rows = np.arange(300)
+    inflated = split_null(A, A, (rows[:150], rows[:150]), np.zeros(10, dtype=int), 100, rng)
+    assert inflated.draws.mean() > 0.04 > abs(null.draws.mean())
+
+
+def test_rotations_of_one_and_of_two_units_in_closed_form():
+    """In a plane, one matching has the sum 2 cos w, the other 0: both get E max(cos w, 0)."""
+    rng = np.random.RandomState(0)
+    A = np.linalg.qr(rng.normal(size=(4000, 3)))[0]
+    null = rotation_null(A, A, split_halves(4000, rng), np.array([0, 1, 1]), 6000, rng)
+    np.testing.assert_allclose(np.abs(null.draws[:, 0]), 1)  # a sign
+    assert abs(null.draws[:, 0].mean()) < 0.1
+    assert null.draws[:, 1:].mean() == pytest.approx(1 / np.pi, abs=0.03)
+
+
+def test_layers_are_matched_each_on_its_own():
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(200, 4))
+    halves, layer_of = split_halves(200, rng), np.array([0, 0, 1, 1])
+    B = A[:, [2, 3, 0, 1]]  # every unit's twin is in the other layer
+    null = rotation_null(A, B, halves, layer_of, 200, rng)
+    assert np.abs(null.draws).max() < 0.5
+
+
+def test_dead_units_of_pairs_are_no_draws():
+    def score(pair):
+        return np.array([0.1, 0.0, 0.3]), np.array([0, 0, 1]), np.array([True, False, True])
+
+    null = paired_null("pairs", [(0, 1)] * 4, score, np.array([0, 1]))
+    np.testing.assert_array_equal(null.draws, [0.1, 0.3] * 4)
+    # 4 draws in each layer, all at least 0.1 in the first and less than 0.5 in the second
+    np.testing.assert_allclose(null.p_values(np.array([0.1, 0.5])), [1.0, 0.2])
+
+
+def test_pairs_to_train_are_few_where_there_are_many_units():
+    assert n_trained_pairs(2000, 5) == 200
+    assert n_trained_pairs(2000, 100) == 10
+    assert n_trained_pairs(10_240, 512) == 2
+
+
+# --- what they are for ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_planted_shared_units_are_found_and_private_ones_are_not(seed):
+    X, _, truth, pair = planted(seed)
+    rng = np.random.RandomState(seed)
+    halves = split_halves(len(X), rng)
+    scores, _, lives = scorer(X, halves)(pair)
+    found = core(scores, lives, four(X, pair, halves, rng))
+    shared = truth.units
+    assert (found & shared).sum() >= 0.8 * shared.sum()
+    assert (found & shared).sum() >= 0.95 * found.sum()
+
+
+def test_p_values_of_untrained_pairs_are_uniform_under_their_null():
+    X, _, _, pair = planted(0)
+    rng = np.random.RandomState(0)
+    halves = split_halves(len(X), rng)
+    score = scorer(X, halves)
+    layer_of = np.zeros(26, dtype=int)
+    null = paired_null("untrained", untrained_pairs(pair, 100, rng), score, layer_of)
+    p = []
+    for twins in untrained_pairs(pair, 20, rng):
+        scores, _, lives = score(twins)
+        p.append(rng.choice(null.p_values(scores)[lives]))
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def test_rotated_networks_have_no_core_under_the_rotation_null():
+    X, _, _, pair = planted(1)
+    rng = np.random.RandomState(1)
+    halves = split_halves(len(X), rng)
+    A, B = hidden(pair[0], X), hidden(pair[1], X)
+    n_found, n_tried = 0, 20
+    for _ in range(n_tried):
+        Q = np.linalg.qr(rng.normal(size=(B.shape[1],) * 2))[0]
+        null = rotation_null(A, B @ Q, halves, np.zeros(A.shape[1], dtype=int), 2000, rng)
+        matching = matched_correlation(
+            A[np.concatenate(halves)],
+            (B @ Q)[np.concatenate(halves)],
+            fit_on=np.arange(len(X)) < len(halves[0]),
+        )
+        n_found += core(matching.correlations, np.ones(A.shape[1], dtype=bool), [null]).any()
+    assert n_found <= 3  # 5 % of 20, and two standard errors
+
+
+def test_networks_of_shuffled_labels_come_in_pairs_of_equal_labels_stacked():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:60] / 16, y[:60]
+    clf = SAMClassifier((100,), rho=0, max_iter=100, learning_rate_init=0.02, random_state=0)
+    training = TrainingSet(clf, X, y, {})
+    pairs = list(shuffled_label_pairs(training, 3, np.random.RandomState(0)))
+    said = np.array([[one.predict(X), two.predict(X)] for one, two in pairs])
+    same, other = (said[:, 0] == said[:, 1]).mean(), (said[0, 0] == said[1, 0]).mean()
+    assert same > 0.9 > 0.5 > other  # they know their labels by heart, which have nothing in common
+    assert (said == y).mean() < 0.3
+    assert all(e.net_.fast_path_ == "stacked" for pair in pairs for e in pair)
+    one, two = pairs[0]
+    assert not np.array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
+def test_a_failed_training_is_raised():
+    training = TrainingSet(SAMClassifier((3,), max_iter=-1), np.zeros((9, 2)), np.arange(9) % 2, {})
+    with pytest.raises(ValueError, match="max_iter"):
+        list(shuffled_label_pairs(training, 1, np.random.RandomState(0)))
+
+
+def test_a_path_is_below_its_ends_so_matched_ends_are_a_safe_null():
+    X, _, _, pair = planted(2)
+    halves = split_halves(len(X), np.random.RandomState(0))
+    path = list(along(aligned(pair, X[halves[0]]), X[halves[1]]))
+    assert (profile_agreement(path) <= endpoint_agreement(path[0], path[-1])).all()
+    assert isinstance(pair[0], nn.Module)
