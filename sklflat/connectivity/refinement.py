@@ -1,0 +1,80 @@
+"""The place of a maximum, found on a grid and then between its points."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: new points on each side of the highest one in a round
+_N_EACH = 2
+
+
+def refine(
+    f: Callable[[NDArray], Any], ts: Any, *, tol: float = 1e-3, n_peaks: int = 1
+) -> tuple[NDArray, NDArray]:
+    """A grid, denser and denser around the highest value on it.
+
+    In every round four more points, evaluated together, divide the two intervals beside the
+    highest one, until these are not longer than `tol`. So a maximum is found if the grid's highest
+    value is beside it; a peak that no point of the grid is on the slope of is not seen.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(ts) -> values``, both of shape (T,). Values that are not finite are kept, but are
+        no maximum.
+    ts : array-like of shape (T,)
+        At least two points.
+    tol : float, default=1e-3
+    n_peaks : int, default=1
+        How many local maxima of the grid, the highest ones, are refined.
+
+    Returns
+    -------
+    ts, values : ndarray of shape (T + refined,)
+        In ascending order of ts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.connectivity.refinement import refine
+    >>> ts, values = refine(lambda t: -np.abs(t - 1 / 3), [0.0, 0.5, 1.0])
+    >>> bool(abs(ts[values.argmax()] - 1 / 3) < 1e-3), len(ts)
+    (True, 27)
+    """
+    grid = np.unique(np.asarray(ts, dtype=float))
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"ts must be at least two points, got {len(grid)}.")
+    values = np.asarray(f(grid), dtype=float)
+    for peak in _peaks(grid, values, n_peaks):
+        grid, values = _refined(f, grid, values, peak, tol)
+    return grid, values
+
+
+def _peaks(grid: NDArray, values: NDArray, n_peaks: int) -> NDArray:
+    """Where the highest local maxima are, highest first."""
+    padded = np.r_[-np.inf, np.where(np.isfinite(values), values, -np.inf), -np.inf]
+    inner = padded[1:-1]
+    tops = np.flatnonzero((inner > padded[:-2]) & (inner >= padded[2:]))
+    return grid[tops[np.argsort(-values[tops], kind="stable")][:n_peaks]]
+
+
+def _refined(
+    f: Callable[[NDArray], Any], grid: NDArray, values: NDArray, top: float, tol: float
+) -> tuple[NDArray, NDArray]:
+    """The grid around one of its points made denser."""
+    while True:
+        i = int(np.searchsorted(grid, top))
+        low, high = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
+        steps = np.linspace(0, 1, _N_EACH + 2)[1:-1]
+        sides = [side for side in (low, high) if abs(side - top) > tol]
+        if not sides:
+            return grid, values
+        new = np.concatenate([top + (side - top) * steps for side in sides])
+        found = np.asarray(f(new), dtype=float)
+        at = np.r_[new, top]
+        heights = np.r_[found, values[i]]
+        top = at[int(np.argmax(np.where(np.isfinite(heights), heights, -np.inf)))]
+        grid, order = np.unique(np.r_[grid, new], return_index=True)
+        values = np.r_[values, found][order]
