@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.connectivity.paths import Path
-from sklflat.connectivity.stacked_runs import StackedRuns, stacked
+from sklflat.connectivity.stacked_runs import Anchors, StackedRuns
 from sklflat.connectivity.state import State, check_same_architecture, write_state
 from sklflat.connectivity.tally import Tally
 from sklflat.networks import Network, Units
@@ -109,9 +109,9 @@ class PathEvaluator:
         network.forward(X[:_N_CHECKED])  # settles its precision
         self.network = network
         self.path = path
-        self.anchors = [
-            {name: network.prepare(t) for name, t in anchor.items()} for anchor in path.anchors
-        ]
+        self.anchors = Anchors(
+            [{n: network.prepare(t) for n, t in a.items()} for a in path.anchors]
+        )
         self._reference = batch_statistics
         X = network.prepare(X)
         self._batches = list(network.pairs(X, y, sample_weight))
@@ -132,7 +132,7 @@ class PathEvaluator:
         for batches, kept in self._parts():
             rows += [[] for _ in batches]
             for at in torch.arange(len(C)).split(self._n_together()):
-                states = stacked(self.anchors, C[at])
+                states = self.anchors.states(C[at])
                 states |= {name: values[at] for name, values in statistics.items()}
                 for i, ((x, *targets), before) in enumerate(zip(batches, kept, strict=True)):
                     z = self._runs(states, C[at], x, before)
@@ -171,7 +171,7 @@ class PathEvaluator:
         twin = copy_module(self._runs.module)
         rows: list[State] = []
         for c in C:
-            write_state(twin, {n: t[0] for n, t in stacked(self.anchors, c[None]).items()})
+            write_state(twin, {n: t[0] for n, t in self.anchors.states(c[None]).items()})
             inputs = map(self.network.prepare, self.network.batches(self._reference))
             if not recompute_batch_statistics(twin, inputs):
                 return {}

@@ -8,10 +8,58 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from sklflat.connectivity.first_affine import FirstAffine
-from sklflat.connectivity.state import State
+from sklflat.connectivity.state import State, mix
 
 #: what torch raises where it cannot vectorise, or a module where its input is not a plain tensor
 _REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
+
+
+class Anchors:
+    """Anchors of a path, side by side.
+
+    Parameters
+    ----------
+    states : sequence of K states
+
+    Attributes
+    ----------
+    tensors : state
+        Of tensors (K, ...).
+    finite : bool
+        Whether all numbers are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.connectivity.stacked_runs import Anchors
+    >>> anchors = Anchors([{"w": torch.tensor(0.0)}, {"w": torch.tensor(torch.inf)}])
+    >>> anchors.states(torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+    {'w': tensor([0., inf])}
+    """
+
+    def __init__(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        self.tensors = {name: torch.stack([s[name] for s in states]) for name in states[0]}
+        self.finite = all(bool(t.isfinite().all()) for t in self.tensors.values())
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, k: int) -> State:
+        return {name: tensor[k] for name, tensor in self.tensors.items()}
+
+    def states(self, C: Tensor) -> State:
+        """Of tensors (T, ...), from coefficients (T, K); integers are the first anchor's."""
+        if self.finite:
+            return {name: _mixed(tensor, C) for name, tensor in self.tensors.items()}
+        # an anchor that has no part in a point has no part of its NaN in it either
+        rows = [mix([self[k] for k in range(len(self))], c) for c in C]
+        return {name: torch.stack([row[name] for row in rows]) for name in self.tensors}
+
+
+def _mixed(tensor: Tensor, C: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor[:1].repeat(len(C), *[1] * (tensor.ndim - 1))
+    return torch.tensordot(C.to(tensor), tensor, 1)
 
 
 class StackedRuns:
@@ -23,7 +71,7 @@ class StackedRuns:
     ----------
     module : torch.nn.Module
         In evaluation mode; private, as its layers are replaced while it runs.
-    anchors : sequence of K states
+    anchors : Anchors
     x : Tensor of shape (n, ...)
         Some rows.
 
@@ -35,15 +83,13 @@ class StackedRuns:
         Whether :func:`torch.func.vmap` works.
     """
 
-    def __init__(
-        self, module: nn.Module, anchors: Sequence[Mapping[str, Tensor]], x: Tensor
-    ) -> None:
+    def __init__(self, module: nn.Module, anchors: Anchors, x: Tensor) -> None:
         self.module = module
         self.anchors = anchors
         self.first: FirstAffine | None = None
-        C = torch.stack([torch.linspace(1, k + 1, len(anchors)) for k in (1, 2)]).to(x)
+        C = torch.stack([torch.linspace(1, k + 1, len(anchors)) for k in (1, 2)]).to(x.device)
         C = C / C.sum(1, keepdim=True)
-        states = stacked(anchors, C)
+        states = anchors.states(C)
         self._in_place = False
         kept = x.clone()
         self._one_by_one({n: t[:1] for n, t in states.items()}, C[:1], kept, {})
@@ -54,7 +100,8 @@ class StackedRuns:
 
     def before(self, x: Tensor) -> State:
         """What of a batch is computed once for all points."""
-        return self.first.before(x, self.anchors) if self.first else {}
+        anchors = [self.anchors[k] for k in range(len(self.anchors))]
+        return self.first.before(x, anchors) if self.first else {}
 
     def __call__(self, states: State, C: Tensor, x: Tensor, before: State) -> Tensor:
         """Outputs (T, n, ...).
@@ -77,7 +124,7 @@ class StackedRuns:
         if not before:
             return functional_call(self.module, state, (x,))
         assert self.first is not None
-        mixed = {path: torch.tensordot(c, P, 1) for path, P in before.items()}
+        mixed = {path: torch.tensordot(c.to(P), P, 1) for path, P in before.items()}
         with self.first.replaced(mixed):
             return functional_call(self.module, state, (x,))
 
@@ -93,7 +140,7 @@ class StackedRuns:
     def _first_affine(
         self, states: State, C: Tensor, x: Tensor, plain: Tensor
     ) -> FirstAffine | None:
-        if not all(t.isfinite().all() for anchor in self.anchors for t in anchor.values()):
+        if not self.anchors.finite:
             return None  # 0 times infinity is not 0
         try:
             with warnings.catch_warnings():
@@ -114,22 +161,6 @@ class StackedRuns:
                 return False
         # where an operation is not vectorised, torch loops over copies, and warns each time
         return right and not any("batching rule" in str(w.message) for w in caught)
-
-
-def stacked(anchors: Sequence[Mapping[str, Tensor]], C: Tensor) -> State:
-    """The states (T, ...) that have coefficients (T, K); integers are those of the first anchor."""
-    return {name: _mixed([anchor[name] for anchor in anchors], C) for name in anchors[0]}
-
-
-def _mixed(tensors: Sequence[Tensor], C: Tensor) -> Tensor:
-    first = tensors[0]
-    if not first.is_floating_point():
-        return first.expand(len(C), *first.shape).clone()
-    terms = C.to(first) @ torch.stack([t.flatten() for t in tensors])
-    if not terms.isfinite().all():  # an anchor without a part in a point has none of its NaN either
-        rows = [sum((c * t for c, t in zip(row, tensors, strict=True) if c)) for row in C.to(first)]
-        terms = torch.stack([torch.as_tensor(row).to(first).expand(first.shape) for row in rows])
-    return terms.view(len(C), *first.shape)
 
 
 def _agree(z: Tensor, plain: Tensor) -> bool:
