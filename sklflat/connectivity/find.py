@@ -15,7 +15,7 @@ from sklflat.connectivity.symmetry import FIXED, Group, Symmetry, Tap
 from sklflat.connectivity.tracing import SymmetryTracer
 from sklflat.connectivity.tracing.atoms import NONE
 from sklflat.connectivity.tracing.grouping import Grouping, group_atoms
-from sklflat.connectivity.tracing.labels import varying_axes
+from sklflat.connectivity.tracing.labels import compact, varying_axes
 from sklflat.connectivity.tracing.tracer import leaves
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.network import copy_module
@@ -189,17 +189,25 @@ def _taps(tracer: SymmetryTracer, grouping: Grouping) -> tuple[Tap, ...]:
     taps: list[Tap] = []
     first: list[Tap] = []
     for number, name, is_nonlinear, layers in tracer.seen:
-        for labels in layers:
-            classes, inverse = tracer.atoms.roots(labels).unique(return_inverse=True)
-            new = torch.tensor([grouping.number.get(r, FIXED) for r in classes.tolist()])[inverse]
-            if bool((new != FIXED).any()) and (is_nonlinear or name in _MAKERS):
-                axes = varying_axes(new)
-                for a in range(new.ndim):
-                    new = new if a in axes else new.narrow(a, 0, 1)
-                (taps if is_nonlinear else first).append(Tap(number, name, new.clone()))
+        if not is_nonlinear and name not in _MAKERS:
+            continue
+        numbered = [_numbers(tracer, grouping, labels) for labels in layers]
+        axes = [varying_axes(x) for x in numbered]
+        for i, labels in enumerate(numbered):
+            others = set().union(*axes[:i], *axes[i + 1 :]) - axes[i]
+            # along the first axis labels take turns with rows, whose number is another next time
+            if bool((labels != FIXED).any()) and 0 not in axes[i] | others:
+                tap = Tap(number, name, compact(labels).clone(), tuple(sorted(others)))
+                (taps if is_nonlinear else first).append(tap)
     seen = {c for tap in taps for c in tap.labels.unique().tolist()}
-    others = [tap for tap in first if set(tap.labels.unique().tolist()) - seen - {FIXED}]
-    return tuple(sorted(taps + others, key=lambda tap: tap.number))
+    others_shown = [tap for tap in first if set(tap.labels.unique().tolist()) - seen - {FIXED}]
+    return tuple(sorted(taps + others_shown, key=lambda tap: tap.number))
+
+
+def _numbers(tracer: SymmetryTracer, grouping: Grouping, labels: Tensor) -> Tensor:
+    """Classes in place of atoms."""
+    roots, inverse = tracer.atoms.roots(labels).unique(return_inverse=True)
+    return torch.tensor([grouping.number.get(r, FIXED) for r in roots.tolist()])[inverse]
 
 
 # --- verification -----------------------------------------------------------------------------

@@ -67,11 +67,14 @@ class Tap:
     labels : Tensor
         The class of each element of the output, or -1; of length 1 along axes on which it does
         not differ.
+    averaged : tuple of int
+        Axes that other classes are along, whose order is not known before they are aligned.
     """
 
     number: int
     operation: str
     labels: Tensor
+    averaged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

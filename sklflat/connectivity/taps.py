@@ -85,7 +85,10 @@ class _Watch(TorchDispatchMode):
                     f"The module runs {name!r} on these data where it ran {tap.operation!r} when "
                     "its symmetry was found."
                 )
-            self.columns.append(_columns(outs[0].detach(), tap.labels))
+            values = outs[0].detach()
+            if tap.averaged:
+                values = values.mean(tap.averaged, keepdim=True)
+            self.columns.append(_columns(values, tap.labels))
         return out
 
 

@@ -64,7 +64,7 @@ class Atoms:
 
     def tie(self, a: Tensor, b: Tensor) -> None:
         """Let atoms (n,) and (n,) be of one class each."""
-        for x, y in torch.stack([a.flatten(), b.flatten()], 1).unique(dim=0).tolist():
+        for x, y in set(zip(a.flatten().tolist(), b.flatten().tolist(), strict=True)):
             i, j = self._find(x), self._find(y)
             if i != j:
                 self._root[max(i, j)] = min(i, j)
@@ -89,7 +89,7 @@ class Atoms:
     # --- relations ----------------------------------------------------------------------------
 
     def relation(self, a: Tensor, b: Tensor) -> str:
-        """How two labels (n,) of the same elements occur together.
+        """How two labels of the same elements occur together; they are broadcast.
 
         Returns
         -------
@@ -109,13 +109,15 @@ class Atoms:
         return "independent" if n == n_a * n_b else "conflict"
 
     def _pairs(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        """Classes (m,) and (m,) that some element has both of, each pair once."""
         both = (a != NONE) & (b != NONE)
-        pairs = torch.stack([self.roots(a[both]), self.roots(b[both])], 1)
-        first, second = pairs.unique(dim=0).unbind(1)
-        return first, second
+        a, b = torch.broadcast_tensors(self.roots(a), self.roots(b))
+        n = max(len(self), 1)
+        pairs = (a[both] * n + b[both]).unique()
+        return pairs // n, pairs % n
 
     def subordinate(self, many: Tensor, one: Tensor, is_free: bool) -> None:
-        """Let labels (n,) be in blocks, one for each of the other labels (n,).
+        """Let labels be in blocks, one for each of the other labels of the same elements.
 
         If they are free, their order within a block is theirs; if not, each has its place in it,
         and they go where the block goes.
@@ -127,7 +129,7 @@ class Atoms:
             self.tie(many, one)
 
     def tie_where_both(self, a: Tensor, b: Tensor) -> None:
-        """Tie labels (n,) of the same elements."""
+        """Tie labels of the same elements."""
         self.tie(*self._pairs(a, b))
 
     def block_map(self) -> dict[int, int]:

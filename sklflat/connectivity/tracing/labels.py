@@ -1,4 +1,7 @@
-"""The atoms that each element of a tensor depends on, and along which axes."""
+"""The atoms that each element of a tensor depends on, and along which axes.
+
+Labels have as many axes as their tensor, of length 1 where they do not vary: so they are small.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,7 @@ from torch import Tensor
 
 from sklflat.connectivity.tracing.atoms import NONE
 
-#: labels of a tensor: one integer tensor of its shape for each thing that its elements depend on
+#: labels of a tensor: one integer tensor for each thing that its elements depend on
 Labels = list[Tensor]
 
 
@@ -34,10 +37,23 @@ def first_along(labels: Tensor, axes: Sequence[int]) -> Tensor:
     return labels
 
 
+def compact(labels: Tensor) -> Tensor:
+    """Labels of length 1 along the axes on which they do not vary."""
+    for a in set(range(labels.ndim)) - varying_axes(labels):
+        labels = labels.narrow(a, 0, 1)
+    return labels
+
+
+def along(labels: Tensor, *axes: int, of: torch.Size) -> Tensor:
+    """Labels of full length along some axes of a tensor of this shape."""
+    axes = tuple(a % len(of) for a in axes)
+    return labels.expand([of[a] if a in axes else n for a, n in enumerate(labels.shape)])
+
+
 def tidy(layers: Labels) -> Labels:
     """Without labels that say nothing, and with such joined that never meet."""
     kept: Labels = []
-    for labels in layers:
+    for labels in map(compact, layers):
         if not bool((labels != NONE).any()):
             continue
         for i, other in enumerate(kept):

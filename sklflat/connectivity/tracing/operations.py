@@ -8,8 +8,15 @@ from torch import Tensor
 
 from sklflat.connectivity.tracing import names
 from sklflat.connectivity.tracing.atoms import NONE
-from sklflat.connectivity.tracing.labels import Labels, first_along, tidy, varies, varying_axes
-from sklflat.connectivity.tracing.ties import Differs, Ties, always
+from sklflat.connectivity.tracing.labels import (
+    Labels,
+    along,
+    first_along,
+    tidy,
+    varies,
+    varying_axes,
+)
+from sklflat.connectivity.tracing.ties import Differs, Ties, always, as_wide
 
 LabelsOf = Callable[[Tensor], Labels]
 
@@ -64,7 +71,7 @@ class Operations:
         if own is not None:
             return own(args, kwargs, outs)
         if name in names.COPIES:
-            return [self._shaped(self.labels(args[0]), t) for t in outs]
+            return [self.labels(args[0]) for _ in outs]
         if name in names.REARRANGEMENTS:
             return self._rearrange(func, args, kwargs, len(outs))
         if name in names.CONSTANTS:
@@ -82,10 +89,6 @@ class Operations:
             return [labels for _ in outs]
         return None
 
-    @staticmethod
-    def _shaped(labels: Labels, like: Tensor) -> Labels:
-        return [x.expand(like.shape) for x in labels]
-
     # --- moved elements -----------------------------------------------------------------------
 
     def _rearrange(self, func: Any, args: Any, kwargs: Any, n_outs: int) -> list[Labels]:
@@ -95,7 +98,7 @@ class Operations:
         for i, tensor in enumerate(tensors):
             for labels in self.labels(tensor):
                 given: Any = [
-                    labels.contiguous() if j == i else torch.full(t.shape, NONE)
+                    labels.expand(t.shape).contiguous() if j == i else torch.full(t.shape, NONE)
                     for j, t in enumerate(tensors)
                 ]
                 given = given[0] if isinstance(args[0], Tensor) else given
@@ -107,17 +110,19 @@ class Operations:
 
     def _do_constant_pad_nd(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         pad = torch.ops.aten.constant_pad_nd.default
-        return [tidy([pad(x.contiguous(), args[1], NONE) for x in self.labels(args[0])])]
+        full = [x.expand(args[0].shape).contiguous() for x in self.labels(args[0])]
+        return [tidy([pad(x, args[1], NONE) for x in full])]
 
     def _do_glu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, dim = args[0], args[1] if len(args) > 1 else -1
-        halves = list(zip(*(y.chunk(2, dim) for y in self.labels(x)), strict=True))
+        full = [along(y, dim, of=x.shape) for y in self.labels(x)]
+        halves = list(zip(*(y.chunk(2, dim) for y in full), strict=True))
         values = x.chunk(2, dim)
         parts = [tidy(list(half)) for half in halves] or [[], []]
         return [self.ties.elementwise(list(zip(values, parts, strict=True)), outs[0].shape)]
 
     def _do_copy(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
-        return [self._shaped(self.labels(args[1]), outs[0])]
+        return [[as_wide(x, outs[0].ndim) for x in self.labels(args[1])]]
 
     # --- sums ---------------------------------------------------------------------------------
 
@@ -141,20 +146,18 @@ class Operations:
     def _window(self, x: Tensor, n_axes: int, outs: list[Tensor]) -> list[Labels]:
         axes = [x.ndim - 1 - i for i in range(n_axes)]
         kept = self.ties.without(self.labels(x), axes, "a window over them")
-        for a in axes:
-            kept = [y.narrow(a, 0, 1) for y in kept]
-        return [self._shaped(kept, t) for t in outs]
+        return [kept for _ in outs]
 
     # --- products -----------------------------------------------------------------------------
 
     def _do_bmm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         a, b = args[:2]
-        found = self._product(a, self.labels(a), b, self.labels(b), outs[0])
+        found = self._product(a, self.labels(a), b, self.labels(b))
         self._note_made(a, b, found)
         return [found]
 
-    def _product(self, a: Tensor, la: Labels, b: Tensor, lb: Labels, out: Any) -> Labels:
-        return self.ties.contract(la, lb, _differs(a), _differs(b), out.shape)
+    def _product(self, a: Tensor, la: Labels, b: Tensor, lb: Labels) -> Labels:
+        return self.ties.contract(la, lb, _differs(a), _differs(b))
 
     def _note_made(self, a: Tensor, b: Tensor, found: Labels) -> None:
         """Labels of a product of data that come from the other factor are those of units."""
@@ -170,15 +173,14 @@ class Operations:
     def _do_mm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         a, b = args[:2]
         la, lb = ([x[None] for x in self.labels(t)] for t in (a, b))
-        found = [x[0] for x in self._product(a[None], la, b[None], lb, outs[0][None])]
+        found = [x[0] for x in self._product(a[None], la, b[None], lb)]
         self._note_made(a, b, found)
         return [found]
 
     def _do_mv(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         a, b = args[:2]
         la, lb = [x[None] for x in self.labels(a)], [x[None, :, None] for x in self.labels(b)]
-        out = outs[0][None, :, None]
-        found = self._product(a[None], la, b[None, :, None], lb, out)
+        found = self._product(a[None], la, b[None, :, None], lb)
         found = [x[0, :, 0] for x in found]
         self._note_made(a, b, found)
         return [found]
@@ -194,21 +196,29 @@ class Operations:
     def _added(self, bias: Tensor, product: Labels, out: Tensor) -> Labels:
         return self.ties.elementwise([(bias, self.labels(bias)), (out, product)], out.shape)
 
+    def _do_dot(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        operands = [(t, self.labels(t)) for t in args[:2]]
+        self.ties.elementwise(operands, args[0].shape)
+        return [[]]
+
+    _do_vdot = _do_dot
+
     def _do_linear(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, weight = args[:2]
-        out, k = outs[0], x.shape[-1]
-        la = [y.reshape(1, -1, k) for y in self.labels(x)]
+        rows = list(range(x.ndim - 1))
+        shape = (1, x.shape[:-1].numel(), x.shape[-1])
+        la = [along(y, *rows, of=x.shape).reshape(1, shape[1], -1) for y in self.labels(x)]
         lb = [y.T[None] for y in self.labels(weight)]
-        flat = out.reshape(1, -1, out.shape[-1])
-        found = self._product(x.reshape(1, -1, k), la, weight.T[None], lb, flat)
-        labels = [y.reshape(out.shape) for y in found]
+        found = self._product(x.reshape(shape), la, weight.T[None], lb)
+        full = [along(y, 1, of=torch.Size((1, shape[1], 1))) for y in found]
+        labels = tidy([y.reshape(*x.shape[:-1], -1) for y in full])
         self._note_made(x, weight, labels)
         bias = args[2] if len(args) > 2 else None
-        return [labels if bias is None else self._added(bias, labels, out)]
+        return [labels if bias is None else self._added(bias, labels, outs[0])]
 
     def _do_embedding(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         kept = self.ties.without(self.labels(args[0]), [0], "fixed tokens")
-        found = [x[0].expand(outs[0].shape) for x in kept]
+        found = [as_wide(x[0], outs[0].ndim) for x in kept]
         self._note_made(args[1], args[0], found)
         return [found]
 
@@ -216,21 +226,23 @@ class Operations:
         self, args: Any, kwargs: Any, outs: list[Tensor]
     ) -> list[Labels]:
         q, k, v = args[:3]
-        lq, lk, lv = ([x.flatten(0, 1) for x in self.labels(t)] for t in (q, k, v))
-        n, length, source = q.shape[0] * q.shape[1], q.shape[2], k.shape[2]
-        shape = (n, length, source)
-        scores = self.ties.contract(lq, [x.mT for x in lk], always, always, shape)
+        lq, lk, lv = (
+            [along(x, 0, 1, of=t.shape).flatten(0, 1) for x in self.labels(t)] for t in (q, k, v)
+        )
+        scores = self.ties.contract(lq, [x.mT for x in lk], always, always)
         mask = kwargs.get("attn_mask")
         if mask is not None:
-            full = (*q.shape[:2], length, source)
-            own = [x.expand(full).flatten(0, 1) for x in self.labels(mask)]
+            full = torch.Size((*q.shape[:2], q.shape[2], k.shape[2]))
+            wide = [along(as_wide(x, 4), 0, 1, of=full) for x in self.labels(mask)]
+            own = [x.flatten(0, 1) for x in wide]
             values = mask.expand(full).flatten(0, 1)
             self.ties.meet(scores, own, always, _differs(values))
             scores = self.ties.current(scores + own)
         for x in scores:
             self.ties.block(x, [2])
-        found = self.ties.contract(scores, lv, always, always, (n, length, v.shape[3]))
-        labels = [x.unflatten(0, q.shape[:2]) for x in found]
+        found = self.ties.contract(scores, lv, always, always)
+        heads = torch.Size((q.shape[0] * q.shape[1], 1, 1))
+        labels = tidy([along(x, 0, of=heads).unflatten(0, q.shape[:2]) for x in found])
         return [labels, [], *[[] for _ in outs[2:]]]
 
     # --- convolutions -------------------------------------------------------------------------
@@ -243,7 +255,8 @@ class Operations:
             self._regroup(weight, groups, transposed)
         lx = self.ties.without(self.labels(x), space, "a window over them")
         lw = self.ties.without(self.labels(weight), space, "a window over them")
-        lx, lw = ([first_along(y, space) for y in side] for side in (lx, lw))
+        lx = [first_along(along(y, 1, of=x.shape), space) for y in lx]
+        lw = [first_along(along(y, 0, 1, of=weight.shape), space) for y in lw]
         # (groups, rows, channels) times (groups, channels, filters)
         la = [y.unflatten(1, (groups, -1)).movedim(1, 0) for y in lx]
         if transposed:
@@ -252,10 +265,11 @@ class Operations:
         else:
             lb = [y.unflatten(0, (groups, -1)).mT for y in lw]
             n_out = weight.shape[0] // groups
-        found = self.ties.contract(la, lb, always, always, (groups, len(x), n_out))
+        found = self.ties.contract(la, lb, always, always)
         self._note_made(x, weight, found)
-        labels = [y.movedim(0, 1).flatten(1, 2) for y in found]
-        labels = [y.view(*y.shape, *[1] * len(space)).expand(out.shape) for y in labels]
+        full = torch.Size((groups, len(x), n_out))
+        labels = [along(y, 0, 2, of=full).movedim(0, 1).flatten(1, 2) for y in found]
+        labels = tidy([y.view(*y.shape, *[1] * len(space)) for y in labels])
         if bias is None:
             return [labels]
         shape = (1, -1, *[1] * len(space))
@@ -269,8 +283,15 @@ class Operations:
         operands = [(x, labels)]
         for t in others:
             if t is not None:
-                operands.append((t.view(shape), [y.view(shape) for y in self.labels(t)]))
+                own = [y if y.ndim == len(shape) else y.view(shape) for y in self.labels(t)]
+                operands.append((t.view(shape), own))
         return self.ties.elementwise(operands, x.shape)
+
+    def _do_weight_norm_interface(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        v, g = args[:2]
+        dim = args[2] if len(args) > 2 else 0
+        labels = self._normalise(v, [a for a in range(v.ndim) if a != dim])
+        return [self.ties.elementwise([(v, labels), (g, self.labels(g))], v.shape), []]
 
     def _do_native_batch_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x = args[0]
@@ -299,7 +320,8 @@ class Operations:
         labels = self.labels(x)
         for y in labels:
             # channels of a group with all their positions
-            self.ties.block(y.unflatten(1, (groups, -1)), list(range(2, x.ndim + 1)))
+            full = along(y, 1, of=x.shape).unflatten(1, (groups, -1))
+            self.ties.block(full, list(range(2, x.ndim + 1)))
         shape = (1, -1, *[1] * (x.ndim - 2))
         labels = self._scaled(x, self.ties.current(labels), [weight, bias], shape)
         return [labels, *[[] for _ in outs[1:]]]

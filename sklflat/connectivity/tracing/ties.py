@@ -16,6 +16,11 @@ Differs = Callable[[set[int]], bool]
 ORDERED = "something of fixed order"
 
 
+def as_wide(labels: Tensor, ndim: int) -> Tensor:
+    """Labels with further axes of length 1 in front."""
+    return labels.view(*[1] * (ndim - labels.ndim), *labels.shape)
+
+
 def always(axes: set[int]) -> bool:
     """Of what is taken to differ everywhere."""
     return bool(axes)
@@ -43,8 +48,11 @@ class Ties:
     @staticmethod
     def _implies(x: Tensor, y: Tensor, block_of: dict[int, int]) -> bool:
         """Whether y is just the block of x."""
+        if not set(y.unique().tolist()) <= {NONE, *block_of.values()}:
+            return False
+        x, y = torch.broadcast_tensors(x, y)
         where = y != NONE
-        pairs = torch.stack([x[where], y[where]], 1).unique(dim=0).tolist()
+        pairs = set(zip(x[where].tolist(), y[where].tolist(), strict=True))
         return all(block_of.get(a, NONE) == b for a, b in pairs)
 
     # --- element by element -------------------------------------------------------------------
@@ -52,7 +60,7 @@ class Ties:
     def elementwise(self, operands: Sequence[tuple[Tensor, Labels]], shape: Any) -> Labels:
         """A function of tensors, element by element; with their labels, broadcast to one shape."""
         values = [t.expand(shape) for t, _ in operands]
-        layers = [[x.expand(shape) for x in labels] for _, labels in operands]
+        layers = [[as_wide(x, len(shape)) for x in labels] for _, labels in operands]
         for j in range(len(operands)):
             for i in range(j):
                 self.meet(
@@ -80,8 +88,8 @@ class Ties:
                 many, one, differs = (x, y, b_differs) if x_in_y else (y, x, a_differs)
                 own = varying_axes(many) - varying_axes(one)
                 self.atoms.subordinate(many, one, is_free=bool(own) and not differs(own))
-            covered_a[i] |= y != NONE
-            covered_b[j] |= x != NONE
+            covered_a[i] = covered_a[i] | (y != NONE)
+            covered_b[j] = covered_b[j] | (x != NONE)
         for labels, covered, differs in (
             *zip(a, covered_a, [b_differs] * len(a), strict=True),
             *zip(b, covered_b, [a_differs] * len(b), strict=True),
@@ -96,7 +104,7 @@ class Ties:
         if not told:
             return
         if told == own or bool((covered & (labels != NONE)).any()):
-            self.atoms.freeze(labels[~covered], ORDERED)
+            self.atoms.freeze(labels.expand_as(covered)[~covered], ORDERED)
             return
         # along the other axes they are not told apart: blocks that stay, not what is in them
         blocks = self.block(labels, sorted(own - told))
@@ -121,18 +129,15 @@ class Ties:
 
     # --- sums ---------------------------------------------------------------------------------
 
-    def contract(
-        self, a: Labels, b: Labels, a_differs: Differs, b_differs: Differs, shape: Any
-    ) -> Labels:
+    def contract(self, a: Labels, b: Labels, a_differs: Differs, b_differs: Differs) -> Labels:
         """Labels (n, i, j) of ``sum_k A[n, i, k] B[n, k, j]``.
 
         Parameters
         ----------
         a, b : list of Tensor
-            Labels of shapes (n, i, k) and (n, k, j).
+            Labels of shapes (n, i, k) and (n, k, j), or broadcasting to these.
         a_differs, b_differs : callable
             Of the factors.
-        shape : (n, i, j)
         """
         along_a = [x[:, 0] for x in a if 2 in varying_axes(x) and 1 not in varying_axes(x)]
         along_b = [x[:, :, 0] for x in b if 1 in varying_axes(x) and 2 not in varying_axes(x)]
@@ -145,7 +150,6 @@ class Ties:
         )
         left = [x for labels in a if (x := self._summed(labels, 2, 1)) is not None]
         right = [x for labels in b if (x := self._summed(labels, 1, 2)) is not None]
-        left, right = [[x.expand(shape) for x in side] for side in (left, right)]
         self.meet(
             left,
             right,
@@ -182,8 +186,6 @@ class Ties:
         own = varying_axes(labels)
         gone, kept = sorted(own & set(axes)), sorted(own - set(axes))
         if not gone:
-            for a in axes:
-                labels = labels.narrow(a, 0, 1)
             return labels
         if not kept:
             return None
@@ -191,7 +193,7 @@ class Ties:
         x = x.permute([sorted(own).index(a) for a in (*kept, *gone)]).flatten(0, len(kept) - 1)
         found = self.atoms.blocks(x.flatten(1), "a sum over some of them")
         shape = [n if a in kept else 1 for a, n in enumerate(labels.shape)]
-        return found.view(shape).expand([1 if a in axes else n for a, n in enumerate(labels.shape)])
+        return found.view(shape)
 
     def without(self, labels: Labels, axes: Sequence[int], reason: str) -> Labels:
         """Labels, those frozen and left out that vary along some axes."""

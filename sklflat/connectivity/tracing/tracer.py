@@ -64,7 +64,7 @@ class SymmetryTracer(TorchDispatchMode):
         n = tensor.shape[axis]
         shape = [n if a == axis else 1 for a in range(tensor.ndim)]
         new = self.atoms.fresh(n) if n > 1 else torch.full((n,), NONE)
-        return new.view(shape).expand(tensor.shape)
+        return new.view(shape)
 
     def _regroup(self, weight: Tensor, groups: int, transposed: bool) -> None:
         """Let the channels of each group of a convolution have atoms of their own."""
@@ -73,15 +73,17 @@ class SymmetryTracer(TorchDispatchMode):
             return
         n = weight.shape[1]
         new = self.atoms.fresh(groups * n).view(groups, 1, n, *[1] * (weight.ndim - 2))
-        per_group = new.expand(groups, len(weight) // groups, n, *weight.shape[2:])
-        self.places[name][1] = per_group.reshape(weight.shape)
+        per_group = new.expand(groups, len(weight) // groups, n, *[1] * (weight.ndim - 2))
+        self.places[name][1] = per_group.flatten(0, 1)
 
     def _labels_of(self, tensor: Tensor) -> Labels:
         name = self._names.get(id(tensor))
         return self._labels.get(id(tensor), []) if name is None else self.places[name]
 
     def _is_data(self, tensor: Tensor) -> bool:
-        return id(tensor) in self._data
+        """Whether a tensor depends on the input, or came from where no operation shows it."""
+        came_in = id(tensor) not in self._names and id(tensor) not in self._labels
+        return id(tensor) in self._data or came_in
 
     def _record(self, tensor: Tensor, labels: Labels) -> None:
         self._labels[id(tensor)] = labels
@@ -140,12 +142,12 @@ class SymmetryTracer(TorchDispatchMode):
         if base is None or base.storage_offset() or not base.is_contiguous():
             return
         layout = tensor.shape, tensor.stride(), tensor.storage_offset()
-        whole = [x.contiguous().clone() for x in self._labels_of(base)]
+        whole = [x.expand(base.shape).contiguous().clone() for x in self._labels_of(base)]
         for x in whole:
             x.as_strided(*layout).fill_(NONE)
         for x in labels:
             whole.append(torch.full(base.shape, NONE))
-            whole[-1].as_strided(*layout).copy_(x)
+            whole[-1].as_strided(*layout).copy_(x.expand(tensor.shape))
         self._record(base, tidy(whole))
 
     def finish(self, out: Any) -> None:

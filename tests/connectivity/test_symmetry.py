@@ -1,0 +1,259 @@
+"""Symmetries that are found: the function stays as it is, and what can move does."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from sklflat.connectivity import Group, Symmetry, find_symmetry
+from sklflat.connectivity.taps import ActivationTaps
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.units import Units
+from tests.cases import ALIGNED, Unknown
+
+# Hidden channels that a permutation can move, and those that none can, counted by hand: a residual
+# stream counts once, and so do channels that a product ties to each other.
+MOVABLE = {
+    "mlp": (7 + 5, 0),
+    "linear_mlp": (7 + 5, 0),
+    "functional_mlp": (7 + 5, 0),
+    "dropout_mlp": (7 + 5, 0),
+    "cnn": (4 + 5, 0),
+    "functional_cnn": (4 + 5 + 6, 0),
+    "depthwise_cnn": (4 + 8 + 6, 0),
+    "sequence_cnn": (4 + 5, 0),
+    "resnet": (3 + 3 + 5 + 5, 0),
+    "preactivation_resnet": (4, 0),  # inner channels are added to the stream at once
+    "transformer": (4 + 2 * (8 + 4 + 4), 0),  # the stream; inner layers, queries with keys, values
+    "transformer_batch_second": (4 + 2 * (8 + 4 + 4), 0),
+    "attention": (6 + 4 + 4 + 7, 0),
+    "gated_mlp": (5 + 4, 0),
+    "tied_mlp": (5, 0),
+    "tied_autoencoder": (4, 0),
+    "conv_autoencoder": (4 + 6, 0),
+    "concatenation": (3 + 4 + 5, 0),
+    "time_distributed": (3 + 4, 0),
+    "mixer": (6 + 7, 5 + 4),  # what is added to the input has the input's order
+    "einsum": (2 + 3 + 5, 0),
+    "no_bias": (8 + 7, 0),
+    "tanh": (8 + 7, 0),
+    "gelu": (8 + 7, 0),
+    "layer_norm": (8 + 7, 0),
+    "group_norm": (6 + 4, 0),
+    "densenet": (4 + 3 + 3 + 3 + 6, 0),
+    "squeeze_excitation": (6 + 4, 0),
+    "grouped": (6 + 9, 0),  # the output, which the input is added to, is not hidden
+    "inception": (3 + 4 + 2, 0),
+    "bag_of_tokens": (6 + 7, 0),
+    "weight_norm": (7, 0),
+}
+
+
+def state_of(module):
+    return {
+        name: t.detach().clone()
+        for name, t in itertools.chain(module.named_parameters(), module.named_buffers())
+    }
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_the_function_is_kept_and_hidden_units_move(name):
+    case = ALIGNED[name]
+    symmetry = find_symmetry(case.module(), case.rows())
+    assert symmetry.verified
+    assert symmetry.frozen == {}
+    n_movable, n_fixed = MOVABLE[name]
+    assert (symmetry.n_movable, symmetry.n_hidden) == (n_movable, n_movable + n_fixed)
+    module, X = case.module(seed=5), case.rows(seed=7)  # other weights and data than were traced
+    state = state_of(module)
+    before = module(X).detach()
+    generator = torch.Generator().manual_seed(0)
+    n_moved = 0
+    for _ in range(4):
+        perm = symmetry.random(generator)
+        moved = symmetry.permute(state, perm)
+        n_moved += any(not torch.equal(moved[n], state[n]) for n in state)
+        after = functional_call(module, moved, (X,)).detach()
+        assert float((after - before).abs().max()) <= 1e-9 * float(before.abs().max())
+    assert n_moved >= 2
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_nearly_all_units_are_in_groups(name):
+    """Units as another part of the package finds them, seen to move."""
+    case = ALIGNED[name]
+    module, X = case.module(), case.rows()
+    units = Units.find(module, X)
+    symmetry = find_symmetry(module, X)
+    before = units.activations(module, X).detach().numpy()
+    moved = np.zeros(len(units), dtype=bool)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(12):
+        state = symmetry.permute(state_of(module), symmetry.random(generator))
+        twin = case.module()
+        twin.load_state_dict({**twin.state_dict(), **state}, strict=False)
+        moved |= ~np.isclose(units.activations(twin, X).detach().numpy(), before).all(axis=0)
+    assert moved.mean() >= 0.95
+
+
+def test_permutations_compose():
+    case = ALIGNED["transformer"]
+    symmetry, state = find_symmetry(case.module(), case.rows()), state_of(case.module())
+    generator = torch.Generator().manual_seed(0)
+    p, q = symmetry.random(generator), symmetry.random(generator)
+    twice, once = symmetry.permute(symmetry.permute(state, p), q), symmetry.permute(state, p[q])
+    for name in state:
+        assert torch.equal(twice[name], once[name])
+    back = symmetry.permute(symmetry.permute(state, p), torch.argsort(p))
+    assert all(torch.equal(back[name], state[name]) for name in state)
+
+
+def test_heads_move_as_blocks_and_within():
+    symmetry = find_symmetry(ALIGNED["attention"].module(), ALIGNED["attention"].rows())
+    (heads,) = [group for group in symmetry.groups if group.inner]
+    assert len(heads) == 2
+    assert [tuple(part.shape) for part in heads.inner] == [(2, 2), (2, 2)]
+
+
+def test_group_normalisation_keeps_its_groups():
+    symmetry = find_symmetry(ALIGNED["group_norm"].module(), ALIGNED["group_norm"].rows())
+    assert [(len(g), tuple(g.inner[0].shape)) for g in symmetry.groups] == [
+        (3, (3, 2)),
+        (2, (2, 2)),
+    ]
+
+
+def test_an_unknown_operation_freezes_what_reaches_it_and_is_named():
+    torch.manual_seed(0)
+    symmetry = find_symmetry(Unknown(), torch.randn(4, 6))
+    assert list(symmetry.frozen) == ["_fft_r2c"]
+    assert "first.weight[0]" in symmetry.frozen["_fft_r2c"]
+    assert [group.name for group in symmetry.groups] == ["second.weight[0]"]
+    assert symmetry.verified
+
+
+class Unseen(nn.Module):
+    """Leaves torch and comes back, so that no operation shows what becomes of the units."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)
+
+    def forward(self, X):
+        x = torch.relu(self.first(X)).detach().numpy()
+        return self.last(torch.relu(self.second(torch.from_numpy(np.sort(x) - x))))
+
+
+def test_what_the_tracing_did_not_see_is_found_by_verification():
+    torch.manual_seed(0)
+    symmetry = find_symmetry(Unseen(), torch.randn(4, 4))
+    assert symmetry.frozen["verification"] == ("first.weight[0]",)
+    assert [group.name for group in symmetry.groups] == ["second.weight[0]"]
+    assert symmetry.verified
+
+
+class Fixed(nn.Module):
+    """Constants along the units, of which some are equal by chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 2)
+        nn.init.zeros_(self.first.bias)
+        nn.init.constant_(self.last.weight, 0.5)
+
+    def forward(self, X):
+        return self.last(torch.relu(self.first(X)) * torch.tensor([1.0, 2, 3, 4, 5, 6]).to(X))
+
+
+def test_constants_are_an_order_and_equal_weights_are_no_symmetry():
+    torch.manual_seed(0)
+    symmetry = find_symmetry(Fixed(), torch.randn(4, 4))
+    assert symmetry.groups == ()
+    assert symmetry.n_movable == 0
+    assert symmetry.n_hidden == 6
+
+
+def test_in_place_writes_into_a_view():
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.last = nn.Linear(4, 3), nn.Linear(4, 5), nn.Linear(8, 2)
+
+        def forward(self, X):
+            x = X.new_zeros(len(X), 8)
+            x[:, :3] = self.a(X)
+            x[:, 3:] = self.b(X)
+            return self.last(x.tanh_())
+
+    torch.manual_seed(0)
+    symmetry = find_symmetry(Written(), torch.randn(4, 4))
+    assert sorted(len(group) for group in symmetry.groups) == [3, 5]
+
+
+def test_spectral_norm_and_state_are_left_alone():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 2)
+    ).train()
+    before, generator = state_of(module), torch.get_rng_state()
+    symmetry = find_symmetry(module, torch.randn(4, 4))
+    assert symmetry.n_movable == 6
+    assert module.training
+    assert all(torch.equal(t, before[name]) for name, t in state_of(module).items())
+    module(torch.randn(2, 4))
+    torch.set_rng_state(generator)
+
+
+def test_modules_that_cannot_be_run_or_are_not_finite():
+    with pytest.raises(UnsupportedNetworkError, match="cannot be run on X of shape"):
+        find_symmetry(nn.Linear(3, 2), torch.randn(4, 5))
+    bad = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.init.constant_(bad[0].weight, float("nan"))
+    with pytest.raises(UnsupportedNetworkError, match="not finite"):
+        find_symmetry(bad, torch.randn(4, 3))
+    with pytest.raises(UnsupportedNetworkError, match="lazy"):
+        find_symmetry(nn.LazyLinear(3), torch.randn(4, 3))
+
+
+def test_a_permutation_across_sizes_is_refused():
+    labels = {"w": (torch.tensor([0, 0, 1]),)}
+    symmetry = Symmetry(2, (Group("w[0]", torch.arange(2)),), labels)
+    with pytest.raises(ValueError, match="different sizes of 'w'"):
+        symmetry.permute({"w": torch.arange(3.0)}, torch.tensor([1, 0]))
+
+
+# --- taps -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_taps_show_every_class_and_move_with_a_permutation(name):
+    case = ALIGNED[name]
+    module, X = case.module(), case.rows()
+    symmetry = find_symmetry(module, X)
+    taps = ActivationTaps(module, symmetry)
+    perm = symmetry.random(torch.Generator().manual_seed(3))
+    plain = taps(X)
+    moved = taps(X, symmetry.permute(state_of(module), perm))
+    shown = set()
+    for (classes, values), (again, other) in zip(plain, moved, strict=True):
+        assert torch.equal(classes, again)
+        shown |= set(classes.tolist())
+        for c in classes.unique().tolist():
+            source = values[:, classes == int(perm[c])]
+            torch.testing.assert_close(other[:, classes == c], source, rtol=1e-9, atol=1e-9)
+    in_labels = {
+        c for layers in symmetry.labels.values() for x in layers for c in x.unique().tolist()
+    }
+    assert shown >= in_labels - {-1}
+
+
+def test_taps_of_a_linear_layer_are_its_outputs():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    X = torch.randn(7, 3).double()
+    ((classes, values),) = ActivationTaps(module, find_symmetry(module, X))(X)
+    assert classes.tolist() == [0, 1, 2, 3]
+    torch.testing.assert_close(values, torch.tanh(module[0](X)).detach())
