@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.connectivity.state import State, check_same_architecture, mix
@@ -30,6 +31,8 @@ class Path(ABC):
 
     #: numbers that a point of it has: an empty shape for one
     point_shape: tuple[int, ...] = ()
+    #: mean loss along it in every epoch of its training, if it was trained
+    losses_: NDArray | None = None
 
     def __init__(self, anchors: Sequence[Mapping[str, Tensor]]) -> None:
         self.anchors: tuple[State, ...] = tuple(dict(anchor) for anchor in anchors)

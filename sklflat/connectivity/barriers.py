@@ -1,0 +1,240 @@
+"""Barriers between two networks: how much higher a path leads than its ends."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sklflat.connectivity.path_losses import PathEvaluator, PathLosses
+from sklflat.connectivity.paths import Path
+from sklflat.connectivity.refinement import refine
+from sklflat.networks import Network
+
+DEFINITIONS = ("lower", "mean", "chord")
+
+
+def barrier(ts: Any, values: Any, definition: str = "mean") -> float:
+    r"""The barrier of a curve from t = 0 to t = 1, signed.
+
+    With :math:`L_0` and :math:`L_1` at the ends and the maximum over :math:`0 < t < 1`,
+
+    .. math::
+        \mathrm{lower} &= \max_t L(t) - \min(L_0, L_1) \\
+        \mathrm{mean} &= \max_t L(t) - (L_0 + L_1) / 2 \\
+        \mathrm{chord} &= \max_t\, [L(t) - (1 - t) L_0 - t L_1]
+
+    The first is how connectivity is usually stated, the second is the instability of Frankle et al.
+    (2020), the third is that of Entezari et al. (2022). As the ends are left out of the maximum, a
+    curve that dips between them has a negative barrier. ``lower = mean + |L_0 - L_1| / 2``, so the
+    first fails where one network is merely worse than the other.
+
+    Parameters
+    ----------
+    ts : array-like of shape (T,)
+        With 0, 1 and at least one point between.
+    values : array-like of shape (T,)
+    definition : {"lower", "mean", "chord"}, default="mean"
+
+    Returns
+    -------
+    float
+        NaN if any value is.
+
+    Examples
+    --------
+    >>> from sklflat.connectivity.barriers import barrier
+    >>> [barrier([0, 0.5, 1], [1.0, 4.0, 2.0], d) for d in ("lower", "mean", "chord")]
+    [3.0, 2.5, 2.5]
+    >>> barrier([0, 0.25, 1], [0.0, 1.0, 4.0], "chord")
+    0.0
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(f"definition must be one of {DEFINITIONS}, got {definition!r}.")
+    t, L = np.asarray(ts, dtype=float), np.asarray(values, dtype=float)
+    inside = (t > 0) & (t < 1)
+    if t.shape != L.shape or not ((t == 0).any() and (t == 1).any() and inside.any()):
+        raise ValueError("ts must hold 0, 1 and a point between, one for each of values.")
+    L0, L1 = L[t == 0][0], L[t == 1][0]
+    if definition == "chord":
+        L = L - (1 - t) * L0 - t * L1
+        reference = 0.0
+    else:
+        reference = min(L0, L1) if definition == "lower" else (L0 + L1) / 2
+    return float(L[inside].max() - reference) if np.isfinite(L).all() else float("nan")
+
+
+@dataclass(frozen=True)
+class Barriers:
+    """Barriers of one path: three definitions, of loss and error, on each of some data.
+
+    Attributes
+    ----------
+    curves : dict of str to PathLosses
+        By the data's name, at the same points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.connectivity.barriers import Barriers
+    >>> from sklflat.connectivity.path_losses import PathLosses
+    >>> curve = PathLosses(np.array([0, 0.5, 1]), np.array([1.0, 4.0, 2.0]), None)
+    >>> Barriers({"train": curve}).value("loss", "train", "lower")
+    3.0
+    """
+
+    curves: dict[str, PathLosses]
+
+    @property
+    def ts(self) -> NDArray:
+        """The points (T,) of all curves, in ascending order."""
+        return next(iter(self.curves.values())).ts
+
+    @property
+    def non_finite(self) -> dict[str, NDArray]:
+        """Points at which the loss is not finite, by the data's name; such a barrier is NaN."""
+        return {name: curve.non_finite for name, curve in self.curves.items()}
+
+    def value(
+        self, measure: str = "loss", data: str = "held-out", definition: str = "mean"
+    ) -> float:
+        """One barrier, signed.
+
+        Parameters
+        ----------
+        measure : {"loss", "error"}, default="loss"
+        data : str, default="held-out"
+            One of the names of ``curves``.
+        definition : {"lower", "mean", "chord"}, default="mean"
+            See :func:`barrier`.
+        """
+        if measure not in ("loss", "error"):
+            raise ValueError(f"measure must be 'loss' or 'error', got {measure!r}.")
+        if data not in self.curves:
+            raise ValueError(f"data must be one of {sorted(self.curves)}, got {data!r}.")
+        values = getattr(self.curves[data], measure)
+        return float("nan") if values is None else barrier(self.ts, values, definition)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All barriers, each a row with its ``definition``, ``measure``, ``data`` and ``t``.
+
+        ``t`` is where the curve is highest between the ends (above the chord, for "chord").
+        """
+        return [
+            {
+                "definition": definition,
+                "measure": measure,
+                "data": data,
+                "barrier": self.value(measure, data, definition),
+                "t": self._place(measure, data, definition),
+            }
+            for definition in DEFINITIONS
+            for measure in ("loss", "error")
+            for data in self.curves
+            if getattr(self.curves[data], measure) is not None
+        ]
+
+    def to_frame(self) -> Any:
+        """:meth:`rows` as a pandas DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows())
+
+    def _place(self, measure: str, data: str, definition: str) -> float:
+        L = np.array(getattr(self.curves[data], measure), dtype=float)
+        if not np.isfinite(L).all():
+            return float("nan")
+        if definition == "chord":
+            L = L - (1 - self.ts) * L[0] - self.ts * L[-1]
+        return float(self.ts[1:-1][L[1:-1].argmax()])
+
+
+def measure_barriers(
+    network: Network,
+    path: Path,
+    data: Mapping[str, Sequence[Tensor]],
+    *,
+    n_points: int = 25,
+    refined: bool = True,
+    tol: float = 1e-3,
+    batch_statistics: Tensor | None = None,
+) -> Barriers:
+    """Walk a path and measure its barriers.
+
+    Parameters
+    ----------
+    network : Network
+    path : Path
+    data : mapping of str to (X, y) or (X, y, sample_weight)
+        By their names, ``{"train": ..., "held-out": ...}`` say. The grid is refined around the
+        highest loss on each of them.
+    n_points : int, default=25
+        Of the grid, ends included; at least 3.
+    refined : bool, default=True
+        Whether points are added until the highest loss is known to `tol`.
+    tol : float, default=1e-3
+    batch_statistics : Tensor of shape (n, ...), default=None
+        See :class:`~sklflat.connectivity.path_losses.PathEvaluator`.
+
+    Returns
+    -------
+    Barriers
+    """
+    if n_points < 3:
+        raise ValueError(f"n_points must be at least 3, got {n_points}.")
+    if not data:
+        raise ValueError("data is empty: give at least one name with its (X, y).")
+    evaluators = {
+        name: PathEvaluator(
+            network,
+            path,
+            given[0],
+            given[1],
+            sample_weight=given[2] if len(given) > 2 else None,
+            batch_statistics=batch_statistics,
+        )
+        for name, given in data.items()
+    }
+    walk = _Walk(evaluators)
+    grid = np.linspace(0, 1, n_points)
+    for name in evaluators:
+        if refined:
+            refine(partial(walk.losses, name), grid, tol=tol)
+        else:
+            walk(grid)
+    return Barriers({name: walk.curve(name) for name in evaluators})
+
+
+class _Walk:
+    """Curves on several data at the same points, none of which is computed twice."""
+
+    def __init__(self, evaluators: Mapping[str, PathEvaluator]) -> None:
+        self._evaluators = evaluators
+        self._found: dict[str, dict[float, tuple[float, float | None]]] = {
+            name: {} for name in evaluators
+        }
+
+    def __call__(self, ts: NDArray) -> dict[str, PathLosses]:
+        new = np.array([t for t in ts if t not in next(iter(self._found.values()))])
+        if len(new):
+            for name, evaluate in self._evaluators.items():
+                curve = evaluate(new)
+                errors = [None] * len(new) if curve.error is None else curve.error
+                self._found[name] |= dict(
+                    zip(new, zip(curve.loss, errors, strict=True), strict=True)
+                )
+        return {name: self.curve(name, ts) for name in self._evaluators}
+
+    def losses(self, name: str, ts: NDArray) -> NDArray:
+        """Losses (T,) on one of the data."""
+        return self(ts)[name].loss
+
+    def curve(self, name: str, ts: NDArray | None = None) -> PathLosses:
+        """At given points, or at all that were asked for."""
+        points = np.array(sorted(self._found[name])) if ts is None else ts
+        loss, error = zip(*(self._found[name][t] for t in points), strict=True)
+        errors = None if error[0] is None else np.array(error, dtype=float)
+        return PathLosses(points, np.array(loss), errors)

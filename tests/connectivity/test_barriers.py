@@ -1,0 +1,166 @@
+"""Barriers in closed form, and on paths between networks."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sklflat import SAMClassifier
+from sklflat.connectivity.barriers import DEFINITIONS, Barriers, barrier, measure_barriers
+from sklflat.connectivity.path_losses import PathLosses, path_losses
+from sklflat.connectivity.path_training import fit_bend
+from sklflat.connectivity.paths import BezierPath, LinearPath, PolygonalChain
+from sklflat.connectivity.state import read_state
+from sklflat.exceptions import DivergenceError
+from sklflat.networks import Network
+from sklflat.probing import resolve
+
+
+def test_definitions_in_closed_form():
+    t = np.linspace(0, 1, 101)
+    L = 1 + t + 8 * t * (1 - t)  # the ends are 1 and 2; highest where 9 = 16 t
+    peak = 1 + 9 / 16 + 8 * 9 / 16 * 7 / 16
+    assert barrier(t, L, "lower") == pytest.approx(peak - 1, abs=1e-3)
+    assert barrier(t, L, "mean") == pytest.approx(peak - 1.5, abs=1e-3)
+    assert barrier(t, L, "chord") == pytest.approx(2.0)
+    ramp = 1 + t  # nothing but the difference of the ends
+    assert barrier(t, ramp, "chord") == pytest.approx(0, abs=1e-12)
+    assert barrier(t, ramp, "lower") == pytest.approx(0.99)
+    dip = 1 - t * (1 - t)
+    assert barrier(t, dip, "mean") == pytest.approx(-0.01 * 0.99)  # signed
+
+
+def test_the_identity_between_definitions():
+    rng = np.random.RandomState(0)
+    for _ in range(50):
+        t = np.sort(np.r_[0, rng.uniform(0.01, 0.99, 9), 1])
+        L = rng.normal(size=11)
+        half = abs(L[0] - L[-1]) / 2
+        assert barrier(t, L, "lower") == pytest.approx(barrier(t, L, "mean") + half)
+        assert barrier(t, L, "chord") <= barrier(t, L, "lower") + 1e-12
+
+
+def test_not_finite_points_are_reported():
+    t, L = np.array([0, 0.25, 0.5, 1]), np.array([1.0, np.nan, 2.0, 1.0])
+    found = Barriers({"train": PathLosses(t, L, None)})
+    assert np.isnan(found.value("loss", "train"))
+    assert found.non_finite["train"].tolist() == [0.25]
+    assert {row["definition"] for row in found.rows()} == set(DEFINITIONS)
+    assert np.isnan(found.value("error", "train"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (([0, 1], [1, 1]), "must hold 0, 1 and a point between"),
+        (([0, 0.5, 1], [1, 1, 1], "height"), "definition must be one of"),
+    ],
+)
+def test_bad_barriers(bad, message):
+    with pytest.raises(ValueError, match=message):
+        barrier(*bad)
+
+
+class Spike(nn.Module):
+    """Its output is a narrow peak of its only parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+    def forward(self, X):
+        return torch.exp(-((self.w - 0.7731) ** 2) / (2 * 0.012**2)).expand(len(X), 1)
+
+
+class Mean(nn.Module):
+    reduction = "mean"
+
+    def forward(self, z, y):
+        return z.mean() if self.reduction == "mean" else z[:, 0]
+
+
+def test_a_peak_between_the_points_of_the_grid_is_found():
+    network = Network(Spike(), Mean())
+    path = LinearPath({"w": torch.zeros(1)}, {"w": torch.ones(1)})
+    data = {"train": (torch.zeros(3, 1), torch.zeros(3, 1))}
+    coarse = measure_barriers(network, path, data, refined=False)
+    fine = measure_barriers(network, path, data)
+    assert coarse.value("loss", "train") < 0.6
+    assert fine.value("loss", "train") == pytest.approx(1.0, abs=0.01)
+    (place,) = {row["t"] for row in fine.rows() if row["definition"] == "mean"}
+    assert place == pytest.approx(0.7731, abs=2e-3)
+
+
+# --- trained paths ----------------------------------------------------------------------------
+
+DIGITS, DIGIT = load_digits(return_X_y=True)
+DIGITS = (DIGITS / 16).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two networks from independent seeds, with the data."""
+    ends = [
+        SAMClassifier((64,), rho=0, max_iter=60, learning_rate_init=0.005, random_state=seed).fit(
+            DIGITS, DIGIT
+        )
+        for seed in (0, 1)
+    ]
+    first, second = map(resolve, ends)
+    states = [read_state(t.network.module) for t in (first, second)]
+    return first.network, *states, first.to_input(DIGITS), first.to_target(DIGIT)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["bezier", "polychain"])
+def test_a_curve_leads_around_the_barrier(pair, kind):
+    network, a, b, X, y = pair
+    data = {"train": (X, y)}
+    straight = measure_barriers(network, LinearPath(a, b), data).value("loss", "train")
+    path = fit_bend(network, a, b, X, y, kind=kind, random_state=0)
+    curved = measure_barriers(network, path, data).value("loss", "train")
+    assert straight > 0.2
+    assert curved <= 0.02
+    assert isinstance(path, BezierPath if kind == "bezier" else PolygonalChain)
+    assert path.losses_[-1] < path.losses_[0]
+    for t, end in ((0.0, a), (1.0, b)):  # the ends stay where they are
+        assert all(torch.equal(path.at(t)[n].to(end[n]), end[n]) for n in end)
+    again = fit_bend(network, a, b, X, y, kind=kind, random_state=0)
+    assert all(torch.equal(again.at(0.5)[n], t) for n, t in path.at(0.5).items())
+
+
+def test_batch_normalisation_on_a_curve():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10))
+    X, y = torch.as_tensor(DIGITS[:300]), torch.as_tensor(DIGIT[:300])
+    a = read_state(module)
+    module[0].reset_parameters()
+    b = read_state(module)
+    network = Network(module.eval(), nn.CrossEntropyLoss())
+    before = path_losses(network, LinearPath(a, b), [0.5], X, y, batch_statistics=X).loss
+    path = fit_bend(network, a, b, X, y, max_iter=20, learning_rate=0.02, random_state=0)
+    after = path_losses(network, path, [0.5], X, y, batch_statistics=X).loss
+    assert after[0] < before[0] / 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"kind": "spline"}, "kind"),
+        ({"n_bends": 2}, "n_bends=2"),
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"max_iter": 0}, "max_iter"),
+    ],
+)
+def test_bad_training(pair, bad, message):
+    network, a, b, X, y = pair
+    with pytest.raises(ValueError, match=message):
+        fit_bend(network, a, b, X, y, **bad)
+
+
+def test_a_path_that_is_not_finite_is_an_error(pair):
+    network, a, b, X, y = pair
+    broken = {name: t * float("nan") for name, t in b.items()}
+    with pytest.raises(DivergenceError, match="loss along the path"):
+        fit_bend(network, a, broken, X, y, max_iter=2)
