@@ -1,0 +1,178 @@
+"""Matching by activations and through gradients, and of several networks."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sklflat import SAMClassifier
+from sklflat.connectivity import Group, Symmetry, find_symmetry
+from sklflat.connectivity.matching import (
+    ActivationGram,
+    match_by_activations,
+    match_many,
+    match_straight_through,
+    match_weights,
+)
+from sklflat.connectivity.path_losses import path_losses
+from sklflat.connectivity.paths import LinearPath
+from sklflat.connectivity.state import read_state
+from sklflat.networks import Network
+from sklflat.probing import resolve
+from tests.cases import ALIGNED
+
+DIGITS, DIGIT = load_digits(return_X_y=True)
+DIGITS = (DIGITS / 16).astype(np.float32)
+
+
+# --- activations ------------------------------------------------------------------------------
+
+
+def plain_symmetry(n):
+    units = torch.arange(n)
+    return Symmetry(n, (Group("W[0]", units),), {"W": (units[:, None],)})
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+def test_correlations_are_those_of_numpy_for_every_batch_size(batch_size):
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 5)) + 1e4  # far from 0
+    B = A[:, ::-1] * [1, 2, -3, 1, 1] + rng.normal(size=(60, 5))
+    gram, units = ActivationGram(plain_symmetry(5)), torch.arange(5)
+    for start in range(0, 60, batch_size):
+        rows = slice(start, start + batch_size)
+        gram.update(
+            [(units, torch.tensor(A[rows].copy()))], [(units, torch.tensor(B[rows].copy()))]
+        )
+    (found,) = gram.gains(gram.symmetry.groups[0])
+    np.testing.assert_allclose(found, np.corrcoef(A.T, B.T)[:5, 5:], atol=1e-9)
+
+
+def test_dead_units_correlate_with_nothing():
+    A = torch.tensor(np.random.RandomState(0).normal(size=(30, 3)))
+    A[:, 1] = 4.2
+    gram, units = ActivationGram(plain_symmetry(3)), torch.arange(3)
+    for rows in A.split(7):
+        gram.update([(units, rows)], [(units, rows)])
+    (found,) = gram.gains(gram.symmetry.groups[0])
+    assert (found[1] == 0).all()
+    assert (found[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize("name", [n for n in ALIGNED if n not in ("einsum", "linear_mlp")])
+def test_a_planted_permutation_is_found_from_activations(name):
+    case = ALIGNED[name]
+    module, X = case.module(), case.rows(96)
+    symmetry, a = find_symmetry(module, X), read_state(module)
+    for seed in range(3):
+        b = symmetry.permute(a, symmetry.random(torch.Generator().manual_seed(seed)))
+        matching = match_by_activations(symmetry, module, a, b, X, batch_size=40)
+        assert matching.objective >= matching.objective_identity - 1e-9
+        moved = symmetry.permute(b, matching.perm)
+        for n in a:
+            torch.testing.assert_close(moved[n], a[n])
+
+
+# --- digits -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained():
+    ends = [
+        SAMClassifier(
+            (48, 48),
+            rho=0,
+            alpha=0.3,
+            max_iter=30,
+            learning_rate_init=0.005,
+            random_state=seed,
+        ).fit(DIGITS, DIGIT)
+        for seed in range(4)
+    ]
+    first = resolve(ends[0])
+    states = [read_state(resolve(end).network.module) for end in ends]
+    X, y = first.to_input(DIGITS), first.to_target(DIGIT)
+    return first.network, find_symmetry(first.network.module, X), states, X, y
+
+
+def midpoint(network, a, b, X, y):
+    losses = path_losses(network, LinearPath(a, b), [0.0, 0.5, 1.0], X, y).loss
+    return losses[1] - (losses[0] + losses[2]) / 2
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_all_ways_lower_the_barrier_of_independent_networks(trained):
+    network, symmetry, (a, b, *_), X, y = trained
+    naive = midpoint(network, a, b, X, y)
+    names = [n for n, _ in network.module.named_parameters()]
+    found = {
+        "weights": match_weights(symmetry, a, b, names=names, random_state=0),
+        "activations": match_by_activations(symmetry, network.module, a, b, X),
+        "straight-through": match_straight_through(
+            symmetry, network, a, b, X, y, n_steps=30, random_state=0
+        ),
+    }
+    assert naive > 0.5
+    for name, matching in found.items():
+        moved = symmetry.permute(b, matching.perm)
+        assert midpoint(network, a, moved, X, y) < naive / 2, name
+    # its objective is the loss that it says it is
+    moved = symmetry.permute(b, found["straight-through"].perm)
+    loss = path_losses(network, LinearPath(a, moved), [0.5], X, y).loss[0]
+    assert found["straight-through"].objective == pytest.approx(-loss)
+    assert found["straight-through"].objective >= found["straight-through"].objective_identity
+
+
+def test_straight_through_is_not_worse_than_its_first_projection():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 6), nn.Tanh(), nn.Linear(6, 2))
+    network, X = Network(module, nn.CrossEntropyLoss()), torch.randn(50, 3)
+    y = (X[:, 0] > 0).long()
+    symmetry, a = find_symmetry(module, X), read_state(network.module)
+    b = symmetry.permute(a, symmetry.random(torch.Generator().manual_seed(1)))
+    matching = match_straight_through(symmetry, network, a, b, X, y, n_steps=3, random_state=0)
+    assert matching.objective == pytest.approx(-float(network.loss(X, y)))  # found at once
+    with pytest.raises(ValueError, match="n_steps"):
+        match_straight_through(symmetry, network, a, b, X, y, n_steps=0)
+
+
+# --- several networks -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_refinements", [0, 3])
+def test_four_planted_networks_are_recovered(n_refinements):
+    case = ALIGNED["resnet"]
+    module, X = case.module(), case.rows()
+    symmetry, a = find_symmetry(module, X), read_state(module)
+    generator = torch.Generator().manual_seed(0)
+    states = [symmetry.permute(a, symmetry.random(generator)) for _ in range(4)]
+    names = [n for n, _ in module.named_parameters()]
+
+    def match(one, other):
+        return match_weights(symmetry, one, other, names=names, random_state=0).perm
+
+    perms = match_many(symmetry, states, match, n_refinements=n_refinements, random_state=0)
+    assert torch.equal(perms[0], symmetry.identity())
+    aligned = [symmetry.permute(s, p) for s, p in zip(states, perms, strict=True)]
+    for one, other in itertools.pairwise(aligned):
+        assert all(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_many_networks_are_consistent_along_cycles(trained):
+    _, symmetry, states, _, _ = trained
+
+    def match(one, other):
+        return match_weights(symmetry, one, other, n_restarts=2, random_state=0).perm
+
+    perms = match_many(symmetry, states, match, n_refinements=2, random_state=0)
+    # from network i to network j: first to the reference, then back
+    between = {
+        (i, j): perms[i][torch.argsort(perms[j])] for i, j in itertools.product(range(4), repeat=2)
+    }
+    for i, j, k in itertools.permutations(range(4), 3):
+        assert torch.equal(between[i, j][between[j, k]], between[i, k])
+    with pytest.raises(ValueError, match="at least two"):
+        match_many(symmetry, states[:1], match)
