@@ -1,10 +1,13 @@
 """Matching by activations and through gradients, and of several networks."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -15,6 +18,7 @@ from sklflat.connectivity.matching import (
     match_by_activations,
     match_many,
     match_straight_through,
+    match_transport,
     match_weights,
 )
 from sklflat.connectivity.path_losses import path_losses
@@ -23,6 +27,7 @@ from sklflat.connectivity.state import read_state
 from sklflat.networks import Network
 from sklflat.probing import resolve
 from tests.cases import ALIGNED
+from tests.connectivity import _symmetries
 
 DIGITS, DIGIT = load_digits(return_X_y=True)
 DIGITS = (DIGITS / 16).astype(np.float32)
@@ -111,6 +116,7 @@ def test_all_ways_lower_the_barrier_of_independent_networks(trained):
     found = {
         "weights": match_weights(symmetry, a, b, names=names, random_state=0),
         "activations": match_by_activations(symmetry, network.module, a, b, X),
+        "transport": match_transport(symmetry, a, b, names=names),
         "straight-through": match_straight_through(
             symmetry, network, a, b, X, y, n_steps=30, random_state=0
         ),
@@ -137,6 +143,42 @@ def test_straight_through_is_not_worse_than_its_first_projection():
     assert matching.objective == pytest.approx(-float(network.loss(X, y)))  # found at once
     with pytest.raises(ValueError, match="n_steps"):
         match_straight_through(symmetry, network, a, b, X, y, n_steps=0)
+
+
+# --- optimal transport ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reg", [0.0, 0.01])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "densenet"])
+def test_a_planted_permutation_is_found_by_transport(name, reg):
+    case = ALIGNED[name]
+    module, X = case.module(), case.rows()
+    symmetry, a = find_symmetry(module, X), read_state(module)
+    b = symmetry.permute(a, symmetry.random(torch.Generator().manual_seed(2)))
+    names = [n for n, _ in module.named_parameters()]
+    matching = match_transport(symmetry, a, b, names=names, reg=reg)
+    moved = symmetry.permute(b, matching.perm)
+    assert all(torch.equal(moved[n], a[n]) for n in a)
+
+
+def test_transport_is_the_assignment_of_least_distance():
+    """One hidden layer, against SciPy on the incoming weights."""
+    generator = torch.Generator().manual_seed(0)
+    symmetry, a, _ = _symmetries.mlp(generator, sizes=(5, 12, 3))
+    _, b, _ = _symmetries.mlp(generator, sizes=(5, 12, 3))
+    x, y = (torch.cat([s["W0"], s["b0"][:, None], s["W1"].T], 1).numpy() for s in (a, b))
+    _, expected = linear_sum_assignment(cdist(x, y, "sqeuclidean"))
+    np.testing.assert_array_equal(match_transport(symmetry, a, b).perm.numpy(), expected)
+    with pytest.raises(ValueError, match="reg must be"):
+        match_transport(symmetry, a, b, reg=-1.0)
+
+
+def test_without_pot_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ot", None)
+    generator = torch.Generator().manual_seed(0)
+    symmetry, a, _ = _symmetries.mlp(generator)
+    with pytest.raises(ImportError, match=r"sklflat\[ot\]"):
+        match_transport(symmetry, a, a)
 
 
 # --- several networks -------------------------------------------------------------------------

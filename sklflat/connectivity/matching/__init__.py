@@ -8,6 +8,7 @@ from sklflat.connectivity.matching.activations import (
 from sklflat.connectivity.matching.many import match_many
 from sklflat.connectivity.matching.result import Matching
 from sklflat.connectivity.matching.straight_through import match_straight_through
+from sklflat.connectivity.matching.transport import match_transport
 from sklflat.connectivity.matching.weights import match_weights
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "match_by_activations",
     "match_many",
     "match_straight_through",
+    "match_transport",
     "match_weights",
 ]

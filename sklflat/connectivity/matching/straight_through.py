@@ -38,7 +38,7 @@ def match_straight_through(
     along the gradient of :math:`L((\theta_A + \pi(\theta_B)) / 2)`, taken as if the projection were
     the identity [1]_. Every projection is a weight matching that starts from the one before.
 
-    Of all permutations on the way, that with the lowest loss at the midpoint on *all* data is taken.
+    Of all permutations on the way, the one of the lowest midpoint loss on *all* data is taken.
     (The lowest loss of a single batch, as published, is chosen for its batch.)
 
     Parameters
