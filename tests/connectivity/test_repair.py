@@ -1,0 +1,150 @@
+"""REPAIR: moments are those that the ends suggest, and the midpoint is better for it."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sklflat import SAMClassifier
+from sklflat.connectivity import find_symmetry
+from sklflat.connectivity.matching import match_by_activations
+from sklflat.connectivity.path_losses import path_losses
+from sklflat.connectivity.paths import BezierPath, LinearPath
+from sklflat.connectivity.repair import Rescaled, repaired, repaired_losses
+from sklflat.connectivity.state import read_state, write_state
+from sklflat.networks import Network
+from sklflat.probing import resolve
+from tests.cases import ALIGNED, CASES
+
+
+def hidden_outputs(module, X):
+    """Outputs of all affine layers but the last, rows by channels."""
+    seen = []
+    layers = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d))]
+    handles = [m.register_forward_hook(lambda m, i, out: seen.append((m, out))) for m in layers]
+    with torch.no_grad():
+        module(X.clone())
+    for handle in handles:
+        handle.remove()
+    rows = [
+        out.flatten(0, -2) if isinstance(m, nn.Linear) else out.movedim(1, -1).flatten(0, -2)
+        for m, out in seen[:-1]
+    ]
+    return [(r.mean(0).numpy(), r.std(0, correction=0).numpy()) for r in rows]
+
+
+def at_anchor(network, anchor, X):
+    twin = copy.deepcopy(network.module)
+    write_state(twin, anchor)
+    return hidden_outputs(twin, X)
+
+
+@pytest.mark.parametrize("t", [0.3, 0.5])
+@pytest.mark.parametrize(
+    "name", ["mlp", "functional_cnn", "no_bias", "squeeze_excitation", "depthwise_cnn"]
+)
+def test_moments_are_the_mixed_ones_of_the_ends(name, t):
+    case = ALIGNED[name]
+    network, X = Network(case.module(), nn.CrossEntropyLoss()), case.rows(50)
+    a, b = read_state(case.module(1)), read_state(case.module(2))
+    module = repaired(network, LinearPath(a, b), t, X)
+    ends = [at_anchor(network, anchor, X) for anchor in (a, b)]
+    for (mean, deviation), one, other in zip(hidden_outputs(module, X), *ends, strict=True):
+        np.testing.assert_allclose(mean, (1 - t) * one[0] + t * other[0], atol=1e-8)
+        np.testing.assert_allclose(deviation, (1 - t) * one[1] + t * other[1], atol=1e-8)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in ("mixer", "time_distributed")])
+def test_nothing_happens_at_the_ends(name):
+    case = CASES[name]
+    network, X = Network(case.module(), nn.CrossEntropyLoss()), case.rows()
+    path = LinearPath(read_state(case.module(1)), read_state(case.module(2)))
+    has_norm = any("BatchNorm" in type(m).__name__ for m in network.module.modules())
+    for t in (0.0, 1.0):
+        module, plain = repaired(network, path, t, X), copy.deepcopy(network.module)
+        write_state(plain, path.at(t))
+        if has_norm:  # its statistics are those of X now
+            norm = next(m for m in module.modules() if "BatchNorm" in type(m).__name__)
+            other = next(m for m in plain.modules() if "BatchNorm" in type(m).__name__)
+            assert not torch.allclose(norm.running_mean, other.running_mean)
+        else:
+            torch.testing.assert_close(module(X), plain(X), rtol=1e-10, atol=1e-10)
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+        self.two.weight = self.one.weight
+        self.twice = nn.Linear(4, 4)
+
+    def forward(self, X):
+        x = torch.relu(self.two(torch.relu(self.one(X))))
+        return self.last(torch.relu(self.twice(torch.relu(self.twice(x)))))
+
+
+def test_shared_weights_are_wrapped_and_used_twice_left_alone():
+    torch.manual_seed(0)
+    network, X = Network(Shared(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
+    a, b = read_state(Shared().double()), read_state(Shared().double())
+    module = repaired(network, LinearPath(a, b), 0.5, X)
+    assert isinstance(module.one, Rescaled)
+    assert isinstance(module.two, Rescaled)
+    twice = (a["twice.weight"] + b["twice.weight"]) / 2
+    torch.testing.assert_close(module.twice.weight.detach(), twice)
+    again = pickle.loads(pickle.dumps(copy.deepcopy(module)))
+    torch.testing.assert_close(again(X), module(X))
+
+
+def test_dead_channels_are_left_alone():
+    case = CASES["functional_mlp"]
+    network, X = Network(case.module(), nn.CrossEntropyLoss()), case.rows()
+    a, b = read_state(case.module(1)), read_state(case.module(2))
+    for state in (a, b):
+        state["first.weight"][2] = 0
+    module = repaired(network, LinearPath(a, b), 0.5, X)
+    assert all(bool(p.isfinite().all()) for p in module.parameters())
+    assert not module.first.weight[2].any()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    X, y = load_digits(return_X_y=True)
+    X = (X / 16).astype(np.float32)
+    ends = [
+        SAMClassifier((64,) * 3, rho=0, max_iter=40, learning_rate_init=0.003, random_state=s)
+        for s in (0, 1)
+    ]
+    first, second = (resolve(end.fit(X, y)) for end in ends)
+    a, b = (read_state(t.network.module) for t in (first, second))
+    return first.network, a, b, first.to_input(X), first.to_target(y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_midpoint_of_aligned_networks_is_repaired(pair):
+    network, a, b, X, y = pair
+    symmetry = find_symmetry(network.module, X)
+    perm = match_by_activations(symmetry, network.module, a, b, X).perm
+    path = LinearPath(a, symmetry.permute(b, perm))
+    plain = path_losses(network, path, [0.5], X, y)
+    better = repaired_losses(network, path, [0.0, 0.5, 1.0], X, X, y)
+    assert better.loss[1] < plain.loss[0] / 2
+    assert better.error[1] < plain.error[0]
+    ends = path_losses(network, path, [0.0, 1.0], X, y)
+    np.testing.assert_allclose(better.loss[[0, 2]], ends.loss, rtol=1e-6)
+
+
+def test_bends_count_in_the_mix(pair):
+    network, a, b, X, _ = pair
+    X = X.double()
+    middle = {n: (a[n] + b[n]) / 2 for n in a}
+    module = repaired(network, BezierPath(a, middle, b), 0.5, X)
+    wanted = [at_anchor(network, s, X) for s in (a, middle, b)]
+    mean, deviation = hidden_outputs(module, X)[0]
+    for i, found in enumerate((mean, deviation)):
+        mixed = sum(c * w[0][i] for c, w in zip((0.25, 0.5, 0.25), wanted, strict=True))
+        np.testing.assert_allclose(found, mixed, atol=1e-8)
