@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.curvature.displacements import Displacements, normal
@@ -15,8 +16,14 @@ from sklflat.curvature.landscape import Landscape
 _LARGEST_STEP = 4.0
 #: a measured rise this near to the wanted one is met
 _MET = 0.03
+#: a rise that differs from the wanted one by so much is not measured precisely
+_FAR = 0.3
 #: relative standard error that is wanted of a rise, and the largest number of pairs to get there
 _PRECISION, _MOST_PAIRS = 0.05, 128
+#: the same where later rises are told from this one
+_PRECISION_FIRST = 0.04
+#: pairs that tell what changed since
+_FEWEST = 6
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class NoiseGauge:
     values : Tensor of shape (k,), default=None
     vectors : Tensor of shape (k, p), default=None
         Eigenpairs at w.
+    rises : ndarray of shape (n,), default=None
+        What another gauge with the same seeds found nearby, in its ``rises``.
 
     Attributes
     ----------
@@ -62,6 +71,8 @@ class NoiseGauge:
         At w.
     was_infinite : bool
         Whether a loss under noise was not finite.
+    rises : ndarray of shape (n,) or None
+        By single pairs, of the last precise measurement; less what is known of them.
     """
 
     def __init__(
@@ -73,54 +84,92 @@ class NoiseGauge:
         seeds: tuple[int, ...] = (0,),
         values: Tensor | None = None,
         vectors: Tensor | None = None,
+        rises: NDArray | None = None,
     ) -> None:
         self.landscape = landscape
         self.w = w
         self.loss = landscape.loss(w)
         self.was_infinite = False
+        self.n_pairs = n_pairs
         self._noise = noise
         self._seeds = seeds
+        self.rises = rises
         self._eigenpairs = None
         self._expected = 0.0
         if values is not None and vectors is not None:
             self._eigenpairs = values.double(), vectors
             self._expected = noise.expected_rise(values, vectors)
-        self.draws = noise(self._normal(range(n_pairs)))
+        self.draws = w.new_zeros(0, len(w))
 
-    def _normal(self, numbers: range) -> Tensor:
-        return torch.stack([normal((*self._seeds, i), self.w) for i in numbers])
+    def _draw(self, n: int) -> None:
+        """Let there be at least n draws."""
+        numbers = range(len(self.draws), n)
+        if numbers:
+            Z = torch.stack([normal((*self._seeds, i), self.w) for i in numbers])
+            self.draws = torch.cat([self.draws, self._noise(Z)])
 
-    def _known(self, xi: Tensor) -> float:
-        """The second order of the rise along the known eigenvectors."""
+    def _rises(self, c: float, start: int, stop: int) -> NDArray:
+        """Mean rise at both ends of some pairs, less what is known of it."""
+        self._draw(stop)
+        found = []
+        for xi in self.draws[start:stop]:
+            ends = [self.landscape.loss(self.w + sign * c * xi) for sign in (1, -1)]
+            self.was_infinite |= not all(map(math.isfinite, ends))
+            found.append((ends[0] + ends[1]) / 2 - self.loss)
+        return np.array(found) - c * c * self._known(self.draws[start:stop])
+
+    def _known(self, xi: Tensor) -> NDArray | float:
+        """The second order (n,) of the rise along the known eigenvectors, of draws (n, p)."""
         if self._eigenpairs is None:
             return 0.0
         values, vectors = self._eigenpairs
-        return 0.5 * float((vectors @ xi).double().square() @ values)
+        return (0.5 * (xi @ vectors.T).double().square() @ values).cpu().numpy()
 
     def rise(self, c: float, target: float = math.inf) -> Rise:
         """The expected rise of the loss under noise of scale c.
 
-        Measured with 5 % of standard error, or 5 % of a target that is larger.
+        Its standard error is at most 5 %, or 5 % of a target that is larger; where the rise is
+        far from the target, the error is only small enough to say so. Where the same draws were
+        measured before, at another scale or place, a few of them may be enough.
         """
-        rises = [self._rise_of_pair(c, xi) for xi in self.draws]
+        known = c * c * self._expected
+        rises = self._rises(c, 0, self.n_pairs)
         while True:
-            error = float(np.std(rises, ddof=1)) / math.sqrt(len(rises)) if len(rises) > 1 else 0.0
-            mean = float(np.mean(rises)) + c * c * self._expected
-            precise = not error > _PRECISION * max(abs(mean), target)
-            if precise or not math.isfinite(mean) or 2 * len(rises) > _MOST_PAIRS:
-                return Rise(mean, error)
-            more = self._noise(self._normal(range(len(rises), 2 * len(rises))))
-            self.draws = torch.cat([self.draws, more])
-            rises += [self._rise_of_pair(c, xi) for xi in more]
+            n = len(rises)
+            by_few = self._by_few(rises, known)
+            if by_few is not None:
+                return by_few
+            found = Rise(float(np.mean(rises)) + known, _error(rises))
+            size = abs(found.value)
+            wanted = _PRECISION_FIRST if math.isfinite(target) else _PRECISION
+            precise = not found.std_error > wanted * max(size, target)
+            far = abs(size - target) > _FAR * target + 3 * found.std_error
+            enough = precise or not math.isfinite(size) or 2 * n > _MOST_PAIRS
+            if enough and not far and math.isfinite(size + target):
+                self.rises = rises
+            if enough or far:
+                return found
+            rises = np.append(rises, self._rises(c, n, 2 * n))
 
-    def _rise_of_pair(self, c: float, xi: Tensor) -> float:
-        """Mean rise at both ends, less what is known of it."""
-        ends = [self.landscape.loss(self.w + sign * c * xi) for sign in (1, -1)]
-        self.was_infinite |= not all(map(math.isfinite, ends))
-        return (ends[0] + ends[1]) / 2 - self.loss - c * c * self._known(xi)
+    def _by_few(self, rises: NDArray, known: float) -> Rise | None:
+        """The mean over many draws, where what changed since they were measured is told by few.
+
+        A regression estimate: the earlier rises, times a slope, are a control variate.
+        """
+        before, n = self.rises, len(rises)
+        if before is None or not _FEWEST <= n < len(before) or not before[:n].any():
+            return None
+        slope = float(rises @ before[:n] / (before[:n] @ before[:n]))
+        rest = rises - slope * before[:n]
+        found = Rise(
+            float(rest.mean() + slope * before.mean()) + known,
+            math.hypot(_error(rest), slope * _error(before)),
+        )
+        return found if found.std_error <= _PRECISION * abs(found.value) else None
 
     def score(self, c: float) -> float:
         """The mean score under noise of scale c."""
+        self._draw(self.n_pairs)
         points = [self.w + sign * c * xi for xi in self.draws for sign in (1, -1)]
         return float(np.mean([self.landscape.score_at(point) for point in points]))
 
@@ -137,16 +186,20 @@ class NoiseGauge:
         c = min(start, largest)
         ceiling = largest
         rise = Rise(np.nan, np.nan)
-        for _ in range(n_steps):
+        last: tuple[float, float] | None = None
+        for i in range(n_steps):
             rise = self.rise(c, target)
             if not math.isfinite(rise.value):
                 ceiling, c = c / 2, c / _LARGEST_STEP
                 continue
             change = abs(rise.value)
-            if abs(change - target) <= _MET * target or (change < target and c >= ceiling):
+            met = abs(change - target) <= _MET * target
+            if met or (change < target and c >= ceiling) or i == n_steps - 1:
                 break
-            ratio = target / change if change > 0 else math.inf
-            c = min(c * min(max(math.sqrt(ratio), 1 / _LARGEST_STEP), _LARGEST_STEP), ceiling)
+            power = _power(last, (c, change))
+            last = c, change
+            ratio = (target / change) ** (1 / power) if change > 0 else math.inf
+            c = min(c * min(max(ratio, 1 / _LARGEST_STEP), _LARGEST_STEP), ceiling)
         return c, rise
 
     def largest_scale(
@@ -172,3 +225,18 @@ class NoiseGauge:
             else:
                 c = math.sqrt(low * high)
         return low
+
+
+def _error(values: NDArray) -> float:
+    """The standard error of a mean."""
+    n = len(values)
+    return float(np.std(values, ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+
+
+def _power(last: tuple[float, float] | None, now: tuple[float, float]) -> float:
+    """The power of c by which a rise grows: 2, or what two measurements nearby say, from 1 to 6."""
+    if last is None or not 1.01 < max(last[0] / now[0], now[0] / last[0]) < 2 or not last[1]:
+        return 2.0
+    if not now[1]:
+        return 2.0
+    return min(max(math.log(now[1] / last[1]) / math.log(now[0] / last[0]), 1.0), 6.0)

@@ -13,6 +13,8 @@ _MASK64 = (1 << 64) - 1
 def normal(seeds: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers (p,), the same for the same seeds on every device.
 
+    They are drawn in single precision, which takes a quarter of the time of double.
+
     Parameters
     ----------
     seeds : sequence of int
@@ -27,7 +29,7 @@ def normal(seeds: Sequence[int], like: Tensor) -> Tensor:
         mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & _MASK64
         mixed ^= mixed >> 31
     generator = torch.Generator().manual_seed(mixed >> 1)
-    return torch.randn(len(like), generator=generator, dtype=like.dtype).to(like.device)
+    return torch.randn(len(like), generator=generator, dtype=torch.float32).to(like)
 
 
 def orthonormal(k: int, seeds: Sequence[int], like: Tensor) -> Tensor:
@@ -108,7 +110,7 @@ class InSubspace:
         """B a for all rows a of A (..., p)."""
         V = self.vectors
         part = ((A @ V.T) * (self.inside - self.outside)) @ V
-        return part + self.outside * A if self.outside else part
+        return part.add_(A, alpha=self.outside) if self.outside else part
 
     def trace(self, spread: Spread) -> Tensor:
         """The trace of B C B, with C the covariance of the spread."""

@@ -95,6 +95,7 @@ class Landscape:
                 module.track_running_stats = False
                 module.running_mean = module.running_var = module.num_batches_tracked = None
         self.data = X, y, sample_weight
+        self._prepared: tuple[torch.dtype, list[Tensor]] | None = None
         self.inputs = X if inputs is None else inputs
         self.score = score
         parameters = list(self.network.module.parameters())
@@ -123,7 +124,18 @@ class Landscape:
         """Mean loss over the data at parameters w (p,)."""
         self.vector.write(w)
         self.n_passes += 1
-        return float(self.network.loss(*self.data))
+        with torch.no_grad():
+            z = self.network.forward(self.data[0])
+            total, size = self.network.sums(z, *self._targets())
+            return float(self.network.criterion.mean(total, size))
+
+    def _targets(self) -> list[Tensor]:
+        """Targets, and weights if any, prepared once: a pass is mostly what surrounds it."""
+        dtype = self.network.dtype  # a module that insists on its own precision changes it
+        if self._prepared is None or self._prepared[0] != dtype:
+            given = [self.network.prepare(t) for t in self.data[1:] if t is not None]
+            self._prepared = dtype, given
+        return self._prepared[1]
 
     def score_at(self, w: Tensor) -> float:
         """The score of the outputs at parameters w (p,)."""

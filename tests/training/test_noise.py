@@ -316,7 +316,8 @@ def test_batch_statistics_are_those_of_the_final_weights():
 
 
 def test_drift_is_noticed():
-    wild = {**QUICK, "learning_rate_init": 0.5, "solver": "sgd", "sigma": 0.02, "refresh": 24}
+    wild = {**QUICK, "learning_rate_init": 0.5, "solver": "sgd", "sigma": 0.02}
+    wild |= {"refresh": 100, "max_iter": 40}
     with pytest.warns(NoiseWarning, match="drifts"):
         clf = FlatNoiseClassifier(**wild).fit(DIGITS, DIGIT)
     assert np.median(clf.subspace_overlap_) < 0.8

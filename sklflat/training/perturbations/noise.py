@@ -39,9 +39,11 @@ _EARLIEST = 8
 #: to the parameters' length
 LONGEST, _START = 0.5, 0.05
 #: measurements by which the scale is found at first, and corrected later
-_N_FIRST, _N_LATER = 8, 2
+_N_FIRST, _N_LATER = 10, 4
 #: pairs of draws by which a rise is measured at first and later, and by which it is only watched
-_N_PAIRS, _N_PAIRS_LATER, _N_WATCHED = 8, 4, 2
+_N_PAIRS, _N_PAIRS_LATER, _N_WATCHED = 8, 6, 2
+#: draws that are made at once, so that the eigenvectors are read once for all of them
+_BLOCK = 4
 _NONE = torch.tensor(-1)
 
 
@@ -173,24 +175,25 @@ class FlatNoise(Perturbation):
             state = {"looks": state["looks"]}  # parameters were added or frozen
         if "deviation" not in state or self._due(n, state):
             state = self._look(at, n, state)
-        if self.antithetic is not True:
-            xi = self._draw(at, state, n)
-            if self.antithetic == "increments":
-                last = state.get("last")
-                state = {**state, "last": xi}
-                xi = (xi if last is None else xi - last) / math.sqrt(2)
-            return at.w + xi, state
-        pair, is_second = divmod(n, 2)
-        if is_second and int(state.get("pair", _NONE)) == pair:
-            return at.w - state["drawn"], state
-        xi = self._draw(at, state, pair)
-        state = {**state, "drawn": xi, "pair": torch.tensor(pair)}
-        return (at.w - xi if is_second else at.w + xi), state
+        pair, is_second = divmod(n, 2) if self.antithetic is True else (n, 0)
+        state = self._drawn(at, state, pair)
+        xi = state["block"][pair % _BLOCK]
+        if self.antithetic == "increments":
+            last = state.get("last")
+            state = {**state, "last": xi}
+            xi = (xi if last is None else xi - last) / math.sqrt(2)
+        return torch.add(at.w, xi, alpha=-1 if is_second else 1, out=at.scratch), state
 
-    def _draw(self, at: Position, state: State, number: int) -> Tensor:
+    def _drawn(self, at: Position, state: State, number: int) -> State:
+        """The state with a block of draws that holds this one."""
+        block = number // _BLOCK
+        if int(state.get("drawn", _NONE)) == block:
+            return state
         assert at.landscape is not None
-        z = normal((at.seeds[0], 0, number), at.w)
-        return self._displacements(at.landscape, state, float(state["scale"]))(z)
+        numbers = range(_BLOCK * block, _BLOCK * (block + 1))
+        Z = torch.stack([normal((at.seeds[0], 0, i), at.w) for i in numbers])
+        noise = self._displacements(at.landscape, state, float(state["scale"]))
+        return {**state, "block": noise(Z), "drawn": torch.tensor(block)}
 
     def at(self, landscape: Landscape, w: Tensor, seed: int = 0) -> Displacements:
         """The noise at w (p,), apart from its size: displacements of scale 1."""
@@ -229,6 +232,7 @@ class FlatNoise(Perturbation):
         state["looks"] = torch.cat([state["looks"], row.to(state["looks"].device)])
         state["scale"] = w.new_tensor(scale)
         state["looked"] = torch.tensor(n)
+        state["drawn"] = _NONE
         return state
 
     def _k(self, w: Tensor) -> int:
@@ -333,14 +337,16 @@ class FlatNoise(Perturbation):
         searched = self.sigma == "max" or self.budget == "loss"
         before = float(state.get("scale", torch.zeros(())))
         n_pairs = _N_PAIRS_LATER if before else _N_PAIRS
-        known = (None, None) if self.subspace == "null" else ("values", "vectors")
+        known = {} if self.subspace == "null" else state
         gauge = NoiseGauge(
             landscape,
             w,
             noise,
             n_pairs if searched else _N_WATCHED,
-            (at.seeds[0], 3, n),
-            *(state.get(key) if key else None for key in known),
+            (at.seeds[0], 3),  # the same draws at every look: what changes is told by a few
+            known.get("values"),
+            known.get("vectors"),
+            state["rises"].cpu().numpy() if "rises" in state else None,
         )
         whole = size / length
         if searched:
@@ -350,6 +356,8 @@ class FlatNoise(Perturbation):
             assert not isinstance(self.sigma, str)
             c = self.sigma if self.budget is None else self.sigma * whole
             c, rise, outcome = self._finite(gauge, c)
+        if gauge.rises is not None:
+            state["rises"] = torch.as_tensor(gauge.rises)
         relative = rise / abs(gauge.loss) if gauge.loss else math.nan
         return c, Look(n, math.nan, math.nan, c / whole if size else math.nan, relative, outcome)
 

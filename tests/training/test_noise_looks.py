@@ -1,0 +1,114 @@
+"""What looks at the loss cost, how well they meet a budget, and that they survive a checkpoint."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from sklflat import FlatNoiseClassifier
+from sklflat.curvature import Displacements, InSubspace, Landscape, NoiseGauge, Spread, normal
+from sklflat.networks import Network
+from sklflat.training.perturbations import FlatNoise, Position
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def bowl(curvatures):
+    """The loss ``sum_j h_j w_j^2 / 2`` of a linear network, and isotropic noise."""
+    h = torch.as_tensor(curvatures).double()
+    layer = nn.Linear(len(h), 1, bias=False).double()
+    X = torch.diag((len(h) * h / 2).sqrt())  # the mean of (x_i w)^2 over the rows
+    land = Landscape(Network(layer, nn.MSELoss()), X, torch.zeros(len(h), 1).double())
+    w = torch.zeros(len(h)).double()
+    everywhere = InSubspace(w.new_zeros(0, len(h)), w.new_zeros(0), 1.0)
+    return land, w, Displacements(Spread(torch.ones_like(w), land.filters), everywhere)
+
+
+def test_few_draws_say_how_a_rise_has_changed():
+    """On a quadratic all rises change by one factor, so that few draws say what all would."""
+    land, w, noise = bowl(np.geomspace(1, 0.01, 30))
+    first = NoiseGauge(land, w, noise, 6, (3,))
+    c, found = first.scale_for_rise(1.0, 0.1, 100.0)
+    n = len(first.rises)
+    draws = noise(torch.stack([normal((3, i), w) for i in range(n)]))
+    h = torch.as_tensor(np.geomspace(1, 0.01, 30))
+    exact = float((0.5 * draws.square() @ h).mean())
+    assert n > 6
+    assert found.value == pytest.approx(1.0, rel=0.03)
+    before = land.n_passes
+    later = NoiseGauge(land, w, noise, 6, (3,), rises=first.rises).rise(1.3 * c, 1.5)
+    assert land.n_passes - before == 1 + 2 * 6
+    assert later.value == pytest.approx((1.3 * c) ** 2 * exact, rel=1e-6)
+
+
+def test_rises_of_another_landscape_are_of_no_use_and_not_used():
+    land, w, noise = bowl(np.geomspace(1, 0.01, 30))
+    foreign = np.random.RandomState(0).normal(size=64)  # unrelated to what the draws do here
+    gauge = NoiseGauge(land, w, noise, 6, (3,), rises=foreign)
+    expected = 0.5 * np.geomspace(1, 0.01, 30).sum()
+    found = gauge.rise(1.0, expected)
+    assert abs(found.value - expected) < 4 * found.std_error
+    assert found.std_error < 0.05 * expected
+
+
+@pytest.mark.parametrize("subspace", ["flat", "isotropic", "sharp"])
+def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, monkeypatch):
+    """At every look of a training, the rise under 300 pairs of fresh draws."""
+    off = []
+    look = FlatNoise._look
+
+    def checked(self, at, n, state):
+        state = look(self, at, n, state)
+        noise = self._displacements(at.landscape, state, float(state["scale"]))
+        loss = at.landscape.loss(at.w)
+        xi = noise(torch.stack([normal((9, n, i), at.w) for i in range(300)]))
+        rise = np.mean([at.landscape.loss(at.w + s * x) for x in xi for s in (1, -1)]) - loss
+        if state["looks"][-1, -1] == 0:
+            off.append(abs(rise / loss / 0.05 - 1))
+        return state
+
+    monkeypatch.setattr(FlatNoise, "_look", checked)
+    X, y = load_digits(return_X_y=True)
+    common = {"max_iter": 25, "batch_size": 50, "learning_rate_init": 0.005, "refresh": 200}
+    FlatNoiseClassifier((32,), sigma=0.05, subspace=subspace, random_state=1, **common).fit(
+        X[:1000] / 16, y[:1000]
+    )
+    assert len(off) >= 8
+    assert np.median(off) < 0.05
+    assert np.mean(np.array(off) < 0.1) >= 0.75  # of a standard error of 5 % it is twice
+
+
+def test_an_epoch_costs_at_most_1_3_plain_ones():
+    """Counted in gradients of a batch, over two intervals between refreshes; all is the default."""
+    X, y = load_digits(return_X_y=True)
+    clf = FlatNoiseClassifier(max_iter=223, tol=0, n_iter_no_change=10_000, random_state=0)
+    clf.fit(X / 16, y)
+    n = clf.n_gradient_evaluations_
+    assert n == 9 * 223 > 2 * clf.refresh
+    # a product costs about two gradients, a forward pass a third of one; 256 samples against 200
+    extra = 256 / 200 * (2 * clf.n_products_ + clf.n_loss_evaluations_ / 3)
+    assert 1 + extra / n <= 1.3
+
+
+@pytest.mark.parametrize("antithetic", [True, False, "increments"])
+def test_a_checkpoint_at_any_step_goes_on_to_the_same_bits(antithetic):
+    land, w, _ = bowl(np.geomspace(1, 0.01, 30))
+    w = w + 1
+    noise = FlatNoise(0.05, n_directions=3, refresh=8, antithetic=antithetic)
+
+    def steps(state, first, last):
+        points = []
+        for t in range(first, last):
+            at = Position(w * 0.99**t, w > 99, 0.1, landscape=land, seeds=(5, t))
+            point, state = noise.perturb(None, at, state)
+            points.append(point)
+        return points, state
+
+    whole, _ = steps(noise.init(w), 0, 24)
+    for stop in (1, 5, 8, 13, 16):
+        state = pickle.loads(pickle.dumps(steps(noise.init(w), 0, stop)[1]))
+        for a, b in zip(steps(state, stop, 24)[0], whole[stop:], strict=True):
+            assert torch.equal(a, b)
