@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sklflat.connectivity import ModeConnectivityProbe
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import (
         AblationProbe,
@@ -36,6 +37,7 @@ __all__ = [
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
     "HessianSpectrum",
+    "ModeConnectivityProbe",
     "NoiseDisplay",
     "PerturbedOptimizer",
     "SAMClassifier",
@@ -56,6 +58,7 @@ _ROOM_OF = {
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",
     "HessianSpectrum": "sklflat.eigenspace",
+    "ModeConnectivityProbe": "sklflat.connectivity",
     "NoiseDisplay": "sklflat.probing",
     "PerturbedOptimizer": "sklflat.training",
     "SAMClassifier": "sklflat.training",

@@ -6,6 +6,7 @@ written for scikit-learn catches it unchanged.
 
 __all__ = [
     "CheckpointError",
+    "ConnectivityWarning",
     "DamagedFileWarning",
     "DivergenceError",
     "DuplicateParameterError",
@@ -27,6 +28,10 @@ class SklflatError(Exception):
 
 class CheckpointError(SklflatError, ValueError):
     """A file is damaged, is not one of this package's, or was written by a newer version."""
+
+
+class ConnectivityWarning(UserWarning):
+    """Units are aligned in part only, or a path is not finite; says which and where."""
 
 
 class StorageError(SklflatError, OSError):

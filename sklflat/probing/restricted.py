@@ -98,6 +98,19 @@ def restrict(probe: Any, X: Any, y: Any, n_random: int, rng: np.random.RandomSta
     )
 
 
+def restricted_score(probe: Any, keep: NDArray, X: Any, y: Any) -> float:
+    """The score of a probe's network with some of its units only.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+        Fitted.
+    keep : ndarray of shape (n_units,), bool
+    X, y : array-like
+    """
+    return float(_estimator(probe, resolve(probe.estimator_), keep).score(X, y))
+
+
 def random_twin(probe: Any, rng: np.random.RandomState) -> NDArray:
     """A mask of as many random units in each layer, of about the same variances.
 

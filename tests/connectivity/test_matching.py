@@ -26,7 +26,7 @@ from sklflat.connectivity.paths import LinearPath
 from sklflat.connectivity.state import read_state
 from sklflat.networks import Network
 from sklflat.probing import resolve
-from tests.cases import ALIGNED
+from tests.aligned_cases import ALIGNED
 from tests.connectivity import _symmetries
 
 DIGITS, DIGIT = load_digits(return_X_y=True)

@@ -11,7 +11,7 @@ from sklflat.connectivity import find_symmetry
 from sklflat.connectivity.matching import match_weights
 from sklflat.connectivity.paths import LinearPath
 from sklflat.connectivity.state import read_state
-from tests.cases import ALIGNED
+from tests.aligned_cases import ALIGNED
 from tests.connectivity import _symmetries
 
 PLANTED = ["mlp", "residual", "conv", "heads", "grouped", "recurrent"]

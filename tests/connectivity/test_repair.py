@@ -18,7 +18,8 @@ from sklflat.connectivity.repair import Rescaled, repaired, repaired_losses
 from sklflat.connectivity.state import read_state, write_state
 from sklflat.networks import Network
 from sklflat.probing import resolve
-from tests.cases import ALIGNED, CASES
+from tests.aligned_cases import ALIGNED
+from tests.cases import CASES
 
 
 def hidden_outputs(module, X):

@@ -12,7 +12,7 @@ from sklflat.connectivity import Group, Symmetry, find_symmetry
 from sklflat.connectivity.taps import ActivationTaps
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
-from tests.cases import ALIGNED, Unknown
+from tests.aligned_cases import ALIGNED, Unknown
 
 # Hidden channels that a permutation can move, and those that none can, counted by hand: a residual
 # stream counts once, and so do channels that a product ties to each other.

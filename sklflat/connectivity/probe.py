@@ -1,0 +1,302 @@
+"""ModeConnectivityProbe: whether networks are in one basin, and what stays the same between."""
+
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat._compat import Interval, StrOptions
+from sklflat.connectivity.barrier_table import BarrierTable
+from sklflat.connectivity.core import InvariantCore
+from sklflat.connectivity.core_gain import gain_over_endpoints
+from sklflat.connectivity.paths import Path
+from sklflat.connectivity.probe_steps import (
+    Networks,
+    check_several,
+    connectivity_nulls,
+    core_of,
+    measure_paths,
+    merged_module,
+    open_networks,
+    train_networks,
+)
+from sklflat.connectivity.symmetry import Symmetry
+from sklflat.connectivity.walk import ALIGNMENTS
+from sklflat.exceptions import ConnectivityWarning
+from sklflat.probing.nulls import Null
+from sklflat.probing.resolve import is_frozen
+from sklflat.probing.restricted import with_module
+from sklflat.probing.sample import Sample
+from sklflat.probing.selection import FDR, q_values
+from sklflat.probing.split import Rows
+from sklflat.probing.unit_probe import UnitProbe
+
+
+class ModeConnectivityProbe(UnitProbe):
+    r"""Units that stay what they are on a path between independently trained networks.
+
+    Networks are trained from several seeds (or given), the units of all are aligned with those of
+    the first, and paths lead from the first to each of the others. A unit's score is its least
+    correlation along the path with its own activations at the start,
+
+    .. math:: s_u = \min_t \mathrm{corr}_x(a_u(x, 0), a_u(x, t)),
+
+    on rows that neither training nor matching has seen. It does not change when a ReLU unit is
+    rescaled or when units are permuted in any of the networks. Dead units and such without a signal
+    at both ends score 0.
+
+    A score has to beat four nulls: units that have nothing to do with each other, matched all the
+    same; random rotations of the layers; matched untrained twins; and networks that were trained on
+    shuffled labels (the last for networks that can be trained).
+
+    Shared is not true: what all seeds learn from a spurious cue is shared, too. And theory says
+    that a path adds little to the agreement of its ends [3]_: ``gain_over_endpoints_`` says how
+    much.
+
+    Parameters
+    ----------
+    estimator : estimator or list of frozen estimators, default=None
+        What is trained ``n_models`` times, with a seed of its own each: see
+        :class:`~sklflat.AblationProbe`; ``None`` is ``SAMClassifier()``. A list of frozen ones
+        (``FrozenEstimator(fitted)`` or :func:`~sklflat.from_module`) is taken as it is; X and y
+        should then be rows that they have not seen, of which one half is matched on and the
+        other scored on.
+    layers : "hidden" or tuple of str, default="hidden"
+        All hidden layers, or some by name.
+    n_models : int, default=2
+        Networks to train; not used for a list.
+    path : {"linear", "bezier", "polychain"}, default="linear"
+        A straight line, or a curve that is trained to be low.
+    align : {"weights", "activations", "ot", "straight_through"} or None, default="weights"
+        How units are matched. None walks between the networks as they are.
+    repair : bool, default=True
+        Whether moments of hidden layers are restored along the path (REPAIR, or the statistics of
+        batch normalisation), and units are scored on the repaired path.
+    n_points : int, default=25
+        Points of the path, ends included; more are added around the highest loss.
+    barrier_tol : float, default=0.02
+        Networks are connected if the barrier of the held-out *error* along the aligned, not
+        repaired path, against the mean of the ends, is at most this [2]_: 2 % of the rows for a
+        classifier, of the variance of the targets for a regressor.
+    n_units : "auto", int, float or None, default="auto"
+        How many units to select: see :class:`~sklflat.AblationProbe`.
+    n_null : "auto" or int, default="auto"
+        Null draws, pooled over units; ``"auto"`` is ``max(2000, n_units / 0.05)``. Networks are
+        trained for at most a thousand draws or ten pairs.
+    holdout : float or None, default=0.25
+        Share of the rows that units are scored on, and networks not trained. With None half of
+        all rows are matched and half are scored on.
+    n_jobs : int or None, default=None
+        Networks that are trained at once, by joblib, where they cannot be stacked.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    estimators_ : list of estimators
+        The fitted networks.
+    estimator_ : estimator
+        The first, whose units are scored.
+    barriers_ : BarrierTable
+        Three definitions, of loss and error, on the rows trained on (or matched on) and held out;
+        naive, aligned and repaired. ``barriers_.to_frame()`` is a table.
+    connected_ : bool
+    path_ : Path
+        From the first network to the second. ``paths_`` has those to all others.
+    permutations_ : list of dict of str to ndarray
+        For every network, the order of each group of units that aligns it with the first.
+    verified_ : bool or None
+        Whether permutations were seen to leave the function as it is; None for ``align=None``.
+    symmetry_ : Symmetry or None
+    core_ : InvariantCore
+        Its units, scores before and after repair, ``restrict`` and ``sensitivity``.
+    gain_over_endpoints_ : PathGain
+        What the path adds; ``print`` it.
+    merged_ : fitted classifier or regressor
+        The (repaired) network halfway to the second.
+    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
+        As of every probe.
+
+    Warns
+    -----
+    ConnectivityWarning
+        If operations that are not understood keep some units from being aligned, or a path is
+        not finite somewhere.
+
+    References
+    ----------
+    .. [1] S. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin", ICLR 2023.
+       https://arxiv.org/abs/2209.04836
+    .. [2] J. Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis",
+       ICML 2020. https://arxiv.org/abs/1912.05671
+    .. [3] Z. Zhou et al., "Going beyond linear mode connectivity: the layerwise linear feature
+       connectivity", NeurIPS 2023. https://arxiv.org/abs/2307.08286
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_moons
+    >>> from sklflat import ModeConnectivityProbe, SAMClassifier
+    >>> X, y = make_moons(400, noise=0.1, random_state=0)
+    >>> clf = SAMClassifier((16,), alpha=0.1, learning_rate_init=0.05, max_iter=30)
+    >>> probe = ModeConnectivityProbe(clf, n_null=100, n_units=4, random_state=0).fit(X, y)
+    >>> probe.verified_, len(probe.estimators_), probe.transform(X).shape
+    (True, 2, (400, 4))
+    """
+
+    _parameter_constraints = {
+        **UnitProbe._parameter_constraints,
+        "n_models": [Interval(Integral, 2, None, closed="left")],
+        "path": [StrOptions({"linear", "bezier", "polychain"})],
+        "align": [StrOptions(set(ALIGNMENTS)), None],
+        "repair": ["boolean"],
+        "n_points": [Interval(Integral, 3, None, closed="left")],
+        "barrier_tol": [Interval(Real, 0, None, closed="left")],
+    }
+
+    symmetry_: Symmetry | None
+    path_: Path
+    _networks: Networks
+    _core: dict[str, Any]
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        layers: Any = "hidden",
+        n_models: int = 2,
+        path: str = "linear",
+        align: str | None = "weights",
+        repair: bool = True,
+        n_points: int = 25,
+        barrier_tol: float = 0.02,
+        n_units: Any = "auto",
+        n_null: Any = "auto",
+        holdout: float | None = 0.25,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.layers = layers
+        self.n_models = n_models
+        self.path = path
+        self.align = align
+        self.repair = repair
+        self.n_points = n_points
+        self.barrier_tol = barrier_tol
+        self.n_units = n_units
+        self.n_null = n_null
+        self.holdout = holdout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # --- fit, step by step --------------------------------------------------------------------
+
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
+        if isinstance(self.estimator, (list, tuple)):
+            networks = open_networks(self.estimator, rows, self.layers, rng)
+        elif is_frozen(self.estimator):
+            check_several([self.estimator])
+        else:
+            networks = train_networks(
+                self.estimator, self.n_models, rows, self.holdout, self.layers, self.n_jobs, rng
+            )
+        self.estimators_ = networks.estimators
+        self.estimator_ = networks.estimators[0]
+        self._networks = networks
+        return networks.sample
+
+    def _score_units(self, sample: Sample) -> NDArray:
+        networks = self._networks
+        networks.walk_by(self.align, self.path, self.repair)
+        self.symmetry_ = networks.walk.symmetry
+        self.verified_ = None if self.symmetry_ is None else self.symmetry_.verified
+        self._warn_of_frozen()
+        self.paths_, self.permutations_ = networks.join_all()
+        self.path_ = self.paths_[0]
+        self.barriers_ = measure_paths(networks, self.paths_, self.n_points)
+        self._warn_of_infinite(self.barriers_)
+        tol = self.barrier_tol * networks.error_scale
+        barrier = self.barriers_.largest("aligned", "error", "held-out", "mean")
+        self.connected_ = bool(barrier <= tol)
+        self._core = core_of(networks, self.paths_, self.n_points, self.repair)
+        return self._core["score"]
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        networks = self._networks
+        nulls = connectivity_nulls(networks, n_draws, rng)
+        self._conclude(networks, self._core, nulls)
+        del self._networks, self._core
+        return nulls
+
+    def _conclude(self, networks: Networks, found: dict[str, Any], nulls: list[Null]) -> None:
+        """What follows from scores and nulls."""
+        dead = self.dead_ | ~found["eligible"]
+        own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
+        chosen = [
+            q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR
+            for s in (found["score"], np.where(found["eligible"], found["ends"], 0.0))
+        ]
+        self.gain_over_endpoints_ = gain_over_endpoints(
+            found["score"], found["ends"], path_selected=chosen[0], end_selected=chosen[1]
+        )
+        self.core_ = InvariantCore(
+            found["before"],
+            found["after"],
+            found["icc_before"],
+            found["icc_after"],
+            found["ends"],
+            found["path_variance"],
+            found["eligible"],
+            self,
+            found["halves"],
+        )
+        module = merged_module(networks, self.path_, self.repair)
+        self.merged_ = with_module(self.estimator_, networks.sample.trained, module)
+
+    # --- what may be wrong --------------------------------------------------------------------
+
+    def _warn_of_frozen(self) -> None:
+        if self.symmetry_ is not None and self.symmetry_.frozen:
+            axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.frozen.items())
+            warnings.warn(
+                f"Only {self.symmetry_.n_movable} of {self.symmetry_.n_hidden} hidden channels can "
+                f"be aligned, as some operations are not understood ({axes}). The others are "
+                "compared as they are.",
+                ConnectivityWarning,
+                stacklevel=4,
+            )
+
+    @staticmethod
+    def _warn_of_infinite(barriers: BarrierTable) -> None:
+        for (other, kind), ts in barriers.non_finite.items():
+            warnings.warn(
+                f"The loss is not finite at t = {np.round(ts, 4).tolist()} of the {kind} path to "
+                f"network {other}, so its barrier is NaN.",
+                ConnectivityWarning,
+                stacklevel=4,
+            )
+
+    # --- what people look at ------------------------------------------------------------------
+
+    def to_frame(self) -> Any:
+        """The units as a tidy DataFrame.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            As of every probe, and ``before`` and ``after`` repair, ``icc_before``, ``icc_after``,
+            ``ends`` (their correlation, without a path), ``path_variance`` and ``eligible``.
+        """
+        frame = super().to_frame()
+        core = self.core_
+        for name in ("before", "after", "icc_before", "icc_after", "ends", "path_variance"):
+            frame[name] = getattr(core, name)
+        frame["eligible"] = core.eligible
+        return frame
+
+    def __sklearn_tags__(self) -> Any:
+        if not isinstance(self.estimator, (list, tuple)):
+            return super().__sklearn_tags__()
+        first = type(self)(self.estimator[0] if self.estimator else None)
+        return first.__sklearn_tags__()
