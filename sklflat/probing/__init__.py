@@ -5,6 +5,7 @@ from sklflat.probing.activation import ActivationProbe
 from sklflat.probing.basin import Basin, sample_basin
 from sklflat.probing.card import UnitCard
 from sklflat.probing.display import UnitDisplay
+from sklflat.probing.largest_noise import LargestNoise, largest_noise
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor, from_module
 from sklflat.probing.noise_display import NoiseDisplay, noise_profile
 from sklflat.probing.nulls import Null
@@ -17,6 +18,7 @@ __all__ = [
     "AblationProbe",
     "ActivationProbe",
     "Basin",
+    "LargestNoise",
     "ModuleClassifier",
     "ModuleRegressor",
     "NoiseDisplay",
@@ -27,6 +29,7 @@ __all__ = [
     "UnitDisplay",
     "UnitProbe",
     "from_module",
+    "largest_noise",
     "noise_profile",
     "resolve",
     "sample_basin",
