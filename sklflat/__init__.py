@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sklflat.connectivity import ModeConnectivityProbe
+    from sklflat.connectivity import ModeConnectivityProbe, PathDisplay, PlaneDisplay
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import (
         AblationProbe,
@@ -39,7 +39,9 @@ __all__ = [
     "HessianSpectrum",
     "ModeConnectivityProbe",
     "NoiseDisplay",
+    "PathDisplay",
     "PerturbedOptimizer",
+    "PlaneDisplay",
     "SAMClassifier",
     "SAMRegressor",
     "SpectrumDisplay",
@@ -60,7 +62,9 @@ _ROOM_OF = {
     "HessianSpectrum": "sklflat.eigenspace",
     "ModeConnectivityProbe": "sklflat.connectivity",
     "NoiseDisplay": "sklflat.probing",
+    "PathDisplay": "sklflat.connectivity",
     "PerturbedOptimizer": "sklflat.training",
+    "PlaneDisplay": "sklflat.connectivity",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
     "SpectrumDisplay": "sklflat.eigenspace",

@@ -1,7 +1,15 @@
 """Mode connectivity: networks aligned by their symmetries, and the paths between them."""
 
+from sklflat.connectivity.display import PathDisplay, PlaneDisplay
 from sklflat.connectivity.find import find_symmetry
 from sklflat.connectivity.probe import ModeConnectivityProbe
 from sklflat.connectivity.symmetry import Group, Symmetry
 
-__all__ = ["Group", "ModeConnectivityProbe", "Symmetry", "find_symmetry"]
+__all__ = [
+    "Group",
+    "ModeConnectivityProbe",
+    "PathDisplay",
+    "PlaneDisplay",
+    "Symmetry",
+    "find_symmetry",
+]
