@@ -22,8 +22,8 @@ _FAR = 0.3
 _PRECISION, _MOST_PAIRS = 0.05, 128
 #: the same where later rises are told from this one
 _PRECISION_FIRST = 0.04
-#: pairs that tell what changed since
-_FEWEST = 6
+#: pairs that tell what changed since, and pairs from which on their own spread is believed
+_FEWEST, _FEWEST_FIRST = 6, 16
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class NoiseGauge:
     def rise(self, c: float, target: float = math.inf) -> Rise:
         """The expected rise of the loss under noise of scale c.
 
-        Its standard error is at most 5 %, or 5 % of a target that is larger; where the rise is
-        far from the target, the error is only small enough to say so. Where the same draws were
+        Its standard error is at most 5 % of a target, or else of the rise; where the rise is far
+        from the target, the error is only small enough to say so. Where the same draws were
         measured before, at another scale or place, a few of them may be enough.
         """
         known = c * c * self._expected
@@ -141,8 +141,10 @@ class NoiseGauge:
                 return by_few
             found = Rise(float(np.mean(rises)) + known, _error(rises))
             size = abs(found.value)
-            wanted = _PRECISION_FIRST if math.isfinite(target) else _PRECISION
-            precise = not found.std_error > wanted * max(size, target)
+            if math.isfinite(target):
+                precise = n >= _FEWEST_FIRST and found.std_error <= _PRECISION_FIRST * target
+            else:
+                precise = found.std_error <= _PRECISION * size
             far = abs(size - target) > _FAR * target + 3 * found.std_error
             enough = precise or not math.isfinite(size) or 2 * n > _MOST_PAIRS
             if enough and not far and math.isfinite(size + target):
