@@ -165,7 +165,9 @@ class NoiseDisplay:
             )
         ax.set_xscale("log")
         rises = np.concatenate([p["rise"] for p in self.profile.values()])
-        ax.set_yscale("symlog", linthresh=max(float(np.abs(rises).max()), 1e-12) * 1e-3)
+        small = max(float(np.abs(rises).max()), 1e-12) * 1e-5
+        ax.set_yscale("symlog", linthresh=small)
+        ax.set_ylim(bottom=min(1.5 * float(rises.min()), -small))
         ax.set_xlabel("length of the noise / length of the weights")
         ax.set_ylabel("rise of the loss")
         ax.set_title("loss against displacement")
