@@ -69,8 +69,11 @@ class ModeConnectivityProbe(UnitProbe):
         Networks to train; not used for a list.
     path : {"linear", "bezier", "polychain"}, default="linear"
         A straight line, or a curve that is trained to be low.
-    align : {"weights", "activations", "ot", "straight_through"} or None, default="weights"
-        How units are matched. None walks between the networks as they are.
+    align : {"activations", "weights", "ot", "straight_through"} or None, default="activations"
+        How units are matched: by what they do on the rows matched on, by their weights, by optimal
+        transport (needs POT), or by gradients of the midpoint's loss. Weights need no data, but
+        suffer where units of ReLU networks have different scales, as without weight decay. None
+        walks between the networks as they are.
     repair : bool, default=True
         Whether moments of hidden layers are restored along the path (REPAIR, or the statistics of
         batch normalisation), and units are scored on the repaired path.
@@ -166,7 +169,7 @@ class ModeConnectivityProbe(UnitProbe):
         layers: Any = "hidden",
         n_models: int = 2,
         path: str = "linear",
-        align: str | None = "weights",
+        align: str | None = "activations",
         repair: bool = True,
         n_points: int = 25,
         barrier_tol: float = 0.02,

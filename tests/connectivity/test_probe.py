@@ -1,0 +1,427 @@
+"""ModeConnectivityProbe: connected or not, the core, its nulls, and bad input."""
+
+import pickle
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+
+from sklflat import (
+    ModeConnectivityProbe,
+    PathDisplay,
+    PlaneDisplay,
+    SAMClassifier,
+    SAMRegressor,
+    from_module,
+)
+from sklflat.connectivity import find_symmetry
+from sklflat.connectivity.state import read_state, write_state
+from sklflat.datasets import make_shared_private
+from sklflat.exceptions import ConnectivityWarning, NothingFoundWarning, UnsupportedNetworkError
+from tests._probes import two_layer
+from tests.aligned_cases import Unknown
+
+X, Y = load_digits(return_X_y=True)
+ORDER = np.random.RandomState(0).permutation(len(X))  # else the writers are not the same
+X, Y = X[ORDER] / 16, Y[ORDER]
+SMALL = SAMClassifier((24,), rho=0, alpha=0.2, max_iter=25, learning_rate_init=0.01, random_state=0)
+QUICK = {"n_points": 7, "n_null": 100, "n_units": 5, "random_state": 0}
+ROWS = slice(0, 600)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def probe():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return ModeConnectivityProbe(SMALL, **QUICK).fit(X[ROWS], Y[ROWS])
+
+
+def test_what_a_fit_tells(probe):
+    assert probe.verified_
+    assert probe.estimator_ is probe.estimators_[0]
+    assert len(probe.estimators_) == 2
+    assert isinstance(probe.connected_, bool)
+    table = probe.barriers_
+    assert table.value("naive") > table.value("aligned") > table.value("repaired")
+    frame = table.to_frame()
+    assert len(frame) == 3 * 3 * 2 * 2  # kinds, definitions, measures, data
+    for (_, _, measure, data), rows in frame.groupby(["network", "kind", "measure", "data"]):
+        values = rows.set_index("definition")["barrier"]
+        assert values["lower"] >= values["mean"] - 1e-12, (measure, data)
+    (order,) = probe.permutations_[1].values()
+    np.testing.assert_array_equal(np.sort(order), np.arange(24))
+    (identity,) = probe.permutations_[0].values()
+    np.testing.assert_array_equal(identity, np.arange(24))
+    assert [null.name for null in probe.nulls_] == [
+        "unrelated units, matched on other rows",
+        "random rotations of the layers",
+        "untrained twins",
+        "trained on shuffled labels",
+    ]
+    assert probe.merged_.score(X[600:], Y[600:]) > 0.85
+    assert probe.transform(X[:9]).shape == (9, 5)
+
+
+def test_scores_are_the_least_correlation_on_rows_that_were_held_out(probe):
+    core = probe.core_
+    frame = probe.to_frame()
+    np.testing.assert_array_equal(frame["score"], np.where(core.eligible, core.after, 0))
+    assert (core.before <= core.ends + 1e-12).all()
+    assert (core.after <= 1).all()
+    assert (core.path_variance >= 0).all()
+    assert len(core) == 5
+    # the whole data instead of the rows held out: the same up to sampling
+    first = probe.estimators_[0].transform(X)
+    (order,) = probe.permutations_[1].values()
+    second = probe.estimators_[1].transform(X)[:, order]
+    with np.errstate(invalid="ignore"):
+        r = np.array([np.corrcoef(first[:, u], second[:, u])[0, 1] for u in range(24)])
+    r = np.nan_to_num(r)  # dead units
+    assert np.corrcoef(r, core.ends)[0, 1] > 0.95
+    assert np.abs(r - core.ends).max() < 0.15
+
+
+def test_aligned_networks_compute_what_they_did(probe):
+    symmetry, end = probe.symmetry_, probe.path_.anchors[-1]
+    assert symmetry.n_movable == 24
+    module = probe.estimators_[1].trained_network().network.module
+    x = torch.as_tensor(X[:20])
+    before = module(x)
+    write_state(module, end)
+    torch.testing.assert_close(module(x), before, rtol=1e-9, atol=1e-9)
+
+
+def test_the_core_restricted_and_how_it_moves(probe):
+    found = probe.core_.restrict(X[600:1200], Y[600:1200], n_random=6, random_state=0)
+    assert found.n_units == 5
+    assert found.random_scores.shape == (6,)
+    assert found.outside_scores.shape == (6,)
+    np.testing.assert_allclose(
+        found.end_scores, [e.score(X[600:1200], Y[600:1200]) for e in probe.estimators_]
+    )
+    assert 0 < found.p_value <= 1
+    assert found.estimator.score(X[600:1200], Y[600:1200]) == pytest.approx(found.score)
+    moves = probe.core_.sensitivity()
+    assert [row["n_units"] for row in moves["threshold"]] == sorted(
+        row["n_units"] for row in moves["threshold"]
+    )
+    assert moves["layer"][0]["n_core"] == 5
+    assert -1 <= moves["data"][0]["rank_correlation"] <= 1
+
+
+def test_the_gain_says_that_a_path_adds_little(probe):
+    gain = probe.gain_over_endpoints_
+    assert gain.rank_correlation > 0.95
+    assert "The ends explain" in str(gain)
+
+
+def test_it_is_reproducible_and_survives_pickle(probe):
+    again = clone(probe).fit(X[ROWS], Y[ROWS])
+    np.testing.assert_array_equal(again.unit_scores_, probe.unit_scores_)
+    np.testing.assert_array_equal(again.p_values_, probe.p_values_)
+    loaded = pickle.loads(pickle.dumps(probe))
+    np.testing.assert_array_equal(loaded.core_.mask, probe.core_.mask)
+    np.testing.assert_array_equal(loaded.merged_.predict(X[:9]), probe.merged_.predict(X[:9]))
+
+
+@pytest.mark.parametrize("align", ["weights", "ot", "straight_through", None])
+def test_every_alignment(align):
+    probe = ModeConnectivityProbe(SMALL, align=align, repair=False, **QUICK).fit(X[ROWS], Y[ROWS])
+    naive, aligned = probe.barriers_.value("naive"), probe.barriers_.value("aligned")
+    if align is None:
+        assert naive == aligned
+        assert probe.verified_ is None
+        assert probe.permutations_ == [{}, {}]
+    else:
+        assert aligned < naive
+    assert np.isnan(probe.core_.after).all()
+    with pytest.raises(ValueError, match="kind='repaired'"):
+        probe.barriers_.value("repaired")
+
+
+def test_a_curve_and_several_networks():
+    probe = ModeConnectivityProbe(SMALL, path="bezier", align=None, n_models=3, **QUICK)
+    probe.fit(X[ROWS], Y[ROWS])
+    assert len(probe.paths_) == 2
+    table = probe.barriers_
+    for other in (1, 2):
+        assert table.value("aligned", data="train", other=other) < 0.3 * table.value(
+            "naive", data="train", other=other
+        )
+    assert table.largest("naive", "loss", "train", "mean") == max(
+        table.value("naive", data="train", other=other) for other in (1, 2)
+    )
+
+
+def test_pipelines_searches_regressors_and_batch_normalisation():
+    pipe = make_pipeline(StandardScaler(), SMALL)
+    search = GridSearchCV(SMALL, {"alpha": [0.1, 0.3]}, cv=2)
+    for estimator in (pipe, search):
+        probe = ModeConnectivityProbe(estimator, **QUICK).fit(X[ROWS], Y[ROWS])
+        assert probe.merged_.score(X[ROWS], Y[ROWS]) > 0.8
+    reg = SAMRegressor((16,), max_iter=30, learning_rate_init=0.01)
+    probe = ModeConnectivityProbe(reg, **QUICK).fit(X[ROWS], X[ROWS, 20:30].sum(1))
+    assert isinstance(probe.connected_, bool)
+
+    def net(n_features, n_outputs):
+        layers = nn.Linear(n_features, 16), nn.BatchNorm1d(16), nn.ReLU()
+        return nn.Sequential(*layers, nn.Linear(16, n_outputs))
+
+    clf = SAMClassifier(net=net, rho=0, max_iter=10, learning_rate_init=0.01)
+    probe = ModeConnectivityProbe(clf, **QUICK).fit(X[ROWS], Y[ROWS])
+    assert probe.barriers_.value("repaired") < probe.barriers_.value("naive")
+
+
+def test_displays(probe):
+    display = PathDisplay.from_estimator(probe)
+    assert display.axes_[0].get_ylabel() == "loss, held-out rows"
+    assert len(display.axes_[0].lines) == 4  # three kinds and the chord
+    plane = PlaneDisplay.from_estimator(probe, X[ROWS], Y[ROWS], n_points=7)
+    assert plane.loss.shape == (7, 7)
+    assert np.isfinite(plane.loss).all()
+    with pytest.raises(ValueError, match="other=3"):
+        PathDisplay.from_estimator(probe, other=3)
+    with pytest.raises(ValueError, match="axes must be two"):
+        display.plot([None])
+    plt.close("all")
+
+
+# --- invariances ------------------------------------------------------------------------------
+
+
+def frozen(*modules):
+    return [from_module(module) for module in modules]
+
+
+def test_permuted_and_rescaled_units_change_nothing_but_their_places():
+    data, y, truth = make_shared_private(600, n_cancelling=0, random_state=0)
+    one, other = (two_layer(s.W1, s.b1, s.W2, s.b2) for s in truth.students)
+    plain = ModeConnectivityProbe(frozen(one, other), **QUICK).fit(data, y)
+    perm = np.random.RandomState(1).permutation(22)
+    scale = np.exp(np.random.RandomState(2).normal(size=22))
+    s = truth.students[1]
+    moved = two_layer(
+        (s.W1 * scale)[:, perm], (s.b1 * scale)[perm], (s.W2 / scale[:, None])[perm], s.b2
+    )
+    again = ModeConnectivityProbe(frozen(one, moved), repair=False, **QUICK).fit(data, y)
+    reference = ModeConnectivityProbe(frozen(one, other), repair=False, **QUICK).fit(data, y)
+    # correlations of the ends do not depend on either; the path between depends on the scale
+    np.testing.assert_allclose(again.core_.ends, reference.core_.ends, atol=1e-9)
+    assert plain.unit_scores_.shape == (22,)
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"n_models": 1}, "n_models"),
+        ({"path": "spline"}, "path"),
+        ({"align": "names"}, "align"),
+        ({"n_points": 2}, "n_points"),
+        ({"barrier_tol": -0.1}, "barrier_tol"),
+    ],
+)
+def test_bad_parameters(bad, message):
+    with pytest.raises(ValueError, match=message):
+        ModeConnectivityProbe(SMALL, **{**QUICK, **bad}).fit(X[ROWS], Y[ROWS])
+
+
+def test_networks_that_cannot_be_joined():
+    small, large = (two_layer(*arrays(h)) for h in (5, 6))
+    data, y = np.random.RandomState(0).normal(size=(50, 4)), np.arange(50) / 50
+    with pytest.raises(ValueError, match=r"'0.weight' is \(5, 4\) in one and \(6, 4\)"):
+        ModeConnectivityProbe(frozen(small, large), **QUICK).fit(data, y)
+    with pytest.raises(ValueError, match=r"two networks, got 1 frozen"):
+        ModeConnectivityProbe(frozen(small), **QUICK).fit(data, y)
+    with pytest.raises(ValueError, match=r"two networks, got 1 frozen"):
+        ModeConnectivityProbe(from_module(small), **QUICK).fit(data, y)
+    with pytest.raises(TypeError, match=r"estimator\[1\] is SAMClassifier.*FrozenEstimator"):
+        ModeConnectivityProbe([from_module(small), SMALL], **QUICK).fit(data, y)
+    with pytest.raises(ValueError, match="n_samples=3 rows cannot be split"):
+        ModeConnectivityProbe(frozen(small, small), **QUICK).fit(data[:3], y[:3])
+    pipes = [
+        FrozenEstimator(make_pipeline(StandardScaler(), clone(SMALL)).fit(X[rows], Y[rows]))
+        for rows in (slice(0, 200), slice(200, 400))
+    ]
+    with pytest.raises(ValueError, match="reads other inputs than the first"):
+        ModeConnectivityProbe(pipes, **QUICK).fit(X[400:600], Y[400:600])
+
+
+def arrays(h):
+    rng = np.random.RandomState(h)
+    return rng.normal(size=(4, h)), rng.normal(size=h), rng.normal(size=(h, 1)), rng.normal(size=1)
+
+
+class OnlyFourier(nn.Module):
+    """All hidden units go into an operation that is not understood."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(5, 1)
+
+    def forward(self, rows):
+        return self.last(torch.fft.rfft(torch.relu(self.first(rows))).abs())
+
+
+def test_operations_that_are_not_understood():
+    data, y = np.random.RandomState(0).normal(size=(60, 6)), np.arange(60) / 60
+    torch.manual_seed(0)
+    pair = frozen(OnlyFourier().double(), OnlyFourier().double())
+    with pytest.raises(UnsupportedNetworkError, match=r"_fft_r2c.*first.weight.*align=None"):
+        ModeConnectivityProbe(pair, **QUICK).fit(data, y)
+    assert ModeConnectivityProbe(pair, align=None, **QUICK).fit(data, y).verified_ is None
+
+    class Partly(Unknown):
+        def forward(self, rows):
+            return super().forward(rows)[:, :1]
+
+    pair = frozen(Partly().double(), Partly().double())
+    with pytest.warns(ConnectivityWarning, match=r"Only 7 of 15 hidden channels.*_fft_r2c"):
+        ModeConnectivityProbe(pair, **QUICK).fit(data, y)
+
+
+def test_a_path_that_is_not_finite_is_reported_point_by_point():
+    data, y = np.random.RandomState(0).normal(size=(60, 4)), np.arange(60) / 60
+
+    class Root(nn.Module):
+        """Not a number where its second weight is negative."""
+
+        def __init__(self, scale):
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 1)
+            self.scale = nn.Parameter(torch.tensor([scale]))
+
+        def forward(self, rows):
+            return self.last(torch.relu(self.first(rows))) * (self.scale.square() - 0.25).sqrt()
+
+    torch.manual_seed(0)
+    pair = frozen(Root(1.0).double(), Root(-1.0).double())
+    with pytest.warns(ConnectivityWarning, match=r"not finite at t = \[.*0\.5.*\] of the aligned"):
+        probe = ModeConnectivityProbe(pair, repair=False, **QUICK).fit(data, y)
+    assert np.isnan(probe.barriers_.value("aligned"))
+    assert not probe.connected_
+    assert 0.0 not in probe.barriers_.non_finite[1, "aligned"]
+
+
+# --- does it say what is true? ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_connected_is_right_for_children_of_one_network_and_for_strangers():
+    """20 pairs that share a basin, and 20 that do not, without alignment."""
+    right = {"children": 0, "strangers": 0}
+    common = {"rho": 0, "learning_rate_init": 0.01, "batch_size": 50}
+    for seed in range(20):
+        parent = SAMClassifier((32,), max_iter=15, random_state=seed, **common)
+        parent.fit(X[:1000], Y[:1000])
+        ends = []
+        for child in (0, 1):
+            module = SAMClassifier((32,), max_iter=1, random_state=0, **common)
+            module = module.fit(X[:1000], Y[:1000]).module_
+            write_state(module, read_state(parent.module_))
+            twin = SAMClassifier(
+                net=module, max_iter=10, random_state=100 + 2 * seed + child, **common
+            )
+            ends.append(FrozenEstimator(twin.fit(X[:1000], Y[:1000])))
+        strangers = [
+            FrozenEstimator(
+                SAMClassifier((32,), max_iter=25, random_state=1000 + 2 * seed + i, **common).fit(
+                    X[:1000], Y[:1000]
+                )
+            )
+            for i in (0, 1)
+        ]
+        for name, pair in (("children", ends), ("strangers", strangers)):
+            probe = ModeConnectivityProbe(pair, align=None, repair=False, **QUICK)
+            probe.fit(X[1000:], Y[1000:])
+            right[name] += probe.connected_ == (name == "children")
+            if name == "strangers":  # they are ones whose barrier is there to be seen
+                assert probe.barriers_.value("aligned", "error", "held-out", "mean") > 0.02
+    assert right == {"children": 20, "strangers": 20}
+
+
+@pytest.mark.slow
+def test_the_planted_core_is_found_and_beside_it_the_ends():
+    """Students of one teacher: precision and recall, and that of the ends, over 12 pairs."""
+    precision, recall, by_ends = [], [], []
+    for seed in range(12):
+        data, y, truth = make_shared_private(1500, random_state=seed)
+        pair = frozen(*(two_layer(s.W1, s.b1, s.W2, s.b2) for s in truth.students))
+        probe = ModeConnectivityProbe(pair, n_points=9, random_state=seed).fit(data, y)
+        found, shared = probe.support_, truth.units
+        precision.append((found & shared).sum() / found.sum())
+        recall.append((found & shared).sum() / shared.sum())
+        # the baseline: as many units, by the correlation of the ends alone
+        top = np.argsort(-probe.core_.ends)[: found.sum()]
+        by_ends.append(shared[top].mean())
+        assert probe.gain_over_endpoints_.rank_correlation > 0.9
+    assert np.mean(precision) >= 0.95
+    assert np.mean(recall) >= 0.8
+    # the path adds nothing to them, as theory says
+    assert abs(np.mean(by_ends) - np.mean(precision)) < 0.02
+
+
+def random_pair(seed, mask=None):
+    rng = np.random.RandomState(seed)
+    modules = []
+    for i in range(2):
+        W1 = rng.normal(size=(12, 20)) / 12**0.5
+        if mask is not None:
+            W1 = W1 * mask[i][:, None]
+        modules.append(
+            two_layer(W1, rng.normal(size=20) / 4, rng.normal(size=(20, 1)), np.zeros(1))
+        )
+    return modules
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("null", ["unrelated", "untrained", "shuffled labels"])
+def test_there_is_no_core_where_a_null_is_true(null):
+    """20 pairs for which one of the nulls is true: at most 5 % of the units are in a core."""
+    n_found = n_units = 0
+    rng = np.random.RandomState(0)
+    for seed in range(20):
+        if null == "shuffled labels":
+            data, y = X[:800], Y[:800]
+            fake = [
+                SAMClassifier(
+                    (20,), max_iter=20, learning_rate_init=0.02, random_state=2 * seed + i
+                )
+                for i in (0, 1)
+            ]
+            shuffled = rng.permutation(Y[800:1200])
+            pair = [FrozenEstimator(f.fit(X[800:1200], shuffled)) for f in fake]
+        else:
+            data = rng.normal(size=(800, 12))
+            y = data[:, 0]
+            sides = [np.arange(12) < 6, np.arange(12) >= 6] if null == "unrelated" else None
+            pair = frozen(*random_pair(seed, sides))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NothingFoundWarning)
+            probe = ModeConnectivityProbe(pair, n_points=5, random_state=seed).fit(data, y)
+        n_found += ((probe.q_values_ <= 0.05) & (probe.unit_scores_ > 0)).sum()
+        n_units += len(probe.q_values_)
+    assert n_found <= 0.05 * n_units
+
+
+def test_the_symmetry_is_the_one_that_is_found(probe):
+    module = probe.estimators_[0].trained_network().network.module
+    found = find_symmetry(module, torch.as_tensor(X[:5]))
+    assert [g.name for g in found.groups] == [g.name for g in probe.symmetry_.groups]
