@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import check_random_state
+from sklearn.utils import check_consistent_length, check_random_state
 from torch import Tensor
 
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
@@ -228,6 +228,7 @@ class _Search:
         self.network = trained.network
         self.loss_rise = loss_rise
         x, target = trained.to_input(X), trained.to_target(np.asarray(y))
+        check_consistent_length(x, target)
         rng = check_random_state(random_state)
         order = torch.as_tensor(rng.permutation(len(x)))
         n_checked = round(check_fraction * len(x))

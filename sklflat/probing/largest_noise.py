@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_consistent_length
 
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.curvature import Landscape, NoiseGauge
@@ -158,4 +159,6 @@ def _landscape(trained: TrainedNetwork, X: Any, y: NDArray) -> Landscape:
         decision = trained.targets.decision(z, trained.loss)
         return float(accuracy_score(y, trained.targets.predict(decision)))
 
-    return Landscape(trained.network, trained.to_input(X), trained.to_target(y), score=score)
+    x, target = trained.to_input(X), trained.to_target(y)
+    check_consistent_length(x, target)
+    return Landscape(trained.network, x, target, score=score)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import check_consistent_length
 
 from sklflat.curvature import Landscape, normal
 from sklflat.networks.units import Units
@@ -54,6 +55,7 @@ def noise_profile(
     trained = resolve(estimator)
     network = trained.network
     x, target = trained.to_input(X), trained.to_target(np.asarray(y))
+    check_consistent_length(x, target)
     lengths = np.geomspace(0.01, 0.5, 8) if lengths is None else np.asarray(lengths, dtype=float)
     landscape = Landscape(network, x, target)
     units = Units.find(landscape.network.module, x[:5])

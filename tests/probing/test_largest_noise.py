@@ -9,7 +9,7 @@ from torch import nn
 from sklflat import SAMClassifier, from_module
 from sklflat.curvature import Landscape, normal
 from sklflat.exceptions import NoiseWarning
-from sklflat.probing import largest_noise, resolve
+from sklflat.probing import largest_noise, noise_profile, resolve, sample_basin
 from sklflat.training.perturbations import FlatNoise
 
 X, Y = load_digits(return_X_y=True)
@@ -123,3 +123,9 @@ def test_bad_parameters(clf, bad, message):
         largest_noise(clf, X, LABELS, **bad)
     with pytest.raises(ValueError, match="labels"):
         largest_noise(clf, X, np.full(len(X), "unknown"))
+
+
+@pytest.mark.parametrize("measure", [largest_noise, noise_profile, sample_basin])
+def test_data_of_different_lengths(clf, measure):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        measure(clf, X, LABELS[:20])
