@@ -1,55 +1,37 @@
 """REPAIR: networks between two others get back the variance that their units have lost."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import is_parametrized
 
 from sklflat.connectivity.first_affine import AFFINE
 from sklflat.connectivity.path_losses import PathLosses
 from sklflat.connectivity.paths import Path
+from sklflat.connectivity.rescaling import channel_shape, fuse, rescaled, wrap
 from sklflat.connectivity.state import write_state
 from sklflat.connectivity.tally import Tally
+from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
 
 #: standard deviation, relative to the root mean square, below which a channel is constant
 _ROUNDING = 1e-10
+#: rows on which a repaired network is compared with what it should do
+_N_CHECKED = 4
 
 #: mean and standard deviation of every channel
 Moments = tuple[Tensor, Tensor]
 
 
-class Rescaled(nn.Module):
-    """A layer whose output channels are scaled and shifted, where its own weights cannot be.
-
-    Parameters
-    ----------
-    layer : torch.nn.Module
-    scale, shift : Tensor of shape (n_channels,)
-    """
-
-    def __init__(self, layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
-        super().__init__()
-        self.layer = layer
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
-
-    def forward(self, X: Tensor) -> Tensor:
-        """``scale * layer(X) + shift``, channel by channel."""
-        out = self.layer(X)
-        shape = _channel_shape(self.layer, out)
-        return out * self.scale.view(shape) + self.shift.view(shape)  # type: ignore[operator]
-
-
-@torch.no_grad()
-def repaired(network: Network, path: Path, t: Any, X: Tensor) -> nn.Module:
+def repaired(
+    network: Network, path: Path, t: Any, X: Tensor, *, batch_size: int | None = None
+) -> nn.Module:
     r"""The network at a point of a path, its hidden channels rescaled.
 
     Halfway between two aligned networks activations have less variance than at either: where
@@ -60,8 +42,8 @@ def repaired(network: Network, path: Path, t: Any, X: Tensor) -> nn.Module:
 
     with those :math:`\mu_k, \sigma_k` of the path's anchors, layer after layer, so that each is
     corrected for what its predecessors now do. The correction becomes part of weights and biases;
-    layers of shared or computed weights are wrapped. Layers that run more than once, and the last
-    one, are left as they are, and so is a channel that is constant.
+    where these are shared, computed or read elsewhere, layers are wrapped. Layers that run more
+    than once, and the last one, are left as they are, and so is a channel that is constant.
 
     A network with batch normalisation already has what sets means and deviations, so its statistics
     are computed anew on X, and nothing else is done.
@@ -74,12 +56,21 @@ def repaired(network: Network, path: Path, t: Any, X: Tensor) -> nn.Module:
     t : float
         The point.
     X : Tensor of shape (n_samples, ...)
-        Data on which moments are taken, all at once: some thousand rows are enough.
+        Data on which moments are taken: some thousand rows are enough.
+    batch_size : int, default=None
+        Rows that are in flight at once; None is all of them. Moments are the same for every size,
+        for one pass over the data a layer. Variances of batch normalisation are means over batches.
 
     Returns
     -------
     torch.nn.Module
         A new one, in evaluation mode.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        If the network does not do what its corrected layers say, as where a fused operation reads
+        their weights.
 
     References
     ----------
@@ -102,40 +93,19 @@ def repaired(network: Network, path: Path, t: Any, X: Tensor) -> nn.Module:
     >>> module.hidden.linear_0.weight.item()
     0.0
     """
-    module = copy_module(network.module)
-    write_state(module, path.at(t))
-    x = network.prepare(X)
-    if any(isinstance(m, _BatchNorm) and m.running_mean is not None for m in module.modules()):
-        recompute_batch_statistics(module, [x])
-        return module
-    coefficients = path.coefficients(t)
-    anchors = [
-        (float(c), _moments(network.module, anchor, x))
-        for c, anchor in zip(coefficients, path.anchors, strict=True)
-        if float(c)
-    ]
-    wanted = {name: _mixed([(c, found[name]) for c, found in anchors]) for name in anchors[0][1]}
-    corrections: dict[str, Moments] = {}
-
-    def correct(name: str, layer: nn.Module, out: Tensor) -> Tensor:
-        mean, deviation = _moments_of(layer, out)
-        lives = deviation > _ROUNDING * (out.square().mean() ** 0.5)
-        scale = torch.where(lives, wanted[name][1] / deviation, 1.0)
-        shift = torch.where(lives, wanted[name][0] - scale * mean, 0.0)
-        corrections[name] = scale, shift
-        shape = _channel_shape(layer, out)
-        return out * scale.view(shape) + shift.view(shape)
-
-    with _watched(module, list(wanted), correct):
-        module(x.clone())
-    for name, (scale, shift) in corrections.items():
-        _fuse(module, name, scale, shift)
-    return module
+    return Repair(network, path, X, batch_size=batch_size)(t)
 
 
 @torch.no_grad()
 def repaired_losses(
-    network: Network, path: Path, ts: Any, X_moments: Tensor, X: Tensor, y: Tensor
+    network: Network,
+    path: Path,
+    ts: Any,
+    X_moments: Tensor,
+    X: Tensor,
+    y: Tensor,
+    *,
+    batch_size: int | None = None,
 ) -> PathLosses:
     """Losses and errors of :func:`repaired` networks at points of a path.
 
@@ -147,6 +117,8 @@ def repaired_losses(
     X_moments : Tensor of shape (n, ...)
         Data on which moments are taken.
     X, y : Tensor of shape (n_samples, ...)
+    batch_size : int, default=None
+        As in :func:`repaired`.
 
     Returns
     -------
@@ -154,28 +126,141 @@ def repaired_losses(
     """
     points = np.asarray(ts, dtype=float)
     tally = Tally(network, len(points))
+    repair = Repair(network, path, X_moments, batch_size=batch_size)
     for i, t in enumerate(points):
-        module = repaired(network, path, t, X_moments)
+        module = repair(t)
         for x, target in network.pairs(X, y):
             tally.add(torch.tensor([i]), module(network.prepare(x))[None], target)
     return PathLosses(points, tally.loss(), tally.error())
 
 
+class Repair:
+    """Networks at points of one path, repaired: see :func:`repaired`.
+
+    Moments at the anchors are taken once.
+
+    Parameters
+    ----------
+    network : Network
+    path : Path
+    X : Tensor of shape (n_samples, ...)
+    batch_size : int, default=None
+
+    Examples
+    --------
+    Halfway between weights 1 and -3 on data 0, 1, 2 a unit has the deviation of weight 1, but its
+    ends suggest that of weight 2:
+
+    >>> import torch
+    >>> from sklflat.connectivity.paths import LinearPath
+    >>> from sklflat.connectivity.repair import Repair
+    >>> from sklflat.networks import Network
+    >>> module = torch.nn.Sequential(*(torch.nn.Linear(1, 1, bias=False) for _ in range(2)))
+    >>> a, b = ({"0.weight": w, "1.weight": w} for w in torch.tensor([[[1.0]], [[-3.0]]]))
+    >>> X = torch.arange(3.0)[:, None]
+    >>> repair = Repair(Network(module, torch.nn.MSELoss()), LinearPath(a, b), X)
+    >>> [p.item() for p in repair(0.5)[0].parameters()]
+    [-2.0, 1.0]
+    """
+
+    def __init__(
+        self, network: Network, path: Path, X: Tensor, *, batch_size: int | None = None
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        self.network = network
+        self.path = path
+        self._batches = network.prepare(X).split(batch_size or len(X))
+        self._at_anchors: dict[int, dict[str, Moments]] = {}
+
+    @torch.no_grad()
+    def __call__(self, t: Any) -> nn.Module:
+        """The network at t, a new one."""
+        module = self._plain(self.path.at(t))
+        norms = (m for m in module.modules() if isinstance(m, _BatchNorm))
+        if any(norm.running_mean is not None for norm in norms):
+            recompute_batch_statistics(module, self._batches)
+            return module
+        corrections = self._corrections(module, self._wanted(t))
+        x = self._batches[0][:_N_CHECKED]
+        with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
+            right = module(x.clone())
+        for put in (fuse, wrap):
+            found = self._plain(self.path.at(t))
+            for name, correction in corrections.items():
+                put(found, name, *correction)
+            if _agree(found(x.clone()), right):
+                return found
+        raise UnsupportedNetworkError(
+            f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
+            "but reads their weights. Use repair=False."
+        )
+
+    def _plain(self, state: Mapping[str, Tensor]) -> nn.Module:
+        module = copy_module(self.network.module)
+        write_state(module, state)
+        return module
+
+    def _wanted(self, t: Any) -> dict[str, Moments]:
+        """The moments that the anchors suggest."""
+        shares = {k: float(c) for k, c in enumerate(self.path.coefficients(t)) if float(c)}
+        for k in shares.keys() - self._at_anchors.keys():
+            self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
+        anchors = [(c, self._at_anchors[k]) for k, c in shares.items()]
+        return {name: _mixed([(c, found[name]) for c, found in anchors]) for name in anchors[0][1]}
+
+    def _corrections(
+        self, module: nn.Module, wanted: Mapping[str, Moments]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Scales and shifts, layer after layer, each with its predecessors corrected."""
+        done: dict[str, tuple[Tensor, Tensor]] = {}
+        gathered: dict[str, _Streamed] = {}
+
+        def see(name: str, layer: nn.Module, out: Tensor) -> Tensor:
+            if name not in done:
+                streamed = gathered.setdefault(name, _Streamed())
+                streamed.add(layer, out)
+                if streamed.n_batches == len(self._batches):
+                    done[name] = _correction(streamed.moments(), wanted[name])
+                if len(self._batches) > 1:  # the next layer has to see this one corrected on all
+                    raise _Enough
+            return rescaled(layer, out, *done[name])
+
+        with _watched(module, wanted, see):
+            for _ in wanted:
+                for x in self._batches if len(done) < len(wanted) else ():
+                    with suppress(_Enough):
+                        module(x.clone())
+        return done
+
+
+class _Enough(Exception):
+    """All that was looked for in this batch has been seen."""
+
+
 # --- moments ----------------------------------------------------------------------------------
 
 
-def _channel_shape(layer: nn.Module, out: Tensor) -> tuple[int, ...]:
-    """The shape that puts one number a channel beside a layer's output."""
-    if isinstance(layer, nn.Linear):
-        return (-1,)
-    return (-1, *[1] * (layer.weight.ndim - 2))  # type: ignore[operator]
+class _Streamed:
+    """Moments of a layer's channels over rows and positions, batch by batch (Chan et al., 1979)."""
 
+    def __init__(self) -> None:
+        self.n_batches = self._n = 0
+        self._mean = self._squares = torch.zeros(())
 
-def _moments_of(layer: nn.Module, out: Tensor) -> Moments:
-    """Mean and standard deviation of every channel over rows and positions."""
-    axis = out.ndim - len(_channel_shape(layer, out))
-    rows = out.movedim(axis, -1).flatten(0, -2)
-    return rows.mean(0), rows.std(0, correction=0)
+    def add(self, layer: nn.Module, out: Tensor) -> None:
+        axis = out.ndim - len(channel_shape(layer))
+        rows = out.movedim(axis, -1).flatten(0, -2)
+        mean, n = rows.mean(0), self._n + len(rows)
+        apart = mean - self._mean.to(mean)
+        within = (rows - mean).square().sum(0)
+        self._squares = self._squares.to(mean) + within + apart**2 * (self._n * len(rows) / n)
+        self._mean = self._mean.to(mean) + apart * (len(rows) / n)
+        self._n = n
+        self.n_batches += 1
+
+    def moments(self) -> Moments:
+        return self._mean, (self._squares / self._n).sqrt()
 
 
 def _mixed(parts: list[tuple[float, Moments]]) -> Moments:
@@ -185,26 +270,36 @@ def _mixed(parts: list[tuple[float, Moments]]) -> Moments:
     )
 
 
-def _moments(like: nn.Module, state: Mapping[str, Tensor], x: Tensor) -> dict[str, Moments]:
+def _correction(found: Moments, wanted: Moments) -> tuple[Tensor, Tensor]:
+    """Scale and shift from moments to others; none of a channel that is constant."""
+    mean, deviation = found
+    lives = deviation > _ROUNDING * (mean.square() + deviation.square()).mean().sqrt()
+    scale = torch.where(lives, wanted[1] / deviation, 1.0)
+    return scale, torch.where(lives, wanted[0] - scale * mean, 0.0)
+
+
+def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
     """Moments of all hidden affine layers that run once, in the order in which they run."""
-    module = copy_module(like)
-    write_state(module, state)
-    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
     calls: list[str] = []
-    found: dict[str, Moments] = {}
+    streamed: dict[str, _Streamed] = {}
 
     def see(name: str, layer: nn.Module, out: Tensor) -> None:
         calls.append(name)
-        found[name] = _moments_of(layer, out)
+        streamed.setdefault(name, _Streamed()).add(layer, out)
 
+    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
     with _watched(module, names, see):
-        module(x.clone())
-    return {name: found[name] for name in calls if calls.count(name) == 1 and name != calls[-1]}
+        for x in batches:
+            module(x.clone())
+    once = [name for name, own in streamed.items() if own.n_batches == len(batches)]
+    return {name: streamed[name].moments() for name in once if name != calls[-1]}
 
 
 @contextmanager
 def _watched(
-    module: nn.Module, names: list[str], see: Callable[[str, nn.Module, Tensor], Tensor | None]
+    module: nn.Module,
+    names: Iterable[str],
+    see: Callable[[str, nn.Module, Tensor], Tensor | None],
 ) -> Iterator[None]:
     """Call ``see(name, layer, output)`` after each of some layers; what it returns is put there."""
     handles = [
@@ -220,25 +315,8 @@ def _watched(
             handle.remove()
 
 
-def _fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
-    """Make a correction part of a layer's weights, or wrap the layer."""
-    layer = module.get_submodule(name)
-    if bool((scale == 1).all()) and bool((shift == 0).all()):
-        return
-    own = {id(p) for p in layer.parameters()}
-    uses = [
-        p
-        for part in module.modules()
-        for p in part.parameters(recurse=False)
-        if id(p) in own and part is not layer
-    ]
-    if uses or is_parametrized(layer):
-        parent, _, key = name.rpartition(".")
-        setattr(module.get_submodule(parent), key, Rescaled(layer, scale, shift))
-        return
-    weight, bias = layer.weight, layer.bias
-    weight *= scale.view(-1, *[1] * (weight.ndim - 1))  # type: ignore[operator]
-    if bias is not None:
-        bias.mul_(scale).add_(shift)  # type: ignore[operator]
-    elif bool(shift.any()):
-        layer.bias = nn.Parameter(shift.clone())
+def _agree(z: Tensor, right: Tensor) -> bool:
+    """Whether outputs are the same, those that are not finite included."""
+    tol = 1e3 * torch.finfo(z.dtype).eps
+    scale = float(right[right.isfinite()].abs().max()) if right.isfinite().any() else 0.0
+    return torch.allclose(z, right, rtol=tol, atol=tol * scale, equal_nan=True)

@@ -18,7 +18,7 @@ from sklflat.connectivity.matching import (
 )
 from sklflat.connectivity.path_training import fit_bend
 from sklflat.connectivity.paths import LinearPath, Path
-from sklflat.connectivity.repair import repaired
+from sklflat.connectivity.repair import Repair
 from sklflat.connectivity.state import State, read_state, write_state
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.exceptions import UnsupportedNetworkError
@@ -121,13 +121,13 @@ def modules_along(
     network: Network, path: Path, ts: NDArray, X: Tensor, *, repair: bool
 ) -> Iterator[nn.Module]:
     """The networks at points of a path, as they are or repaired; one module, but for repaired."""
+    if repair:
+        yield from map(Repair(network, path, X), ts)
+        return
     twin = copy_module(network.module)
     for t in ts:
-        if repair:
-            yield repaired(network, path, t, X)
-        else:
-            write_state(twin, path.at(t))
-            yield twin
+        write_state(twin, path.at(t))
+        yield twin
 
 
 def activations_along(

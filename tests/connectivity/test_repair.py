@@ -14,8 +14,10 @@ from sklflat.connectivity import find_symmetry
 from sklflat.connectivity.matching import match_by_activations
 from sklflat.connectivity.path_losses import path_losses
 from sklflat.connectivity.paths import BezierPath, LinearPath
-from sklflat.connectivity.repair import Rescaled, repaired, repaired_losses
+from sklflat.connectivity.repair import repaired, repaired_losses
+from sklflat.connectivity.rescaling import Rescaled
 from sklflat.connectivity.state import read_state, write_state
+from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.probing import resolve
 from tests.aligned_cases import ALIGNED
@@ -59,6 +61,16 @@ def test_moments_are_the_mixed_ones_of_the_ends(name, t):
         np.testing.assert_allclose(deviation, (1 - t) * one[1] + t * other[1], atol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["mlp", "functional_cnn", "no_bias", "squeeze_excitation"])
+def test_batches_change_nothing(name):
+    case = ALIGNED[name]
+    network, X = Network(case.module(), nn.CrossEntropyLoss()), case.rows(50)
+    path = LinearPath(read_state(case.module(1)), read_state(case.module(2)))
+    whole, *parts = (repaired(network, path, 0.4, X, batch_size=n) for n in (None, 50, 13, 1))
+    for module in parts:
+        torch.testing.assert_close(module(X), whole(X), rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("mixer", "time_distributed")])
 def test_nothing_happens_at_the_ends(name):
     case = CASES[name]
@@ -99,6 +111,56 @@ def test_shared_weights_are_wrapped_and_used_twice_left_alone():
     torch.testing.assert_close(module.twice.weight.detach(), twice)
     again = pickle.loads(pickle.dumps(copy.deepcopy(module)))
     torch.testing.assert_close(again(X), module(X))
+
+
+class Autoencoder(nn.Module):
+    """The decoder reads the encoder's weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, X):
+        hidden = torch.relu(self.encoder(X))
+        return self.last(nn.functional.linear(hidden, self.encoder.weight.T))
+
+
+def test_weights_that_are_read_elsewhere_stay():
+    torch.manual_seed(0)
+    network, X = Network(Autoencoder(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
+    ends = [Autoencoder().double() for _ in range(2)]
+    a, b = map(read_state, ends)
+    module = repaired(network, LinearPath(a, b), 0.5, X)
+    assert isinstance(module.encoder, Rescaled)
+    middle = (a["encoder.weight"] + b["encoder.weight"]) / 2
+    torch.testing.assert_close(module.encoder.weight.detach(), middle)
+    out = module.encoder(X).detach()
+    one, other = (end.encoder(X).detach() for end in ends)
+    torch.testing.assert_close(out.mean(0), (one.mean(0) + other.mean(0)) / 2)
+    deviation = (one.std(0) + other.std(0)) / 2
+    torch.testing.assert_close(out.std(0), deviation)
+
+
+class Hidden(Autoencoder):
+    """It does not run its layers by their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = [self.encoder]
+
+    def forward(self, X):
+        (encoder,) = self.parts
+        return self.last(encoder(X) + nn.functional.linear(X, encoder.weight))
+
+
+def test_what_cannot_be_corrected_is_an_error():
+    torch.manual_seed(0)
+    network, X = Network(Hidden(), nn.CrossEntropyLoss()), torch.randn(40, 4)
+    path = LinearPath(read_state(Hidden()), read_state(Hidden()))
+    with pytest.raises(UnsupportedNetworkError, match="Layers of Hidden cannot be rescaled"):
+        repaired(network, path, 0.5, X)
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        repaired(network, path, 0.5, X, batch_size=0)
 
 
 def test_dead_channels_are_left_alone():
