@@ -1,0 +1,75 @@
+"""Trained curves against the best ones in closed form."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklflat.connectivity.path_training import fit_bend
+from sklflat.connectivity.paths import BezierPath
+from sklflat.networks import Network
+
+X = torch.zeros(640, 1)
+SETTINGS = {"max_iter": 60, "batch_size": 64, "learning_rate": 0.05, "n_iter_no_change": 60}
+
+
+class Constant(nn.Module):
+    """Its output is its only parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+
+    def forward(self, X):
+        return self.w.expand(len(X), 1)
+
+
+def ends(*values):
+    return [{"w": torch.tensor([value])} for value in values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bend"),
+    [
+        # with u = 2 t (1 - t) the curve 1 - u + b u has the least mean square where
+        # b = -int (1 - u) u / int u^2 = -(1/3 - 2/15) / (2/15)
+        ("bezier", -1.5),
+        # on each half it is 1 - x + b x, so b = -(1/6) / (1/3)
+        ("polychain", -0.5),
+    ],
+)
+def test_the_bend_is_the_best_one(kind, bend):
+    network = Network(Constant(), nn.MSELoss())
+    path = fit_bend(network, *ends(1.0, 1.0), X, X, kind=kind, random_state=0, **SETTINGS)
+    assert path.anchors[1]["w"].item() == pytest.approx(bend, abs=0.05)
+    assert network.module.w.item() == 0  # is left as it is
+
+
+def test_several_bends():
+    network = Network(Constant(), nn.MSELoss())
+    settings = SETTINGS | {"kind": "polychain", "n_bends": 3}
+    path = fit_bend(network, *ends(1.0, -1.0), X, X, random_state=0, **settings)
+    # least squares of hats: the mass matrix has 2/3 on its diagonal and 1/6 beside it, so
+    # 1/6 + 2/3 b1 + 1/6 b2 = 0, b1 + 4 b2 + b3 = 0, 1/6 b2 + 2/3 b3 - 1/6 = 0
+    bends = [anchor["w"].item() for anchor in path.anchors[1:-1]]
+    np.testing.assert_allclose(bends, [-0.25, 0, 0.25], atol=0.05)
+
+
+def test_every_part_of_the_path_is_seen_in_every_epoch(monkeypatch):
+    drawn = []
+    coefficients = BezierPath.coefficients
+    monkeypatch.setattr(
+        BezierPath, "coefficients", lambda path, t: drawn.append(t) or coefficients(path, t)
+    )
+    network = Network(Constant(), nn.MSELoss())
+    fit_bend(network, *ends(1.0, 1.0), X, X, max_iter=3, batch_size=64, random_state=0)
+    assert len(drawn) == 3
+    for ts in drawn:
+        assert sorted(np.floor(np.asarray(ts) * 10)) == list(range(10))
+    assert not np.array_equal(*drawn[:2])
+
+
+def test_training_ends_without_progress():
+    network = Network(Constant(), nn.L1Loss())
+    path = fit_bend(network, *ends(0.0, 0.0), X, X, max_iter=50, n_iter_no_change=4)
+    assert path.losses_.tolist() == [0.0] * 5
