@@ -48,3 +48,19 @@ def test_stacked_training():
             assert figures[2] > 2 / 3 * stacked.LIMITS[width]
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_losses_along_a_path():
+    # the loop that the peer runs, without the peer; two thirds of the benchmark's own limit
+    import torch
+
+    paths = load("connectivity_paths")
+    X, y = paths.digits()
+    a, b = paths.ends("784-300-100-10")
+    functions = [
+        lambda: paths.bare(a, b, paths.loader(X, y)),
+        lambda: paths.ours(a, b, X, y, torch.float32),
+    ]
+    times = paths.seconds(functions, runs=3)
+    assert paths.ratio(times, 0, 1)[0] > 2 / 3 * paths.LIMIT
