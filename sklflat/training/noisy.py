@@ -18,7 +18,9 @@ NOISE: dict[str, Any] = {
     **FlatNoise._parameter_constraints,
     "max_samples": [Interval(Integral, 1, None, closed="left")],
 }
-#: checks from which on drift is judged
+#: what is left of a subspace that is another one now, and the share of the steps it may serve
+_GONE, _TOO_LONG = 0.5, 0.25
+#: checks from which on lesser drift is judged
 _FEWEST = 5
 #: share of the checks at which a subspace may have drifted, as it does when training begins
 _TOO_OFTEN = 0.4
@@ -63,6 +65,13 @@ class Noisy:
         for message in self._complaints():
             warnings.warn(message, NoiseWarning, stacklevel=8)
 
+    def _steps_served(self) -> Any:
+        """For each look, how many steps the subspace that it looked at had been in use."""
+        step = self.noise_history_["step"]
+        set_anew = np.isfinite(self.noise_history_["overlap"])
+        since = np.maximum.accumulate(np.where(set_anew, step, 0.0))
+        return step - np.concatenate([[0.0], since])[: len(step)]
+
     def _complaints(self) -> list[str]:
         """What of the noise is not as it was asked for."""
         states = self.noise_history_["state"]
@@ -87,14 +96,16 @@ class Noisy:
                 f"At {(states == EMPTY).sum()} of {n} looks there was no direction for noise in "
                 f"subspace={self.subspace!r}: the parameters or the Hessian are zero."
             )
-        n_checks = np.isfinite(self.noise_history_["kept"]).sum()
-        n_drifted = (self.noise_history_["kept"] < DRIFTED).sum()
+        step, kept = self.noise_history_["step"], self.noise_history_["kept"]
+        n_checks, n_drifted = np.isfinite(kept).sum(), (kept < DRIFTED).sum()
         drifts = n_checks >= _FEWEST and n_drifted > _TOO_OFTEN * n_checks
+        drifts |= n_checks > 0 and self._steps_served()[kept < _GONE].sum() > _TOO_LONG * step[-1]
         if drifts and not (states == EMPTY).any():
             found.append(
                 f"The subspace drifts: at {n_drifted} of {n_checks} checks less than {DRIFTED} of "
-                "it was left, so the noise was in directions that were not those asked for. Lower "
-                f"refresh={self.refresh} or the learning rate, or see noise_history_."
+                f"it was left (at the worst {np.nanmin(kept):.2f}), so the noise was in directions "
+                f"that were not those asked for. Lower refresh={self.refresh} or the learning "
+                "rate, or see noise_history_."
             )
         empty = [name for name, r in self.null_dimensions_.items() if r == 0]
         if empty:

@@ -315,19 +315,6 @@ def test_batch_statistics_are_those_of_the_final_weights():
     torch.testing.assert_close(norm.running_var, a.var(0))
 
 
-def test_drift_is_noticed():
-    wild = {**QUICK, "learning_rate_init": 0.5, "solver": "sgd", "sigma": 0.02}
-    wild |= {"refresh": 100, "max_iter": 40}
-    with pytest.warns(NoiseWarning, match="drifts"):
-        clf = FlatNoiseClassifier(**wild).fit(DIGITS, DIGIT)
-    assert np.median(clf.subspace_overlap_) < 0.8
-    # and refreshed away, long before ``refresh`` steps were over
-    calm = FlatNoiseClassifier(**{**QUICK, "refresh": 80}).fit(DIGITS, DIGIT).noise_history_
-    drifted = calm["kept"] < 0.8
-    assert drifted.any()
-    assert np.isfinite(calm["overlap"][drifted]).all()
-
-
 # --- bad input --------------------------------------------------------------------------------
 
 

@@ -11,8 +11,10 @@ from torch import nn
 from benchmarks.flat_noise import lengths
 from sklflat import FlatNoiseClassifier
 from sklflat.curvature import Displacements, InSubspace, Landscape, NoiseGauge, Spread, normal
+from sklflat.exceptions import NoiseWarning
 from sklflat.networks import Network
 from sklflat.training.perturbations import FlatNoise, Position
+from tests._estimators import DIGIT, DIGITS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -122,3 +124,38 @@ def test_length_at_equal_rise_follows_the_share_of_the_trace(activation, rises):
     formula, measured = lengths(0, activation, rises)
     assert (np.diff(formula) > 0).all()
     assert np.abs(measured / formula - 1).max() < 0.15
+
+
+#: few neurons, small batches and a high learning rate
+WILD = {
+    "hidden_layer_sizes": (16,),
+    "solver": "sgd",
+    "batch_size": 50,
+    "n_directions": 5,
+    "sigma": 0.02,
+    "random_state": 0,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_subspace_that_is_gone_for_long_is_noticed_by_one_check(seed):
+    """Refreshed too rarely at a high learning rate, which leaves few checks."""
+    own = {**WILD, "learning_rate_init": 0.5, "refresh": 400, "max_iter": 80}
+    with pytest.warns(NoiseWarning, match=r"drifts.*at the worst 0\."):
+        clf = FlatNoiseClassifier(**{**own, "random_state": seed}).fit(DIGITS, DIGIT)
+    assert clf.subspace_overlap_[0] < 0.3
+    step, kept = (clf.noise_history_[name] for name in ("step", "kept"))
+    assert step[np.isfinite(kept)][0] > step[-1] / 4
+
+
+def test_drift_is_noticed():
+    own = {"learning_rate_init": 0.5, "refresh": 100, "max_iter": 40}
+    with pytest.warns(NoiseWarning, match="drifts"):
+        clf = FlatNoiseClassifier(**WILD, **own).fit(DIGITS, DIGIT)
+    assert np.median(clf.subspace_overlap_) < 0.8
+    # and refreshed away, long before ``refresh`` steps were over
+    own = {"learning_rate_init": 0.01, "refresh": 80, "max_iter": 20}
+    calm = FlatNoiseClassifier(**{**WILD, "solver": "adam", **own}).fit(DIGITS, DIGIT)
+    drifted = calm.noise_history_["kept"] < 0.8
+    assert drifted.any()
+    assert np.isfinite(calm.noise_history_["overlap"][drifted]).all()
