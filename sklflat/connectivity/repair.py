@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklflat.connectivity.first_affine import AFFINE
+from sklflat.connectivity.hidden_layers import hidden_layers
 from sklflat.connectivity.path_losses import PathLosses
 from sklflat.connectivity.paths import Path
 from sklflat.connectivity.rescaling import channel_shape, fuse, rescaled, wrap
@@ -42,8 +43,9 @@ def repaired(
 
     with those :math:`\mu_k, \sigma_k` of the path's anchors, layer after layer, so that each is
     corrected for what its predecessors now do. The correction becomes part of weights and biases;
-    where these are shared, computed or read elsewhere, layers are wrapped. Layers that run more
-    than once, and the last one, are left as they are, and so is a channel that is constant.
+    where these are shared, computed or read elsewhere, layers are wrapped. Output layers are left
+    as they are, and so are layers that do not run exactly once at each anchor and at the point, and
+    a channel that is constant.
 
     A network with batch normalisation already has what sets means and deviations, so its statistics
     are computed anew on X, and nothing else is done.
@@ -70,7 +72,7 @@ def repaired(
     ------
     UnsupportedNetworkError
         If the network does not do what its corrected layers say, as where a fused operation reads
-        their weights.
+        their weights, or if it depends on the rows which layers run.
 
     References
     ----------
@@ -181,7 +183,7 @@ class Repair:
         if any(norm.running_mean is not None for norm in norms):
             recompute_batch_statistics(module, self._batches)
             return module
-        corrections = self._corrections(module, self._wanted(t))
+        corrections = self._corrections(module, self._wanted(t, module))
         x = self._batches[0][:_N_CHECKED]
         with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
@@ -201,13 +203,14 @@ class Repair:
         write_state(module, state)
         return module
 
-    def _wanted(self, t: Any) -> dict[str, Moments]:
-        """The moments that the anchors suggest."""
+    def _wanted(self, t: Any, module: nn.Module) -> dict[str, Moments]:
+        """The moments that the anchors suggest for layers of the module there."""
         shares = {k: float(c) for k, c in enumerate(self.path.coefficients(t)) if float(c)}
         for k in shares.keys() - self._at_anchors.keys():
             self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
         anchors = [(c, self._at_anchors[k]) for k, c in shares.items()]
-        return {name: _mixed([(c, found[name]) for c, found in anchors]) for name in anchors[0][1]}
+        names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
+        return {name: _mixed([(c, found[name]) for c, found in anchors]) for name in names}
 
     def _corrections(
         self, module: nn.Module, wanted: Mapping[str, Moments]
@@ -231,6 +234,11 @@ class Repair:
                 for x in self._batches if len(done) < len(wanted) else ():
                     with suppress(_Enough):
                         module(x.clone())
+        if len(done) < len(wanted):
+            raise UnsupportedNetworkError(
+                f"Which layers of {type(module).__name__} run depends on the rows, so that "
+                f"{sorted(wanted.keys() - done.keys())[0]!r} cannot be rescaled. Use repair=False."
+            )
         return done
 
 
@@ -278,21 +286,19 @@ def _correction(found: Moments, wanted: Moments) -> tuple[Tensor, Tensor]:
     return scale, torch.where(lives, wanted[0] - scale * mean, 0.0)
 
 
+def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
+    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
+    return hidden_layers(module, batches[0][:_N_CHECKED], names)
+
+
 def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
     """Moments of all hidden affine layers that run once, in the order in which they run."""
-    calls: list[str] = []
-    streamed: dict[str, _Streamed] = {}
-
-    def see(name: str, layer: nn.Module, out: Tensor) -> None:
-        calls.append(name)
-        streamed.setdefault(name, _Streamed()).add(layer, out)
-
-    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
-    with _watched(module, names, see):
+    names = _layers(module, batches)
+    streamed = {name: _Streamed() for name in names}
+    with _watched(module, names, lambda name, layer, out: streamed[name].add(layer, out)):
         for x in batches:
             module(x.clone())
-    once = [name for name, own in streamed.items() if own.n_batches == len(batches)]
-    return {name: streamed[name].moments() for name in once if name != calls[-1]}
+    return {name: own.moments() for name, own in streamed.items()}
 
 
 @contextmanager

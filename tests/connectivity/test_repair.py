@@ -211,3 +211,57 @@ def test_bends_count_in_the_mix(pair):
     for i, found in enumerate((mean, deviation)):
         mixed = sum(c * w[0][i] for c, w in zip((0.25, 0.5, 0.25), wanted, strict=True))
         np.testing.assert_allclose(found, mixed, atol=1e-8)
+
+
+class Heads(nn.Module):
+    """Two output layers, and a layer that runs if a parameter says so, or the first row."""
+
+    def __init__(self, seed=0, detour=1.0, rows_count=False):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.hidden, self.one, self.two = nn.Linear(3, 8), nn.Linear(8, 2), nn.Linear(8, 1)
+        self.more = nn.Linear(8, 8)
+        self.detour, self.rows_count = nn.Parameter(torch.tensor(detour)), rows_count
+        self.double()
+
+    def forward(self, X):
+        h = torch.relu(self.hidden(X))
+        if self.detour > 0 or (self.rows_count and float(X[0, 0]) > 0.5):
+            h = h + torch.tanh(self.more(h))
+        return torch.cat([self.two(h), self.one(h)], 1)
+
+
+ROWS = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)).double()
+
+
+def test_no_output_layer_is_touched():
+    network, path = Network(Heads(), nn.MSELoss()), heads_path(1.0, 1.0)
+    module = repaired(network, path, 0.5, ROWS)
+    middle = path.at(0.5)
+    for name in ("one", "two"):
+        for part in ("weight", "bias"):
+            key = f"{name}.{part}"
+            torch.testing.assert_close(module.get_parameter(key), middle[key], rtol=0, atol=0)
+    assert not torch.equal(module.hidden.weight, middle["hidden.weight"])
+    assert not torch.equal(module.more.weight, middle["more.weight"])
+
+
+def heads_path(first, second):
+    return LinearPath(read_state(Heads(1, first)), read_state(Heads(2, second)))
+
+
+@pytest.mark.parametrize(("first", "second"), [(1.0, -1.0), (-1.0, 3.0)])
+@pytest.mark.parametrize("t", [0.3, 0.9])
+def test_a_layer_that_runs_at_one_end_only_is_left_alone(first, second, t):
+    network, path = Network(Heads(), nn.MSELoss()), heads_path(first, second)
+    module = repaired(network, path, t, ROWS, batch_size=16)
+    torch.testing.assert_close(module.more.weight, path.at(t)["more.weight"], rtol=0, atol=0)
+    assert not torch.equal(module.hidden.weight, path.at(t)["hidden.weight"])
+
+
+def test_layers_that_run_for_some_rows_only_are_an_error():
+    X = ROWS.clone()
+    X[::8, 0], X[0, 0] = -1.0, 1.0
+    network = Network(Heads(rows_count=True), nn.MSELoss())
+    with pytest.raises(UnsupportedNetworkError, match="depends on the rows, so that 'more'"):
+        repaired(network, heads_path(-1.0, -1.0), 0.5, X, batch_size=8)
