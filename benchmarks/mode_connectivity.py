@@ -117,7 +117,7 @@ def measure(X, y, widths, **settings):
         ends = networks(width, X, y, **settings)
         pairs = [pair_barriers(*ends[2 * i : 2 * i + 2], X, y) for i in range(N_PAIRS)]
         rows[width] = {arm: np.array([pair[arm] for pair in pairs]) for arm in ARMS}
-        print(width, {arm: v.mean().round(4) for arm, v in rows[width].items()}, flush=True)
+        print(width, {arm: round(float(v.mean()), 4) for arm, v in rows[width].items()}, flush=True)
     return rows
 
 

@@ -64,3 +64,10 @@ def test_losses_along_a_path():
     ]
     times = paths.seconds(functions, runs=3)
     assert paths.ratio(times, 0, 1)[0] > 2 / 3 * paths.LIMIT
+
+
+@pytest.mark.slow
+def test_a_whole_fit_of_mode_connectivity():
+    # half as much again as the benchmark's own limit, which `--check` holds on a quiet machine
+    fit = load("connectivity_fit")
+    assert fit.seconds(max_iter=60) < 1.5 * fit.LIMIT

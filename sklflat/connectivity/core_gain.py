@@ -154,7 +154,7 @@ def _resampled(
 
 
 def _correlation(a: NDArray, b: NDArray) -> float:
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
     return float(np.corrcoef(a, b)[0, 1])
 

@@ -21,8 +21,8 @@ Scored = tuple[NDArray, NDArray, NDArray]
 
 #: draws of each unit, for those nulls that belong to single units
 _MIN_DRAWS = 30
-#: draws for which networks are trained, and pairs at least
-_MAX_TRAINED, _MIN_PAIRS = 1000, 2
+#: pairs of networks at least
+_MIN_PAIRS = 2
 
 
 def split_null(
@@ -32,6 +32,7 @@ def split_null(
     layer_of: NDArray,
     n_draws: int,
     rng: np.random.RandomState,
+    weight: NDArray | None = None,
 ) -> Null:
     r"""Agreement of units that have nothing to do with each other, matched all the same.
 
@@ -52,6 +53,8 @@ def split_null(
     n_draws : int
         In all; at least 30 of each unit are made.
     rng : RandomState
+    weight : ndarray of shape (n_samples,), default=None
+        Of the rows, as in the scores.
 
     Returns
     -------
@@ -62,11 +65,12 @@ def split_null(
     def shuffled(B: NDArray) -> NDArray:
         B = B.copy()
         for rows in halves:
-            B[rows] = B[rng.permutation(rows)]
+            seen = rows if weight is None else rows[weight[rows] > 0]
+            B[seen] = B[rng.permutation(seen)]
         return B
 
     draws = [
-        _rematched(first, shuffled(last), halves, layer_of)
+        _rematched(first, shuffled(last), halves, layer_of, weight)
         for _ in range(_draws_a_unit(n_draws, first))
     ]
     return Null("unrelated units, matched on other rows", np.stack(draws))
@@ -79,17 +83,19 @@ def rotation_null(
     layer_of: NDArray,
     n_draws: int,
     rng: np.random.RandomState,
+    weight: NDArray | None = None,
 ) -> Null:
     """Agreement of units with random directions of the other network's layers [1]_.
 
-    Every layer of the second network is read in a random orthonormal basis, the directions are
-    matched to the units on the first half, and judged on the second. A unit that agrees no better
-    with its partner than with these is in a subspace that both networks have, but is no unit
-    that both have.
+    Every layer of the second network, its units at unit variance, is read in a random orthonormal
+    basis, the directions are matched to the units on the first half, and judged on the second. (The
+    scale of a ReLU unit is arbitrary, and a large one would be in every direction.) A unit that
+    agrees no better with its partner than with these is in a subspace that both networks have, but
+    is no unit that both have.
 
     Parameters
     ----------
-    first, last, halves, layer_of, n_draws, rng
+    first, last, halves, layer_of, n_draws, rng, weight
         As of :func:`split_null`.
 
     Returns
@@ -105,9 +111,11 @@ def rotation_null(
     layers = [np.flatnonzero(layer_of == layer) for layer in np.unique(layer_of)]
     n = _draws_a_unit(n_draws, first)
     draws = np.zeros((n, first.shape[1]))
+    deviation = _deviations(last, weight)
+    last = np.divide(last, deviation, out=np.zeros_like(last), where=deviation > 0)
     for units in layers:
         for k, B in enumerate(random_rotations(last[:, units], n, rng)):
-            draws[k, units] = _matched(first[:, units], B, halves)
+            draws[k, units] = _matched(first[:, units], B, halves, weight)
     return Null("random rotations of the layers", draws)
 
 
@@ -159,13 +167,24 @@ def untrained_pairs(
     yield from zip(*twins, strict=True)
 
 
-def n_trained_pairs(n_draws: int, n_units: int) -> int:
-    """Pairs of networks to train: a thousand draws at most, as they are dear, but two pairs."""
-    return max(_MIN_PAIRS, int(np.ceil(min(n_draws, _MAX_TRAINED) / n_units)))
+def n_pairs(n_draws: int, layer_of: NDArray, most: int) -> int:
+    """Pairs of networks that give every layer its share of draws, at least two and at most `most`.
+
+    Units are compared with draws of their own layer, so a narrow layer needs more pairs.
+
+    Parameters
+    ----------
+    n_draws : int
+        Over all layers.
+    layer_of : ndarray of shape (n_units,), int
+    most : int
+    """
+    sizes = np.unique(layer_of, return_counts=True)[1]
+    return int(np.clip(np.ceil(n_draws / len(sizes) / sizes.min()), _MIN_PAIRS, most))
 
 
 def shuffled_label_pairs(
-    training: TrainingSet, n_pairs: int, rng: np.random.RandomState
+    training: TrainingSet, n_pairs: int, rng: np.random.RandomState, **settings: Any
 ) -> Iterator[Pair]:
     """Pairs of estimators trained on shuffled labels: agreement where nothing is to be learned.
 
@@ -179,6 +198,8 @@ def shuffled_label_pairs(
         What the networks in question were trained on.
     n_pairs : int
     rng : RandomState
+    **settings
+        Of :func:`~sklflat.training.stacked.train`.
 
     Yields
     ------
@@ -201,7 +222,7 @@ def shuffled_label_pairs(
     with warnings.catch_warnings():
         # noise need not be learned to the end: they get the epochs of those in question
         warnings.simplefilter("ignore", ConvergenceWarning)
-        train_all(trainings, t.n_jobs)
+        train_all(trainings, t.n_jobs, **settings)
     for k in range(0, len(trainings), 2):
         yield trainings[k].estimator, trainings[k + 1].estimator
 
@@ -218,17 +239,34 @@ def _draws_a_unit(n_draws: int, A: NDArray) -> int:
     return max(_MIN_DRAWS, int(np.ceil(n_draws / A.shape[1])))
 
 
-def _rematched(A: NDArray, B: NDArray, halves: tuple[NDArray, NDArray], of: NDArray) -> NDArray:
+def _deviations(A: NDArray, weight: NDArray | None) -> NDArray:
+    """Standard deviations (n_units,); 0 for constant units."""
+    w = np.ones(len(A)) if weight is None else weight
+    a, s = A[w > 0], w[w > 0] / w.sum()
+    varies = np.ptp(a, axis=0) > 1e-12 * np.abs(a).max(axis=0)
+    return np.where(varies, np.sqrt(s @ np.square(a - s @ a)), 0.0)
+
+
+def _rematched(
+    A: NDArray,
+    B: NDArray,
+    halves: tuple[NDArray, NDArray],
+    of: NDArray,
+    weight: NDArray | None,
+) -> NDArray:
     """Correlations (n_units,) of units that are matched on one half, on the other."""
     r = np.zeros(A.shape[1])
     for layer in np.unique(of):
         units = of == layer
-        r[units] = _matched(A[:, units], B[:, units], halves)
+        r[units] = _matched(A[:, units], B[:, units], halves, weight)
     return r
 
 
-def _matched(A: NDArray, B: NDArray, halves: tuple[NDArray, NDArray]) -> NDArray:
+def _matched(
+    A: NDArray, B: NDArray, halves: tuple[NDArray, NDArray], weight: NDArray | None
+) -> NDArray:
     match, judge = halves
     rows = np.concatenate([match, judge])
     fit_on = np.arange(len(rows)) < len(match)
-    return matched_correlation(A[rows], B[rows], fit_on=fit_on).correlations
+    own = None if weight is None else weight[rows]
+    return matched_correlation(A[rows], B[rows], fit_on=fit_on, sample_weight=own).correlations

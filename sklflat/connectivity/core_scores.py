@@ -1,14 +1,9 @@
 """How much of a unit stays on the way from one network to another: scores of the invariant core."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from sklflat.metrics import intraclass_correlation
-
-#: numbers that are judged at once by the analysis of variance: half a gigabyte of temporaries
-_MAX_NUMBERS = 8_000_000
 
 
 def profile_agreement(path: Iterable[ArrayLike], weight: ArrayLike | None = None) -> NDArray:
@@ -46,11 +41,10 @@ def profile_agreement(path: Iterable[ArrayLike], weight: ArrayLike | None = None
     array([-1.,  1.])
     """
     points = iter(path)
-    first = _standardised(next(points), weight)
-    least = np.where(first.any(axis=0), 1.0, 0.0)
+    agreement = Agreement(next(points), weight)
     for a in points:
-        least = np.minimum(least, (first * _standardised(a, weight)).sum(axis=0))
-    return np.clip(least, -1, 1)
+        agreement.add(a)
+    return agreement.least
 
 
 def endpoint_agreement(
@@ -82,40 +76,41 @@ def endpoint_agreement(
     return np.clip(r, -1, 1)
 
 
-def path_icc(path: Sequence[ArrayLike], kind: str = "C") -> NDArray:
-    """Intraclass correlation of a unit, samples by points of the path.
+def path_icc(path: Iterable[ArrayLike], weight: ArrayLike | None = None) -> NDArray:
+    r"""Intraclass correlation ICC(C,1) of a unit, samples by points of the path [1]_.
 
-    :func:`~sklflat.metrics.intraclass_correlation` of a matrix of one row a sample and one column
-    a point. ``kind="C"`` forgives a shift of the mean along the path, ``"A"`` does not; both see a
-    change of scale.
+    With :math:`\bar a_x`, :math:`\bar a_t` the means of a sample and of a point, and k points,
+
+    .. math:: \frac{R - E}{R + (k - 1) E}, \qquad R = k\, \mathrm{Var}_x \bar a_x, \qquad
+        E = \frac{1}{k - 1} \sum_t E_x [a(x, t) - \bar a_x - \bar a_t + \bar a]^2
+
+    A shift of the mean along the path is forgiven, a change of scale is not.
 
     Parameters
     ----------
-    path : sequence of at least two arrays of shape (n_samples, n_units)
-    kind : {"C", "A"}, default="C"
+    path : iterable of at least two arrays of shape (n_samples, n_units)
+        They are read one after the other.
+    weight : array of shape (n_samples,), default=None
 
     Returns
     -------
     ndarray of shape (n_units,)
         At most 1; 0 for constant units.
 
+    References
+    ----------
+    .. [1] K. McGraw, S. Wong, "Forming inferences about some intraclass correlation
+       coefficients", Psychological Methods 1, 1996. https://doi.org/10.1037/1082-989X.1.1.30
+
     Examples
     --------
     >>> import numpy as np
     >>> from sklflat.connectivity.core_scores import path_icc
-    >>> a = np.array([[1.0], [2.0], [3.0]])
-    >>> path_icc([a, a + 2]), path_icc([a, a + 2], kind="A").round(3)
-    (array([1.]), array([0.333]))
+    >>> a = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    >>> path_icc([a, a * [1.0, -1.0] + 2]).round(12)
+    array([ 1., -1.])
     """
-    A = [np.asarray(a, dtype=float) for a in path]
-    n_units = A[0].shape[1]
-    at_once = max(1, _MAX_NUMBERS // (len(A) * len(A[0])))
-    parts = []
-    for start in range(0, n_units, at_once):
-        ratings = np.stack([a[:, start : start + at_once] for a in A], axis=1)
-        parts.append(intraclass_correlation(ratings, kind=kind))  # type: ignore[arg-type]
-    # two samples and two points can leave the formula without a value
-    return np.nan_to_num(np.concatenate(parts), nan=0.0)
+    return _varied(path, weight).icc
 
 
 def path_variance(
@@ -149,19 +144,102 @@ def path_variance(
     >>> path_variance([a, a + [2.0, 0.0]]), path_variance([a, a + [2.0, 0.0]], relative=True)
     (array([1., 0.]), array([0.5, 0. ]))
     """
+    found = _varied(path, weight)
+    return found.relative_variance if relative else found.variance
+
+
+def _varied(path: Iterable[ArrayLike], weight: ArrayLike | None) -> "Variation":
     points = iter(path)
-    start = np.asarray(next(points), dtype=float)
-    s = _weights(len(start), weight)
-    k, total, squares = 1, np.zeros_like(start), np.zeros_like(start)
+    found = Variation(next(points), weight)
     for a in points:
-        d = np.asarray(a, dtype=float) - start  # from the start, so that little is cancelled
-        k, total, squares = k + 1, total + d, squares + d**2
-    within = s @ np.maximum(squares / k - (total / k) ** 2, 0)
-    if not relative:
-        return within
-    mean = start + total / k
-    everything = within + s @ np.square(mean - s @ mean)
-    return np.divide(within, everything, out=np.zeros_like(within), where=everything > 0)
+        found.add(a)
+    return found
+
+
+class Agreement:
+    """Correlations with the start of a path, point by point: see :func:`profile_agreement`.
+
+    Parameters
+    ----------
+    first : array of shape (n_samples, n_units)
+        Activations at the start.
+    weight : array of shape (n_samples,), default=None
+
+    Attributes
+    ----------
+    least, last : ndarray of shape (n_units,)
+        The lowest so far, and that of the point that was added last.
+    """
+
+    def __init__(self, first: ArrayLike, weight: ArrayLike | None = None) -> None:
+        self._weight = weight
+        self._first = _standardised(first, weight)
+        self.least = self.last = np.where(self._first.any(axis=0), 1.0, 0.0)
+
+    def add(self, a: ArrayLike) -> None:
+        """Take the next point of the path."""
+        r = (self._first * _standardised(a, self._weight)).sum(axis=0)
+        self.last = np.clip(r, -1, 1)
+        self.least = np.minimum(self.least, self.last)
+
+
+class Variation:
+    """Variances along a path, point by point: see :func:`path_variance` and :func:`path_icc`.
+
+    Parameters
+    ----------
+    first : array of shape (n_samples, n_units)
+        Activations at the start.
+    weight : array of shape (n_samples,), default=None
+    """
+
+    def __init__(self, first: ArrayLike, weight: ArrayLike | None = None) -> None:
+        self._start = np.asarray(first, dtype=float)
+        self._s = _weights(len(self._start), weight)
+        self._seen = self._s > 0
+        self._total, self._squares = np.zeros_like(self._start), np.zeros_like(self._start)
+        self._shifts = [np.zeros(self._start.shape[1])]
+        self._largest = np.abs(self._start[self._seen]).max(axis=0)
+
+    def add(self, a: ArrayLike) -> None:
+        """Take the next point of the path."""
+        a = np.asarray(a, dtype=float)
+        d = a - self._start  # from the start, so that little is cancelled
+        self._total += d
+        self._squares += d**2
+        self._shifts.append(self._s[self._seen] @ d[self._seen])
+        self._largest = np.maximum(self._largest, np.abs(a[self._seen]).max(axis=0))
+
+    @property
+    def variance(self) -> NDArray:
+        """Mean over samples of the variance along the path (n_units,)."""
+        k = len(self._shifts)
+        within = np.maximum(self._squares / k - (self._total / k) ** 2, 0)
+        return self._s[self._seen] @ within[self._seen]
+
+    @property
+    def relative_variance(self) -> NDArray:
+        """The same, relative to the variance over samples and points; 0 for constant units."""
+        within = self.variance
+        everything = within + self._between()
+        return np.divide(within, everything, out=np.zeros_like(within), where=everything > 0)
+
+    @property
+    def icc(self) -> NDArray:
+        """Intraclass correlation (n_units,); 0 for constant units."""
+        k = len(self._shifts)
+        shifts = np.var(self._shifts, axis=0)
+        residual = np.maximum(self.variance - shifts, 0) * k / (k - 1)
+        rows = k * self._between()
+        whole = rows + (k - 1) * residual
+        varies = whole > (1e-12 * self._largest) ** 2  # what rounding leaves is no signal
+        return np.divide(rows - residual, whole, out=np.zeros_like(whole), where=varies)
+
+    def _between(self) -> NDArray:
+        """Variance over samples of their means along the path (n_units,)."""
+        mean = (self._start + self._total / len(self._shifts))[self._seen]
+        s = self._s[self._seen]
+        return s @ np.square(mean - s @ mean)
 
 
 def eligible_units(

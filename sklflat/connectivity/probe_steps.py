@@ -13,7 +13,7 @@ from sklflat.connectivity.barrier_table import BarrierTable
 from sklflat.connectivity.barriers import Barriers, measure_barriers
 from sklflat.connectivity.core import PathScores, least
 from sklflat.connectivity.core_nulls import (
-    n_trained_pairs,
+    n_pairs,
     paired_null,
     rotation_null,
     shuffled_label_pairs,
@@ -301,17 +301,17 @@ def connectivity_nulls(networks: Networks, n_draws: int, rng: np.random.RandomSt
         A = list(walk.between(pair, units, sample.X, pair_ts, rng))
         return profile_agreement(A, weight), layer_of, eligible_units(A[0], A[-1], weight)
 
-    n_pairs = int(np.clip(np.ceil(n_draws / len(units)), 2, _MAX_UNTRAINED))
+    n_untrained = n_pairs(n_draws, layer_of, _MAX_UNTRAINED)
     nulls = [
         split_null(first, last, halves, layer_of, n_draws, rng),
         rotation_null(first, last, halves, layer_of, n_draws, rng),
         paired_null(
-            "untrained twins", untrained_pairs((module, module), n_pairs, rng), score, layer_of
+            "untrained twins", untrained_pairs((module, module), n_untrained, rng), score, layer_of
         ),
     ]
     if sample.training is not None:
-        n_pairs = min(n_trained_pairs(n_draws, len(units)), _MAX_TRAINED)
-        pairs = _modules(module, shuffled_label_pairs(sample.training, n_pairs, rng))
+        n_trained = n_pairs(n_draws, layer_of, _MAX_TRAINED)
+        pairs = _modules(module, shuffled_label_pairs(sample.training, n_trained, rng))
         nulls.append(paired_null("trained on shuffled labels", pairs, score, layer_of))
     return nulls
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sklflat.metrics._checks import varying
 
@@ -97,6 +97,7 @@ def matched_correlation(
     *,
     fit_on: ArrayLike | None = None,
     signed: bool = True,
+    sample_weight: ArrayLike | None = None,
 ) -> UnitMatching:
     r"""Units of two networks, matched one to one so that the sum of correlations is greatest.
 
@@ -113,6 +114,8 @@ def matched_correlation(
     signed : bool, default=True
         Whether a unit and its negative differ. If not, absolute values are maximised and
         returned.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Not negative; a row of weight 2 is as good as two rows.
 
     Returns
     -------
@@ -141,9 +144,13 @@ def matched_correlation(
     """
     a, b = _pair(A, B, min_samples=2)
     fitted, judged = _split(fit_on, len(a))
-    profit = _correlations(a[fitted], b[fitted])
+    w = np.ones(len(a)) if sample_weight is None else column_or_1d(sample_weight, dtype=float)
+    check_consistent_length(a, w)
+    if w.min() < 0:
+        raise ValueError("sample_weight holds negative numbers.")
+    profit = _correlations(a[fitted], b[fitted], w[fitted])
     first, second = linear_sum_assignment(profit if signed else np.abs(profit), maximize=True)
-    found = _correlations(a[judged], b[judged])[first, second]
+    found = _correlations(a[judged], b[judged], w[judged])[first, second]
     return UnitMatching(first, second, found if signed else np.abs(found))
 
 
@@ -165,15 +172,19 @@ def _split(fit_on: ArrayLike | None, n_samples: int) -> tuple[NDArray, NDArray]:
     return fitted, ~fitted
 
 
-def _correlations(A: NDArray, B: NDArray) -> NDArray:
+def _correlations(A: NDArray, B: NDArray, weight: NDArray) -> NDArray:
     """Correlations (n_units, n_other_units), 0 with a constant unit."""
-    return np.clip(_standardised(A).T @ _standardised(B), -1.0, 1.0)
+    seen = weight > 0
+    if seen.sum() < 2:
+        return np.zeros((A.shape[1], B.shape[1]))
+    s = weight[seen] / weight[seen].sum()
+    return np.clip(_standardised(A[seen], s).T @ _standardised(B[seen], s), -1.0, 1.0)
 
 
-def _standardised(A: NDArray) -> NDArray:
+def _standardised(A: NDArray, s: NDArray) -> NDArray:
     varies = varying(A)
-    centred = np.where(varies, A - A.mean(axis=0), 0)
-    centred /= np.where(varies, np.abs(centred).max(axis=0), 1)
+    centred = np.where(varies, A - s @ A, 0)
+    centred *= np.sqrt(s)[:, None] / np.where(varies, np.abs(centred).max(axis=0), 1)
     return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1)
 
 

@@ -15,6 +15,7 @@ from sklflat.connectivity.core_scores import (
     path_variance,
     profile_agreement,
 )
+from sklflat.metrics import intraclass_correlation
 
 
 def random_path(seed=0, n_points=4, n_samples=40, n_units=5):
@@ -37,9 +38,7 @@ SCORES = {
     "variance": path_variance,
     "relative variance": lambda path, **weight: path_variance(path, relative=True, **weight),
     "ICC(C,1)": path_icc,
-    "ICC(A,1)": lambda path: path_icc(path, kind="A"),
 }
-WEIGHTED = ["agreement", "ends", "variance", "relative variance"]
 
 
 def test_agreement_is_the_least_of_scipys_correlations_with_the_start():
@@ -138,7 +137,7 @@ def test_a_scale_that_changes_along_the_path_is_seen_by_the_icc_alone():
     assert path_icc(path).max() < 0.9
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("name", SCORES)
 def test_weights_are_repeated_rows(name):
     path, weight = random_path(), np.random.RandomState(1).randint(0, 4, size=40)
     np.testing.assert_allclose(
@@ -146,7 +145,7 @@ def test_weights_are_repeated_rows(name):
     )
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("name", SCORES)
 def test_duplicated_rows_change_nothing(name):
     path = random_path()
     np.testing.assert_allclose(
@@ -154,11 +153,19 @@ def test_duplicated_rows_change_nothing(name):
     )
 
 
-def test_units_are_judged_in_parts_as_at_once(monkeypatch):
+def test_the_icc_is_that_of_an_analysis_of_variance():
     path = random_path()
-    whole = path_icc(path)
-    monkeypatch.setattr("sklflat.connectivity.core_scores._MAX_NUMBERS", 2 * 4 * 40)
-    np.testing.assert_array_equal(path_icc(path), whole)
+    expected = intraclass_correlation(path.transpose(1, 0, 2), kind="C")
+    np.testing.assert_allclose(path_icc(path), expected, atol=1e-12)
+    np.testing.assert_allclose(path_icc(path + 1e4), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_rows_without_weight_are_not_seen(name):
+    path, weight = random_path(), np.repeat([1.0, 0.0], 20)
+    wild = path.copy()
+    wild[:, 20:] = 1e9 * np.random.RandomState(2).normal(size=wild[:, 20:].shape)
+    np.testing.assert_allclose(SCORES[name](wild, weight=weight), SCORES[name](path[:, :20]))
 
 
 def test_eligible_units_live_at_both_ends_on_several_rows():

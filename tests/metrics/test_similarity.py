@@ -111,3 +111,17 @@ def test_constant_units_correlate_with_nothing():
             matched_correlation(A, A, fit_on=wrong)
     with pytest.raises(ValueError, match="inconsistent"):
         matched_correlation(A, A[:5])
+
+
+def test_matched_correlation_takes_weights_for_repeated_rows():
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(40, 4))
+    B = A[:, [2, 0, 3, 1]] + rng.normal(size=(40, 4))
+    weight, fit_on = rng.randint(0, 4, size=40), np.arange(40) < 20
+    found = matched_correlation(A, B, fit_on=fit_on, sample_weight=weight)
+    repeated = np.repeat(np.arange(40), weight)
+    expected = matched_correlation(A[repeated], B[repeated], fit_on=fit_on[repeated])
+    np.testing.assert_array_equal(found.second, expected.second)
+    np.testing.assert_allclose(found.correlations, expected.correlations, atol=1e-12)
+    with pytest.raises(ValueError, match="negative"):
+        matched_correlation(A, B, sample_weight=-np.ones(40))
