@@ -41,7 +41,7 @@ class BarrierTable:
         definition: str = "mean",
         other: int = 1,
     ) -> float:
-        """One barrier, signed; NaN where the path is not finite.
+        """One barrier; NaN where the path is not finite.
 
         Parameters
         ----------
@@ -53,12 +53,26 @@ class BarrierTable:
         other : int, default=1
             Number of the network that the first is joined with.
         """
-        if (other, kind) not in self.curves:
-            raise ValueError(
-                f"There is no barrier of kind={kind!r} to network {other}: there are "
-                f"{sorted(self.curves)}."
-            )
-        return self.curves[other, kind].value(measure, data, definition)
+        return self._of(kind, other).value(measure, data, definition)
+
+    def midpoint(
+        self,
+        kind: str = "aligned",
+        measure: str = "loss",
+        data: str = "held-out",
+        definition: str = "mean",
+        other: int = 1,
+    ) -> float:
+        """The value halfway, above what a barrier is measured from; negative where it is below.
+
+        See :meth:`~sklflat.connectivity.barriers.Barriers.midpoint`. NaN where it is not finite.
+
+        Parameters
+        ----------
+        kind, measure, data, definition, other
+            As in :meth:`value`.
+        """
+        return self._of(kind, other).midpoint(measure, data, definition)
 
     def largest(self, kind: str, measure: str, data: str, definition: str) -> float:
         """The largest barrier to any network; NaN if one is."""
@@ -76,7 +90,7 @@ class BarrierTable:
         return found
 
     def rows(self) -> list[dict[str, Any]]:
-        """All barriers, one a row."""
+        """All barriers, one a row: see :meth:`~sklflat.connectivity.barriers.Barriers.rows`."""
         return [
             {"network": other, "kind": kind, **row}
             for (other, kind), barriers in self.curves.items()
@@ -88,3 +102,11 @@ class BarrierTable:
         import pandas as pd
 
         return pd.DataFrame(self.rows())
+
+    def _of(self, kind: str, other: int) -> Barriers:
+        if (other, kind) not in self.curves:
+            raise ValueError(
+                f"There is no barrier of kind={kind!r} to network {other}: there are "
+                f"{sorted(self.curves)}."
+            )
+        return self.curves[other, kind]

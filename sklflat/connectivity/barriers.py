@@ -15,56 +15,61 @@ from sklflat.connectivity.refinement import refine
 from sklflat.networks import Network
 
 DEFINITIONS = ("lower", "mean", "chord")
+MEASURES = ("loss", "error")
 
 
 def barrier(ts: Any, values: Any, definition: str = "mean") -> float:
-    r"""The barrier of a curve from t = 0 to t = 1, signed.
+    r"""The barrier of a curve from t = 0 to t = 1: how far it rises above what its ends say.
 
-    With :math:`L_0` and :math:`L_1` at the ends and the maximum over :math:`0 < t < 1`,
+    With :math:`L_0` and :math:`L_1` at the ends,
 
     .. math::
-        \mathrm{lower} &= \max_t L(t) - \min(L_0, L_1) \\
-        \mathrm{mean} &= \max_t L(t) - (L_0 + L_1) / 2 \\
-        \mathrm{chord} &= \max_t\, [L(t) - (1 - t) L_0 - t L_1]
+        \mathrm{lower} &= \sup_{0 \le t \le 1} L(t) - \min(L_0, L_1) \\
+        \mathrm{mean} &= \sup_{0 \le t \le 1} L(t) - (L_0 + L_1) / 2 \\
+        \mathrm{chord} &= \sup_{0 \le t \le 1}\, [L(t) - (1 - t) L_0 - t L_1]
 
     The first is how connectivity is usually stated, the second is the instability of Frankle et al.
-    (2020), the third is that of Entezari et al. (2022). As the ends are left out of the maximum, a
-    curve that dips between them has a negative barrier. ``lower = mean + |L_0 - L_1| / 2``, so the
-    first fails where one network is merely worse than the other.
+    (2020), the third is that of Entezari et al. (2022). As the ends belong to the curve, the first
+    is at least :math:`|L_0 - L_1|`, the second at least half of that, and the third at least 0: no
+    curve has a lower barrier than the straight ramp. Whether a curve dips below its ends is said by
+    :meth:`Barriers.midpoint`.
 
     Parameters
     ----------
     ts : array-like of shape (T,)
-        With 0, 1 and at least one point between.
+        Points from 0 to 1, both among them.
     values : array-like of shape (T,)
     definition : {"lower", "mean", "chord"}, default="mean"
 
     Returns
     -------
     float
-        NaN if any value is.
+        NaN if any value is not finite.
 
     Examples
     --------
     >>> from sklflat.connectivity.barriers import barrier
     >>> [barrier([0, 0.5, 1], [1.0, 4.0, 2.0], d) for d in ("lower", "mean", "chord")]
     [3.0, 2.5, 2.5]
-    >>> barrier([0, 0.25, 1], [0.0, 1.0, 4.0], "chord")
-    0.0
+    >>> [barrier([0, 0.25, 1], [0.0, 1.0, 4.0], d) for d in ("lower", "mean", "chord")]
+    [4.0, 2.0, 0.0]
     """
+    rise = above(ts, values, definition)
+    return float(rise.max()) if np.isfinite(rise).all() else float("nan")
+
+
+def above(ts: Any, values: Any, definition: str) -> NDArray:
+    """What the values (T,) of a curve are above the reference of a barrier, NaN if not finite."""
     if definition not in DEFINITIONS:
         raise ValueError(f"definition must be one of {DEFINITIONS}, got {definition!r}.")
     t, L = np.asarray(ts, dtype=float), np.asarray(values, dtype=float)
-    inside = (t > 0) & (t < 1)
-    if t.shape != L.shape or not ((t == 0).any() and (t == 1).any() and inside.any()):
-        raise ValueError("ts must hold 0, 1 and a point between, one for each of values.")
+    if t.shape != L.shape or t.ndim != 1 or len(t) < 2 or t.min() != 0 or t.max() != 1:
+        raise ValueError("ts must be points from 0 to 1, both among them, one for each of values.")
+    L = np.where(np.isfinite(L), L, np.nan)
     L0, L1 = L[t == 0][0], L[t == 1][0]
     if definition == "chord":
-        L = L - (1 - t) * L0 - t * L1
-        reference = 0.0
-    else:
-        reference = min(L0, L1) if definition == "lower" else (L0 + L1) / 2
-    return float(L[inside].max() - reference) if np.isfinite(L).all() else float("nan")
+        return L - (1 - t) * L0 - t * L1
+    return L - (np.minimum(L0, L1) if definition == "lower" else (L0 + L1) / 2)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Barriers:
     def value(
         self, measure: str = "loss", data: str = "held-out", definition: str = "mean"
     ) -> float:
-        """One barrier, signed.
+        """One barrier.
 
         Parameters
         ----------
@@ -111,17 +116,44 @@ class Barriers:
         definition : {"lower", "mean", "chord"}, default="mean"
             See :func:`barrier`.
         """
-        if measure not in ("loss", "error"):
-            raise ValueError(f"measure must be 'loss' or 'error', got {measure!r}.")
-        if data not in self.curves:
-            raise ValueError(f"data must be one of {sorted(self.curves)}, got {data!r}.")
-        values = getattr(self.curves[data], measure)
+        values = self._values(measure, data)
         return float("nan") if values is None else barrier(self.ts, values, definition)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All barriers, each a row with its ``definition``, ``measure``, ``data`` and ``t``.
+    def midpoint(
+        self, measure: str = "loss", data: str = "held-out", definition: str = "mean"
+    ) -> float:
+        """The value halfway, above what a barrier is measured from; negative where it is below.
 
-        ``t`` is where the curve is highest between the ends (above the chord, for "chord").
+        Other than a barrier it has a sign, and it does not depend on the other points: a path that
+        dips below both its ends has a negative one by every definition. "mean" and "chord" are the
+        same. NaN if the value or an end is not finite, or there is no point at 0.5.
+
+        Parameters
+        ----------
+        measure, data, definition
+            As in :meth:`value`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklflat.connectivity.barriers import Barriers
+        >>> from sklflat.connectivity.path_losses import PathLosses
+        >>> curve = PathLosses(np.array([0, 0.5, 1]), np.array([2.0, 1.0, 4.0]), None)
+        >>> found = Barriers({"train": curve})
+        >>> [found.midpoint("loss", "train", d) for d in ("lower", "mean", "chord")]
+        [-1.0, -2.0, -2.0]
+        """
+        values = self._values(measure, data)
+        if values is None:
+            return float("nan")
+        halfway = above(self.ts, values, definition)[self.ts == 0.5]
+        return float(halfway[0]) if len(halfway) else float("nan")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All barriers, each a row with its ``definition``, ``measure`` and ``data``.
+
+        Further columns are ``t``, where the curve is highest (above the chord, for "chord"), and
+        ``midpoint``, see :meth:`midpoint`.
         """
         return [
             {
@@ -130,9 +162,10 @@ class Barriers:
                 "data": data,
                 "barrier": self.value(measure, data, definition),
                 "t": self._place(measure, data, definition),
+                "midpoint": self.midpoint(measure, data, definition),
             }
             for definition in DEFINITIONS
-            for measure in ("loss", "error")
+            for measure in MEASURES
             for data in self.curves
             if getattr(self.curves[data], measure) is not None
         ]
@@ -143,13 +176,16 @@ class Barriers:
 
         return pd.DataFrame(self.rows())
 
+    def _values(self, measure: str, data: str) -> NDArray | None:
+        if measure not in MEASURES:
+            raise ValueError(f"measure must be 'loss' or 'error', got {measure!r}.")
+        if data not in self.curves:
+            raise ValueError(f"data must be one of {sorted(self.curves)}, got {data!r}.")
+        return getattr(self.curves[data], measure)
+
     def _place(self, measure: str, data: str, definition: str) -> float:
-        L = np.array(getattr(self.curves[data], measure), dtype=float)
-        if not np.isfinite(L).all():
-            return float("nan")
-        if definition == "chord":
-            L = L - (1 - self.ts) * L[0] - self.ts * L[-1]
-        return float(self.ts[1:-1][L[1:-1].argmax()])
+        rise = above(self.ts, self._values(measure, data), definition)
+        return float(self.ts[rise.argmax()]) if np.isfinite(rise).all() else float("nan")
 
 
 def measure_barriers(
@@ -172,7 +208,7 @@ def measure_barriers(
         By their names, ``{"train": ..., "held-out": ...}`` say. The grid is refined around the
         highest loss on each of them.
     n_points : int, default=25
-        Of the grid, ends included; at least 3.
+        Of the grid, ends included; at least 3. With an even number the middle is added.
     refined : bool, default=True
         Whether points are added until the highest loss is known to `tol`.
     tol : float, default=1e-3
@@ -199,7 +235,7 @@ def measure_barriers(
         for name, given in data.items()
     }
     walk = _Walk(evaluators)
-    grid = np.linspace(0, 1, n_points)
+    grid = np.unique(np.r_[np.linspace(0, 1, n_points), 0.5])
     for name in evaluators:
         if refined:
             refine(partial(walk.losses, name), grid, tol=tol)

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from sklflat import SAMClassifier
+from sklflat.connectivity.barrier_table import BarrierTable
 from sklflat.connectivity.barriers import DEFINITIONS, Barriers, barrier, measure_barriers
 from sklflat.connectivity.path_losses import PathLosses, path_losses
 from sklflat.connectivity.path_training import fit_bend
@@ -17,28 +18,62 @@ from sklflat.networks import Network
 from sklflat.probing import resolve
 
 
-def test_definitions_in_closed_form():
-    t = np.linspace(0, 1, 101)
-    L = 1 + t + 8 * t * (1 - t)  # the ends are 1 and 2; highest where 9 = 16 t
-    peak = 1 + 9 / 16 + 8 * 9 / 16 * 7 / 16
-    assert barrier(t, L, "lower") == pytest.approx(peak - 1, abs=1e-3)
-    assert barrier(t, L, "mean") == pytest.approx(peak - 1.5, abs=1e-3)
-    assert barrier(t, L, "chord") == pytest.approx(2.0)
-    ramp = 1 + t  # nothing but the difference of the ends
-    assert barrier(t, ramp, "chord") == pytest.approx(0, abs=1e-12)
-    assert barrier(t, ramp, "lower") == pytest.approx(0.99)
-    dip = 1 - t * (1 - t)
-    assert barrier(t, dip, "mean") == pytest.approx(-0.01 * 0.99)  # signed
+@pytest.mark.parametrize("ends", [(1.0, 2.0), (3.0, 1.0), (2.0, 2.0)])
+@pytest.mark.parametrize("height", [2.0, 0.1, 0.0, -1.5])
+def test_definitions_in_closed_form(ends, height):
+    """A parabola above (or below) the chord: where it turns between the ends, and where not."""
+    t = np.linspace(0, 1, 1001)
+    (L0, L1), d = ends, ends[1] - ends[0]
+    L = L0 + d * t + 4 * height * t * (1 - t)
+    turns = height > 0 and abs(d) < 4 * height
+    top = (L0 + L1) / 2 + height + d**2 / (16 * height) if turns else max(ends)
+    assert barrier(t, L, "lower") == pytest.approx(top - min(ends), abs=1e-5)
+    assert barrier(t, L, "mean") == pytest.approx(top - (L0 + L1) / 2, abs=1e-5)
+    assert barrier(t, L, "chord") == pytest.approx(max(height, 0), abs=1e-12)
+    found = Barriers({"train": PathLosses(t, L, None)})
+    halfway = {d: found.midpoint("loss", "train", d) for d in DEFINITIONS}
+    wanted = {"lower": height + abs(d) / 2, "mean": height, "chord": height}
+    assert halfway == pytest.approx(wanted)
 
 
-def test_the_identity_between_definitions():
-    rng = np.random.RandomState(0)
-    for _ in range(50):
-        t = np.sort(np.r_[0, rng.uniform(0.01, 0.99, 9), 1])
-        L = rng.normal(size=11)
-        half = abs(L[0] - L[-1]) / 2
-        assert barrier(t, L, "lower") == pytest.approx(barrier(t, L, "mean") + half)
-        assert barrier(t, L, "chord") <= barrier(t, L, "lower") + 1e-12
+@pytest.mark.parametrize("n_points", [5, 25, 101])
+def test_a_curve_below_its_ends_does_not_depend_on_the_grid(n_points):
+    t = np.linspace(0, 1, n_points)
+    found = Barriers({"train": PathLosses(t, (1 - 2 * t) ** 2, None)})
+    for row in found.rows():
+        assert (row["barrier"], row["midpoint"], row["t"]) == (0.0, -1.0, 0.0)
+
+
+@pytest.mark.parametrize("n_points", [2, 3, 10, 37])
+def test_a_ramp_has_no_more_than_the_difference_of_its_ends(n_points):
+    t = np.linspace(0, 1, n_points)
+    for curve in (1 + 3 * t, 4 - 3 * t):
+        found = {definition: barrier(t, curve, definition) for definition in DEFINITIONS}
+        assert found == pytest.approx({"lower": 3, "mean": 1.5, "chord": 0})
+        midpoint = Barriers({"train": PathLosses(t, curve, None)}).midpoint("loss", "train")
+        assert np.isnan(midpoint) if n_points % 2 == 0 else midpoint == pytest.approx(0)
+
+
+def test_a_table_of_several_networks():
+    t = np.array([0.0, 0.25, 0.5, 1.0])
+    first, second = (
+        Barriers({"held-out": PathLosses(t, np.array(L), np.array(L) / 10)})
+        for L in ([1.0, 5.0, 4.0, 2.0], [1.0, 0.5, 0.0, 1.0])
+    )
+    table = BarrierTable({(1, "aligned"): first, (2, "aligned"): second, (2, "naive"): first})
+    assert table.value() == 3.5
+    assert table.midpoint() == 2.5
+    assert table.midpoint("aligned", "error", "held-out", "lower", 2) == pytest.approx(-0.1)
+    assert table.largest("aligned", "loss", "held-out", "mean") == 3.5
+    (row,) = (
+        row
+        for row in table.rows()
+        if (row["network"], row["kind"], row["measure"]) == (2, "aligned", "loss")
+        and row["definition"] == "mean"
+    )
+    assert (row["barrier"], row["t"], row["midpoint"]) == (0.0, 0.0, -1.0)
+    with pytest.raises(ValueError, match="kind='repaired'"):
+        table.midpoint("repaired")
 
 
 def test_not_finite_points_are_reported():
@@ -48,12 +83,17 @@ def test_not_finite_points_are_reported():
     assert found.non_finite["train"].tolist() == [0.25]
     assert {row["definition"] for row in found.rows()} == set(DEFINITIONS)
     assert np.isnan(found.value("error", "train"))
+    assert found.midpoint("loss", "train") == 1.0  # is known all the same
+    assert np.isnan(found.midpoint("error", "train"))
+    assert np.isnan(barrier([0, 0.5, 1], [1, 1, np.inf], "chord"))
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (([0, 1], [1, 1]), "must hold 0, 1 and a point between"),
+        (([0, 0.5], [1, 1]), "from 0 to 1, both among them"),
+        (([0, 1, 2], [1, 1, 1]), "from 0 to 1, both among them"),
+        (([0, 0.5, 1], [1, 1]), "one for each of values"),
         (([0, 0.5, 1], [1, 1, 1], "height"), "definition must be one of"),
     ],
 )
