@@ -1,8 +1,9 @@
 """Barriers between two networks: how much higher a path leads than its ends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -205,13 +206,9 @@ def measure_barriers(
     network : Network
     path : Path
     data : mapping of str to (X, y) or (X, y, sample_weight)
-        By their names, ``{"train": ..., "held-out": ...}`` say. The grid is refined around the
-        highest loss on each of them.
-    n_points : int, default=25
-        Of the grid, ends included; at least 3. With an even number the middle is added.
-    refined : bool, default=True
-        Whether points are added until the highest loss is known to `tol`.
-    tol : float, default=1e-3
+        By their names, ``{"train": ..., "held-out": ...}`` say.
+    n_points, refined, tol
+        As in :func:`walk_barriers`.
     batch_statistics : Tensor of shape (n, ...), default=None
         See :class:`~sklflat.connectivity.path_losses.PathEvaluator`.
 
@@ -219,10 +216,6 @@ def measure_barriers(
     -------
     Barriers
     """
-    if n_points < 3:
-        raise ValueError(f"n_points must be at least 3, got {n_points}.")
-    if not data:
-        raise ValueError("data is empty: give at least one name with its (X, y).")
     evaluators = {
         name: PathEvaluator(
             network,
@@ -234,39 +227,80 @@ def measure_barriers(
         )
         for name, given in data.items()
     }
+    return walk_barriers(evaluators, n_points=n_points, refined=refined, tol=tol)
+
+
+def walk_barriers(
+    evaluators: Mapping[str, Callable[[NDArray], PathLosses]],
+    *,
+    n_points: int = 25,
+    refined: bool = True,
+    tol: float = 1e-3,
+) -> Barriers:
+    """Barriers of anything that has losses at points from 0 to 1, repaired networks say.
+
+    Parameters
+    ----------
+    evaluators : mapping of str to callable
+        By the data's names, ``f(ts) -> PathLosses`` at points (T,). All are asked for the same
+        points, and for none of them twice.
+    n_points : int, default=25
+        Of the grid, ends included; at least 3. With an even number the middle is added.
+    refined : bool, default=True
+        Whether points are added until it is known to `tol` where loss and error are highest, each
+        as it is and above its chord, on each of the data.
+    tol : float, default=1e-3
+        Distance between points.
+
+    Returns
+    -------
+    Barriers
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.connectivity.barriers import walk_barriers
+    >>> from sklflat.connectivity.path_losses import PathLosses
+    >>> found = walk_barriers({"train": lambda ts: PathLosses(ts, ts * (2 - 3 * ts), None)})
+    >>> round(found.value("loss", "train", "lower"), 4)  # the peak is 1/3, the last value -1
+    1.3333
+    >>> round(found.value("loss", "train", "chord"), 4)  # above the chord 3 t (1 - t)
+    0.75
+    """
+    if n_points < 3:
+        raise ValueError(f"n_points must be at least 3, got {n_points}.")
+    if not evaluators:
+        raise ValueError("There are no data: give at least one name with its (X, y).")
     walk = _Walk(evaluators)
     grid = np.unique(np.r_[np.linspace(0, 1, n_points), 0.5])
-    for name in evaluators:
-        if refined:
-            refine(partial(walk.losses, name), grid, tol=tol)
-        else:
-            walk(grid)
+    walk(grid)
+    for name, measure, definition in product(evaluators, MEASURES, ("lower", "chord")):
+        if refined and getattr(walk.curve(name), measure) is not None:
+            refine(partial(walk.rise, name, measure, definition), grid, tol=tol)
     return Barriers({name: walk.curve(name) for name in evaluators})
 
 
 class _Walk:
     """Curves on several data at the same points, none of which is computed twice."""
 
-    def __init__(self, evaluators: Mapping[str, PathEvaluator]) -> None:
+    def __init__(self, evaluators: Mapping[str, Callable[[NDArray], PathLosses]]) -> None:
         self._evaluators = evaluators
         self._found: dict[str, dict[float, tuple[float, float | None]]] = {
             name: {} for name in evaluators
         }
 
-    def __call__(self, ts: NDArray) -> dict[str, PathLosses]:
+    def __call__(self, ts: NDArray) -> None:
         new = np.array([t for t in ts if t not in next(iter(self._found.values()))])
-        if len(new):
-            for name, evaluate in self._evaluators.items():
-                curve = evaluate(new)
-                errors = [None] * len(new) if curve.error is None else curve.error
-                self._found[name] |= dict(
-                    zip(new, zip(curve.loss, errors, strict=True), strict=True)
-                )
-        return {name: self.curve(name, ts) for name in self._evaluators}
+        for name, evaluate in self._evaluators.items() if len(new) else ():
+            curve = evaluate(new)
+            errors = [None] * len(new) if curve.error is None else curve.error
+            self._found[name] |= dict(zip(new, zip(curve.loss, errors, strict=True), strict=True))
 
-    def losses(self, name: str, ts: NDArray) -> NDArray:
-        """Losses (T,) on one of the data."""
-        return self(ts)[name].loss
+    def rise(self, name: str, measure: str, definition: str, ts: NDArray) -> NDArray:
+        """Values (T,) above the reference of a barrier."""
+        self(ts)
+        curve = self.curve(name, np.r_[0.0, ts, 1.0])
+        return above(curve.ts, getattr(curve, measure), definition)[1:-1]
 
     def curve(self, name: str, ts: NDArray | None = None) -> PathLosses:
         """At given points, or at all that were asked for."""

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 _N_EACH = 2
 
 
-def refine(
-    f: Callable[[NDArray], Any], ts: Any, *, tol: float = 1e-3, n_peaks: int = 1
-) -> tuple[NDArray, NDArray]:
+def refine(f: Callable[[NDArray], Any], ts: Any, *, tol: float = 1e-3) -> tuple[NDArray, NDArray]:
     """A grid, denser and denser around the highest value on it.
 
     In every round four more points, evaluated together, divide the two intervals beside the
     highest one, until these are not longer than `tol`. So a maximum is found if the grid's highest
-    value is beside it; a peak that no point of the grid is on the slope of is not seen.
+    value is beside it; a peak that no point of the grid is on the slope of is not seen. Where all
+    values are the same, nothing is added.
 
     Parameters
     ----------
@@ -27,8 +26,6 @@ def refine(
     ts : array-like of shape (T,)
         At least two points.
     tol : float, default=1e-3
-    n_peaks : int, default=1
-        How many local maxima of the grid, the highest ones, are refined.
 
     Returns
     -------
@@ -47,23 +44,10 @@ def refine(
     if grid.ndim != 1 or len(grid) < 2:
         raise ValueError(f"ts must be at least two points, got {len(grid)}.")
     values = np.asarray(f(grid), dtype=float)
-    for peak in _peaks(grid, values, n_peaks):
-        grid, values = _refined(f, grid, values, peak, tol)
-    return grid, values
-
-
-def _peaks(grid: NDArray, values: NDArray, n_peaks: int) -> NDArray:
-    """Where the highest local maxima are, highest first."""
-    padded = np.r_[-np.inf, np.where(np.isfinite(values), values, -np.inf), -np.inf]
-    inner = padded[1:-1]
-    tops = np.flatnonzero((inner > padded[:-2]) & (inner >= padded[2:]))
-    return grid[tops[np.argsort(-values[tops], kind="stable")][:n_peaks]]
-
-
-def _refined(
-    f: Callable[[NDArray], Any], grid: NDArray, values: NDArray, top: float, tol: float
-) -> tuple[NDArray, NDArray]:
-    """The grid around one of its points made denser."""
+    known = values[np.isfinite(values)]
+    if not known.size or known.min() == known.max():
+        return grid, values
+    top = grid[int(np.argmax(_heights(values)))]
     while True:
         i = int(np.searchsorted(grid, top))
         low, high = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
@@ -73,8 +57,10 @@ def _refined(
             return grid, values
         new = np.concatenate([top + (side - top) * steps for side in sides])
         found = np.asarray(f(new), dtype=float)
-        at = np.r_[new, top]
-        heights = np.r_[found, values[i]]
-        top = at[int(np.argmax(np.where(np.isfinite(heights), heights, -np.inf)))]
+        top = np.r_[new, top][int(np.argmax(_heights(np.r_[found, values[i]])))]
         grid, order = np.unique(np.r_[grid, new], return_index=True)
         values = np.r_[values, found][order]
+
+
+def _heights(values: NDArray) -> NDArray:
+    return np.where(np.isfinite(values), values, -np.inf)

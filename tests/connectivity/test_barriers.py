@@ -8,7 +8,13 @@ from torch import nn
 
 from sklflat import SAMClassifier
 from sklflat.connectivity.barrier_table import BarrierTable
-from sklflat.connectivity.barriers import DEFINITIONS, Barriers, barrier, measure_barriers
+from sklflat.connectivity.barriers import (
+    DEFINITIONS,
+    Barriers,
+    barrier,
+    measure_barriers,
+    walk_barriers,
+)
 from sklflat.connectivity.path_losses import PathLosses, path_losses
 from sklflat.connectivity.path_training import fit_bend
 from sklflat.connectivity.paths import BezierPath, LinearPath, PolygonalChain
@@ -130,6 +136,56 @@ def test_a_peak_between_the_points_of_the_grid_is_found():
     assert fine.value("loss", "train") == pytest.approx(1.0, abs=0.01)
     (place,) = {row["t"] for row in fine.rows() if row["definition"] == "mean"}
     assert place == pytest.approx(0.7731, abs=2e-3)
+
+
+def bump(ts, at, height=1.0):
+    return height * np.exp(-(((ts - at) / 0.01) ** 2))
+
+
+def test_each_measure_is_refined_above_its_chord_too():
+    """Narrow peaks on a ramp: the highest value is at one, the highest above the chord at another.
+
+    Each of them is between points of the grid.
+    """
+    asked = []
+
+    def train(ts):
+        asked.append(ts)
+        return PathLosses(ts, 2 * ts + bump(ts, 0.1073, 1.2) + bump(ts, 0.9317, 1.0), None)
+
+    def held_out(ts):
+        error = 2 * ts + bump(ts, 0.3763, 1.2) + bump(ts, 0.7731, 1.0)
+        return PathLosses(ts, np.zeros(len(ts)), error)
+
+    found = walk_barriers({"train": train, "held-out": held_out}, n_points=41)
+    assert sorted(np.concatenate(asked)) == found.ts.tolist()  # none of them twice
+    rows = {(r["data"], r["measure"], r["definition"]): r for r in found.rows()}
+    for data, measure, over_ramp, highest in (
+        ("train", "loss", 0.1073, 0.9317),
+        ("held-out", "error", 0.3763, 0.7731),
+    ):
+        chord, lower = (rows[data, measure, definition] for definition in ("chord", "lower"))
+        assert chord["t"] == pytest.approx(over_ramp, abs=1e-3)
+        assert chord["barrier"] == pytest.approx(1.2, abs=0.01)
+        assert lower["t"] == pytest.approx(highest, abs=1e-3)
+        assert lower["barrier"] == pytest.approx(1 + 2 * highest, abs=0.01)
+
+
+@pytest.mark.parametrize("n_points", [3, 12, 25])
+def test_the_middle_is_always_there(n_points):
+    walk = {"train": lambda ts: PathLosses(ts, (1 - 2 * ts) ** 2, None)}
+    found = walk_barriers(walk, n_points=n_points, refined=False)
+    assert len(found.ts) == n_points + 1 - n_points % 2
+    assert found.midpoint("loss", "train") == -1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(({}, 25), "no data"), (({"train": None}, 2), "n_points must be at least 3, got 2")],
+)
+def test_bad_walks(given, message):
+    with pytest.raises(ValueError, match=message):
+        walk_barriers(given[0], n_points=given[1])
 
 
 # --- trained paths ----------------------------------------------------------------------------
