@@ -1,45 +1,35 @@
 """The permutation symmetries of a module: found by running it, and verified."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
-from typing import Any
+import itertools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklflat.connectivity.symmetry import FIXED, Group, Symmetry, Tap
+from sklflat.connectivity.running import called, run, traceable
+from sklflat.connectivity.state import read_state, write_state
+from sklflat.connectivity.symmetry import Symmetry
 from sklflat.connectivity.tracing import SymmetryTracer
 from sklflat.connectivity.tracing.atoms import NONE
-from sklflat.connectivity.tracing.grouping import Grouping, group_atoms
-from sklflat.connectivity.tracing.labels import compact, varying_axes
+from sklflat.connectivity.tracing.grouping import group_atoms
+from sklflat.connectivity.tracing.labels import varies, varying_axes
+from sklflat.connectivity.tracing.showing import taps_of
 from sklflat.connectivity.tracing.tracer import leaves
-from sklflat.exceptions import UnsupportedNetworkError
-from sklflat.networks.network import copy_module
+from sklflat.connectivity.verification import verified
 
 #: rows that a module is traced on
 _N_ROWS = 3
-#: largest change of the outputs under a permutation, relative to the largest output
-_TOL = 1e-9
-#: operations that make or add channels: where activations are seen that meet no nonlinearity
-_MAKERS = frozenset(
-    {
-        *("mm", "addmm", "bmm", "baddbmm", "linear", "convolution", "embedding", "add"),
-        *("native_layer_norm", "native_batch_norm", "native_group_norm"),
-    }
-)
+#: shuffled weights at which a symmetry is verified, and how many are tried for these
+_N_SHUFFLED, _N_TRIED = 4, 16
 
 
 def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     """Find which axes of which parameters of a module may be permuted together.
 
     The module is run once on a few rows, and every operation ties the axes that it brings
-    together. What was found is then *verified*: random permutations must leave the outputs as they
-    are, to 1e-9 of their largest value in float64, at the module's own weights and at other ones.
-    Groups that fail this are frozen.
+    together. What was found is then *verified*: permutations that move all units must leave the
+    outputs as they are, to 1e-9 of their largest value in float64, at the module's own weights and
+    at other ones. Groups that fail this are frozen.
 
     Parameters
     ----------
@@ -59,7 +49,8 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     Raises
     ------
     UnsupportedNetworkError
-        If the module cannot be run on X in float64, or its outputs are not finite.
+        If the module cannot be run on X in float64, or its outputs are not finite, or are others
+        when it is run again.
 
     Examples
     --------
@@ -71,16 +62,21 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     ([('0.weight[0]', 5)], True)
     """
     twin = traceable(module)
-    x = X[:_N_ROWS].double() if X.is_floating_point() else X[:_N_ROWS]
-    x = x.detach().cpu().clone()
-    own = {name: t.detach() for name, t in _tensors(twin)}
-    other = _other_weights(own, seed)
-    state = other if _is_finite(run(twin, other, x)) else own
-    for name, tensor in _tensors(twin):
-        tensor.data.copy_(state[name])
+    x = X[torch.linspace(0, len(X) - 1, min(_N_ROWS, len(X))).long()]  # of all classes, if sorted
+    x = (x.double() if x.is_floating_point() else x).detach().cpu().clone()
+    seeds = itertools.count()
+
+    def outputs(state: dict[str, Tensor]) -> list[Tensor]:
+        return leaves(run(twin, state, x, seed=next(seeds)))
+
+    own = read_state(twin)
+    generator = torch.Generator().manual_seed(seed)
+    near = _moved(own, generator)
+    near = near if _is_finite(outputs(near)) else own
+    write_state(twin, near)
     rows = x.clone()  # a module may work in place
     tracer = SymmetryTracer(twin, rows)
-    tracer.finish(_call(twin, rows, tracer))
+    tracer.finish(called(twin, rows, tracer))
     grouping = group_atoms(tracer.atoms, tracer.places)
     symmetry = Symmetry(
         len(grouping.number),
@@ -88,73 +84,18 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
         grouping.labels,
         _frozen_by(tracer),
         n_hidden=grouping.n_hidden,
-        taps=_taps(tracer, grouping),
+        taps=taps_of(tracer, grouping),
     )
-    return _verified(symmetry, twin, [own, state], x, seed)
+    names = [name for name, _ in twin.named_parameters()]
+    far = _shuffled(near, names, outputs, generator)
+    return verified(symmetry, outputs, [own, near, *far], seed=seed)
 
 
-def traceable(module: nn.Module) -> nn.Module:
-    """A copy that always takes the same way: in float64, evaluation mode, with gradients.
-
-    Fused implementations are used by torch where no gradient is wanted.
-    """
-    if any(is_lazy(p) for p in module.parameters()):
-        raise UnsupportedNetworkError(
-            "The module has lazy layers without a shape: run it once before it is aligned."
-        )
-    twin = copy_module(module).cpu().double()
-    for p in twin.parameters():
-        p.requires_grad_(p.is_floating_point())
-    return twin
+# --- other weights ----------------------------------------------------------------------------
 
 
-def _tensors(module: nn.Module) -> Iterable[tuple[str, Tensor]]:
-    yield from module.named_parameters()
-    yield from module.named_buffers()
-
-
-def run(
-    module: nn.Module, state: dict[str, Tensor], x: Tensor, watch: TorchDispatchMode | None = None
-) -> Any:
-    """What a module returns for x with the parameters and buffers of a state.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        From :func:`traceable`.
-    state : dict of str to Tensor
-    x : Tensor
-    watch : TorchDispatchMode, default=None
-        Sees the operations of the module, and no others.
-    """
-    own = {n: t.detach().clone() for n, t in state.items()}
-    for name, p in module.named_parameters():
-        own[name].requires_grad_(p.requires_grad)
-    return _call(partial(torch.func.functional_call, module, own), x.clone(), watch)
-
-
-def _call(f: Callable[..., Any], x: Tensor, watch: TorchDispatchMode | None = None) -> Any:
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad(), watch or nullcontext():
-            torch.manual_seed(0)
-            return f(x)
-    except UnsupportedNetworkError:
-        raise
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise UnsupportedNetworkError(
-            f"The network cannot be run on X of shape {tuple(x.shape)} in float64: {error}. It is "
-            "aligned by calling it with a few rows of X and nothing else; align=None needs no "
-            "symmetry."
-        ) from error
-
-
-def _is_finite(out: Any) -> bool:
-    return all(bool(t.isfinite().all()) for t in leaves(out))
-
-
-def _other_weights(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+def _moved(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Weights of about the same size, none equal: what is equal by chance is no symmetry."""
-    generator = torch.Generator().manual_seed(seed)
 
     def moved(t: Tensor) -> Tensor:
         if not t.is_floating_point() or not t.numel():
@@ -164,6 +105,40 @@ def _other_weights(state: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         return t * (0.8 + 0.4 * noise) + 0.1 * size * noise  # what was positive stays so
 
     return {name: moved(t) for name, t in state.items()}
+
+
+def _shuffled(
+    state: dict[str, Tensor],
+    names: Sequence[str],
+    outputs: Callable[[dict[str, Tensor]], Sequence[Tensor]],
+    generator: torch.Generator,
+) -> list[dict[str, Tensor]]:
+    """The entries of every parameter in random order: units that are dead here live there.
+
+    Every other time they get random signs, too, so that biases may come to be of another sign.
+    Preferred are weights at which outputs differ from row to row.
+    """
+
+    def shuffled(t: Tensor, with_signs: bool) -> Tensor:
+        moved = t.flatten()[torch.randperm(t.numel(), generator=generator)].view_as(t)
+        signs = 2 * torch.randint(0, 2, t.shape, generator=generator) - 1
+        return moved * signs if with_signs and t.is_floating_point() else moved
+
+    telling: list[dict[str, Tensor]] = []
+    silent: list[dict[str, Tensor]] = []
+    for i in range(_N_TRIED):
+        other = {**state, **{n: shuffled(state[n], with_signs=bool(i % 2)) for n in names}}
+        found = outputs(other)
+        if _is_finite(found):
+            differ = any(t.ndim and varies(t, [0]) for t in found)
+            (telling if differ else silent).append(other)
+        if len(telling) == _N_SHUFFLED:
+            break
+    return [*telling, *silent][:_N_SHUFFLED]
+
+
+def _is_finite(outputs: Sequence[Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in outputs)
 
 
 # --- what was found ---------------------------------------------------------------------------
@@ -182,82 +157,3 @@ def _frozen_by(tracer: SymmetryTracer) -> dict[str, tuple[str, ...]]:
         ]
         found[operation] = tuple(axes)
     return found
-
-
-def _taps(tracer: SymmetryTracer, grouping: Grouping) -> tuple[Tap, ...]:
-    """Calls that show the activations of all groups, after nonlinearities where there are any."""
-    taps: list[Tap] = []
-    first: list[Tap] = []
-    for number, name, is_nonlinear, layers in tracer.seen:
-        if not is_nonlinear and name not in _MAKERS:
-            continue
-        numbered = [_numbers(tracer, grouping, labels) for labels in layers]
-        axes = [varying_axes(x) for x in numbered]
-        for i, labels in enumerate(numbered):
-            others = set().union(*axes[:i], *axes[i + 1 :]) - axes[i]
-            # along the first axis labels take turns with rows, whose number is another next time
-            if bool((labels != FIXED).any()) and 0 not in axes[i] | others:
-                tap = Tap(number, name, compact(labels).clone(), tuple(sorted(others)))
-                (taps if is_nonlinear else first).append(tap)
-    seen = {c for tap in taps for c in tap.labels.unique().tolist()}
-    others_shown = [tap for tap in first if set(tap.labels.unique().tolist()) - seen - {FIXED}]
-    return tuple(sorted(taps + others_shown, key=lambda tap: tap.number))
-
-
-def _numbers(tracer: SymmetryTracer, grouping: Grouping, labels: Tensor) -> Tensor:
-    """Classes in place of atoms."""
-    roots, inverse = tracer.atoms.roots(labels).unique(return_inverse=True)
-    return torch.tensor([grouping.number.get(r, FIXED) for r in roots.tolist()])[inverse]
-
-
-# --- verification -----------------------------------------------------------------------------
-
-
-def _verified(
-    symmetry: Symmetry, module: nn.Module, states: Sequence[dict[str, Tensor]], x: Tensor, seed: int
-) -> Symmetry:
-    """The symmetry without groups under whose permutations the outputs change."""
-    generator = torch.Generator().manual_seed(seed)
-    plain = [leaves(run(module, state, x)) for state in states]
-    if not all(bool(t.isfinite().all()) for t in plain[0]):
-        raise UnsupportedNetworkError("The network's outputs are not finite.")
-
-    def holds(groups: Sequence[Group]) -> bool:
-        trial = replace(symmetry, groups=tuple(groups))
-        perm = trial.random(generator)
-        for state, before in zip(states, plain, strict=True):
-            try:
-                after = leaves(run(module, trial.permute(state, perm), x))
-            except ValueError:
-                return False
-            if not all(map(_are_equal, before, after)):
-                return False
-        return True
-
-    kept = _held(symmetry.groups, holds)
-    lost = [g.name for g in symmetry.groups if not any(g is k for k in kept)]
-    frozen = {**symmetry.frozen, **({"verification": tuple(lost)} if lost else {})}
-    return replace(symmetry, groups=tuple(kept), frozen=frozen, verified=holds(kept))
-
-
-def _are_equal(before: Tensor, after: Tensor) -> bool:
-    if not before.is_floating_point():
-        return torch.equal(before, after)
-    before, after = before.detach(), after.detach()
-    scale = float(before.abs().max()) if before.numel() else 0.0
-    return bool(((before - after).abs() <= _TOL * scale).all())
-
-
-def _held(groups: Sequence[Group], holds: Callable[[Sequence[Group]], bool]) -> list[Group]:
-    """Groups that hold, found by halving; those that do so alone but not together are left out."""
-    if not groups or holds(groups):
-        return list(groups)
-    if len(groups) == 1:
-        parts = [Group(groups[0].name, row) for part in groups[0].inner for row in part]
-        return _held(parts, holds) if parts else []
-    middle = len(groups) // 2
-    kept = _held(groups[:middle], holds)
-    for group in _held(groups[middle:], holds):
-        if holds([*kept, group]):
-            kept.append(group)
-    return kept

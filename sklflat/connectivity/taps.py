@@ -1,12 +1,12 @@
 """Activations of all classes of units, at the operations that show them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklflat.connectivity.find import run, traceable
+from sklflat.connectivity.running import run, traceable
+from sklflat.connectivity.state import read_state
 from sklflat.connectivity.symmetry import FIXED, Symmetry, Tap
 from sklflat.connectivity.tracing.operations import tensors_in
 from sklflat.connectivity.tracing.tracer import UNCOUNTED
@@ -42,11 +42,7 @@ class ActivationTaps:
     def __init__(self, module: nn.Module, symmetry: Symmetry) -> None:
         self._module = traceable(module)
         self._taps = symmetry.taps
-        self._own = {n: t.detach() for n, t in self._tensors()}
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        yield from self._module.named_parameters()
-        yield from self._module.named_buffers()
+        self._own = read_state(self._module)
 
     def __call__(self, X: Tensor, state: dict[str, Tensor] | None = None) -> Columns:
         """The columns of each tap for rows X (n, ...), at the parameters and buffers of a state."""
