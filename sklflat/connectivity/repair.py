@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,25 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklflat.connectivity.first_affine import AFFINE
 from sklflat.connectivity.hidden_layers import hidden_layers
+from sklflat.connectivity.moments import (
+    Moments,
+    Streamed,
+    batch_normalised,
+    correction,
+    mixed,
+)
 from sklflat.connectivity.path_losses import PathLosses
 from sklflat.connectivity.paths import Path
-from sklflat.connectivity.rescaling import channel_shape, fuse, rescaled, wrap
-from sklflat.connectivity.state import write_state
+from sklflat.connectivity.rescaling import fuse, rescaled, wrap
+from sklflat.connectivity.state import State, write_state
 from sklflat.connectivity.tally import Tally
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
 
-#: standard deviation, relative to the root mean square, below which a channel is constant
-_ROUNDING = 1e-10
 #: rows on which a repaired network is compared with what it should do
 _N_CHECKED = 4
-
-#: mean and standard deviation of every channel
-Moments = tuple[Tensor, Tensor]
 
 
 def repaired(
@@ -47,8 +50,9 @@ def repaired(
     as they are, and so are layers that do not run exactly once at each anchor and at the point, and
     a channel that is constant.
 
-    A network with batch normalisation already has what sets means and deviations, so its statistics
-    are computed anew on X, and nothing else is done.
+    Batch normalisation sets means and deviations itself. So layers whose output is read by it and
+    nothing else are left as they are, too; while moments are taken it uses the statistics of each
+    batch, and at the end its running statistics are computed anew on X.
 
     Parameters
     ----------
@@ -60,8 +64,9 @@ def repaired(
     X : Tensor of shape (n_samples, ...)
         Data on which moments are taken: some thousand rows are enough.
     batch_size : int, default=None
-        Rows that are in flight at once; None is all of them. Moments are the same for every size,
-        for one pass over the data a layer. Variances of batch normalisation are means over batches.
+        Rows that are in flight at once, at most; None is all of them. Moments are the same for
+        every size, for one pass over the data a layer. Batch normalisation depends on the size, as
+        in training.
 
     Returns
     -------
@@ -98,7 +103,6 @@ def repaired(
     return Repair(network, path, X, batch_size=batch_size)(t)
 
 
-@torch.no_grad()
 def repaired_losses(
     network: Network,
     path: Path,
@@ -107,6 +111,7 @@ def repaired_losses(
     X: Tensor,
     y: Tensor,
     *,
+    sample_weight: Tensor | None = None,
     batch_size: int | None = None,
 ) -> PathLosses:
     """Losses and errors of :func:`repaired` networks at points of a path.
@@ -119,6 +124,7 @@ def repaired_losses(
     X_moments : Tensor of shape (n, ...)
         Data on which moments are taken.
     X, y : Tensor of shape (n_samples, ...)
+    sample_weight : Tensor of shape (n_samples,), default=None
     batch_size : int, default=None
         As in :func:`repaired`.
 
@@ -126,20 +132,16 @@ def repaired_losses(
     -------
     PathLosses
     """
-    points = np.asarray(ts, dtype=float)
-    tally = Tally(network, len(points))
     repair = Repair(network, path, X_moments, batch_size=batch_size)
-    for i, t in enumerate(points):
-        module = repair(t)
-        for x, target in network.pairs(X, y):
-            tally.add(torch.tensor([i]), module(network.prepare(x))[None], target)
-    return PathLosses(points, tally.loss(), tally.error())
+    return repair.losses(ts, X, y, sample_weight)
 
 
 class Repair:
     """Networks at points of one path, repaired: see :func:`repaired`.
 
-    Moments at the anchors are taken once.
+    Moments at the anchors are taken once, and what was found at a point is remembered as the scales
+    and shifts of its layers (and the statistics of batch normalisation), so that a point costs
+    passes over X only when it is asked for the first time.
 
     Parameters
     ----------
@@ -172,27 +174,65 @@ class Repair:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         self.network = network
         self.path = path
-        self._batches = network.prepare(X).split(batch_size or len(X))
+        n_batches = -(-len(X) // (batch_size or len(X)))
+        self._batches = network.prepare(X).tensor_split(n_batches)
+        has_norms = any(isinstance(m, _BatchNorm) for m in network.module.modules())
+        if has_norms and min(map(len, self._batches)) < 2:
+            raise ValueError(
+                "Batch normalisation needs batches of two rows at least, got "
+                f"batch_size={batch_size} and {len(X)} rows."
+            )
         self._at_anchors: dict[int, dict[str, Moments]] = {}
+        self._found: dict[tuple[float, ...], _Found] = {}
 
     @torch.no_grad()
     def __call__(self, t: Any) -> nn.Module:
         """The network at t, a new one."""
-        module = self._plain(self.path.at(t))
-        norms = (m for m in module.modules() if isinstance(m, _BatchNorm))
-        if any(norm.running_mean is not None for norm in norms):
-            recompute_batch_statistics(module, self._batches)
-            return module
-        corrections = self._corrections(module, self._wanted(t, module))
+        key = tuple(np.ravel(np.asarray(t, dtype=float)).tolist())
+        state = self.path.at(t)
+        if key not in self._found:
+            self._found[key] = self._find(t, state)
+        return self._found[key].put_into(self._plain(state))
+
+    @torch.no_grad()
+    def losses(
+        self, ts: Any, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
+    ) -> PathLosses:
+        """Losses and errors at points.
+
+        Parameters
+        ----------
+        ts : array-like of shape (T,)
+        X, y : Tensor of shape (n_samples, ...)
+        sample_weight : Tensor of shape (n_samples,), default=None
+
+        Returns
+        -------
+        PathLosses
+        """
+        points = np.asarray(ts, dtype=float)
+        if points.ndim != 1 + len(self.path.point_shape) or len(points) == 0:
+            raise ValueError(f"ts must be an array of points, got shape {points.shape}.")
+        tally = Tally(self.network, len(points))
+        for i, t in enumerate(points):
+            module = self(t)
+            for x, *targets in self.network.pairs(X, y, sample_weight):
+                tally.add(torch.tensor([i]), module(self.network.prepare(x))[None], *targets)
+        return PathLosses(points, tally.loss(), tally.error())
+
+    def _find(self, t: Any, state: State) -> "_Found":
+        module = self._plain(state)
+        wanted = self._wanted(t, module)
+        with batch_normalised(module):
+            corrections = self._corrections(module, wanted)
         x = self._batches[0][:_N_CHECKED]
         with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
         for put in (fuse, wrap):
-            found = self._plain(self.path.at(t))
-            for name, correction in corrections.items():
-                put(found, name, *correction)
-            if _agree(found(x.clone()), right):
-                return found
+            twin = _Found(put, corrections, {}).put_into(self._plain(state))
+            if _agree(twin(x.clone()), right):
+                recompute_batch_statistics(twin, self._batches)
+                return _Found(put, corrections, _statistics(twin))
         raise UnsupportedNetworkError(
             f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
             "but reads their weights. Use repair=False."
@@ -210,21 +250,21 @@ class Repair:
             self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
         anchors = [(c, self._at_anchors[k]) for k, c in shares.items()]
         names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
-        return {name: _mixed([(c, found[name]) for c, found in anchors]) for name in names}
+        return {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
 
     def _corrections(
         self, module: nn.Module, wanted: Mapping[str, Moments]
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Scales and shifts, layer after layer, each with its predecessors corrected."""
         done: dict[str, tuple[Tensor, Tensor]] = {}
-        gathered: dict[str, _Streamed] = {}
+        gathered: dict[str, Streamed] = {}
 
         def see(name: str, layer: nn.Module, out: Tensor) -> Tensor:
             if name not in done:
-                streamed = gathered.setdefault(name, _Streamed())
+                streamed = gathered.setdefault(name, Streamed())
                 streamed.add(layer, out)
                 if streamed.n_batches == len(self._batches):
-                    done[name] = _correction(streamed.moments(), wanted[name])
+                    done[name] = correction(streamed.moments(), wanted[name])
                 if len(self._batches) > 1:  # the next layer has to see this one corrected on all
                     raise _Enough
             return rescaled(layer, out, *done[name])
@@ -246,44 +286,32 @@ class _Enough(Exception):
     """All that was looked for in this batch has been seen."""
 
 
-# --- moments ----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Found:
+    """What makes a network at a point a repaired one."""
+
+    put: Callable[[nn.Module, str, Tensor, Tensor], None]
+    #: scale and shift of each layer
+    corrections: dict[str, tuple[Tensor, Tensor]]
+    #: buffers of batch normalisation
+    statistics: dict[str, Tensor]
+
+    def put_into(self, module: nn.Module) -> nn.Module:
+        """Change a network in place."""
+        for name, (scale, shift) in self.corrections.items():
+            self.put(module, name, scale, shift)
+        for name, value in self.statistics.items():
+            module.get_buffer(name).copy_(value)
+        return module
 
 
-class _Streamed:
-    """Moments of a layer's channels over rows and positions, batch by batch (Chan et al., 1979)."""
-
-    def __init__(self) -> None:
-        self.n_batches = self._n = 0
-        self._mean = self._squares = torch.zeros(())
-
-    def add(self, layer: nn.Module, out: Tensor) -> None:
-        axis = out.ndim - len(channel_shape(layer))
-        rows = out.movedim(axis, -1).flatten(0, -2)
-        mean, n = rows.mean(0), self._n + len(rows)
-        apart = mean - self._mean.to(mean)
-        within = (rows - mean).square().sum(0)
-        self._squares = self._squares.to(mean) + within + apart**2 * (self._n * len(rows) / n)
-        self._mean = self._mean.to(mean) + apart * (len(rows) / n)
-        self._n = n
-        self.n_batches += 1
-
-    def moments(self) -> Moments:
-        return self._mean, (self._squares / self._n).sqrt()
-
-
-def _mixed(parts: list[tuple[float, Moments]]) -> Moments:
-    return (
-        torch.stack([c * mean for c, (mean, _) in parts]).sum(0),
-        torch.stack([abs(c) * deviation for c, (_, deviation) in parts]).sum(0),
-    )
-
-
-def _correction(found: Moments, wanted: Moments) -> tuple[Tensor, Tensor]:
-    """Scale and shift from moments to others; none of a channel that is constant."""
-    mean, deviation = found
-    lives = deviation > _ROUNDING * (mean.square() + deviation.square()).mean().sqrt()
-    scale = torch.where(lives, wanted[1] / deviation, 1.0)
-    return scale, torch.where(lives, wanted[0] - scale * mean, 0.0)
+def _statistics(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{path}.{name}" if path else name: buffer.clone()
+        for path, norm in module.named_modules()
+        if isinstance(norm, _BatchNorm)
+        for name, buffer in norm.named_buffers()
+    }
 
 
 def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
@@ -294,8 +322,9 @@ def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
 def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
     """Moments of all hidden affine layers that run once, in the order in which they run."""
     names = _layers(module, batches)
-    streamed = {name: _Streamed() for name in names}
-    with _watched(module, names, lambda name, layer, out: streamed[name].add(layer, out)):
+    streamed = {name: Streamed() for name in names}
+    see = _watched(module, names, lambda name, layer, out: streamed[name].add(layer, out))
+    with see, batch_normalised(module):
         for x in batches:
             module(x.clone())
     return {name: own.moments() for name, own in streamed.items()}

@@ -27,8 +27,8 @@ class Rescaled(nn.Module):
     def __init__(self, layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
         super().__init__()
         self.layer = layer
-        self.register_buffer("scale", scale)
-        self.register_buffer("shift", shift)
+        self.register_buffer("scale", scale.clone())
+        self.register_buffer("shift", shift.clone())
 
     @property
     def weight(self) -> Any:

@@ -11,10 +11,11 @@ from torch import nn
 
 from sklflat import SAMClassifier
 from sklflat.connectivity import find_symmetry
+from sklflat.connectivity.barriers import walk_barriers
 from sklflat.connectivity.matching import match_by_activations
 from sklflat.connectivity.path_losses import path_losses
 from sklflat.connectivity.paths import BezierPath, LinearPath
-from sklflat.connectivity.repair import repaired, repaired_losses
+from sklflat.connectivity.repair import Repair, repaired, repaired_losses
 from sklflat.connectivity.rescaling import Rescaled
 from sklflat.connectivity.state import read_state, write_state
 from sklflat.exceptions import UnsupportedNetworkError
@@ -86,6 +87,97 @@ def test_nothing_happens_at_the_ends(name):
             assert not torch.allclose(norm.running_mean, other.running_mean)
         else:
             torch.testing.assert_close(module(X), plain(X), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 30.0])
+def test_what_is_left_where_the_ends_cancel_is_no_signal(dtype, offset):
+    torch.manual_seed(1)
+    bent = nn.LeakyReLU()
+    module = nn.Sequential(nn.Linear(3, 4), bent, nn.Linear(4, 4), bent, nn.Linear(4, 2))
+    network, X = Network(module, nn.MSELoss(), dtype=dtype), ROWS.to(dtype) + offset
+    a, b = read_state(network.module), read_state(network.module)
+    for layer in ("0", "2"):
+        for part in ("weight", "bias"):
+            b[f"{layer}.{part}"][0] *= -7 / 3  # at t = 0.3 the first unit of each layer is gone
+    path = LinearPath(a, b)
+    plain, found = path.at(0.3), repaired(network, path, 0.3, X)
+    for layer in (0, 2):
+        weight = found[layer].weight[0]
+        torch.testing.assert_close(weight, plain[f"{layer}.weight"][0], rtol=0, atol=0)
+        assert float(weight.detach().abs().max()) < 10 * torch.finfo(dtype).eps
+    assert not torch.equal(found[2].weight[1], plain["2.weight"][1])  # unlike its neighbour
+
+
+class Counting(nn.Sequential):
+    """It counts its runs."""
+
+    n_runs = 0
+
+    def forward(self, X):
+        Counting.n_runs += 1
+        return super().forward(X)
+
+
+def counted(norm):
+    torch.manual_seed(3)
+    inner = nn.BatchNorm1d(8) if norm else nn.Identity()
+    return Counting(nn.Linear(3, 8), inner, nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_a_point_is_looked_for_once(norm):
+    network, path = Network(counted(norm), nn.MSELoss()), counted_path(norm)
+    repair = Repair(network, path, ROWS, batch_size=16)
+    first = repair(0.5)
+    n_runs = Counting.n_runs
+    wanted = {name: t.clone() for name, t in first.state_dict().items()}
+    for t in first.state_dict().values():
+        t.zero_()  # it is the caller's own
+    again = repair(torch.tensor(0.5)).state_dict()
+    assert Counting.n_runs == n_runs
+    assert again.keys() == wanted.keys()
+    assert all(torch.equal(again[name], t) for name, t in wanted.items())
+    repair(0.4)
+    assert Counting.n_runs > n_runs
+
+
+def counted_path(norm):
+    modules = [counted(norm).double() for _ in range(2)]
+    for p in modules[1].parameters():
+        nn.init.normal_(p, std=0.7)
+    return LinearPath(*map(read_state, modules))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_losses_are_those_of_the_networks_one_by_one(norm):
+    network, path = Network(counted(norm), nn.CrossEntropyLoss(), batch_size=7), counted_path(norm)
+    y, s = torch.arange(40) % 2, torch.linspace(0, 1, 40).double()
+    repair = Repair(network, path, ROWS)
+    found = repair.losses([0.1, 0.5], ROWS, y, s)
+    shared = repaired_losses(network, path, [0.1, 0.5], ROWS, ROWS, y, sample_weight=s)
+    for i, t in enumerate((0.1, 0.5)):
+        with torch.no_grad():
+            z = repaired(network, path, t, ROWS)(ROWS)
+        losses = nn.functional.cross_entropy(z, y, reduction="none")
+        assert found.loss[i] == pytest.approx(float((s * losses).sum() / s.sum()))
+        assert found.error[i] == pytest.approx(float((s * (z.argmax(1) != y)).sum() / s.sum()))
+    np.testing.assert_array_equal(shared.loss, found.loss)
+    with pytest.raises(ValueError, match="array of points"):
+        repair.losses(0.5, ROWS, y)
+
+
+def test_repaired_paths_are_refined():
+    network, path = Network(counted(False), nn.CrossEntropyLoss()), counted_path(False)
+    y = torch.arange(40) % 2
+    repair = Repair(network, path, ROWS)
+    found = walk_barriers({"train": lambda ts: repair.losses(ts, ROWS, y)}, n_points=5)
+    dense = np.linspace(0, 1, 401)
+    curve = repaired_losses(network, path, dense, ROWS, ROWS, y).loss
+    (place,) = (r["t"] for r in found.rows() if (r["definition"], r["measure"]) == ("mean", "loss"))
+    assert place == pytest.approx(dense[curve.argmax()], abs=0.003)
+    wanted = curve.max() - (curve[0] + curve[-1]) / 2
+    assert found.value("loss", "train") == pytest.approx(wanted, abs=1e-4)
 
 
 class Shared(nn.Module):
