@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,31 @@ AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 #: how far parameters are moved to see what depends on them
 _SHIFT = 0.1
+
+
+class DependentError(RuntimeError):
+    """A layer was called with something else than it was thought to be, or again."""
+
+
+@dataclass(frozen=True)
+class FirstOutputs:
+    """What first affine layers make of one batch.
+
+    Attributes
+    ----------
+    inputs : state
+        What each of them is called with.
+    outputs : state
+        What it returns at K anchors, (K, n, ...).
+    """
+
+    inputs: State
+    outputs: State
+
+    @property
+    def nbytes(self) -> int:
+        """Memory, if it is kept."""
+        return sum(t.nbytes for t in (*self.inputs.values(), *self.outputs.values()))
 
 
 class FirstAffine:
@@ -95,21 +121,23 @@ class FirstAffine:
             functional_call(self.module, leaves, (x.clone(),))
         return calls
 
-    def before(self, x: Tensor, anchors: Sequence[Mapping[str, Tensor]]) -> State:
-        """Outputs (K, n, ...) of every layer at K anchors, of one batch."""
+    def before(self, x: Tensor, anchors: Sequence[Mapping[str, Tensor]]) -> FirstOutputs:
+        """Inputs and outputs of every layer that one batch reaches, the latter at K anchors."""
         inputs: State = {}
 
         def keep(path: str, value: Tensor) -> None:
-            inputs[path] = value.clone()
+            inputs[path] = value if _shares(value, x) else value.clone()
             if len(inputs) == len(self.layers):
                 raise _AllSeen
 
         try:
             with _watched(self.layers, keep):
-                functional_call(self.module, dict(anchors[0]), (x.clone(),))
+                functional_call(self.module, dict(anchors[0]), (x,))
         except _AllSeen:
             pass
-        return {path: self._outputs(path, inputs[path], anchors) for path in self.layers}
+        return FirstOutputs(
+            inputs, {path: self._outputs(path, value, anchors) for path, value in inputs.items()}
+        )
 
     def _outputs(self, path: str, x: Tensor, anchors: Sequence[Mapping[str, Tensor]]) -> Tensor:
         layer = self.layers[path]
@@ -121,16 +149,48 @@ class FirstAffine:
         return torch.stack(rows)
 
     @contextmanager
-    def replaced(self, outputs: Mapping[str, Tensor]) -> Iterator[None]:
-        """While it is entered, the layers return these outputs, whatever they are given."""
+    def replaced(
+        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]
+    ) -> Iterator[None]:
+        """While it is entered, the layers return these outputs.
+
+        Which layers are independent was seen on some rows only. So a layer that is called with
+        another input than this one, or a second time, raises a :class:`DependentError`.
+        """
         parts = [self.layers[path] for path in outputs]
         try:
-            for part, value in zip(parts, outputs.values(), strict=True):
-                part.forward = lambda _, value=value: value
+            for part, (path, value) in zip(parts, outputs.items(), strict=True):
+                part.forward = _stand_in(inputs[path], value)
             yield
         finally:
             for part in parts:
                 vars(part).pop("forward", None)
+
+
+def _stand_in(expected: Tensor, value: Tensor) -> Callable[[Tensor], Tensor]:
+    left = [value]
+
+    def forward(x: Tensor) -> Tensor:
+        if not left or not _same(x, expected):
+            raise DependentError("The input of a layer depends on the parameters for some rows.")
+        return left.pop()
+
+    return forward
+
+
+def _same(x: Tensor, expected: Tensor) -> bool:
+    """Whether they have the same values; not read, where they are the same memory."""
+    if x.shape != expected.shape or x.dtype != expected.dtype:
+        return False
+    try:
+        same_place = x.data_ptr() == expected.data_ptr() and x.stride() == expected.stride()
+        return same_place or torch.equal(x, expected)
+    except RuntimeError:  # it is stacked by vmap: another one for each point
+        return False
+
+
+def _shares(value: Tensor, x: Tensor) -> bool:
+    return value.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
 
 
 class _AllSeen(Exception):

@@ -1,4 +1,4 @@
-"""Losses, errors and activations at all points of a path."""
+"""Losses and errors at all points of a path."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklflat.connectivity.first_affine import FirstOutputs
 from sklflat.connectivity.paths import Path
 from sklflat.connectivity.stacked_runs import Anchors, StackedRuns
 from sklflat.connectivity.state import State, check_same_architecture, write_state
 from sklflat.connectivity.tally import Tally
-from sklflat.networks import Network, Units
+from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
 
@@ -116,8 +117,9 @@ class PathEvaluator:
         X = network.prepare(X)
         self._batches = list(network.pairs(X, y, sample_weight))
         module = copy_module(network.module).requires_grad_(False)
-        self._runs = StackedRuns(module, self.anchors, X[:_N_CHECKED])
-        self._kept: list[State] = []
+        spread = torch.linspace(0, len(X) - 1, min(_N_CHECKED, len(X))).round().long()
+        self._runs = StackedRuns(module, self.anchors, X[spread])
+        self._kept: list[FirstOutputs | None] = []
 
     @torch.no_grad()
     def __call__(self, ts: Any, *, outputs: bool = False) -> PathLosses:
@@ -142,17 +144,17 @@ class PathEvaluator:
         raw = torch.cat([torch.cat(row) for row in rows], 1).numpy() if outputs else None
         return PathLosses(points, tally.loss(), tally.error(), raw)
 
-    def _parts(self) -> Iterator[tuple[list[tuple[Tensor, ...]], list[State]]]:
+    def _parts(self) -> Iterator[tuple[list[tuple[Tensor, ...]], list[FirstOutputs | None]]]:
         """Batches, with what of them is computed once for all points; kept, if there is room."""
         if self._kept:
             yield self._batches, self._kept
             return
         part: list[tuple[Tensor, ...]] = []
-        kept: list[State] = []
+        kept: list[FirstOutputs | None] = []
         for batch in self._batches:
             part.append(batch)
             kept.append(self._runs.before(batch[0]))
-            if sum(P.nbytes for before in kept for P in before.values()) > _KEPT_BYTES:
+            if sum(before.nbytes for before in kept if before) > _KEPT_BYTES:
                 yield part, kept
                 part, kept = [], []
         if len(part) == len(self._batches):
@@ -195,46 +197,3 @@ def path_losses(
         network, path, X, y, sample_weight=sample_weight, batch_statistics=batch_statistics
     )
     return evaluate(ts, outputs=outputs)
-
-
-@torch.no_grad()
-def path_activations(
-    network: Network,
-    path: Path,
-    ts: Any,
-    X: Tensor,
-    units: Units,
-    *,
-    batch_statistics: Tensor | None = None,
-) -> Tensor:
-    """Activations of units at points of a path.
-
-    Parameters
-    ----------
-    network : Network
-        The architecture.
-    path : Path
-    ts : array-like of shape (T,)
-    X : Tensor of shape (n_samples, ...)
-    units : Units
-        Of a network of this architecture.
-    batch_statistics : Tensor of shape (n, ...), default=None
-        As in :class:`PathEvaluator`.
-
-    Returns
-    -------
-    Tensor of shape (T, n_samples, n_units), float64
-        The mean over positions.
-    """
-    check_same_architecture(network.module, path.anchors[0])
-    twin = copy_module(network.module)
-    points = list(np.asarray(ts, dtype=float))
-    found = torch.empty(len(points), len(X), len(units), dtype=torch.float64)
-    for i, t in enumerate(points):
-        write_state(twin, path.at(t))
-        if batch_statistics is not None:
-            recompute_batch_statistics(
-                twin, map(network.prepare, network.batches(batch_statistics))
-            )
-        found[i] = units.activations(twin, X, network.batch_size)
-    return found

@@ -1,14 +1,16 @@
 """Outputs of one module at several states."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from sklflat.connectivity.first_affine import FirstAffine
+from sklflat.connectivity.first_affine import DependentError, FirstAffine, FirstOutputs
 from sklflat.connectivity.state import State, mix
+from sklflat.exceptions import UnsupportedNetworkError
 
 #: what torch raises where it cannot vectorise, or a module where its input is not a plain tensor
 _REFUSALS = (RuntimeError, ValueError, TypeError, NotImplementedError, IndexError)
@@ -66,6 +68,8 @@ class StackedRuns:
     """Forward passes at several points of a path, together or one after the other.
 
     Shortcuts are compared with plain forward passes on a few rows, and taken only where they agree.
+    What a network does may depend on the rows: a batch for which one turns out to be wrong is gone
+    through again without it.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ class StackedRuns:
         In evaluation mode; private, as its layers are replaced while it runs.
     anchors : Anchors
     x : Tensor of shape (n, ...)
-        Some rows.
+        Some rows, spread over the data.
 
     Attributes
     ----------
@@ -92,18 +96,23 @@ class StackedRuns:
         states = anchors.states(C)
         self._in_place = False
         kept = x.clone()
-        self._one_by_one({n: t[:1] for n, t in states.items()}, C[:1], kept, {})
+        self._one_by_one({n: t[:1] for n, t in states.items()}, C[:1], kept, None)
         self._in_place = not torch.equal(kept, x)
-        plain = self._one_by_one(states, C, x, {})
+        plain = self._one_by_one(states, C, x, None)
         self.first = self._first_affine(states, C, x, plain)
         self.vectorises = self._vectorises(states, C, x, plain)
 
-    def before(self, x: Tensor) -> State:
+    def before(self, x: Tensor) -> FirstOutputs | None:
         """What of a batch is computed once for all points."""
+        if self.first is None:
+            return None
         anchors = [self.anchors[k] for k in range(len(self.anchors))]
-        return self.first.before(x, anchors) if self.first else {}
+        with self._unwritten(x):
+            return self.first.before(x.clone() if self._in_place else x, anchors)
 
-    def __call__(self, states: State, C: Tensor, x: Tensor, before: State) -> Tensor:
+    def __call__(
+        self, states: State, C: Tensor, x: Tensor, before: FirstOutputs | None = None
+    ) -> Tensor:
         """Outputs (T, n, ...).
 
         Parameters
@@ -113,26 +122,52 @@ class StackedRuns:
         C : Tensor of shape (T, K)
             Coefficients of the anchors.
         x : Tensor of shape (n, ...)
-        before : state
+        before : FirstOutputs or None
             From :meth:`before`.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network writes on these rows, and did not on those that it was tried on.
         """
-        together = self.vectorises and len(C) > 1
-        return (self._together if together else self._one_by_one)(states, C, x, before)
+        with self._unwritten(x):
+            while True:
+                together = self.vectorises and len(C) > 1
+                run = self._together if together else self._one_by_one
+                try:
+                    return run(states, C, x, before)
+                except DependentError:
+                    self.first = None
+                except _REFUSALS:
+                    if not together:
+                        raise
+                    self.vectorises = False
 
-    def _run(self, state: State, c: Tensor, x: Tensor, before: State) -> Tensor:
+    def _run(self, state: State, c: Tensor, x: Tensor, before: FirstOutputs | None) -> Tensor:
         x = x.clone() if self._in_place else x
-        if not before:
+        if before is None or self.first is None:
             return functional_call(self.module, state, (x,))
-        assert self.first is not None
-        mixed = {path: torch.tensordot(c.to(P), P, 1) for path, P in before.items()}
-        with self.first.replaced(mixed):
+        mixed = {path: torch.tensordot(c.to(P), P, 1) for path, P in before.outputs.items()}
+        with self.first.replaced(before.inputs, mixed):
             return functional_call(self.module, state, (x,))
 
-    def _one_by_one(self, states: State, C: Tensor, x: Tensor, before: State) -> Tensor:
+    @contextmanager
+    def _unwritten(self, x: Tensor) -> Iterator[None]:
+        version = _version(x)
+        yield
+        if _version(x) != version:
+            raise UnsupportedNetworkError(
+                f"{type(self.module).__name__} writes on its input, but for some rows only. Let it "
+                "work on a copy."
+            )
+
+    def _one_by_one(
+        self, states: State, C: Tensor, x: Tensor, before: FirstOutputs | None
+    ) -> Tensor:
         rows = ({name: t[i] for name, t in states.items()} for i in range(len(C)))
         return torch.stack([self._run(row, c, x, before) for row, c in zip(rows, C, strict=True)])
 
-    def _together(self, states: State, C: Tensor, x: Tensor, before: State) -> Tensor:
+    def _together(self, states: State, C: Tensor, x: Tensor, before: FirstOutputs | None) -> Tensor:
         return vmap(lambda state, c: self._run(state, c, x, before))(states, C)
 
     # --- which shortcuts are right -----------------------------------------------------------
@@ -161,6 +196,11 @@ class StackedRuns:
                 return False
         # where an operation is not vectorised, torch loops over copies, and warns each time
         return right and not any("batching rule" in str(w.message) for w in caught)
+
+
+def _version(x: Tensor) -> int:
+    """How often a tensor was written on; is not counted in inference mode."""
+    return 0 if x.is_inference() else x._version
 
 
 def _agree(z: Tensor, plain: Tensor) -> bool:

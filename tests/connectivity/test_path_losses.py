@@ -5,10 +5,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from sklflat.connectivity.path_losses import PathEvaluator, path_activations, path_losses
+from sklflat.connectivity.path_losses import PathEvaluator, path_losses
 from sklflat.connectivity.paths import BezierPath, LinearPath, Plane, PolygonalChain
 from sklflat.connectivity.state import read_state, write_state
-from sklflat.networks import MLP, Network, TaskLoss, Units
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import MLP, Network, TaskLoss
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from tests.cases import CASES
 
@@ -188,6 +189,63 @@ class Unvectorisable(nn.Module):
         return self.last(h if float(h.sum()) > -1e9 else -h)
 
 
+class ForSomeRows(nn.Module):
+    """Does something else with a batch in which a row says so."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.shift = nn.Parameter(torch.randn(6))
+
+    def forward(self, X):
+        what = self.what if bool((X[:, 0] > 50).any()) else None
+        if what == "shift":
+            X = X + self.shift
+        h = X if what == "skip" else torch.tanh(self.first(X))
+        if what == "again":
+            h = torch.tanh(self.first(h))
+        if what == "same again":
+            h.add_(self.first(X))
+        if what == "look" and float(h.sum()) > 0:
+            h = -h
+        if what == "write":
+            X.mul_(2)
+        return self.last(h)
+
+
+@pytest.mark.parametrize("row", [0, 9, 23])  # of 24; the first and the last are looked at before
+@pytest.mark.parametrize("what", ["shift", "skip", "again", "same again", "look"])
+def test_what_is_done_for_some_rows_only_is_done_for_them(what, row):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        modules = [ForSomeRows(what).double() for _ in range(3)]
+    network = Network(modules[0], nn.CrossEntropyLoss(), batch_size=7)
+    path = LinearPath(*map(read_state, modules[1:]))
+    X, y = CASES["mlp"].rows(), torch.arange(24) % 3
+    X[row, 0] = 60
+    parts = [
+        naive(network, path, TS, x, t)[0] * len(x)
+        for x, t in zip(X.split(7), y.split(7), strict=True)
+    ]
+    evaluate = PathEvaluator(network, path, X, y)
+    for _ in range(2):
+        np.testing.assert_allclose(evaluate(TS).loss, sum(parts) / 24, rtol=1e-10)
+        single = [evaluate([t]).loss[0] for t in TS]
+        np.testing.assert_allclose(single, sum(parts) / 24, rtol=1e-10)
+    fresh = PathEvaluator(network, path, X, y)
+    np.testing.assert_allclose(fresh([0.2]).loss, sum(parts)[1:2] / 24, rtol=1e-10)
+
+
+def test_a_network_that_writes_on_some_rows_only_is_refused():
+    module = ForSomeRows("write")
+    network, path = Network(module, nn.CrossEntropyLoss()), LinearPath(*[read_state(module)] * 2)
+    X, y = CASES["mlp"].rows(), torch.arange(24) % 3
+    X[9, 0] = 60
+    with pytest.raises(UnsupportedNetworkError, match="ForSomeRows writes on its input"):
+        PathEvaluator(network, path, X, y)(TS)
+
+
 def weight_normed():
     first = torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
     return nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3))
@@ -266,20 +324,6 @@ def test_ignored_labels_are_no_errors():
     loss, error = naive(network, path, TS, X[kept], y[kept])
     np.testing.assert_allclose(found.loss, loss, rtol=1e-12)
     np.testing.assert_allclose(found.error, error, rtol=1e-12)
-
-
-def test_activations_are_those_of_networks_along_the_path():
-    network, path, X, _ = setting("resnet")
-    units = Units.find(network.module, X)
-    found = path_activations(network, path, TS, X, units)
-    assert found.shape == (5, len(X), len(units))
-    assert found.dtype == torch.float64
-    module = CASES["resnet"].module()
-    write_state(module, path.at(0.2))
-    torch.testing.assert_close(found[1], units.activations(module, X), rtol=1e-12, atol=1e-12)
-    recomputed = path_activations(network, path, TS, X, units, batch_statistics=X)
-    recompute_batch_statistics(module, X.split(network.batch_size))
-    torch.testing.assert_close(recomputed[1], units.activations(module, X))
 
 
 def test_another_architecture_is_refused():
