@@ -67,7 +67,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     seeds = itertools.count()
 
     def outputs(state: dict[str, Tensor]) -> list[Tensor]:
-        return leaves(run(twin, state, x, seed=next(seeds)))
+        return [t.detach() for t in leaves(run(twin, state, x, seed=next(seeds)))]
 
     own = read_state(twin)
     generator = torch.Generator().manual_seed(seed)
@@ -76,7 +76,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     write_state(twin, near)
     rows = x.clone()  # a module may work in place
     tracer = SymmetryTracer(twin, rows)
-    tracer.finish(called(twin, rows, tracer))
+    tracer.finish(called(lambda: twin(rows), rows, tracer))
     grouping = group_atoms(tracer.atoms, tracer.places)
     symmetry = Symmetry(
         len(grouping.number),

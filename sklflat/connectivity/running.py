@@ -1,7 +1,7 @@
 """Runs of a module that always take the same way, at any parameters."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklflat.connectivity.tracing.operations import tensors_in
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.network import copy_module
+
+#: bytes that the tensors of one run may take
+_MAX_BYTES = 2**28
 
 
 def traceable(module: nn.Module) -> nn.Module:
@@ -39,6 +43,9 @@ def run(
 ) -> Any:
     """What a module returns for x with the parameters and buffers of a state.
 
+    It goes the way that it goes where gradients are wanted, but keeps nothing for them, so that
+    memory is given back on the way; unless it differentiates itself.
+
     Parameters
     ----------
     module : torch.nn.Module
@@ -46,24 +53,28 @@ def run(
     state : dict of str to Tensor
     x : Tensor
     watch : TorchDispatchMode, default=None
-        Sees the operations of the module, and no others.
+        Sees the operations of the module, and no others. It begins anew whenever it is entered.
     seed : int, default=0
         Of torch's random numbers, should the module draw any.
     """
-    own = {n: t.detach().clone() for n, t in state.items()}
-    for name, p in module.named_parameters():
-        own[name].requires_grad_(p.requires_grad)
-    return called(partial(torch.func.functional_call, module, own), x.clone(), watch, seed=seed)
+
+    def call() -> Callable[[], Any]:
+        own = {n: t.detach().clone() for n, t in state.items()}
+        for name, p in module.named_parameters():
+            own[name].requires_grad_(p.requires_grad)
+        return partial(torch.func.functional_call, module, own, x.clone())
+
+    try:
+        with _without_graph():
+            return called(call(), x, watch, seed=seed)
+    except (_Wanted, UnsupportedNetworkError):
+        return called(call(), x, watch, seed=seed)
 
 
 def called(
-    f: Callable[[Tensor], Any],
-    x: Tensor,
-    watch: TorchDispatchMode | None = None,
-    *,
-    seed: int = 0,
+    f: Callable[[], Any], x: Tensor, watch: TorchDispatchMode | None = None, *, seed: int = 0
 ) -> Any:
-    """``f(x)`` with gradients, in front of a watch: see :func:`run`.
+    """``f()``, which runs a module on x, with gradients and in front of a watch.
 
     Raises
     ------
@@ -73,7 +84,7 @@ def called(
     try:
         with torch.random.fork_rng(devices=[]), torch.enable_grad(), watch or nullcontext():
             torch.default_generator.manual_seed(seed)
-            return f(x)
+            return f()
     except UnsupportedNetworkError:
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -82,3 +93,58 @@ def called(
             "aligned by calling it with a few rows of X and nothing else; align=None needs no "
             "symmetry."
         ) from error
+
+
+class _Wanted(Exception):
+    """A tensor that was not kept."""
+
+
+@contextmanager
+def _without_graph() -> Iterator[None]:
+    def refuse(_: None) -> Tensor:
+        raise _Wanted
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, refuse):
+        yield
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def rows_at_once(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> int:
+    """How many rows like x can be run together in 256 MiB; at least one.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        From :func:`traceable`.
+    state : dict of str to Tensor
+    x : Tensor of shape (2, ...)
+        Two rows: the module is run on one, and on both.
+    """
+    used = []
+    for n in (1, 2):
+        watch = _Bytes()
+        run(module, state, x[:n], watch)
+        used.append(watch.made + watch.unfolded)
+    a_row = max(1, used[1] - used[0])
+    return max(1, (_MAX_BYTES - used[0] + a_row) // a_row)
+
+
+class _Bytes(TorchDispatchMode):
+    """Counts what operations make, as if all of it were kept, and the most one works with."""
+
+    def __enter__(self) -> "_Bytes":
+        self.made = self.unfolded = 0
+        return super().__enter__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given = {t.data_ptr() for t in tensors_in([args, kwargs])}
+        outs = [t for t in tensors_in(out) if t.data_ptr() not in given]
+        self.made += sum(t.untyped_storage().nbytes() for t in outs)
+        if outs and func.overloadpacket.__name__ == "convolution":  # a matrix of all its windows
+            channels = outs[0].shape[1]
+            windows = outs[0].numel() // channels * args[1][0].numel() * args[-1]
+            self.unfolded = max(self.unfolded, windows * outs[0].element_size())
+        return out

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklflat.connectivity.running import run, traceable
+from sklflat.connectivity.running import rows_at_once, run, traceable
 from sklflat.connectivity.state import read_state
 from sklflat.connectivity.symmetry import FIXED, Symmetry, Tap
 from sklflat.connectivity.tracing.operations import tensors_in
@@ -46,17 +46,24 @@ class ActivationTaps:
 
     def __call__(self, X: Tensor, state: dict[str, Tensor] | None = None) -> Columns:
         """The columns of each tap for rows X (n, ...), at the parameters and buffers of a state."""
-        x = X.detach().cpu()
-        x = x.double() if x.is_floating_point() else x
         watch = _Watch(self._taps)
-        given = self._own if state is None else state
-        given = {n: t.double() if t.is_floating_point() else t for n, t in given.items()}
-        run(self._module, given, x, watch)
+        run(self._module, *_wide(self._own if state is None else state, X), watch)
         if len(watch.columns) < len(self._taps):
             raise UnsupportedNetworkError(
                 "The module runs fewer operations on these data than when its symmetry was found."
             )
         return watch.columns
+
+    def rows_at_once(self, X: Tensor) -> int:
+        """How many of the rows X (n, ...) can be run together in bounded memory."""
+        return rows_at_once(self._module, *_wide(self._own, X[:2])) if len(X) > 1 else 1
+
+
+def _wide(state: dict[str, Tensor], X: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """State and rows in float64."""
+    x = X.detach().cpu()
+    wide = {n: t.double() if t.is_floating_point() else t for n, t in state.items()}
+    return wide, x.double() if x.is_floating_point() else x
 
 
 class _Watch(TorchDispatchMode):
@@ -65,8 +72,11 @@ class _Watch(TorchDispatchMode):
         self._taps: dict[int, list[Tap]] = {}
         for tap in taps:
             self._taps.setdefault(tap.number, []).append(tap)
+
+    def __enter__(self) -> "_Watch":
         self._number = 0
         self.columns: Columns = []
+        return super().__enter__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))

@@ -181,7 +181,7 @@ def match_by_activations(
     b: State,
     X: Tensor,
     *,
-    batch_size: int = 512,
+    batch_size: int | None = None,
 ) -> Matching:
     """:func:`match_activations` of two networks on data.
 
@@ -193,14 +193,14 @@ def match_by_activations(
     a, b : mapping of str to Tensor
         States of the two networks.
     X : Tensor of shape (n, ...)
-    batch_size : int, default=512
-        Rows in flight at once; it does not change the result.
+    batch_size : int, default=None
+        Rows in flight at once; it does not change the result. None: as many as 256 MiB hold.
 
     Returns
     -------
     Matching
     """
     taps, gram = ActivationTaps(module, symmetry), ActivationGram(symmetry)
-    for x in X.split(batch_size):
+    for x in X.split(batch_size or taps.rows_at_once(X)):
         gram.update(taps(x, dict(a)), taps(x, dict(b)))
     return match_activations(gram)
