@@ -55,6 +55,8 @@ def fit_bend(
     of an epoch are drawn one from each of as many equal intervals as it has batches, in random
     order, so that its mean loss is a mean along the whole path.
 
+    Parameters that do not require a gradient stay on the straight line.
+
     Batch normalisation uses the statistics of the batch while the curve is trained. Those of the
     bends are mixed from the ends, so give ``batch_statistics=`` when the path is evaluated.
 
@@ -87,6 +89,8 @@ def fit_bend(
 
     Raises
     ------
+    ValueError
+        If no parameter requires a gradient.
     DivergenceError
         If the loss is no longer finite.
 
@@ -129,7 +133,10 @@ def fit_bend(
         raise ValueError(f"n_bends={n_bends}: a quadratic Bezier curve has one. Use 'polychain'.")
     line = LinearPath(a, b)
     check_same_architecture(network.module, a)
-    anchors = [line.at(t) for t in np.linspace(0, 1, n_bends + 2)]
+    anchors = [
+        {n: torch.where(a[n] == b[n], a[n], between) for n, between in line.at(t).items()}
+        for t in np.linspace(0, 1, n_bends + 2)
+    ]
     path = BezierPath(*anchors) if kind == "bezier" else PolygonalChain(anchors)
     training = _Training(network, path, X, y, batch_size, check_random_state(random_state))
     training.run(max_iter, learning_rate, tol, n_iter_no_change)
@@ -160,8 +167,18 @@ class _Training:
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):
                 layer.train()
-        named = dict(module.named_parameters())
+        named = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        if not named:
+            raise ValueError(
+                f"No parameter of {type(module).__name__} requires a gradient, so there is no bend "
+                "to train. Call requires_grad_(True) on those that may move."
+            )
         self.names = list(named)
+        self.frozen = {
+            n: torch.stack([self.network.prepare(anchor[n]) for anchor in path.anchors])
+            for n, p in module.named_parameters()
+            if not p.requires_grad
+        }
         self.shapes = [p.shape for p in named.values()]
         self.ends = torch.stack([self._vector(path.anchors[k]) for k in (0, -1)])
         bends = [self._vector(anchor) for anchor in path.anchors[1:-1]]
@@ -174,6 +191,7 @@ class _Training:
         return torch.cat([self.network.prepare(state[name]).flatten() for name in self.names])
 
     def _state(self, w: Tensor) -> State:
+        """What is trained, by its names."""
         parts = w.split([shape.numel() for shape in self.shapes])
         return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
@@ -211,7 +229,8 @@ class _Training:
 
     def _loss(self, c: Tensor, rows: Tensor) -> Tensor:
         w = c[0] * self.ends[0] + c[-1] * self.ends[1] + c[1:-1] @ self.bends
-        z = functional_call(self.network.module, self._state(w), (self.X[rows],))
+        state = self._state(w) | {n: torch.tensordot(c, t, 1) for n, t in self.frozen.items()}
+        z = functional_call(self.network.module, state, (self.X[rows],))
         return self.network.criterion.mean(*self.network.sums(z, self.y[rows]))
 
     def trained(self) -> BezierPath | PolygonalChain:
