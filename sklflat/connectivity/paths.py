@@ -48,25 +48,9 @@ class Path(ABC):
         self._check(points)
         return self._coefficients(points)
 
-    def ends(self, t: Any) -> Tensor:
-        """What share (K,) or (T, K) each network that the path leads through has at t.
-
-        As the coefficients, but that of an anchor that only bends the path is 0.
-        """
-        return self.coefficients(t)
-
     def at(self, t: Any) -> State:
         """The state at one t."""
         return mix(self.anchors, self.coefficients(t))
-
-    def non_finite(self) -> list[tuple[int, str]]:
-        """Anchors that hold NaN or infinities, by their number, and the tensor that does."""
-        return [
-            (k, name)
-            for k, anchor in enumerate(self.anchors)
-            for name, tensor in anchor.items()
-            if not torch.isfinite(tensor).all()
-        ]
 
     def _check(self, points: Tensor) -> None:
         if not ((points >= 0) & (points <= 1)).all():
@@ -123,12 +107,6 @@ class BezierPath(Path):
         self, a: Mapping[str, Tensor], bend: Mapping[str, Tensor], b: Mapping[str, Tensor]
     ) -> None:
         super().__init__([a, bend, b])
-
-    def ends(self, t: Any) -> Tensor:
-        """``(1 - t, 0, t)``."""
-        self.coefficients(t)
-        points = torch.as_tensor(t, dtype=torch.float64)
-        return torch.stack([1 - points, torch.zeros_like(points), points], -1)
 
     def _coefficients(self, points: Tensor) -> Tensor:
         s = 1 - points

@@ -195,10 +195,17 @@ class Shared(nn.Module):
 def test_shared_weights_are_wrapped_and_used_twice_left_alone():
     torch.manual_seed(0)
     network, X = Network(Shared(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
-    a, b = read_state(Shared().double()), read_state(Shared().double())
+    ends = [Shared().double() for _ in range(2)]
+    a, b = map(read_state, ends)
     module = repaired(network, LinearPath(a, b), 0.5, X)
     assert isinstance(module.one, Rescaled)
     assert isinstance(module.two, Rescaled)
+    with torch.no_grad():
+        first = [m.one(X) for m in (module, *ends)]
+        second = [m.two(torch.relu(h)) for m, h in zip((module, *ends), first, strict=True)]
+    for found, one, other in (first, second):
+        torch.testing.assert_close(found.mean(0), (one.mean(0) + other.mean(0)) / 2)
+        torch.testing.assert_close(found.std(0), (one.std(0) + other.std(0)) / 2)
     twice = (a["twice.weight"] + b["twice.weight"]) / 2
     torch.testing.assert_close(module.twice.weight.detach(), twice)
     again = pickle.loads(pickle.dumps(copy.deepcopy(module)))
