@@ -161,14 +161,19 @@ def test_a_planted_permutation_is_found_by_transport(name, reg):
     assert all(torch.equal(moved[n], a[n]) for n in a)
 
 
-def test_transport_is_the_assignment_of_least_distance():
-    """One hidden layer, against SciPy on the incoming weights."""
+@pytest.mark.parametrize(("n_in", "n"), [(5, 12), (60, 2048)])
+def test_transport_is_the_assignment_of_least_distance(n_in, n):
+    """One hidden layer, against SciPy on the weights of its units."""
     generator = torch.Generator().manual_seed(0)
-    symmetry, a, _ = _symmetries.mlp(generator, sizes=(5, 12, 3))
-    _, b, _ = _symmetries.mlp(generator, sizes=(5, 12, 3))
+    symmetry, a, _ = _symmetries.mlp(generator, sizes=(n_in, n, 3))
+    _, b, _ = _symmetries.mlp(generator, sizes=(n_in, n, 3))
     x, y = (torch.cat([s["W0"], s["b0"][:, None], s["W1"].T], 1).numpy() for s in (a, b))
     _, expected = linear_sum_assignment(cdist(x, y, "sqeuclidean"))
     np.testing.assert_array_equal(match_transport(symmetry, a, b).perm.numpy(), expected)
+
+
+def test_transport_refuses_a_negative_regularisation():
+    symmetry, a, b = _symmetries.mlp(torch.Generator().manual_seed(0))[0], {}, {}
     with pytest.raises(ValueError, match="reg must be"):
         match_transport(symmetry, a, b, reg=-1.0)
 

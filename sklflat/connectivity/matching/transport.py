@@ -86,9 +86,11 @@ def match_transport(
     weights = Weights(symmetry, a, b, names)
     perm = symmetry.identity()
     moved = weights.permuted(perm)
+    done: set[int] = set()
     for i in _from_the_input(weights):
         group = symmetry.groups[i]
-        order = best_order(group, [-cost for cost in _costs(weights, i, moved)], solve)
+        done.add(i)
+        order = best_order(group, [-cost for cost in _costs(weights, i, done, moved)], solve)
         perm = perm[rearranged(symmetry, group, *order)]
         moved = weights.permuted(perm, moved, i)
     value = weights.value(moved)
@@ -113,7 +115,8 @@ def _plan(ot: object, reg: float, gains: NDArray) -> NDArray:
             uniform, uniform, cost / scale, reg, method="sinkhorn_log", warn=False
         )
     else:
-        plan = ot.emd(uniform, uniform, cost)  # type: ignore[attr-defined]
+        n_steps = max(100_000, n * n)  # the default is too few from 2,000 units on
+        plan = ot.emd(uniform, uniform, cost, numItermax=n_steps)  # type: ignore[attr-defined]
     # an optimal plan between equal weights is a permutation; a soft one is rounded
     return hungarian(plan)
 
@@ -146,10 +149,8 @@ def _is_matrix(slot: object) -> bool:
     return len(slot.shape) > 1  # type: ignore[attr-defined]
 
 
-def _costs(weights: Weights, group: int, moved: State) -> list[NDArray]:
-    """Squared distances (n, n) of the classes of every part, over what is aligned already."""
-    order = _from_the_input(weights)
-    done = set(order[: order.index(group) + 1])
+def _costs(weights: Weights, group: int, done: set[int], moved: State) -> list[NDArray]:
+    """Squared distances (n, n) of the classes of every part, over tensors of these groups only."""
     groups_in = _groups_in(weights)
     parts = parts_of(weights.symmetry.groups[group])
     costs = [np.zeros((len(classes), len(classes))) for classes in parts]
