@@ -1,5 +1,6 @@
 """The invariant core: units that stay what they are on the way from one network to another."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,15 +9,16 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
-from sklflat.connectivity.core_scores import endpoint_agreement, path_icc, profile_agreement
-from sklflat.probing.restricted import restricted_score
+from sklflat.connectivity.core_scores import Agreement, Variation, eligible_units
+from sklflat.probing.restricted import Restriction, random_choice, restrict, restricted_score
+from sklflat.probing.selection import FDR
 
 #: false discovery rates at which the core is looked at
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.2)
 
 
-@dataclass(frozen=True)
-class CoreRestriction:
+@dataclass(frozen=True, eq=False)
+class CoreRestriction(Restriction):
     """The network of its core only, beside what it is to be compared with.
 
     Attributes
@@ -26,6 +28,8 @@ class CoreRestriction:
     n_units : int
     score : float
         Its accuracy, or R^2.
+    full_score : float
+        Of the whole network.
     random_scores : ndarray of shape (n_random,)
         Of as many random units, of the same layers and about the same variances.
     outside_scores : ndarray of shape (n_random,)
@@ -34,26 +38,19 @@ class CoreRestriction:
         Of the whole networks.
     """
 
-    estimator: Any = field(repr=False)
-    n_units: int
-    score: float
-    random_scores: NDArray
     outside_scores: NDArray
     end_scores: NDArray
 
-    @property
-    def p_value(self) -> float:
-        """Share of random choices, this one included, that score at least as high."""
-        b = np.count_nonzero(self.random_scores >= self.score)
-        return float((b + 1) / (len(self.random_scores) + 1))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InvariantCore:
     """Units of the first network that keep their activation profiles along the path.
 
     Attributes
     ----------
+    mask : ndarray of shape (n_units,), bool
+        The core: units above all nulls at a false discovery rate of 5 %, however many the probe
+        selects. It may be empty.
     before, after : ndarray of shape (n_units,)
         Least correlation along the path with the profile at its start, of the path as it is and
         repaired (NaN without repair).
@@ -76,15 +73,26 @@ class InvariantCore:
     path_variance: NDArray
     eligible: NDArray
     _probe: Any = field(repr=False)
-    _halves: tuple[NDArray, NDArray] = field(repr=False)
+    _halves: tuple[NDArray, ...] = field(repr=False)
 
     @property
     def mask(self) -> NDArray:
-        """The core (n_units,), bool: the units that the probe selects."""
-        return self._probe.support_
+        """The core (n_units,), bool."""
+        return self._at_level(FDR)
+
+    def _at_level(self, level: float) -> NDArray:
+        probe = self._probe
+        return (probe.q_values_ <= level) & (probe.unit_scores_ > 0) & ~probe.dead_
 
     def __len__(self) -> int:
         return int(self.mask.sum())
+
+    def __repr__(self) -> str:
+        n = len(self.eligible)
+        return (
+            f"<InvariantCore: {len(self)} of {n} units at a false discovery rate of {FDR:.0%}; "
+            f"{n - int(self.eligible.sum())} have no signal at both ends>"
+        )
 
     def restrict(
         self, X: Any, y: Any, *, n_random: int = 20, random_state: Any = None
@@ -103,40 +111,35 @@ class InvariantCore:
         Returns
         -------
         CoreRestriction
+
+        Raises
+        ------
+        ValueError
+            If the core is empty. ``probe.restrict`` takes the units that the probe selects.
         """
+        mask, probe = self.mask, self._probe
+        if not mask.any():
+            raise ValueError(
+                "The core is empty: no unit is above chance. probe.restrict(X, y) reduces the "
+                "network to the units that were selected all the same."
+            )
         rng = check_random_state(random_state)
-        found = self._probe.restrict(X, y, n_random=n_random, random_state=rng)
+        found = restrict(probe, X, y, n_random, rng, mask)
+        live = ~probe.dead_ & ~mask
+        choices = [random_choice(probe, mask, live, rng) for _ in range(n_random)]
         outside = [
-            restricted_score(self._probe, mask, X, y)
-            for mask in (self._outside(rng) for _ in range(n_random))
-            if mask is not None
+            restricted_score(probe, choice, X, y) for choice in choices if choice is not None
         ]
-        ends = [estimator.score(X, y) for estimator in self._probe.estimators_]
+        ends = [estimator.score(X, y) for estimator in probe.estimators_]
         return CoreRestriction(
             found.estimator,
             found.n_units,
             found.score,
+            found.full_score,
             found.random_scores,
             np.array(outside),
             np.array(ends),
         )
-
-    def _outside(self, rng: np.random.RandomState) -> NDArray | None:
-        """As many live units outside of the core, layer by layer; None if there are too few."""
-        probe = self._probe
-        mask = np.zeros_like(self.mask)
-        log_variance = np.log(np.maximum(probe.unit_variances_, np.finfo(float).tiny))
-        for layer in range(len(probe.units_.layers)):
-            own = probe.units_.layer_of == layer
-            core = np.flatnonzero(own & self.mask)
-            others = np.flatnonzero(own & ~self.mask & ~probe.dead_)
-            if len(others) < len(core):
-                return None
-            for u in rng.permutation(core):
-                free = others[~mask[others]]
-                near = free[np.argsort(np.abs(log_variance[free] - log_variance[u]))[:3]]
-                mask[rng.choice(near)] = True
-        return mask
 
     def sensitivity(self) -> dict[str, list[dict[str, Any]]]:
         """How the core moves with what was chosen.
@@ -152,7 +155,7 @@ class InvariantCore:
         probe = self._probe
         thresholds = []
         for level in LEVELS:
-            mask = (probe.q_values_ <= level) & (probe.unit_scores_ > 0) & ~probe.dead_
+            mask = self._at_level(level)
             thresholds.append(
                 {"q": level, "n_units": int(mask.sum()), "jaccard": self._jaccard(mask)}
             )
@@ -184,24 +187,54 @@ class InvariantCore:
         return {"rank_correlation": rank, "jaccard": common / (2 * n - common)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PathScores:
-    """Scores of all units along one path."""
+    """Scores (n_units,) of all units along one path; ``halves`` are agreements on half the rows."""
 
     agreement: NDArray
-    icc: NDArray
     ends: NDArray
+    icc: NDArray
+    variance: NDArray
+    eligible: NDArray
+    halves: tuple[NDArray, ...] = ()
 
     @classmethod
-    def of(cls, path: list[NDArray], weight: NDArray | None) -> "PathScores":
-        """From activations (n, n_units) at the points of a path."""
+    def of(
+        cls, path: Iterable[NDArray], weight: NDArray | None, halves: Sequence[NDArray] = ()
+    ) -> "PathScores":
+        """From activations (n, n_units) at the points of a path, one after the other."""
+        points = iter(path)
+        first = last = next(points)
+        agreement, variation = Agreement(first, weight), Variation(first, weight)
+        weights = [None if weight is None else weight[half] for half in halves]
+        parts = [Agreement(first[half], w) for half, w in zip(halves, weights, strict=True)]
+        for last in points:
+            agreement.add(last)
+            variation.add(last)
+            for part, half in zip(parts, halves, strict=True):
+                part.add(last[half])
         return cls(
-            profile_agreement(path, weight),
-            path_icc(path),
-            endpoint_agreement(path[0], path[-1], weight),
+            agreement.least,
+            agreement.last,
+            variation.icc,
+            variation.relative_variance,
+            eligible_units(first, last, weight),
+            tuple(part.least for part in parts),
         )
 
+    @classmethod
+    def least(cls, paths: Sequence["PathScores"]) -> "PathScores":
+        """The lowest score of each unit over several paths; the greatest variance."""
 
-def least(parts: list[NDArray]) -> NDArray:
-    """The lowest score of each unit over several paths."""
-    return np.min(parts, axis=0)
+        def lowest(name: str) -> NDArray:
+            return np.min([getattr(scores, name) for scores in paths], axis=0)
+
+        halves = zip(*(scores.halves for scores in paths), strict=True)
+        return cls(
+            lowest("agreement"),
+            lowest("ends"),
+            lowest("icc"),
+            np.max([scores.variance for scores in paths], axis=0),
+            np.all([scores.eligible for scores in paths], axis=0),
+            tuple(np.min(half, axis=0) for half in halves),
+        )

@@ -78,6 +78,9 @@ class PathDisplay:
 
         if (self.other, "aligned") not in self.barriers.curves:
             raise ValueError(f"other={self.other}: there are {sorted(self.barriers.curves)}.")
+        known = sorted(self.barriers.curves[self.other, "aligned"].curves)
+        if self.data not in known:
+            raise ValueError(f"data must be one of {known}, got {self.data!r}.")
         if axes is None:
             _, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
         axes = np.asarray(axes, dtype=object).ravel()
@@ -85,7 +88,6 @@ class PathDisplay:
             raise ValueError(f"axes must be two, got {len(axes)}.")
         for ax, measure in zip(axes, ("loss", "error"), strict=True):
             self._draw(ax, measure)
-        axes[0].legend()
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -97,7 +99,7 @@ class PathDisplay:
                 continue
             height = self.barriers.value(kind, measure, self.data, "mean", self.other)
             color, line, marker = _STYLES[kind]
-            label = f"{kind}, barrier {height:.3g}"
+            label = f"{kind}: {height:.3g}"
             ax.plot(barriers.ts, values, line, color=color, marker=marker, ms=3, label=label)
             if kind == "aligned":
                 ends = [values[0], values[-1]]
@@ -105,6 +107,9 @@ class PathDisplay:
         ax.set_xlabel("t, from the first network (0) to the other (1)")
         ax.set_ylabel(f"{measure}, {self.data} rows")
         ax.set_title(f"{measure} along the path")
+        if ax.lines:
+            title = "barrier above the mean of the ends"
+            ax.legend(title=title, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 class PlaneDisplay:
@@ -227,4 +232,10 @@ def _three(probe: Any, network: Any) -> tuple[list[State], list[str]]:
         return [first, *ends], ["first", "second, aligned", "third, aligned"]
     second = own(read_state(resolve(probe.estimators_[1]).network.module))
     aligned = own(probe.paths_[0].anchors[-1])
+    if all(torch.equal(second[name], aligned[name]) for name in second):
+        raise ValueError(
+            "There is no plane through two networks: with two, the third is the second one "
+            "aligned, but alignment moved nothing here. Fit the probe with n_models=3, or more "
+            "frozen networks."
+        )
     return [first, second, aligned], ["first", "second", "second, aligned"]

@@ -1,6 +1,8 @@
 """ModeConnectivityProbe: whether networks are in one basin, and what stays the same between."""
 
+import os
 import warnings
+from copy import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,17 +12,14 @@ from numpy.typing import NDArray
 from sklflat._compat import Interval, StrOptions
 from sklflat.connectivity.barrier_table import BarrierTable
 from sklflat.connectivity.core import InvariantCore
-from sklflat.connectivity.core_gain import gain_over_endpoints
+from sklflat.connectivity.core_gain import PathGain, gain_over_endpoints
+from sklflat.connectivity.networks import Networks, check_several, open_networks, train_networks
 from sklflat.connectivity.paths import Path
 from sklflat.connectivity.probe_steps import (
-    Networks,
-    check_several,
     connectivity_nulls,
     core_of,
     measure_paths,
     merged_module,
-    open_networks,
-    train_networks,
 )
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.connectivity.walk import ALIGNMENTS
@@ -43,13 +42,13 @@ class ModeConnectivityProbe(UnitProbe):
 
     .. math:: s_u = \min_t \mathrm{corr}_x(a_u(x, 0), a_u(x, t)),
 
-    on rows that neither training nor matching has seen. It does not change when a ReLU unit is
-    rescaled or when units are permuted in any of the networks. Dead units and such without a signal
-    at both ends score 0.
+    on rows that neither training nor matching has seen. It does not change when units are permuted
+    in any of the networks. Dead units and such without a signal at both ends score 0.
 
     A score has to beat four nulls: units that have nothing to do with each other, matched all the
     same; random rotations of the layers; matched untrained twins; and networks that were trained on
-    shuffled labels (the last for networks that can be trained).
+    shuffled labels (the last for networks that can be trained). They are drawn for the path to the
+    second network; with several networks, whose least score counts, they are stricter than need be.
 
     Shared is not true: what all seeds learn from a spurious cue is shared, too. And theory says
     that a path adds little to the agreement of its ends [3]_: ``gain_over_endpoints_`` says how
@@ -62,7 +61,8 @@ class ModeConnectivityProbe(UnitProbe):
         :class:`~sklflat.AblationProbe`; ``None`` is ``SAMClassifier()``. A list of frozen ones
         (``FrozenEstimator(fitted)`` or :func:`~sklflat.from_module`) is taken as it is; X and y
         should then be rows that they have not seen, of which one half is matched on and the
-        other scored on.
+        other scored on. Networks have to be of one architecture and for the same targets, in the
+        same order.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_models : int, default=2
@@ -75,10 +75,12 @@ class ModeConnectivityProbe(UnitProbe):
         suffer where units of ReLU networks have different scales, as without weight decay. None
         walks between the networks as they are.
     repair : bool, default=True
-        Whether moments of hidden layers are restored along the path (REPAIR, or the statistics of
-        batch normalisation), and units are scored on the repaired path.
+        Whether moments of hidden layers are restored along the path (REPAIR), and units are scored
+        on the repaired path. The statistics of batch normalisation are computed anew on the rows
+        matched on at every point of every path, with and without it, ends included: mixed ones mean
+        nothing.
     n_points : int, default=25
-        Points of the path, ends included; more are added around the highest loss.
+        Points of the path, ends and middle included; more are added around the peaks.
     barrier_tol : float, default=0.02
         Networks are connected if the barrier of the held-out *error* along the aligned, not
         repaired path, against the mean of the ends, is at most this [2]_: 2 % of the rows for a
@@ -86,14 +88,19 @@ class ModeConnectivityProbe(UnitProbe):
     n_units : "auto", int, float or None, default="auto"
         How many units to select: see :class:`~sklflat.AblationProbe`.
     n_null : "auto" or int, default="auto"
-        Null draws, pooled over units; ``"auto"`` is ``max(2000, n_units / 0.05)``. Networks are
-        trained for at most a thousand draws or ten pairs.
+        Null draws, pooled over units; ``"auto"`` is ``max(2000, n_units / 0.05)``, but trains ten
+        pairs of networks on shuffled labels at most, and a number as many as it takes.
     holdout : float or None, default=0.25
-        Share of the rows that units are scored on, and networks not trained. With None half of
-        all rows are matched and half are scored on.
+        Share of the rows that units are scored on, and networks not trained. With None networks
+        are trained on all rows, half of which are matched and half scored on, so that nothing is
+        held out from training.
     n_jobs : int or None, default=None
         Networks that are trained at once, by joblib, where they cannot be stacked.
+    cache_dir : path or None, default=None
+        A directory in which trainings are kept: see :func:`~sklflat.training.stacked.train`.
     random_state : int, RandomState instance or None, default=None
+    verbose : int, default=0
+        1 shows how far trainings are.
 
     Attributes
     ----------
@@ -108,12 +115,16 @@ class ModeConnectivityProbe(UnitProbe):
     path_ : Path
         From the first network to the second. ``paths_`` has those to all others.
     permutations_ : list of dict of str to ndarray
-        For every network, the order of each group of units that aligns it with the first.
+        For every network, the order of each group of units that aligns it with the first: unit i
+        of the aligned network is unit ``order[i]`` of the network as it is. Where blocks such as
+        attention heads are permuted, ``name.parts_0`` of shape (n_blocks, n_parts) has the order
+        within each of them.
     verified_ : bool or None
         Whether permutations were seen to leave the function as it is; None for ``align=None``.
     symmetry_ : Symmetry or None
     core_ : InvariantCore
-        Its units, scores before and after repair, ``restrict`` and ``sensitivity``.
+        Its units (it may be empty), scores before and after repair, ``restrict`` and
+        ``sensitivity``.
     gain_over_endpoints_ : PathGain
         What the path adds; ``print`` it.
     merged_ : fitted classifier or regressor
@@ -124,8 +135,8 @@ class ModeConnectivityProbe(UnitProbe):
     Warns
     -----
     ConnectivityWarning
-        If operations that are not understood keep some units from being aligned, or a path is
-        not finite somewhere.
+        If operations that are not understood keep some units from being aligned, a path is not
+        finite somewhere, or a null has so few draws that no unit of a layer could beat it.
 
     References
     ----------
@@ -155,8 +166,11 @@ class ModeConnectivityProbe(UnitProbe):
         "repair": ["boolean"],
         "n_points": [Interval(Integral, 3, None, closed="left")],
         "barrier_tol": [Interval(Real, 0, None, closed="left")],
+        "cache_dir": [str, os.PathLike, None],
+        "verbose": ["verbose"],
     }
 
+    _score_name = "least correlation along the path"
     symmetry_: Symmetry | None
     path_: Path
     _networks: Networks
@@ -177,7 +191,9 @@ class ModeConnectivityProbe(UnitProbe):
         n_null: Any = "auto",
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
+        cache_dir: Any = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
         self.layers = layers
@@ -191,9 +207,47 @@ class ModeConnectivityProbe(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.cache_dir = cache_dir
         self.random_state = random_state
+        self.verbose = verbose
 
     # --- fit, step by step --------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
+        """Train the networks, unless they are frozen, join them and score the units on the way.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        **fit_params
+            As of every probe. ``sample_weight`` also weights barriers, matching and scores.
+
+        Returns
+        -------
+        self : object
+        """
+        super().fit(X, y, **fit_params)
+        found = self._core
+        del self._networks, self._core
+        seen = copy(self)  # the core is that of this fit, whatever is fitted later
+        seen.__dict__.pop("core_", None)
+        self.core_ = InvariantCore(
+            found["before"],
+            found["after"],
+            found["icc_before"],
+            found["icc_after"],
+            found["ends"],
+            found["path_variance"],
+            found["eligible"],
+            seen,
+            found["halves"],
+        )
+        return self
+
+    def _settings(self) -> dict[str, Any]:
+        """How networks are trained."""
+        return {"cache_dir": self.cache_dir, "verbose": self.verbose}
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         if isinstance(self.estimator, (list, tuple)):
@@ -202,7 +256,14 @@ class ModeConnectivityProbe(UnitProbe):
             check_several([self.estimator])
         else:
             networks = train_networks(
-                self.estimator, self.n_models, rows, self.holdout, self.layers, self.n_jobs, rng
+                self.estimator,
+                self.n_models,
+                rows,
+                self.holdout,
+                self.layers,
+                self.n_jobs,
+                self._settings(),
+                rng,
             )
         self.estimators_ = networks.estimators
         self.estimator_ = networks.estimators[0]
@@ -222,40 +283,30 @@ class ModeConnectivityProbe(UnitProbe):
         tol = self.barrier_tol * networks.error_scale
         barrier = self.barriers_.largest("aligned", "error", "held-out", "mean")
         self.connected_ = bool(barrier <= tol)
-        self._core = core_of(networks, self.paths_, self.n_points, self.repair)
+        self._core = core_of(networks, self.paths_, self.n_points)
         return self._core["score"]
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         networks = self._networks
-        nulls = connectivity_nulls(networks, n_draws, rng)
-        self._conclude(networks, self._core, nulls)
-        del self._networks, self._core
+        nulls = connectivity_nulls(networks, n_draws, self.n_null != "auto", self._settings(), rng)
+        dead = self.dead_ | ~self._core["eligible"]
+        self._warn_of_few_draws(nulls, dead)
+        self.gain_over_endpoints_ = self._gain(nulls, dead)
+        module = merged_module(networks, self.path_)
+        self.merged_ = with_module(self.estimator_, sample.trained, module)
         return nulls
 
-    def _conclude(self, networks: Networks, found: dict[str, Any], nulls: list[Null]) -> None:
-        """What follows from scores and nulls."""
-        dead = self.dead_ | ~found["eligible"]
+    def _gain(self, nulls: list[Null], dead: NDArray) -> PathGain:
+        """The score beside the agreement of the ends, over units that have both."""
+        scores = [np.where(dead, 0.0, self._core[name]) for name in ("score", "ends")]
         own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
         chosen = [
-            q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR
-            for s in (found["score"], np.where(found["eligible"], found["ends"], 0.0))
+            (q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR)[~dead]
+            for s in scores
         ]
-        self.gain_over_endpoints_ = gain_over_endpoints(
-            found["score"], found["ends"], path_selected=chosen[0], end_selected=chosen[1]
+        return gain_over_endpoints(
+            scores[0][~dead], scores[1][~dead], path_selected=chosen[0], end_selected=chosen[1]
         )
-        self.core_ = InvariantCore(
-            found["before"],
-            found["after"],
-            found["icc_before"],
-            found["icc_after"],
-            found["ends"],
-            found["path_variance"],
-            found["eligible"],
-            self,
-            found["halves"],
-        )
-        module = merged_module(networks, self.path_, self.repair)
-        self.merged_ = with_module(self.estimator_, networks.sample.trained, module)
 
     # --- what may be wrong --------------------------------------------------------------------
 
@@ -267,7 +318,7 @@ class ModeConnectivityProbe(UnitProbe):
                 f"be aligned, as some operations are not understood ({axes}). The others are "
                 "compared as they are.",
                 ConnectivityWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
 
     @staticmethod
@@ -277,7 +328,29 @@ class ModeConnectivityProbe(UnitProbe):
                 f"The loss is not finite at t = {np.round(ts, 4).tolist()} of the {kind} path to "
                 f"network {other}, so its barrier is NaN.",
                 ConnectivityWarning,
-                stacklevel=4,
+                stacklevel=6,
+            )
+
+    def _warn_of_few_draws(self, nulls: list[Null], dead: NDArray) -> None:
+        """Of layers none of whose units could be in the core, however high their scores."""
+        scores = np.where(dead, 0.0, self._core["score"])
+        p = np.max([null.p_values(scores) for null in nulls], axis=0)
+        layer_of = self.units_.layer_of
+        hopeless: dict[str, list[str]] = {}
+        for null in nulls:
+            least = null.p_values(np.ones(len(p)))  # no score is higher
+            for layer in np.unique(layer_of[~dead]):
+                own = (layer_of == layer) & ~dead
+                best = np.where(own, np.minimum(p, least), p)
+                if q_values(best, self.dead_)[own].min() > FDR:
+                    hopeless.setdefault(null.name, []).append(self.units_.layers[layer].name)
+        if hopeless:
+            which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
+            warnings.warn(
+                f"A null has too few draws for units of some layers to be in the core, whatever "
+                f"their scores ({which}). Raise n_null, or probe one layer by layers=.",
+                ConnectivityWarning,
+                stacklevel=6,
             )
 
     # --- what people look at ------------------------------------------------------------------

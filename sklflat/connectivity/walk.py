@@ -1,13 +1,15 @@
 """From networks to a path between them: align, join, repair, and watch units on the way."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklflat.connectivity.find import find_symmetry
 from sklflat.connectivity.matching import (
@@ -23,6 +25,7 @@ from sklflat.connectivity.state import State, read_state, write_state
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
+from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
 from sklflat.networks.units import Units
 
@@ -33,22 +36,33 @@ MAX_ROWS = 2048
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some data, as a network takes them.
+class Data:
+    """Rows, as a network takes them.
 
     Attributes
     ----------
     X : Tensor of shape (n, ...)
     y : Tensor of shape (n, ...)
+    weight : Tensor of shape (n,), default=None
     """
 
     X: Tensor
     y: Tensor
+    weight: Tensor | None = None
 
-    def first(self, n: int) -> "Rows":
-        """At most so many rows, evenly spread."""
-        kept = np.unique(np.linspace(0, len(self.X) - 1, min(n, len(self.X))).round().astype(int))
-        return Rows(self.X[kept], self.y[kept])
+    def spread(self, most: int | None = None) -> "Data":
+        """Rows of equal weight that stand for all: at most so many, evenly spread.
+
+        With weights, rows are taken at even steps of the running sum of weights: those of great
+        weight several times, those of none never.
+        """
+        n = len(self.X) if most is None else min(most, len(self.X))
+        if self.weight is None:
+            kept = np.unique(np.linspace(0, len(self.X) - 1, n).round().astype(int))
+        else:
+            total = self.weight.double().cumsum(0).numpy()
+            kept = np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1], side="right")
+        return Data(self.X[kept], self.y[kept])
 
 
 def symmetry_of(network: Network, X: Tensor) -> Symmetry:
@@ -79,7 +93,7 @@ def align(
     network: Network,
     a: State,
     b: State,
-    rows: Rows,
+    rows: Data,
     random_state: Any,
 ) -> Tensor:
     """The permutation of the second network's units that aligns them with the first's.
@@ -91,7 +105,7 @@ def align(
     network : Network
         The architecture and the criterion.
     a, b : state
-    rows : Rows
+    rows : Data
         Data to match on.
     random_state : RandomState
     """
@@ -107,7 +121,7 @@ def align(
     ).perm
 
 
-def join(kind: str, network: Network, a: State, b: State, rows: Rows, random_state: Any) -> Path:
+def join(kind: str, network: Network, a: State, b: State, rows: Data, random_state: Any) -> Path:
     """A path from one network to another: straight, or trained to be low."""
     if kind == "linear":
         return LinearPath(a, b)
@@ -115,47 +129,6 @@ def join(kind: str, network: Network, a: State, b: State, rows: Rows, random_sta
     return fit_bend(
         network, a, b, rows.X, rows.y, kind=kind, n_bends=n_bends, random_state=random_state
     )
-
-
-def modules_along(
-    network: Network, path: Path, ts: NDArray, X: Tensor, *, repair: bool
-) -> Iterator[nn.Module]:
-    """The networks at points of a path, as they are or repaired; one module, but for repaired."""
-    if repair:
-        yield from map(Repair(network, path, X), ts)
-        return
-    twin = copy_module(network.module)
-    for t in ts:
-        write_state(twin, path.at(t))
-        yield twin
-
-
-def activations_along(
-    network: Network,
-    path: Path,
-    ts: NDArray,
-    units: Units,
-    X: Tensor,
-    moments: Tensor,
-    *,
-    repair: bool,
-) -> Iterator[NDArray]:
-    """Activations (n, n_units), float64, at points of a path.
-
-    Parameters
-    ----------
-    network : Network
-    path : Path
-    ts : ndarray of shape (T,)
-    units : Units
-    X : Tensor of shape (n, ...)
-    moments : Tensor of shape (m, ...)
-        Data on which moments are taken.
-    repair : bool
-    """
-    for module in modules_along(network, path, ts, moments, repair=repair):
-        with torch.no_grad():
-            yield units.activations(module, X, network.batch_size).double().numpy()
 
 
 @dataclass(frozen=True)
@@ -172,8 +145,8 @@ class Walk:
         One of :data:`ALIGNMENTS`.
     kind : {"linear", "bezier", "polychain"}
     repair : bool
-    match : Rows
-        Data to match on, to train bends and to take moments.
+    match : Data
+        To match on, to train bends and to take moments.
     """
 
     network: Network
@@ -181,26 +154,73 @@ class Walk:
     how: str | None
     kind: str
     repair: bool
-    match: Rows
+    match: Data
+
+    @cached_property
+    def few(self) -> Data:
+        """Rows enough to match on and to take moments of."""
+        return self.match.spread(MAX_ROWS)
+
+    @cached_property
+    def statistics(self) -> Tensor | None:
+        """Rows for the statistics of batch normalisation, without which it means nothing between.
+
+        None if the network has none.
+        """
+        norms = (m for m in self.network.module.modules() if isinstance(m, _BatchNorm))
+        return self.few.X if any(m.running_mean is not None for m in norms) else None
 
     def aligned(self, a: State, b: State, rng: Any) -> tuple[Tensor | None, State]:
         """The permutation of the second network, and its state with it."""
         if self.symmetry is None or self.how is None:
             return None, b
-        rows = self.match.first(MAX_ROWS)
-        perm = align(self.how, self.symmetry, self.network, a, b, rows, rng)
+        perm = align(self.how, self.symmetry, self.network, a, b, self.few, rng)
         return perm, self.symmetry.permute(b, perm)
 
     def path(self, a: State, b: State, rng: Any) -> Path:
         """The path between two aligned networks."""
-        return join(self.kind, self.network, a, b, self.match, rng)
+        return join(self.kind, self.network, a, b, self.match.spread(), rng)
+
+    def repair_of(self, path: Path) -> Repair:
+        """Repaired networks on a path."""
+        return Repair(self.network, path, self.few.X)
+
+    def modules(
+        self, path: Path, ts: Iterable[float], repair: Repair | None = None
+    ) -> Iterator[nn.Module]:
+        """The networks at points of a path; where it is not repaired, the same module each time."""
+        if repair is not None:
+            yield from map(repair, ts)
+            return
+        twin = copy_module(self.network.module)
+        for t in ts:
+            write_state(twin, path.at(t))
+            if self.statistics is not None:
+                recompute_batch_statistics(twin, [self.network.prepare(self.statistics)])
+            yield twin
 
     def activations(
-        self, path: Path, ts: NDArray, units: Units, X: Tensor, *, repair: bool
+        self,
+        path: Path,
+        ts: Iterable[float],
+        units: Units,
+        X: Tensor,
+        repair: Repair | None = None,
     ) -> Iterator[NDArray]:
-        """Activations (n, n_units) at points of a path."""
-        moments = self.match.first(MAX_ROWS).X
-        return activations_along(self.network, path, ts, units, X, moments, repair=repair)
+        """Activations (n, n_units), float64, at points of a path.
+
+        Parameters
+        ----------
+        path : Path
+        ts : iterable of float
+        units : Units
+        X : Tensor of shape (n, ...)
+        repair : Repair, default=None
+            Of that path.
+        """
+        for module in self.modules(path, ts, repair):
+            with torch.no_grad():
+                yield units.activations(module, X, self.network.batch_size).double().numpy()
 
     def between(
         self, pair: tuple[nn.Module, nn.Module], units: Units, X: Tensor, ts: NDArray, rng: Any
@@ -208,7 +228,7 @@ class Walk:
         """Align and join any pair of such networks, and watch units along the path."""
         a, b = (_as(self.network, read_state(module)) for module in pair)
         path = self.path(a, self.aligned(a, b, rng)[1], rng)
-        return self.activations(path, ts, units, X, repair=self.repair)
+        return self.activations(path, ts, units, X, self.repair_of(path) if self.repair else None)
 
 
 def _as(network: Network, state: Mapping[str, Tensor]) -> State:

@@ -1,7 +1,7 @@
 """Models of the same basin: parameters around a minimum at which the loss is hardly higher."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from statistics import NormalDist
@@ -139,9 +139,11 @@ def sample_basin(
     n_models : int, default=10
     loss_rise : float, default=0.05
         The budget, in units of the loss.
-    members : array-like of shape (m, p), or sequence of fitted estimators, default=None
-        Candidates that are checked in place of sampled ones, such as points of a path. Their
-        parameters must be in the order of this network's.
+    members : array-like of shape (m, p), or sequence of fitted estimators or states, default=None
+        Candidates that are checked in place of sampled ones: parameters in the order of this
+        network's, estimators, or states by name such as the points ``path.at(t)`` of a path. Each
+        is checked on its own: whether the loss stays low on the way to it is what
+        :class:`~sklflat.ModeConnectivityProbe` says.
     n_directions : int, default=10
     check_fraction : float, default=0.5
         Share of the data that does not find members but checks them.
@@ -183,19 +185,21 @@ def sample_basin(
     validate_parameter_constraints(_CONSTRAINTS, given, "sample_basin")
     search = _Search(resolve(estimator), X, y, loss_rise, check_fraction, confidence, random_state)
     if members is not None:
-        candidates: Iterator[Tensor] = iter(_vectors(members, search.centre))
+        candidates: Iterator[Tensor] = iter(_vectors(members, search.network, search.centre))
         n_models = len(members)
     else:
         candidates = search.candidates(FlatNoise(1.0, subspace, "norm", n_directions))
     return search.select(candidates, n_models, n_models if members is not None else None)
 
 
-def _vectors(members: Any, like: Tensor) -> Tensor:
-    """Parameters (m, p) of estimators, or as they are given."""
+def _vectors(members: Any, network: Network, like: Tensor) -> Tensor:
+    """Parameters (m, p) of estimators or states, or as they are given."""
     if not len(members):
         raise ValueError("members is empty: pass at least one parameter vector or estimator.")
     if hasattr(members[0], "fit"):
         members = [resolve(member).network.vector.read() for member in members]
+    elif isinstance(members[0], Mapping):
+        members = [_flattened(member, network) for member in members]
     rows = [torch.as_tensor(m).to(like) for m in members]
     for row in rows:
         if row.shape != like.shape:
@@ -204,6 +208,14 @@ def _vectors(members: Any, like: Tensor) -> Tensor:
                 f"{len(like)}: members are networks of the same architecture."
             )
     return torch.stack(rows)
+
+
+def _flattened(state: Mapping[str, Any], network: Network) -> Tensor:
+    names = [str(name) for name in network.vector.names]
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ValueError(f"A member has no parameter {missing[0]!r}, which the network has.")
+    return torch.cat([torch.as_tensor(state[name]).flatten() for name in names])
 
 
 @torch.no_grad()

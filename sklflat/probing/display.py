@@ -71,7 +71,7 @@ class UnitDisplay:
             dead=probe.dead_,
             null_name=chosen.name,
             names=probe.unit_names_,
-        ).plot(ax=ax, label=getattr(probe, "unit_score", type(probe).__name__))
+        ).plot(ax=ax, label=getattr(probe, "unit_score", probe._score_name))
 
     def plot(self, ax: Any = None, *, label: str = "score") -> "UnitDisplay":
         """Draw the scores.
@@ -126,9 +126,6 @@ class UnitDisplay:
         """Let scores fill a third of the height at least; ranges of chance may leave the axes."""
         low, high = self.scores.min(), self.scores.max()
         span = max(high - low, np.finfo(float).tiny)
-        ax.set_ylim(
-            max(self.low.min(), low - span) - 0.05 * span,
-            min(self.high.max(), high + span) + 0.05 * span
-            if self.high.max() > high
-            else high + 0.1 * span,
-        )
+        top = min(self.high.max(), high + span) if self.high.max() > high else high
+        bottom = max(self.low.min(), low - span) if self.low.min() < low else low
+        ax.set_ylim(bottom - 0.05 * span, top + (0.05 if top > high else 0.1) * span)

@@ -77,8 +77,19 @@ class Restriction:
         return float((b + 1) / (len(self.random_scores) + 1))
 
 
-def restrict(probe: Any, X: Any, y: Any, n_random: int, rng: np.random.RandomState) -> Restriction:
-    """Reduce a probe's network to its selected units: see ``UnitProbe.restrict``."""
+def restrict(
+    probe: Any,
+    X: Any,
+    y: Any,
+    n_random: int,
+    rng: np.random.RandomState,
+    keep: NDArray | None = None,
+) -> Restriction:
+    """Reduce a probe's network to some units, the selected ones unless said otherwise.
+
+    See ``UnitProbe.restrict``.
+    """
+    keep = probe.support_ if keep is None else keep
     if n_random < 1:
         raise ValueError(f"n_random must be at least 1, got {n_random}.")
     trained = resolve(probe.estimator_)
@@ -86,12 +97,13 @@ def restrict(probe: Any, X: Any, y: Any, n_random: int, rng: np.random.RandomSta
     def reduced(keep: NDArray) -> Any:
         return _estimator(probe, trained, keep)
 
-    chosen = reduced(probe.support_)
-    random = [reduced(random_twin(probe, rng)).score(X, y) for _ in range(n_random)]
-    everything = reduced(np.ones_like(probe.support_))
+    chosen = reduced(keep)
+    choices = [random_choice(probe, keep, ~probe.dead_, rng) for _ in range(n_random)]
+    random = [reduced(choice).score(X, y) for choice in choices if choice is not None]
+    everything = reduced(np.ones_like(keep))
     return Restriction(
         chosen,
-        int(probe.support_.sum()),
+        int(keep.sum()),
         float(chosen.score(X, y)),
         float(everything.score(X, y)),
         np.array(random),
@@ -111,19 +123,39 @@ def restricted_score(probe: Any, keep: NDArray, X: Any, y: Any) -> float:
     return float(_estimator(probe, resolve(probe.estimator_), keep).score(X, y))
 
 
-def random_twin(probe: Any, rng: np.random.RandomState) -> NDArray:
+def random_choice(
+    probe: Any, like: NDArray, among: NDArray, rng: np.random.RandomState
+) -> NDArray | None:
     """A mask of as many random units in each layer, of about the same variances.
 
-    For each selected unit one of the fifth of its layer's live units (at least two) whose
+    For each unit that counts one of the fifth of its layer's candidates (at least two) whose
     variances are nearest on a logarithmic scale, none twice.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+        Fitted.
+    like : ndarray of shape (n_units,), bool
+        The units that the choice is to be like. Dead ones do not count.
+    among : ndarray of shape (n_units,), bool
+        Candidates.
+    rng : RandomState
+
+    Returns
+    -------
+    ndarray of shape (n_units,), bool, or None
+        None if a layer has too few candidates.
     """
-    mask = np.zeros_like(probe.support_)
+    mask = np.zeros_like(like)
     log_variance = np.log(np.maximum(probe.unit_variances_, np.finfo(float).tiny))
     for layer in range(len(probe.units_.layers)):
-        live = np.flatnonzero((probe.units_.layer_of == layer) & ~probe.dead_)
-        n_near = max(2, int(np.ceil(len(live) / 5)))
-        for u in rng.permutation(live[probe.support_[live]]):
-            free = live[~mask[live]]
+        own = probe.units_.layer_of == layer
+        chosen, candidates = (np.flatnonzero(own & m) for m in (like & ~probe.dead_, among))
+        if len(candidates) < len(chosen):
+            return None
+        n_near = max(2, int(np.ceil(len(candidates) / 5)))
+        for u in rng.permutation(chosen):
+            free = candidates[~mask[candidates]]
             near = free[np.argsort(np.abs(log_variance[free] - log_variance[u]))[:n_near]]
             mask[rng.choice(near)] = True
     return mask

@@ -44,7 +44,8 @@ class Rows:
     def take(self, indices: NDArray) -> "Rows":
         """Some of the rows."""
         params = check_method_params(self.X, self.params, indices=indices)
-        return Rows(safe_indexing(self.X, indices), self.y[indices], params, indices)
+        numbers = indices if self.numbers is None else self.numbers[indices]
+        return Rows(safe_indexing(self.X, indices), self.y[indices], params, numbers)
 
 
 def split_rows(

@@ -46,6 +46,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
+    #: what a score is, for displays
+    _score_name = "score"
     estimator: Any
     layers: Any
     n_units: Any

@@ -320,3 +320,20 @@ def test_variance_is_compared_with_networks_trained_on_permuted_labels(frozen):
 def test_units_are_found_once_and_serve_twins(probe):
     assert isinstance(probe.units_, Units)
     assert len(probe.units_) == 12
+
+
+def test_dead_units_below_all_that_chance_gives_are_seen():
+    scores, dead = np.array([0.9, 0.8, 0.0]), np.array([False, False, True])
+    low, high = np.full(3, 0.4), np.full(3, 0.6)
+    display = UnitDisplay(
+        scores=scores,
+        low=low,
+        high=high,
+        selected=~dead,
+        dead=dead,
+        null_name="chance",
+        names=np.array(["a", "b", "c"]),
+    ).plot()
+    bottom, top = display.ax_.get_ylim()
+    assert bottom < 0 < 0.9 < top
+    display.figure_.clear()
