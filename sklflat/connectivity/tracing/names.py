@@ -8,9 +8,9 @@ def _words(text: str) -> frozenset[str]:
 #: Elements of the arguments at other places: done to the labels, too.
 REARRANGEMENTS = _words("""
     view _unsafe_view reshape permute transpose t expand squeeze unsqueeze slice select split
-    split_with_sizes unbind cat stack flip roll index_select gather repeat channel_shuffle
-    native_channel_shuffle pixel_shuffle pixel_unshuffle unfold diagonal alias _reshape_alias
-    narrow tile movedim index take rot90 _reshape_copy view_copy
+    split_with_sizes unsafe_split unsafe_split_with_sizes unbind cat stack flip roll index_select
+    gather repeat channel_shuffle native_channel_shuffle pixel_shuffle pixel_unshuffle unfold
+    diagonal alias _reshape_alias narrow tile movedim index take rot90 _reshape_copy view_copy
 """)
 
 #: The first argument again.
@@ -64,6 +64,5 @@ WINDOWS = {
 #: What has only the shape of its arguments, or none.
 CONSTANTS = _words("""
     empty empty_like zeros zeros_like ones ones_like full full_like new_zeros new_ones new_full
-    new_empty arange eye scalar_tensor rand_like randn_like zero fill empty_strided linspace tril
-    triu
+    new_empty arange eye scalar_tensor rand_like randn_like zero fill empty_strided linspace
 """)

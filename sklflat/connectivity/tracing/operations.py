@@ -41,9 +41,17 @@ class Operations:
     labels_of : callable
         From a tensor to its labels.
     is_data : callable
-        Whether a tensor depends on the module's input.
+        Whether a tensor depends on the module's input, or came from where no operation shows it.
+    is_input : callable
+        Whether a tensor was computed from the module's input.
     regroup : callable
         Gives the weight of a grouped convolution labels that are different in each group.
+
+    Attributes
+    ----------
+    noted : dict of int to Labels
+        For tensors of indices, by id, the labels along the axis that they count: these have an
+        order as soon as the indices are used.
     """
 
     def __init__(
@@ -51,13 +59,15 @@ class Operations:
         ties: Ties,
         labels_of: LabelsOf,
         is_data: Callable[[Tensor], bool],
+        is_input: Callable[[Tensor], bool],
         regroup: Callable[..., None],
     ) -> None:
         self.ties = ties
-        self._is_data = is_data
+        self._is_data, self._is_input = is_data, is_input
         self.atoms = ties.atoms
         self._labels_of = labels_of
         self._regroup = regroup
+        self.noted: dict[int, Labels] = {}
 
     def labels(self, t: Tensor) -> Labels:
         """The labels of a tensor, by their classes."""
@@ -91,9 +101,14 @@ class Operations:
 
     # --- moved elements -----------------------------------------------------------------------
 
-    def _rearrange(self, func: Any, args: Any, kwargs: Any, n_outs: int) -> list[Labels]:
-        """The same operation on labels, one tensor's at a time."""
+    def _rearrange(self, func: Any, args: Any, kwargs: Any, n_outs: int) -> list[Labels] | None:
+        """The same operation on labels, one tensor's at a time.
+
+        Where elements go must not depend on the data, which are other ones the next time.
+        """
         tensors = tensors_in(args[0])
+        if any(self._labels_of(t) or self._is_input(t) for t in tensors_in([args[1:], kwargs])):
+            return None
         found: list[Labels] = [[] for _ in range(n_outs)]
         for i, tensor in enumerate(tensors):
             for labels in self.labels(tensor):
@@ -112,6 +127,15 @@ class Operations:
         pad = torch.ops.aten.constant_pad_nd.default
         full = [x.expand(args[0].shape).contiguous() for x in self.labels(args[0])]
         return [tidy([pad(x, args[1], NONE) for x in full])]
+
+    def _do_triu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        return [self._triangle(args[0], torch.ones_like(args[0]).triu(*args[1:], **kwargs))]
+
+    def _do_tril(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        return [self._triangle(args[0], torch.ones_like(args[0]).tril(*args[1:], **kwargs))]
+
+    def _triangle(self, x: Tensor, mask: Tensor) -> Labels:
+        return self.ties.elementwise([(x, self.labels(x)), (mask, [])], x.shape)
 
     def _do_glu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, dim = args[0], args[1] if len(args) > 1 else -1
@@ -132,6 +156,8 @@ class Operations:
         axes = kwargs.get("dim", given[0] if given else None)
         axes = [axes] if isinstance(axes, int) else axes
         axes = [a % x.ndim for a in axes] if axes else list(range(x.ndim))
+        if len(outs) > 1 and not outs[1].is_floating_point():  # places along the axis
+            self.noted[id(outs[1])] = [y for y in self.labels(x) if varying_axes(y) & set(axes)]
         kept = self.ties.reduced(self.labels(x), axes)
         if outs[0].ndim < x.ndim:
             kept = [first_along(y, axes) for y in kept]
@@ -222,6 +248,11 @@ class Operations:
         self._note_made(args[1], args[0], found)
         return [found]
 
+    def _do_embedding_bag(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        kept = self.ties.without(self.labels(args[0]), [0], "fixed tokens")
+        self._note_made(args[1], args[0], kept)
+        return [kept, *[[] for _ in outs[1:]]]
+
     def _do_scaled_dot_product_flash_attention_for_cpu(
         self, args: Any, kwargs: Any, outs: list[Tensor]
     ) -> list[Labels]:
@@ -297,7 +328,9 @@ class Operations:
         x = args[0]
         shape = (1, -1, *[1] * (x.ndim - 2))
         given = [t for t in args[1:5] if isinstance(t, Tensor)]
-        labels = self._scaled(x, self.labels(x), given, shape)
+        of_batch = any(flag is True for flag in args[3:6])  # with statistics of these data
+        axes = [a for a in range(x.ndim) if a != 1] if of_batch else []
+        labels = self._scaled(x, self._normalise(x, axes), given, shape)
         return [labels, *[[] for _ in outs[1:]]]
 
     _do_native_batch_norm_legit_no_training = _do_native_batch_norm

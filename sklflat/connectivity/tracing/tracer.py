@@ -43,7 +43,7 @@ class SymmetryTracer(TorchDispatchMode):
         super().__init__()
         self.atoms = Atoms()
         self.operations = Operations(
-            Ties(self.atoms), self._labels_of, self._is_data, self._regroup
+            Ties(self.atoms), self._labels_of, self._is_data, self._is_input, self._regroup
         )
         self.places: dict[str, list[Tensor]] = {}
         self.unknown: dict[str, list[Tensor]] = {}
@@ -53,7 +53,7 @@ class SymmetryTracer(TorchDispatchMode):
         self._labels: dict[int, Labels] = {}
         self._alive: list[Tensor] = []
         self._n_calls = 0
-        self._data = {id(X)}
+        self._data, self._input = {id(X)}, {id(X)}
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             self._names[id(tensor)] = name
             self.places[name] = [self._axis(tensor, a) for a in range(tensor.ndim)]
@@ -85,6 +85,15 @@ class SymmetryTracer(TorchDispatchMode):
         came_in = id(tensor) not in self._names and id(tensor) not in self._labels
         return id(tensor) in self._data or came_in
 
+    def _is_input(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._input
+
+    def _count(self, tensors: list[Tensor]) -> None:
+        """Indices along an axis are used: it has an order."""
+        for t in tensors:
+            for labels in self.operations.noted.get(id(t), ()):
+                self.atoms.freeze(labels, "indices along them")
+
     def _record(self, tensor: Tensor, labels: Labels) -> None:
         self._labels[id(tensor)] = labels
         self._alive.append(tensor)  # else its id could come to mean another tensor
@@ -106,6 +115,9 @@ class SymmetryTracer(TorchDispatchMode):
         found = self._follow(plain, func, before, kwargs, outs)
         given = tensors_in([args, kwargs])
         self._used |= {self._names[id(t)] for t in given if id(t) in self._names}
+        self._count(given)
+        if any(map(self._is_input, given)):
+            self._input |= {id(t) for t in outs}
         if any(map(self._is_data, given)):
             self._data |= {id(t) for t in outs}
         for tensor, labels in zip(outs, found, strict=True):
@@ -139,7 +151,11 @@ class SymmetryTracer(TorchDispatchMode):
     def _update_base(self, tensor: Tensor, labels: Labels) -> None:
         """What a view was made of has changed with it."""
         base = tensor._base
-        if base is None or base.storage_offset() or not base.is_contiguous():
+        if base is None:
+            return
+        if base.storage_offset() or not base.is_contiguous():
+            for x in (*labels, *self._labels_of(base)):
+                self.atoms.freeze(x, "a write into a view of unusual layout")
             return
         layout = tensor.shape, tensor.stride(), tensor.storage_offset()
         whole = [x.expand(base.shape).contiguous().clone() for x in self._labels_of(base)]
@@ -152,6 +168,7 @@ class SymmetryTracer(TorchDispatchMode):
 
     def finish(self, out: Any) -> None:
         """What a module returns is where it is: its labels are frozen."""
+        self._count(leaves(out))
         for tensor in leaves(out):
             for labels in self._labels_of(tensor):
                 self.atoms.freeze(labels, "output")
