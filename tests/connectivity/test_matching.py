@@ -208,18 +208,40 @@ def test_four_planted_networks_are_recovered(n_refinements):
         assert all(torch.equal(one[n], other[n]) for n in one)
 
 
-def test_many_networks_are_consistent_along_cycles(trained):
-    _, symmetry, states, _, _ = trained
+def test_no_network_of_many_can_be_aligned_better_with_the_others():
+    """Against all permutations: refinements end where no single network gains by another one."""
+    improved = 0
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        made = [_symmetries.mlp(generator, sizes=(2, 4, 1)) for _ in range(4)]
+        symmetry, states = made[0][0], [state for _, state, _ in made]
+        orders = [torch.tensor(order) for order in itertools.permutations(range(4))]
+        allowed = [symmetry.groups[0].place(symmetry.identity(), order) for order in orders]
 
-    def match(one, other):
-        return match_weights(symmetry, one, other, n_restarts=2, random_state=0).perm
+        def inner(one, other):
+            return sum(float((one[n] * other[n]).sum()) for n in one)
 
-    perms = match_many(symmetry, states, match, n_refinements=2, random_state=0)
-    # from network i to network j: first to the reference, then back
-    between = {
-        (i, j): perms[i][torch.argsort(perms[j])] for i, j in itertools.product(range(4), repeat=2)
-    }
-    for i, j, k in itertools.permutations(range(4), 3):
-        assert torch.equal(between[i, j][between[j, k]], between[i, k])
+        def best(one, other, symmetry=symmetry, allowed=allowed):
+            return max(allowed, key=lambda p: inner(one, symmetry.permute(other, p)))
+
+        def total(perms, symmetry=symmetry, states=states):
+            moved = [symmetry.permute(s, p) for s, p in zip(states, perms, strict=True)]
+            return sum(inner(a, b) for a, b in itertools.combinations(moved, 2))
+
+        plain = match_many(symmetry, states, best, random_state=0)
+        assert torch.equal(plain[0], symmetry.identity())
+        for perm, state in zip(plain[1:], states[1:], strict=True):
+            assert torch.equal(perm, best(states[0], state))
+        perms = match_many(symmetry, states, best, n_refinements=50, random_state=0)
+        assert torch.equal(perms[0], symmetry.identity())
+        improved += total(perms) > total(plain) + 1e-9
+        for i in range(1, 4):
+            others = ([*perms[:i], perm, *perms[i + 1 :]] for perm in allowed)
+            assert max(map(total, others)) <= total(perms) + 1e-9
+    assert improved >= 5
+
+
+def test_many_are_at_least_two():
+    symmetry, state, _ = _symmetries.mlp(torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="at least two"):
-        match_many(symmetry, states[:1], match)
+        match_many(symmetry, [state], lambda one, other: symmetry.identity())

@@ -198,13 +198,14 @@ def test_spectral_norm_and_state_are_left_alone():
     module = nn.Sequential(
         nn.utils.parametrizations.spectral_norm(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 2)
     ).train()
-    before, generator = state_of(module), torch.get_rng_state()
-    symmetry = find_symmetry(module, torch.randn(4, 4))
+    X = torch.randn(4, 4)
+    rows, before, generator = X.clone(), state_of(module), torch.get_rng_state()
+    symmetry = find_symmetry(module, X)
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.equal(X, rows)
     assert symmetry.n_movable == 6
     assert module.training
     assert all(torch.equal(t, before[name]) for name, t in state_of(module).items())
-    module(torch.randn(2, 4))
-    torch.set_rng_state(generator)
 
 
 def test_modules_that_cannot_be_run_or_are_not_finite():
