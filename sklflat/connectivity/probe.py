@@ -88,8 +88,9 @@ class ModeConnectivityProbe(UnitProbe):
     n_units : "auto", int, float or None, default="auto"
         How many units to select: see :class:`~sklflat.AblationProbe`.
     n_null : "auto" or int, default="auto"
-        Null draws, pooled over units; ``"auto"`` is ``max(2000, n_units / 0.05)``, but trains ten
-        pairs of networks on shuffled labels at most, and a number as many as it takes.
+        Null draws, pooled over units; ``"auto"`` is ``max(2000, n_units / 0.05)``, but of networks
+        trained on shuffled labels a thousand draws or ten pairs at most. A number takes as many
+        pairs as it needs.
     holdout : float or None, default=0.25
         Share of the rows that units are scored on, and networks not trained. With None networks
         are trained on all rows, half of which are matched and half scored on, so that nothing is

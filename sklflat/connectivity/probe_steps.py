@@ -29,8 +29,10 @@ from sklflat.probing.resolve import resolve
 
 #: points of the paths of null pairs. Fewer points have a higher minimum, so chance is not made easy
 _N_NULL_POINTS = 5
-#: pairs of untrained networks at most, and of trained ones unless more draws are asked for
-_MAX_UNTRAINED, _MAX_TRAINED = 20, 10
+#: pairs of untrained networks at most
+_MAX_UNTRAINED = 20
+#: pairs of networks to train, and draws from them, at most, unless more are asked for
+_MAX_TRAINED, _MAX_TRAINED_DRAWS = 10, 1000
 
 
 def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> BarrierTable:
@@ -151,7 +153,8 @@ def connectivity_nulls(
         ),
     ]
     if sample.training is not None:
-        n_trained = n_pairs(n_draws, layer_of, n_draws if asked else _MAX_TRAINED)
+        most = (n_draws, n_draws) if asked else (min(n_draws, _MAX_TRAINED_DRAWS), _MAX_TRAINED)
+        n_trained = n_pairs(most[0], layer_of, most[1])
         trained = shuffled_label_pairs(sample.training, n_trained, rng, **settings)
         pairs = _modules(module, trained)
         nulls.append(paired_null("trained on shuffled labels", pairs, score, layer_of))
