@@ -80,7 +80,8 @@ class ModeConnectivityProbe(UnitProbe):
         matched on at every point of every path, with and without it, ends included: mixed ones mean
         nothing.
     n_points : int, default=25
-        Points of the path, ends and middle included; more are added around the peaks.
+        Points of the path, ends and middle included; more are added around the peaks, until they
+        are 0.01 apart.
     barrier_tol : float, default=0.02
         Networks are connected if the barrier of the held-out *error* along the aligned, not
         repaired path, against the mean of the ends, is at most this [2]_: 2 % of the rows for a

@@ -29,6 +29,8 @@ from sklflat.probing.resolve import resolve
 
 #: points of the paths of null pairs. Fewer points have a higher minimum, so chance is not made easy
 _N_NULL_POINTS = 5
+#: distance of points around peaks. A smooth peak is missed by 4 of its square: .04 % of the barrier
+_TOL = 0.01
 #: pairs of untrained networks at most
 _MAX_UNTRAINED = 20
 #: pairs of networks to train, and draws from them, at most, unless more are asked for
@@ -55,6 +57,7 @@ def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> Barri
                 for name, own in data.items()
             },
             n_points=n_points,
+            tol=_TOL,
         )
 
     found: dict[tuple[int, str], Barriers] = {}
@@ -70,6 +73,7 @@ def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> Barri
                     for name, own in data.items()
                 },
                 n_points=n_points,
+                tol=_TOL,
             )
     return BarrierTable(found)
 

@@ -182,6 +182,7 @@ class Repair:
                 "Batch normalisation needs batches of two rows at least, got "
                 f"batch_size={batch_size} and {len(X)} rows."
             )
+        self._scratch = copy_module(network.module)
         self._at_anchors: dict[int, dict[str, Moments]] = {}
         self._found: dict[tuple[float, ...], _Found] = {}
 
@@ -190,9 +191,10 @@ class Repair:
         """The network at t, a new one."""
         key = tuple(np.ravel(np.asarray(t, dtype=float)).tolist())
         state = self.path.at(t)
-        if key not in self._found:
-            self._found[key] = self._find(t, state)
-        return self._found[key].put_into(self._plain(state))
+        if key in self._found:
+            return self._found[key].put_into(self._new(state))
+        self._found[key], module = self._find(t, state)
+        return module
 
     @torch.no_grad()
     def losses(
@@ -220,37 +222,43 @@ class Repair:
                 tally.add(torch.tensor([i]), module(self.network.prepare(x))[None], *targets)
         return PathLosses(points, tally.loss(), tally.error())
 
-    def _find(self, t: Any, state: State) -> "_Found":
+    def _find(self, t: Any, state: State) -> tuple["_Found", nn.Module]:
+        """What repairs the network at t, and that network, a new one."""
+        anchors = self._anchors(t)
         module = self._plain(state)
-        wanted = self._wanted(t, module)
+        names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
+        wanted = {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
         with batch_normalised(module):
             corrections = self._corrections(module, wanted)
         x = self._batches[0][:_N_CHECKED]
         with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
         for put in (fuse, wrap):
-            twin = _Found(put, corrections, {}).put_into(self._plain(state))
+            twin = _Found(put, corrections, {}).put_into(self._new(state))
             if _agree(twin(x.clone()), right):
                 recompute_batch_statistics(twin, self._batches)
-                return _Found(put, corrections, _statistics(twin))
+                return _Found(put, corrections, _statistics(twin)), twin
         raise UnsupportedNetworkError(
             f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
             "but reads their weights. Use repair=False."
         )
 
     def _plain(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """The network of a state, always the same module."""
+        write_state(self._scratch, state)
+        return self._scratch
+
+    def _new(self, state: Mapping[str, Tensor]) -> nn.Module:
         module = copy_module(self.network.module)
         write_state(module, state)
         return module
 
-    def _wanted(self, t: Any, module: nn.Module) -> dict[str, Moments]:
-        """The moments that the anchors suggest for layers of the module there."""
+    def _anchors(self, t: Any) -> list[tuple[float, dict[str, Moments]]]:
+        """Coefficients of the anchors that a point is made of, and their moments."""
         shares = {k: float(c) for k, c in enumerate(self.path.coefficients(t)) if float(c)}
         for k in shares.keys() - self._at_anchors.keys():
             self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
-        anchors = [(c, self._at_anchors[k]) for k, c in shares.items()]
-        names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
-        return {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
+        return [(c, self._at_anchors[k]) for k, c in shares.items()]
 
     def _corrections(
         self, module: nn.Module, wanted: Mapping[str, Moments]
