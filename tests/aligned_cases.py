@@ -96,6 +96,22 @@ class BagOfTokens(nn.Module):
         return self.head(torch.tanh(self.hidden(torch.cat([e.mean(1), e.amax(1)], 1))))
 
 
+class VisionTransformer(nn.Module):
+    """A class token before the embeddings of patches, and an embedding of every position."""
+
+    def __init__(self, width=12):
+        super().__init__()
+        self.embed, self.head = nn.Linear(8, width), nn.Linear(width, 3)
+        self.token = nn.Parameter(torch.randn(1, 1, width))
+        self.position = nn.Parameter(torch.randn(1, 5, width) / 10)
+        self.encoder = nn.TransformerEncoderLayer(width, 2, 16, dropout=0.0, batch_first=True)
+
+    def forward(self, X):
+        patches = self.embed(X.reshape(len(X), 4, 8))
+        x = torch.cat([self.token.expand(len(X), -1, -1), patches], 1) + self.position
+        return self.head(self.encoder(x)[:, 0])
+
+
 class Unknown(nn.Module):
     """A Fourier transform over the units of a layer, which has an order."""
 
@@ -145,4 +161,5 @@ ALIGNED = CASES | {
     "inception": Case(Inception, (2, 4, 4)),
     "bag_of_tokens": Case(BagOfTokens, (5,), 9),
     "weight_norm": Case(_weight_normed, (6,)),
+    "vision_transformer": Case(VisionTransformer, (32,)),
 }

@@ -11,7 +11,7 @@ from sklflat.connectivity.state import read_state, write_state
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.connectivity.tracing import SymmetryTracer
 from sklflat.connectivity.tracing.atoms import NONE
-from sklflat.connectivity.tracing.grouping import group_atoms
+from sklflat.connectivity.tracing.grouping import Grouping, group_atoms
 from sklflat.connectivity.tracing.labels import varies, varying_axes
 from sklflat.connectivity.tracing.showing import taps_of
 from sklflat.connectivity.tracing.tracer import leaves
@@ -43,8 +43,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     Returns
     -------
     Symmetry
-        ``frozen`` names operations that were not understood (or ``"verification"``) with the axes
-        that they froze.
+        ``frozen`` says why hidden units that have others beside them are in no group.
 
     Raises
     ------
@@ -82,7 +81,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
         len(grouping.number),
         grouping.groups,
         grouping.labels,
-        _frozen_by(tracer),
+        _frozen_by(tracer, grouping),
         n_hidden=grouping.n_hidden,
         taps=taps_of(tracer, grouping),
     )
@@ -144,9 +143,9 @@ def _is_finite(outputs: Sequence[Tensor]) -> bool:
 # --- what was found ---------------------------------------------------------------------------
 
 
-def _frozen_by(tracer: SymmetryTracer) -> dict[str, tuple[str, ...]]:
-    """For each operation that is not known, the axes of parameters that it froze."""
-    found = {}
+def _frozen_by(tracer: SymmetryTracer, grouping: Grouping) -> dict[str, tuple[str, ...]]:
+    """For each operation that froze some, the axes of parameters: all, if it is not known."""
+    found = dict(grouping.frozen)
     for operation, labels in tracer.unknown.items():
         reached = torch.cat([tracer.atoms.roots(x).unique() for x in labels])
         axes = [

@@ -92,7 +92,9 @@ class Symmetry:
     labels : dict of str to tuple of Tensor
         For parameters and buffers by name; what is not named is not moved.
     frozen : dict of str to tuple of str
-        For every operation that is not understood, the parameters whose axes it froze.
+        What keeps hidden units where they are, such as ``"add: something of fixed order"``, and the
+        axes of parameters that they are along. An operation's name alone is one that is not
+        understood.
     verified : bool
         Whether the function was seen to stay as it is under random permutations.
     n_hidden : int

@@ -204,3 +204,142 @@ def test_heads_move_unless_a_mask_tells_them_apart(name):
     else:  # queries with keys, and values, within each head
         assert sizes(symmetry) == [3, 3, 3, 3]
     check(symmetry, module, torch.randn(5, 4, 5))
+
+
+# --- things beside each other -----------------------------------------------------------------
+
+
+class Beside(nn.Module):
+    """``g(self, X)`` with two layers of six units, one that reads them, and a token."""
+
+    def __init__(self, g, n_read=6):
+        super().__init__()
+        self.a, self.b, self.read = nn.Linear(4, 6), nn.Linear(4, 6), nn.Linear(n_read, 3)
+        self.other, self.token = nn.Linear(6, 3), nn.Parameter(torch.randn(1, 6))
+        self.g = g
+
+    def forward(self, X):
+        return self.g(self, X)
+
+
+def zeros(X):
+    return X.new_zeros(len(X), 1, 6)
+
+
+def tokens(m, X):
+    return torch.relu(m.a(X))[:, None]
+
+
+def chunks(m, X):
+    return torch.stack([torch.relu(m.a(X)), torch.relu(m.b(X))]).unbind()
+
+
+# name -> (function, what the last layer reads, sizes of the groups)
+BESIDE = {
+    # what one layer reads has one order
+    "rows": (lambda m, X: m.read(torch.cat([m.a(X).relu(), m.b(X).tanh()])), 6, [6]),
+    "positions": (lambda m, X: m.read(torch.stack([m.a(X), m.b(X)], 1)).tanh().sum(1), 6, [6]),
+    "positions_summed": (lambda m, X: m.read(torch.stack([m.a(X), m.b(X)], 1).amax(1)), 6, [6]),
+    "token": (
+        lambda m, X: m.read(torch.cat([m.token.expand(len(X), 1, 6), tokens(m, X)], 1)).amax(1),
+        6,
+        [6],
+    ),
+    "token_repeated": (
+        lambda m, X: m.read(
+            torch.cat([m.token.repeat(len(X), 1).view(-1, 1, 6), tokens(m, X)], 1).tanh().mean(1)
+        ),
+        6,
+        [6],
+    ),
+    # what is taken apart again has not
+    "taken_apart": (lambda m, X: m.read(chunks(m, X)[0]) + m.other(chunks(m, X)[1]), 6, [6, 6]),
+    "flattened": (
+        lambda m, X: m.read(torch.stack([m.a(X), m.b(X)], 1).relu().flatten(1)),
+        12,
+        [6, 6],
+    ),
+    # constants that are the same for all units
+    "zeros": (lambda m, X: m.read(torch.cat([zeros(X), tokens(m, X)], 1)).amax(1), 6, [6]),
+    "zeros_and_positions": (
+        lambda m, X: m.read((torch.cat([zeros(X), tokens(m, X)], 1) + m.token).tanh()).amax(1),
+        6,
+        [6],
+    ),
+    "zeros_stacked": (
+        lambda m, X: m.read(torch.stack([m.a(X), X.new_ones(len(X), 6)], 1)).amax(1),
+        6,
+        [6],
+    ),
+    "padding": (lambda m, X: m.read(F.pad(tokens(m, X), (0, 0, 1, 0))).amax(1), 6, [6]),
+    "order": (
+        lambda m, X: m.read(torch.cat([zeros(X) + ORDER.to(X), tokens(m, X)], 1)).amax(1),
+        6,
+        [],
+    ),
+    # data beside units give them their order
+    "data": (
+        lambda m, X: m.read(torch.cat([X[:, None, [0, 1, 2, 3, 0, 1]], tokens(m, X)], 1)).amax(1),
+        6,
+        [],
+    ),
+    # parts of a layer to which different things are done
+    "half_and_half": (
+        lambda m, X: m.read(torch.cat([m.a(X)[:, :3].relu(), m.a(X)[:, 3:].tanh()], 1)),
+        6,
+        [3, 3],
+    ),
+    "every_other": (
+        lambda m, X: m.read(torch.cat([m.a(X)[:, ::2].relu(), m.a(X)[:, 1::2].tanh()], 1)),
+        6,
+        [3, 3],
+    ),
+    "chunk": (
+        lambda m, X: m.read(
+            torch.cat([F.elu(h, i + 1) for i, h in enumerate(m.a(X).chunk(2, 1))], 1)
+        ),
+        6,
+        [3, 3],
+    ),
+    "twice_the_same": (
+        lambda m, X: m.read(torch.cat([h.relu() for h in m.a(X).chunk(2, 1)], 1)),
+        6,
+        [6],
+    ),
+    "softmax_of_halves": (
+        lambda m, X: m.read(torch.cat([h.softmax(1) for h in m.a(X).chunk(2, 1)], 1)),
+        6,
+        [3, 3],
+    ),
+    "one_scaled": (
+        lambda m, X: m.read(torch.cat([2 * m.a(X)[:, :1], m.a(X)[:, 1:]], 1).relu()),
+        6,
+        [5],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_things_beside_each_other(name):
+    g, n_read, expected = BESIDE[name]
+    torch.manual_seed(0)
+    module = Beside(g, n_read)
+    symmetry = find_symmetry(module, torch.randn(7, 4))
+    assert sizes(symmetry) == expected
+    check(symmetry, module, torch.randn(5, 4))
+    moved = sum(len(group) for group in symmetry.groups)
+    assert bool(symmetry.frozen) == (symmetry.n_hidden > moved)
+
+
+def test_what_holds_units_is_named():
+    torch.manual_seed(0)
+    frozen = {
+        name: find_symmetry(Beside(*BESIDE[name][:2]), torch.randn(7, 4)).frozen
+        for name in ("data", "one_scaled")
+    }
+    assert frozen == {
+        "data": {"addmm: a sum over some of them": ("a.weight[0]",)},
+        "one_scaled": {"mul": ("a.weight[0]",)},
+    }
+    single = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 2))
+    assert find_symmetry(single, torch.randn(7, 4)).frozen == {}

@@ -4,8 +4,9 @@ Every axis of every parameter is a row of *atoms*, and so every element of every
 the atoms that it depends on (:mod:`labels`). Operations move these labels (:mod:`operations`),
 and tie atoms to each other (:mod:`ties`): what is multiplied or added element by element must
 move alike, what is summed over may be summed in any order. Atoms that are tied are one class
-(:mod:`atoms`), and classes that play the same part can be exchanged (:mod:`grouping`). An
-operation that is not known freezes all atoms that reach it.
+(:mod:`atoms`), and classes that play the same part can be exchanged (:mod:`grouping`): that occur
+in the same parameters, and to which the same operations were applied. An operation that is not
+known freezes all atoms that reach it.
 """
 
 from sklflat.connectivity.tracing.tracer import SymmetryTracer

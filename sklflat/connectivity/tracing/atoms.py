@@ -1,5 +1,7 @@
 """Indices of axes, which of them are tied, and which blocks they are in."""
 
+from collections.abc import Hashable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,8 +21,13 @@ class Atoms:
         Atoms that an operation with weights makes anew: channels of hidden layers.
     blocks_of : list of (int, int)
         Atoms with the blocks that they are in.
+    operation : str
+        The one that is followed now.
     reasons : dict of int to str
-        Frozen atoms, and why they are.
+        Frozen atoms, and why they are: the operation, and what it does to them if that is known.
+    marks : list of (hashable, Tensor)
+        What was done to atoms by an operation, call after call. Classes to which different things
+        were done cannot be exchanged.
     outputs : set of int
         Atoms of what the module returns.
 
@@ -39,7 +46,9 @@ class Atoms:
         self._root = torch.zeros(0, dtype=torch.int64)
         self.made: set[int] = set()
         self.blocks_of: list[tuple[int, int]] = []
+        self.operation = ""
         self.reasons: dict[int, str] = {}
+        self.marks: list[tuple[Hashable, Tensor]] = []
         self.outputs: set[int] = set()
 
     def __len__(self) -> int:
@@ -76,10 +85,17 @@ class Atoms:
             i = above
         return i
 
-    def freeze(self, labels: Tensor, reason: str) -> None:
+    def freeze(self, labels: Tensor, reason: str = "") -> None:
         """Let no permutation move these atoms, and remember why."""
+        why = ": ".join(filter(None, [self.operation, reason]))
         for i in labels[labels != NONE].unique().tolist():
-            self.reasons.setdefault(i, reason)
+            self.reasons.setdefault(i, why)
+
+    def mark(self, layers: Sequence[Tensor], what: Hashable) -> None:
+        """Note what was done to the atoms of some labels."""
+        if layers:
+            found = torch.cat([labels.unique() for labels in layers]).unique()
+            self.marks.append((what, found[found != NONE]))
 
     def put_in_blocks(self, atoms: Tensor, blocks: Tensor) -> None:
         """Let atoms (n,) be exchangeable within blocks (n,), which may move as wholes."""

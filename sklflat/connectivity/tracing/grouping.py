@@ -1,8 +1,9 @@
 """From tied atoms to classes, and from classes to groups of such that can be exchanged."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,24 @@ from sklflat.connectivity.symmetry import FIXED, Group
 from sklflat.connectivity.tracing.atoms import NONE, Atoms
 from sklflat.connectivity.tracing.labels import varying_axes
 
-#: where a class occurs: for each labelled axis its name and how often
-Signature = tuple[tuple[str, int, int], ...]
+
+@dataclass(frozen=True)
+class Signature:
+    """What a class has to have in common with another to be exchanged with it.
+
+    Attributes
+    ----------
+    places : tuple of (str, int, int)
+        Where it occurs: a parameter, one of its labels, and how often.
+    number : int
+        Of the sequence of what was done to it.
+    done : frozenset
+        What was done to it.
+    """
+
+    places: tuple[tuple[str, int, int], ...]
+    number: int
+    done: frozenset[Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -28,12 +45,16 @@ class Grouping:
         The class of each root atom that a permutation can move.
     n_hidden : int
         Classes of hidden units, movable or not.
+    frozen : dict of str to tuple of str
+        What holds hidden units in place that have others beside them, and the axes of parameters
+        that they are along.
     """
 
     groups: tuple[Group, ...]
     labels: dict[str, tuple[Tensor, ...]]
     number: dict[int, int]
     n_hidden: int
+    frozen: dict[str, tuple[str, ...]]
 
 
 def group_atoms(atoms: Atoms, places: dict[str, list[Tensor]]) -> Grouping:
@@ -47,7 +68,7 @@ def group_atoms(atoms: Atoms, places: dict[str, list[Tensor]]) -> Grouping:
     """
     _merge_equal_blocks(atoms)
     roots = {name: [atoms.roots(x) for x in layers] for name, layers in places.items()}
-    signatures = _signatures(roots)
+    signatures = _signatures(atoms, roots)
     block_of = _blocks(atoms)
     frozen = _frozen(atoms, block_of)
     made = set(atoms.roots(torch.tensor(sorted(atoms.made), dtype=torch.int64)).tolist())
@@ -67,7 +88,14 @@ def group_atoms(atoms: Atoms, places: dict[str, list[Tensor]]) -> Grouping:
         for name, members, inner in tables
     )
     labels = {name: _numbered(layers, number) for name, layers in roots.items()}
-    return Grouping(groups, {n: x for n, x in labels.items() if x}, number, len(hidden))
+    kept = {n: x for n, x in labels.items() if x}
+    why = _why_frozen(atoms, hidden, set(number), signatures, block_of)
+    held: dict[str, dict[str, None]] = defaultdict(dict)
+    for r, reason in sorted(why.items()):
+        held[reason][_name(r, signatures, roots)] = None
+    by_reason = {reason: tuple(axes) for reason, axes in held.items()}
+    n_hidden = len(hidden | {r for r in number if r in signatures})
+    return Grouping(groups, kept, number, n_hidden, by_reason)
 
 
 def _merge_equal_blocks(atoms: Atoms) -> None:
@@ -116,15 +144,51 @@ def _frozen(atoms: Atoms, block_of: dict[int, set[int]]) -> set[int]:
             return frozen
 
 
-def _signatures(roots: dict[str, list[Tensor]]) -> dict[int, Signature]:
-    """Where each class occurs, and how often."""
+def _why_frozen(
+    atoms: Atoms,
+    hidden: set[int],
+    moved: set[int],
+    signatures: dict[int, Signature],
+    block_of: dict[int, set[int]],
+) -> dict[int, str]:
+    """For each class of hidden units that is in no group, but beside others, what holds it."""
+    reasons: dict[int, str] = {}
+    frozen = torch.tensor(list(atoms.reasons), dtype=torch.int64)
+    for r, reason in zip(atoms.roots(frozen).tolist(), atoms.reasons.values(), strict=True):
+        reasons.setdefault(r, reason)
+    beside: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for r in sorted(hidden):
+        beside[signatures[r].places[0][:2]].append(r)
+    found = {}
+    for alike in beside.values():
+        shared = frozenset.intersection(*(signatures[r].done for r in alike))
+        for r in alike if len(alike) > 1 else ():
+            own = [reasons[b] for b in (r, *sorted(block_of.get(r, ()))) if b in reasons]
+            own += sorted(str(what[0]) for what in signatures[r].done - shared)
+            if r not in moved:
+                found[r] = (own or ["units that are read in different ways"])[0]
+    return found
+
+
+def _signatures(atoms: Atoms, roots: dict[str, list[Tensor]]) -> dict[int, Signature]:
+    """Where each class occurs, how often, and what was done to it."""
     found: dict[int, list[tuple[str, int, int]]] = defaultdict(list)
     for name, layers in roots.items():
         for i, labels in enumerate(layers):
             classes, counts = labels[labels != NONE].unique(return_counts=True)
             for r, n in zip(classes.tolist(), counts.tolist(), strict=True):
                 found[r].append((name, i, n))
-    return {r: tuple(places) for r, places in found.items()}
+    done: dict[int, list[Hashable]] = defaultdict(list)
+    for what, labels in atoms.marks:
+        for r in atoms.roots(labels).unique().tolist():
+            done[r].append(what)
+    known: dict[tuple[Hashable, ...], int] = {}
+    return {
+        r: Signature(
+            tuple(places), known.setdefault(tuple(done[r]), len(known)), frozenset(done[r])
+        )
+        for r, places in found.items()
+    }
 
 
 Table = tuple[str, list[int], list[list[list[int]]]]
@@ -139,40 +203,42 @@ def _tables(
 ) -> list[Table]:
     """Names, members and inner classes of all groups of at least two."""
     inside: dict[int, list[int]] = defaultdict(list)
-    for r in sorted(hidden - frozen):
+    for r in sorted(signatures.keys() - frozen):  # all that is in a block goes where it goes
         for b in block_of.get(r, set()) - frozen:
             inside[b].append(r)
+    inside = {b: rows for b, rows in inside.items() if hidden & set(rows)}
 
     def part(r: int) -> tuple:
         """What a class has to have in common with another to be exchanged with it."""
         held_by = sorted(block_of.get(r, set()) & frozen)
-        return signatures.get(r, ()), held_by, sorted(str(signatures[i]) for i in inside[r])
+        held = sorted(str(signatures[i]) for i in inside.get(r, ()))
+        return signatures.get(r), held_by, held
 
     tops = sorted({r for r in hidden | set(inside) if not block_of.get(r, set()) - frozen} - frozen)
     tables: list[Table] = []
-    for members in _alike(tops, lambda r: str(part(r))):
-        kinds = [list(_alike(inside[r], lambda i: str(signatures[i]))) for r in members]
+    for members in _alike(tops, lambda r: str(part(r))).values():
+        kinds = [_alike(inside.get(r, ()), lambda i: str(signatures[i])) for r in members]
         if len(members) == 1:
-            own = kinds[0] or [members]
+            own = [kind for kind in kinds[0].values() if kind[0] in hidden] or [members]
             tables += [(_name(kind[0], signatures, roots), kind, []) for kind in own]
             continue
-        first = kinds[0][0][0] if kinds[0] else members[0]
-        inner = [list(rows) for rows in zip(*kinds, strict=True)]
+        first = next(iter(kinds[0].values()))[0] if kinds[0] else members[0]
+        inner = [[kind[key] for kind in kinds] for key in kinds[0]]
         tables.append((_name(first, signatures, roots), members, inner))
     return [t for t in tables if len(t[1]) > 1]
 
 
-def _alike(classes: Iterable[int], key: Callable[[int], str]) -> Iterable[list[int]]:
+def _alike(classes: Iterable[int], key: Callable[[int], str]) -> dict[str, list[int]]:
     """Classes of equal keys together, in order of the first."""
     found: dict[str, list[int]] = defaultdict(list)
     for r in classes:
         found[key(r)].append(r)
-    return found.values()
+    return found
 
 
 def _name(r: int, signatures: dict[int, Signature], roots: dict[str, list[Tensor]]) -> str:
     """The axis of the first parameter in which a class occurs."""
-    name, layer, _ = signatures[r][0]
+    name, layer, _ = signatures[r].places[0]
     axes = sorted(varying_axes(roots[name][layer]))
     return f"{name}[{', '.join(map(str, axes))}]"
 

@@ -1,5 +1,9 @@
 """Names of ATen operations, sorted by what they do to labels."""
 
+from typing import Any
+
+import torch
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -66,3 +70,11 @@ CONSTANTS = _words("""
     empty empty_like zeros zeros_like ones ones_like full full_like new_zeros new_ones new_full
     new_empty arange eye scalar_tensor rand_like randn_like zero fill empty_strided linspace
 """)
+
+#: Nothing is done to the elements of the arguments.
+MOVES = REARRANGEMENTS | COPIES | CONSTANTS
+
+
+def is_elementwise(name: str, func: Any) -> bool:
+    """Whether an operation is a function of single elements."""
+    return name in ELEMENTWISE or torch.Tag.pointwise in func.tags

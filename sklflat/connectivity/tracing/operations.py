@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sklflat.connectivity.tracing import names
 from sklflat.connectivity.tracing.atoms import NONE
+from sklflat.connectivity.tracing.joining import Joined
 from sklflat.connectivity.tracing.labels import (
     Labels,
     along,
@@ -68,6 +69,7 @@ class Operations:
         self._labels_of = labels_of
         self._regroup = regroup
         self.noted: dict[int, Labels] = {}
+        self.joined = Joined(self.atoms)
 
     def labels(self, t: Tensor) -> Labels:
         """The labels of a tensor, by their classes."""
@@ -77,6 +79,18 @@ class Operations:
         self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]
     ) -> list[Labels] | None:
         """The labels of each output; None if the operation is not known."""
+        given = tensors_in([args, kwargs])
+        is_moved = name in names.MOVES - {"cat", "stack"} or names.is_elementwise(name, func)
+        if len(given) > 1 or not is_moved:
+            self.joined.tie(given)
+        found = self._follow(name, func, args, kwargs, outs)
+        if found is not None and len(given) == 1:
+            self.joined.carry(given[0], outs, found)
+        return found
+
+    def _follow(
+        self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]
+    ) -> list[Labels] | None:
         own = getattr(self, f"_do_{name.strip('_')}", None)
         if own is not None:
             return own(args, kwargs, outs)
@@ -92,7 +106,7 @@ class Operations:
             return [self._normalise(args[0], [args[1]])]
         if name in names.WINDOWS:
             return self._window(args[0], names.WINDOWS[name], outs)
-        if name in names.ELEMENTWISE or torch.Tag.pointwise in func.tags:
+        if names.is_elementwise(name, func):
             given = tensors_in([args, kwargs])
             shape = torch.broadcast_shapes(*(t.shape for t in given), outs[0].shape)
             labels = self.ties.elementwise([(t, self.labels(t)) for t in given], shape)
@@ -123,10 +137,28 @@ class Operations:
                     out.append(moved)
         return [tidy(out) for out in found]
 
+    def _do_cat(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        tensors = [t for t in args[0] if t.ndim == outs[0].ndim]  # (0,) counts as nothing
+        given = [(t, self.labels(t), self._is_data(t)) for t in tensors]
+        return [self.joined.side_by_side(given, _dim(args, kwargs), outs[0])]
+
+    def _do_stack(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
+        axis = _dim(args, kwargs) % outs[0].ndim
+        layers = [[x.unsqueeze(axis) for x in self.labels(t)] for t in args[0]]
+        wide = [t.unsqueeze(axis) for t in args[0]]
+        given = list(zip(wide, layers, map(self._is_data, args[0]), strict=True))
+        return [self.joined.side_by_side(given, axis, outs[0])]
+
     def _do_constant_pad_nd(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         pad = torch.ops.aten.constant_pad_nd.default
-        full = [x.expand(args[0].shape).contiguous() for x in self.labels(args[0])]
-        return [tidy([pad(x, args[1], NONE) for x in full])]
+        wide = {args[0].ndim - 1 - i // 2 for i, n in enumerate(args[1]) if n}
+
+        def padded(x: Tensor) -> Tensor:
+            return pad(x.expand(args[0].shape).contiguous(), args[1], NONE)
+
+        # along other axes the padding is the same everywhere
+        labels = self.labels(args[0])
+        return [tidy([padded(x) if varying_axes(x) & wide else x for x in labels])]
 
     def _do_triu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         return [self._triangle(args[0], torch.ones_like(args[0]).triu(*args[1:], **kwargs))]
@@ -360,8 +392,9 @@ class Operations:
         return [labels, *[[] for _ in outs[1:]]]
 
 
+def _dim(args: Any, kwargs: Any) -> int:
+    return args[1] if len(args) > 1 else kwargs.get("dim", 0)
+
+
 def _differs(values: Tensor) -> Differs:
     return lambda axes: varies(values, sorted(axes))
-
-
-__all__ = ["Operations", "tensors_in", "varying_axes"]

@@ -139,6 +139,9 @@ class Ties:
         a_differs, b_differs : callable
             Of the factors.
         """
+        self._tie_to_one(a, [y.mT for y in b])
+        self._tie_to_one([y.mT for y in b], a)
+        a, b = self.current(a), self.current(b)
         along_a = [x[:, 0] for x in a if 2 in varying_axes(x) and 1 not in varying_axes(x)]
         along_b = [x[:, :, 0] for x in b if 1 in varying_axes(x) and 2 not in varying_axes(x)]
         # every index of the sum has numbers of its own, so there is an order in each block
@@ -157,6 +160,14 @@ class Ties:
             lambda axes: bool(axes - {1}) and b_differs(axes - {1}),
         )
         return self.current(left + right)
+
+    def _tie_to_one(self, many: Labels, one: Labels) -> None:
+        """Tie labels (n, rows, k) to those (n, 1, k) that every row of them is summed with."""
+        for x in many:
+            for y in one:
+                is_whole = {1, 2} <= varying_axes(x) and 1 not in varying_axes(y)
+                if is_whole and 2 in varying_axes(y) and self.atoms.relation(x, y) == "a in b":
+                    self.atoms.tie_where_both(x, y)
 
     def _summed(self, labels: Tensor, over: int, other: int) -> Tensor | None:
         """Labels (n, i, 1) or (n, 1, j) after a sum over one of three axes."""

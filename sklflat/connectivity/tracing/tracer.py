@@ -107,6 +107,7 @@ class SymmetryTracer(TorchDispatchMode):
         if in_place and args:  # values as they were, to see along which axes they differ
             before = (args[0].clone(), *args[1:])
             self._record(before[0], self._labels_of(args[0]))
+            self.operations.joined.move(args[0], before[0])
         out = func(*args, **kwargs)
         outs = tensors_in(out)
         if not outs:
@@ -116,10 +117,9 @@ class SymmetryTracer(TorchDispatchMode):
         given = tensors_in([args, kwargs])
         self._used |= {self._names[id(t)] for t in given if id(t) in self._names}
         self._count(given)
-        if any(map(self._is_input, given)):
-            self._input |= {id(t) for t in outs}
-        if any(map(self._is_data, given)):
-            self._data |= {id(t) for t in outs}
+        if plain not in names.CONSTANTS:
+            self._input |= {id(t) for t in outs if any(map(self._is_input, given))}
+            self._data |= {id(t) for t in outs if any(map(self._is_data, given))}
         for tensor, labels in zip(outs, found, strict=True):
             self._record(tensor, labels)
             if in_place:
@@ -132,21 +132,33 @@ class SymmetryTracer(TorchDispatchMode):
         given = [x for t in tensors_in([args, kwargs]) for x in self._labels_of(t)]
         if not given:
             return [[] for _ in outs]
+        self.atoms.operation = name
         try:
             found = self.operations.follow(name, func, args, kwargs, outs)
         except _MISUNDERSTOOD:
             found = None
         if found is None or len(found) != len(outs):
             for labels in given:
-                self.atoms.freeze(labels, name)
+                self.atoms.freeze(labels)
             self.unknown.setdefault(name, []).extend(given)
             return [[] for _ in outs]
+        self._mark(name, func, args, kwargs, given)
         if any(found):
-            is_nonlinear = name not in names.ARITHMETIC and (
-                torch.Tag.pointwise in func.tags or name in names.ELEMENTWISE
-            )
+            is_nonlinear = name not in names.ARITHMETIC and names.is_elementwise(name, func)
             self.seen.append((self._n_calls, name, is_nonlinear or name == "glu", found[0]))
         return found
+
+    def _mark(self, name: str, func: Any, args: Any, kwargs: Any, given: Labels) -> None:
+        """Note that this was done to the atoms of the arguments.
+
+        A function of single elements is the same one wherever it is called; what else is done
+        depends on the other arguments, and on what is done together.
+        """
+        if name in names.MOVES:
+            return
+        alone = len(tensors_in([args, kwargs])) == 1 and names.is_elementwise(name, func)
+        rest = str([a for a in (*args, *kwargs.items()) if not isinstance(a, Tensor)])
+        self.atoms.mark(given, (name, rest) if alone else (name, self._n_calls))
 
     def _update_base(self, tensor: Tensor, labels: Labels) -> None:
         """What a view was made of has changed with it."""
@@ -168,6 +180,7 @@ class SymmetryTracer(TorchDispatchMode):
 
     def finish(self, out: Any) -> None:
         """What a module returns is where it is: its labels are frozen."""
+        self.atoms.operation = ""
         self._count(leaves(out))
         for tensor in leaves(out):
             for labels in self._labels_of(tensor):
