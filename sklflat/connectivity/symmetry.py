@@ -129,7 +129,8 @@ class Symmetry:
     def n_movable(self) -> int:
         """Classes of hidden units that a permutation can move."""
         found = [x.unique() for layers in self.labels.values() for x in layers]
-        return int((torch.cat(found).unique() != FIXED).sum()) if found else 0
+        parts = [part.flatten() for group in self.groups for part in (group.members, *group.inner)]
+        return int(torch.isin(torch.cat(found).unique(), torch.cat(parts)).sum()) if parts else 0
 
     def identity(self) -> Tensor:
         """The permutation (n_classes,) that moves nothing."""

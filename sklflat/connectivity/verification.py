@@ -10,8 +10,13 @@ from sklflat.connectivity.agreement import agree
 from sklflat.connectivity.symmetry import Group, Symmetry
 from sklflat.exceptions import UnsupportedNetworkError
 
+#: key of ``frozen`` for what was found and does not hold
+CHANGED = "exchanging units changed the outputs"
+
 #: largest change of the outputs under a permutation, relative to the largest output
 _TOL = 1e-9
+#: sets of members that are tried, at most, to find those of a group that can be exchanged
+_MAX_TRIED = 512
 
 State = Mapping[str, Tensor]
 #: from a number of things to an order of them
@@ -28,8 +33,9 @@ def verified(
     """The part of a symmetry under whose permutations no output changes.
 
     Every group is permuted by :func:`draws` at every state. If an output changes by more than 1e-9
-    of its largest value, the groups at fault are found by halving and left out; of blocks, the
-    order within them may be kept. What is left has been seen to hold as a whole.
+    of its largest value, the groups at fault are found by halving, and so are the members of each
+    that can be exchanged after all; of blocks, the order within them may be kept. What is left has
+    been seen to hold as a whole.
 
     Parameters
     ----------
@@ -45,7 +51,8 @@ def verified(
     Returns
     -------
     Symmetry
-        Verified; ``frozen["verification"]`` names what was left out.
+        Verified; ``frozen["exchanging units changed the outputs"]`` names the groups of which
+        some or all was left out.
 
     Raises
     ------
@@ -67,18 +74,18 @@ def verified(
     ...     [{"w": torch.tensor([0.3, 0.1, 0.7, 0.2]).double()}],
     ... )
     >>> [group.members.tolist() for group in found.groups], found.frozen
-    ([[2, 3]], {'verification': ('w[0]',)})
+    ([[2, 3]], {'exchanging units changed the outputs': ('w[0]',)})
     """
     check = _Check(symmetry, outputs, states, seed)
-    kept = _held(list(symmetry.groups), check.holds)
-    while not check.holds(kept):  # the draws are other ones each time
-        less = _held(kept, check.holds)
-        kept = less if len(less) < len(kept) else kept[:-1]
-    lost = tuple(g.name for g in symmetry.groups if not any(g is k for k in kept))
-    if not lost:
+    if check.holds(symmetry.groups):
         return replace(symmetry, verified=True)
+    kept = _parts(symmetry.groups, check.holds)
+    while not check.holds(kept):  # the draws are other ones each time
+        less = _parts(kept, check.holds)
+        kept = less if _freedom(less) < _freedom(kept) else kept[:-1]
+    lost = dict.fromkeys(g.name for g in symmetry.groups if not any(g is k for k in kept))
     check.run_again()
-    frozen = {**symmetry.frozen, "verification": lost}
+    frozen = {**symmetry.frozen, CHANGED: tuple(lost)}
     return replace(symmetry, groups=tuple(kept), frozen=frozen, verified=True)
 
 
@@ -93,6 +100,7 @@ class _Check:
         seed: int,
     ) -> None:
         self._symmetry, self._outputs, self._states = symmetry, outputs, states
+        self._places = {n: torch.arange(t.numel()).view(t.shape) for n, t in states[0].items()}
         self._generator = torch.Generator().manual_seed(seed)
         self._plain = [list(outputs(dict(state))) for state in states]
         if not all(bool(t.isfinite().all()) for t in self._plain[0]):
@@ -110,11 +118,12 @@ class _Check:
     def holds(self, groups: Sequence[Group]) -> bool:
         trial = replace(self._symmetry, groups=tuple(groups))
         for perm in draws(trial, self._generator) if groups else ():
+            try:
+                sources = trial.permute(self._places, perm)
+            except ValueError:  # classes of different sizes
+                return False
             for state, plain in zip(self._states, self._plain, strict=True):
-                try:
-                    moved = trial.permute(state, perm)
-                except ValueError:  # classes of different sizes
-                    return False
+                moved = {name: t.take(sources[name]) for name, t in state.items()}
                 if not self._are_equal(moved, plain):
                     return False
         return True
@@ -126,21 +135,73 @@ class _Check:
         )
 
 
-def _held(groups: list[Group], holds: Callable[[Sequence[Group]], bool]) -> list[Group]:
-    """Groups that hold, found by halving; those that do so alone but not together are left out."""
-    if not groups or holds(groups):
-        return groups
+Holds = Callable[[Sequence[Group]], bool]
+
+
+def _held(groups: Sequence[Group], holds: Holds) -> list[Group]:
+    """Groups that hold together: all, or some of their parts."""
+    return list(groups) if not groups or holds(groups) else _parts(groups, holds)
+
+
+def _parts(groups: Sequence[Group], holds: Holds) -> list[Group]:
+    """What holds of groups that do not hold together."""
     if len(groups) == 1:
-        parts = [Group(groups[0].name, row) for part in groups[0].inner for row in part]
-        return _held(parts, holds)
+        return _together(_split(groups[0], holds), holds)
     middle = len(groups) // 2
     kept, others = _held(groups[:middle], holds), _held(groups[middle:], holds)
-    if holds([*kept, *others]):
-        return [*kept, *others]
-    for group in others:
+    return [*kept, *others] if holds([*kept, *others]) else _together([*kept, *others], holds)
+
+
+def _together(groups: Sequence[Group], holds: Holds) -> list[Group]:
+    """Of groups that hold alone those that do so together, one after the other."""
+    kept: list[Group] = []
+    for group in groups:
         if holds([*kept, group]):
             kept = [*kept, group]
     return kept
+
+
+def _split(group: Group, holds: Holds) -> list[Group]:
+    """The largest sets of members that can be exchanged, and what is within the others.
+
+    What can be exchanged with the same member can be exchanged with each other.
+    """
+
+    def part(members: Sequence[int]) -> Group:
+        rows = torch.tensor(members)
+        return Group(group.name, group.members[rows], tuple(p[rows] for p in group.inner))
+
+    tried = 0
+
+    def like(first: int, others: list[int]) -> list[int]:
+        nonlocal tried
+        tried += 1
+        if not others or tried > _MAX_TRIED:
+            return []
+        if len(others) + 1 < len(group) and holds([part([first, *others])]):
+            return others
+        middle = len(others) // 2
+        halves = (others[:middle], others[middle:]) if middle else ()
+        return [i for half in halves for i in like(first, half)]
+
+    found, left = [], list(range(len(group)))
+    while left:
+        first, *others = left
+        alike = [first, *like(first, others)]
+        left = [i for i in others if i not in alike]
+        if len(alike) > 1:
+            found.append(part(alike))
+        else:
+            rows = [Group(group.name, inner[first]) for inner in group.inner]
+            found += _held(rows, holds)
+    return found
+
+
+def _freedom(groups: Sequence[Group]) -> int:
+    """How many transpositions make up all permutations of some groups."""
+    return sum(
+        len(group) - 1 + sum(part.numel() - len(part) for part in group.inner) for group in groups
+    )
 
 
 # --- permutations that tell -------------------------------------------------------------------

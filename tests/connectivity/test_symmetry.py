@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from sklflat.connectivity import Group, Symmetry, find_symmetry
 from sklflat.connectivity.taps import ActivationTaps
+from sklflat.connectivity.verification import CHANGED
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
 from tests.aligned_cases import ALIGNED, Unknown
@@ -152,7 +153,7 @@ class Unseen(nn.Module):
 def test_what_the_tracing_did_not_see_is_found_by_verification():
     torch.manual_seed(0)
     symmetry = find_symmetry(Unseen(), torch.randn(4, 4))
-    assert symmetry.frozen["verification"] == ("first.weight[0]",)
+    assert symmetry.frozen[CHANGED] == ("first.weight[0]",)
     assert [group.name for group in symmetry.groups] == ["second.weight[0]"]
     assert symmetry.verified
 

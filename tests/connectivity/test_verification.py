@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat.connectivity import Group, Symmetry, find_symmetry
-from sklflat.connectivity.verification import verified
+from sklflat.connectivity.verification import CHANGED, verified
 from sklflat.exceptions import UnsupportedNetworkError
 
 
@@ -30,7 +30,7 @@ def test_a_false_group_is_never_kept_and_a_true_one_of_two_always(n):
         torch.manual_seed(seed)
         symmetry = find_symmetry(Unseen(n, 2), torch.randn(9, 4))
         assert [(g.name, len(g)) for g in symmetry.groups] == [("second.weight[0]", 2)]
-        assert symmetry.frozen == {"verification": ("first.weight[0]",)}
+        assert symmetry.frozen == {CHANGED: ("first.weight[0]",)}
         assert symmetry.verified
 
 
@@ -56,7 +56,7 @@ def test_what_moves_together_only_is_no_group_alone(seed):
     pairs = group(0, 1), group(2, 3), group(4, 5)
     found = of_vector(lambda w: w[:2] @ w[2:4] + w[4] * w[5], *pairs, seed=seed)
     assert found.groups == pairs[2:]
-    assert found.frozen == {"verification": ("w[0, 1]", "w[2, 3]")}
+    assert found.frozen == {CHANGED: ("w[0, 1]", "w[2, 3]")}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -73,7 +73,37 @@ def test_even_permutations_alone_are_no_symmetry(n, seed):
 def test_a_group_with_a_single_member_of_another_kind(seed):
     weight = torch.ones(9, dtype=torch.float64)
     weight[seed % 9] = 1.1
-    assert of_vector(lambda w: w @ weight, group(*range(9)), seed=seed).groups == ()
+    found = of_vector(lambda w: w @ weight, group(*range(9)), seed=seed)
+    (rest,) = found.groups
+    assert sorted(rest.members.tolist()) == sorted(set(range(9)) - {seed % 9})
+    assert list(found.frozen) == [CHANGED]
+    assert found.n_movable == 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_of_several_kinds_is_split_by_them(seed):
+    """Of every kind all members are found, whatever their order; of one member there is none."""
+    kinds = torch.randint(0, 4, (20,), generator=torch.Generator().manual_seed(seed))
+    found = of_vector(lambda w: w.sin() @ (1 + kinds.double()), group(*range(20)), seed=seed)
+    expected = [torch.nonzero(kinds == k).flatten().tolist() for k in kinds.unique().tolist()]
+    parts = sorted(sorted(part.members.tolist()) for part in found.groups)
+    assert parts == sorted(members for members in expected if len(members) > 1)
+
+
+def test_blocks_of_several_kinds_are_split_with_what_is_within():
+    members, inner = torch.arange(4), torch.arange(4, 12).view(4, 2)
+    symmetry = Symmetry(12, (Group("w[0]", members, (inner,)),), {"w": (inner.flatten(),)})
+    w = torch.randn(8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor([1.0, 2.0, 1.0, 2.0]).double()
+
+    def function(state):
+        return [state["w"].view(4, 2).prod(1) @ weight]
+
+    found = verified(symmetry, function, [{"w": w}])
+    assert [(g.members.tolist(), g.inner[0].tolist()) for g in found.groups] == [
+        ([0, 2], [[4, 5], [8, 9]]),
+        ([1, 3], [[6, 7], [10, 11]]),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -104,7 +134,7 @@ def test_of_false_blocks_what_is_within_them_is_kept(seed):
 
     found = verified(symmetry, function, [{"w": w}], seed=seed)
     assert [g.members.tolist() for g in found.groups] == [[2, 3], [4, 5]]
-    assert found.frozen == {"verification": ("w[0]",)}
+    assert found.frozen == {CHANGED: ("w[0]",)}
 
 
 def test_of_groups_that_hold_alone_but_not_together_one_is_left():
@@ -119,7 +149,7 @@ def test_of_groups_that_hold_alone_but_not_together_one_is_left():
     found = verified(symmetry, function, [{"w": w}])
     assert found.verified
     assert found.groups == groups[:1]
-    assert found.frozen == {"verification": tuple(g.name for g in groups[1:])}
+    assert found.frozen == {CHANGED: tuple(g.name for g in groups[1:])}
 
 
 @pytest.mark.parametrize("n_calls", range(2, 40))
@@ -141,7 +171,7 @@ def test_what_is_left_holds_whenever_a_function_begins_to_tell(n_calls):
     assert found.verified
     if len(calls) >= n_calls:
         assert found.groups == ()
-        assert found.frozen == {"verification": tuple(g.name for g in groups)}
+        assert found.frozen == {CHANGED: tuple(g.name for g in groups)}
     else:
         assert found.groups == groups
 
