@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 
-def agree(found: Tensor, right: Tensor, tol: float) -> bool:
+def agree(found: Tensor, right: Tensor, tol: float | None = None) -> bool:
     """Whether outputs are the same, those that are not finite included.
 
     Parameters
     ----------
     found, right : Tensor of shape (...)
-    tol : float
+    tol : float, default=None
         Largest difference, relative to the largest finite entry of ``right``. What is not of
-        floating point has to be equal.
+        floating point has to be equal. None: a thousand roundings.
 
     Examples
     --------
@@ -27,6 +27,7 @@ def agree(found: Tensor, right: Tensor, tol: float) -> bool:
     if not (right.is_floating_point() or right.is_complex()):
         return torch.equal(found, right)
     found, right = found.detach(), right.detach()
+    tol = 1e3 * torch.finfo(right.dtype).eps if tol is None else tol
     known = right.isfinite()
     scale = float(right[known].abs().max()) if bool(known.any()) else 0.0
     return torch.allclose(found, right, rtol=0.0, atol=tol * scale, equal_nan=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklflat.connectivity.agreement import agree
 from sklflat.connectivity.first_affine import AFFINE
 from sklflat.connectivity.hidden_layers import hidden_layers
 from sklflat.connectivity.moments import (
@@ -235,7 +236,7 @@ class Repair:
             right = module(x.clone())
         for put in (fuse, wrap):
             twin = _Found(put, corrections, {}).put_into(self._new(state))
-            if _agree(twin(x.clone()), right):
+            if agree(twin(x.clone()), right):
                 recompute_batch_statistics(twin, self._batches)
                 return _Found(put, corrections, _statistics(twin)), twin
         raise UnsupportedNetworkError(
@@ -356,10 +357,3 @@ def _watched(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _agree(z: Tensor, right: Tensor) -> bool:
-    """Whether outputs are the same, those that are not finite included."""
-    tol = 1e3 * torch.finfo(z.dtype).eps
-    scale = float(right[right.isfinite()].abs().max()) if right.isfinite().any() else 0.0
-    return torch.allclose(z, right, rtol=tol, atol=tol * scale, equal_nan=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from sklflat.connectivity.agreement import agree
 from sklflat.connectivity.first_affine import DependentError, FirstAffine, FirstOutputs
 from sklflat.connectivity.state import State, mix
 from sklflat.exceptions import UnsupportedNetworkError
@@ -185,13 +186,13 @@ class StackedRuns:
             z = self._one_by_one(states, C, x, self.before(x))
         except _REFUSALS:
             return None
-        return first if first and _agree(z, plain) else None
+        return first if first and _is_right(z, plain) else None
 
     def _vectorises(self, states: State, C: Tensor, x: Tensor, plain: Tensor) -> bool:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                right = _agree(self._together(states, C, x, self.before(x)), plain)
+                right = _is_right(self._together(states, C, x, self.before(x)), plain)
             except _REFUSALS:
                 return False
         # where an operation is not vectorised, torch loops over copies, and warns each time
@@ -203,10 +204,6 @@ def _version(x: Tensor) -> int:
     return 0 if x.is_inference() else x._version
 
 
-def _agree(z: Tensor, plain: Tensor) -> bool:
+def _is_right(z: Tensor, plain: Tensor) -> bool:
     """Whether outputs are the same; of such that are not finite nothing can be said."""
-    known = plain[plain.isfinite()]
-    if not known.numel():
-        return False
-    tol = 1e3 * torch.finfo(z.dtype).eps
-    return torch.allclose(z, plain, rtol=tol, atol=tol * float(known.abs().max()), equal_nan=True)
+    return bool(plain.isfinite().any()) and agree(z, plain)
