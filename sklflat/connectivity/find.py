@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sklflat.connectivity.running import called, run, traceable
+from sklflat.connectivity.running import called, check_rows, run, traceable
 from sklflat.connectivity.state import read_state, write_state
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.connectivity.tracing import SymmetryTracer
@@ -47,6 +47,10 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
 
     Raises
     ------
+    TypeError
+        If the module or X is something else.
+    ValueError
+        If X has no rows.
     UnsupportedNetworkError
         If the module cannot be run on X in float64, or its outputs are not finite, or are others
         when it is run again.
@@ -61,6 +65,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     ([('0.weight[0]', 5)], True)
     """
     twin = traceable(module)
+    check_rows(X)
     x = X[torch.linspace(0, len(X) - 1, min(_N_ROWS, len(X))).long()]  # of all classes, if sorted
     x = (x.double() if x.is_floating_point() else x).detach().cpu().clone()
     seeds = itertools.count()

@@ -18,11 +18,25 @@ from sklflat.networks.network import copy_module
 _MAX_BYTES = 2**28
 
 
+def check_rows(X: Any, name: str = "X") -> None:
+    """Raise an error if data are no tensor of at least one row."""
+    if not isinstance(X, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(X).__name__}.")
+    if X.ndim == 0 or not len(X):
+        raise ValueError(f"{name} must have at least one row, got shape {tuple(X.shape)}.")
+
+
 def traceable(module: nn.Module) -> nn.Module:
     """A copy that always takes the same way: in float64, evaluation mode, with gradients.
 
     Fused implementations are used by torch where no gradient is wanted.
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}.")
+    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
+        raise UnsupportedNetworkError(
+            "A module compiled by torch.jit cannot be aligned: pass the one it was made from."
+        )
     if any(is_lazy(p) for p in module.parameters()):
         raise UnsupportedNetworkError(
             "The module has lazy layers without a shape: run it once before it is aligned."
@@ -88,10 +102,12 @@ def called(
     except UnsupportedNetworkError:
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        casts = any(word in str(error) for word in ("dtype", "scalar type", "Float", "Half"))
         raise UnsupportedNetworkError(
             f"The network cannot be run on X of shape {tuple(x.shape)} in float64: {error}. It is "
-            "aligned by calling it with a few rows of X and nothing else; align=None needs no "
-            "symmetry."
+            "aligned by calling it with a few rows of X and nothing else"
+            + (", and must not cast to a fixed precision, as x.float() does" if casts else "")
+            + "; align=None needs no symmetry."
         ) from error
 
 

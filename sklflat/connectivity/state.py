@@ -1,6 +1,7 @@
 """Parameters and buffers of a module, by name, as one object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +73,36 @@ def check_same_architecture(
                 f"The networks differ: {name!r} is {shapes[0]} in one and {shapes[1]} in the "
                 "other. Only networks of one architecture can be joined."
             )
+
+
+def check_state(state: Any, name: str, *, finite: Collection[str] | None = ()) -> None:
+    """Raise an error if an argument is no state, or some of its tensors are not finite.
+
+    Parameters
+    ----------
+    state : object
+    name : str
+        Of the argument.
+    finite : collection of str, default=()
+        Tensors that have to be finite; None: all.
+
+    Raises
+    ------
+    TypeError
+        If it is no mapping.
+    ValueError
+        If it lacks one of the tensors, or one has NaN or infinity.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"{name} must be a state, as sklflat.connectivity.state.read_state(module) returns "
+            f"one, got {type(state).__name__}."
+        )
+    for key in state if finite is None else finite:
+        if key not in state:
+            raise ValueError(f"names has {key!r}, which the state {name} does not have.")
+        if not state[key].isfinite().all():
+            raise ValueError(f"{key!r} of the state {name} has entries that are not finite.")
 
 
 def _named(module: nn.Module) -> State:

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from sklflat.connectivity.state import check_state
 
 #: label of an index that no permutation moves
 FIXED = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Group:
     """Interchangeable parts of a network: units, or blocks of units such as attention heads.
 
@@ -28,6 +31,10 @@ class Group:
     name: str
     members: Tensor
     inner: tuple[Tensor, ...] = ()
+
+    def __repr__(self) -> str:
+        blocks = " and ".join(str(part.shape[1]) for part in self.inner)
+        return f"<Group {self.name!r}: {len(self)} {f'blocks of {blocks}' if blocks else 'units'}>"
 
     def __len__(self) -> int:
         return len(self.members)
@@ -77,7 +84,7 @@ class Tap:
     averaged: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Symmetry:
     """Which indices of which parameters move together, and which may be exchanged.
 
@@ -125,12 +132,23 @@ class Symmetry:
     n_hidden: int = 0
     taps: tuple[Tap, ...] = ()
 
+    def __repr__(self) -> str:
+        n = len(self.groups)
+        text = (
+            f"{self.n_movable} of {self.n_hidden} hidden channels in {n} "
+            f"{'group' if n == 1 else 'groups'}, {'' if self.verified else 'not '}verified"
+        )
+        why = "; ".join(f"{reason} ({', '.join(axes)})" for reason, axes in self.frozen.items())
+        return f"<Symmetry: {text}{why and f'; frozen: {why}'}>"
+
     @property
     def n_movable(self) -> int:
         """Classes of hidden units that a permutation can move."""
         found = [x.unique() for layers in self.labels.values() for x in layers]
         parts = [part.flatten() for group in self.groups for part in (group.members, *group.inner)]
-        return int(torch.isin(torch.cat(found).unique(), torch.cat(parts)).sum()) if parts else 0
+        if not found or not parts:
+            return 0
+        return int(torch.isin(torch.cat(found).unique(), torch.cat(parts)).sum())
 
     def identity(self) -> Tensor:
         """The permutation (n_classes,) that moves nothing."""
@@ -150,17 +168,33 @@ class Symmetry:
             perm = group.place(perm, order, inner)
         return perm
 
-    def permute(self, state: Mapping[str, Tensor], perm: Tensor) -> dict[str, Tensor]:
+    def permute(self, state: Mapping[str, Tensor], perm: Tensor | NDArray) -> dict[str, Tensor]:
         """Parameters and buffers with classes permuted: class c gets what ``perm[c]`` was.
 
         ``permute(permute(s, p), q)`` is ``permute(s, p[q])``.
 
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+        perm : Tensor or ndarray of shape (n_classes,), int
+
         Raises
         ------
+        TypeError
+            If it is not a state.
         ValueError
-            If the permutation would exchange classes of different sizes.
+            If perm is no permutation of the classes, or would exchange some of different sizes.
         """
-        return {name: self._moved(name, tensor, perm) for name, tensor in state.items()}
+        check_state(state, "state")
+        order = torch.as_tensor(perm).cpu()
+        if order.dtype == torch.bool or order.is_floating_point() or order.is_complex():
+            raise ValueError(f"perm must be integers, got {order.dtype}.")
+        if not torch.equal(order.long().sort().values, self.identity()):
+            raise ValueError(
+                f"perm must be a permutation of 0 to {self.n_classes - 1}, got entries of shape "
+                f"{tuple(order.shape)} that are none."
+            )
+        return {name: self._moved(name, t, order.long()) for name, t in state.items()}
 
     def _moved(self, name: str, tensor: Tensor, perm: Tensor) -> Tensor:
         for axes, labels in joint_axes(self.labels.get(name, ()), tensor.shape):

@@ -245,3 +245,35 @@ def test_many_are_at_least_two():
     symmetry, state, _ = _symmetries.mlp(torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="at least two"):
         match_many(symmetry, [state], lambda one, other: symmetry.identity())
+
+
+# --- what is no state, or no data -------------------------------------------------------------
+
+
+WAYS = {
+    "weights": lambda s, n, a, b, X, y: match_weights(s, a, b),
+    "transport": lambda s, n, a, b, X, y: match_transport(s, a, b),
+    "activations": lambda s, n, a, b, X, y: match_by_activations(s, n.module, a, b, X),
+    "straight_through": lambda s, n, a, b, X, y: match_straight_through(s, n, a, b, X, y),
+    "many": lambda s, n, a, b, X, y: match_many(
+        s, [a, b], lambda a, b: match_weights(s, a, b).perm
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_bad_states_and_rows_are_named(name):
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))
+    X, y, network = torch.randn(6, 3), torch.randn(6, 1), Network(module, nn.MSELoss())
+    symmetry, state = find_symmetry(module, X), read_state(module)
+    with pytest.raises(TypeError, match=r"must be a state, as .*read_state.* got Sequential"):
+        WAYS[name](symmetry, network, module, state, X, y)
+    with pytest.raises(TypeError, match=r"must be a state, as .*read_state.* got Sequential"):
+        WAYS[name](symmetry, network, state, module, X, y)
+    if name in ("activations", "straight_through"):
+        with pytest.raises(TypeError, match=r"X must be a torch.Tensor, got ndarray"):
+            WAYS[name](symmetry, network, state, state, X.numpy(), y)
+    for bad in (torch.nan, torch.inf):
+        broken = {**state, "0.bias": state["0.bias"] * bad}
+        with pytest.raises(ValueError, match=r"'0.bias' of the state b .* not finite"):
+            WAYS[name](symmetry, network, state, broken, X, y)

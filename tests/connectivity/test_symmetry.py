@@ -222,6 +222,60 @@ def test_modules_that_cannot_be_run_or_are_not_finite():
         find_symmetry(nn.LazyLinear(3), torch.randn(4, 3))
 
 
+# what is refused here is deprecated by torch itself
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_what_is_no_module_or_no_rows_is_named():
+    module, X = nn.Linear(3, 2), torch.randn(4, 3)
+    with pytest.raises(TypeError, match=r"module must be a torch.nn.Module, got function"):
+        find_symmetry(lambda X: X, X)
+    with pytest.raises(TypeError, match=r"X must be a torch.Tensor, got ndarray"):
+        find_symmetry(module, X.numpy())
+    with pytest.raises(ValueError, match=r"X must have at least one row, got shape \(0, 3\)"):
+        find_symmetry(module, X[:0])
+    for compiled in (torch.jit.script(module), nn.Sequential(torch.jit.script(module))):
+        with pytest.raises(UnsupportedNetworkError, match=r"torch\.jit"):
+            find_symmetry(compiled, X)
+
+
+class Casting(nn.Sequential):
+    def forward(self, X):
+        return super().forward(X.float())
+
+
+def test_a_module_that_casts_is_told_not_to():
+    with pytest.raises(UnsupportedNetworkError, match="must not cast to a fixed precision"):
+        find_symmetry(Casting(nn.Linear(3, 2)), torch.randn(4, 3))
+
+
+def test_representations_are_short():
+    module = ALIGNED["attention"].module()
+    symmetry = find_symmetry(module, ALIGNED["attention"].rows())
+    assert repr(symmetry) == "<Symmetry: 21 of 21 hidden channels in 3 groups, verified>"
+    assert [repr(group) for group in symmetry.groups] == [
+        "<Group 'inner.weight[0]': 6 units>",
+        "<Group 'up.weight[0]': 7 units>",
+        "<Group 'qkv.weight[0]': 2 blocks of 2 and 2>",
+    ]
+    assert repr(Symmetry(2, (Group("w[0]", torch.arange(2)),), {}, {"mul": ("w[0]", "v[0]")})) == (
+        "<Symmetry: 0 of 0 hidden channels in 1 group, not verified; frozen: mul (w[0], v[0])>"
+    )
+
+
+def test_permutations_may_be_of_numpy_and_have_to_be_some():
+    symmetry = Symmetry(3, (Group("w[0]", torch.arange(3)),), {"w": (torch.arange(3),)})
+    state = {"w": torch.tensor([5.0, 6.0, 7.0])}
+    for kind in (np.int32, np.int64):
+        moved = symmetry.permute(state, np.array([2, 0, 1], dtype=kind))
+        assert moved["w"].tolist() == [7.0, 5.0, 6.0]
+    for bad in ([0, 1], [0, 1, 2, 3], [0, 1, 1], [1, 2, 3], [[0, 1, 2]]):
+        with pytest.raises(ValueError, match="perm must be a permutation of 0 to 2"):
+            symmetry.permute(state, torch.tensor(bad))
+    with pytest.raises(ValueError, match="perm must be integers"):
+        symmetry.permute(state, torch.tensor([0.0, 1.0, 2.0]))
+    with pytest.raises(TypeError, match=r"state must be a state, as .*read_state"):
+        symmetry.permute(nn.Linear(1, 3), torch.arange(3))
+
+
 def test_a_permutation_across_sizes_is_refused():
     labels = {"w": (torch.tensor([0, 0, 1]),)}
     symmetry = Symmetry(2, (Group("w[0]", torch.arange(2)),), labels)

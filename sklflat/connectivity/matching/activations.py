@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from sklflat.connectivity.matching.assignment import Counted, best_order, parts_of
 from sklflat.connectivity.matching.result import Matching
+from sklflat.connectivity.running import check_rows
+from sklflat.connectivity.state import check_state
 from sklflat.connectivity.symmetry import Group, Symmetry
 from sklflat.connectivity.taps import ActivationTaps, Columns
 
@@ -199,7 +201,17 @@ def match_by_activations(
     Returns
     -------
     Matching
+
+    Raises
+    ------
+    TypeError
+        If a or b is no state, or X no tensor.
+    ValueError
+        If a state has entries that are not finite, or X has no rows.
     """
+    check_state(a, "a", finite=None)
+    check_state(b, "b", finite=None)
+    check_rows(X)
     taps, gram = ActivationTaps(module, symmetry), ActivationGram(symmetry)
     for x in X.split(batch_size or taps.rows_at_once(X)):
         gram.update(taps(x, dict(a)), taps(x, dict(b)))

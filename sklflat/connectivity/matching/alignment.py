@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sklflat.connectivity.matching.assignment import parts_of
 from sklflat.connectivity.matching.slots import Slot, slots_of, sorted_within
+from sklflat.connectivity.state import check_state
 from sklflat.connectivity.symmetry import Symmetry
 
 State = Mapping[str, Tensor]
@@ -45,9 +46,12 @@ class Weights:
         self, symmetry: Symmetry, a: State, b: State, names: Collection[str] | None = None
     ) -> None:
         self.symmetry = symmetry
+        check_state(a, "a")
         if names is None:
             names = [n for n, tensor in a.items() if tensor.is_floating_point()]
-        wide = {name: (_wide(a, name, "a"), _wide(b, name, "b")) for name in names}
+        check_state(a, "a", finite=names)
+        check_state(b, "b", finite=names)
+        wide = {name: (_wide(a[name]), _wide(b[name])) for name in names}
         moved = [name for name in wide if name in symmetry.labels]
         self.a = {name: wide[name][0] for name in moved}
         self.b = {name: wide[name][1] for name in moved}
@@ -147,10 +151,5 @@ class Weights:
         return fixed / total if total else 0.0
 
 
-def _wide(state: State, name: str, which: str) -> Tensor:
-    if name not in state:
-        raise ValueError(f"names has {name!r}, which the state {which} does not have.")
-    tensor = state[name].detach().to("cpu", torch.float64)
-    if not tensor.isfinite().all():
-        raise ValueError(f"{name!r} of the state {which} has entries that are not finite.")
-    return tensor
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float64)

@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from sklflat.connectivity.state import mix
+from sklflat.connectivity.state import check_state, mix
 from sklflat.connectivity.symmetry import Symmetry
 
 State = Mapping[str, Tensor]
@@ -50,6 +50,8 @@ def match_many(
     """
     if len(states) < 2:
         raise ValueError(f"states must be at least two networks, got {len(states)}.")
+    for i, state in enumerate(states):
+        check_state(state, f"states[{i}]")
     rng = check_random_state(random_state)
     perms = [symmetry.identity(), *(match(states[0], state) for state in states[1:])]
     for _ in range(n_refinements):

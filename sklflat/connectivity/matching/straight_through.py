@@ -11,6 +11,8 @@ from torch.func import functional_call
 
 from sklflat.connectivity.matching.result import Matching
 from sklflat.connectivity.matching.weights import match_weights
+from sklflat.connectivity.running import check_rows
+from sklflat.connectivity.state import check_state
 from sklflat.connectivity.symmetry import Symmetry
 from sklflat.networks import Network
 
@@ -66,6 +68,10 @@ def match_straight_through(
     """
     if n_steps < 1:
         raise ValueError(f"n_steps must be at least 1, got {n_steps!r}.")
+    check_state(a, "a")
+    check_state(b, "b")
+    check_rows(X)
+    check_rows(y, "y")
     rng = check_random_state(random_state)
     names = [n for n, p in network.module.named_parameters() if p.is_floating_point()]
     free = {n: network.prepare(a[n]).requires_grad_(True) for n in names}
