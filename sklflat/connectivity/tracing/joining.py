@@ -73,7 +73,7 @@ class Joined:
 
         Along a single axis everything has an index of its own, and nothing is side by side.
         """
-        for pairs in self._pairs.get(id(given), ()):
+        for pairs in tuple(self._pairs.get(id(given), ())):
             for out, layers in zip(outs, labels, strict=True):
                 wide = [x.unique() for x in layers if len(varying_axes(x)) > 1]
                 if any(_meets(x, pairs[0]) and _meets(x, pairs[1]) for x in wide):
