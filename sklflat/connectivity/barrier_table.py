@@ -27,11 +27,27 @@ class BarrierTable:
     >>> from sklflat.connectivity.barrier_table import BarrierTable
     >>> from sklflat.connectivity.path_losses import PathLosses
     >>> curve = PathLosses(np.array([0, 0.5, 1]), np.array([1.0, 4.0, 2.0]), None)
-    >>> BarrierTable({(1, "aligned"): Barriers({"train": curve})}).value("aligned", data="train")
-    2.5
+    >>> table = BarrierTable({(1, "aligned"): Barriers({"train": curve})})
+    >>> table
+    <BarrierTable, above the mean of the ends
+      to network 1, aligned: loss train 2.5>
+    >>> table.value("aligned", data="train", definition="lower")
+    3.0
     """
 
     curves: dict[tuple[int, str], Barriers] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lines = []
+        for (other, kind), own in self.curves.items():
+            values = ", ".join(
+                f"{measure} {data} {own.value(measure, data):.3g}"
+                for measure in ("loss", "error")
+                for data, curve in own.curves.items()
+                if getattr(curve, measure) is not None
+            )
+            lines.append(f"  to network {other}, {kind}: {values}")
+        return "\n".join(["<BarrierTable, above the mean of the ends", *lines]) + ">"
 
     def value(
         self,

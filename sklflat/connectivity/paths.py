@@ -42,6 +42,10 @@ class Path(ABC):
     def __len__(self) -> int:
         return len(self.anchors)
 
+    def __repr__(self) -> str:
+        n = sum(tensor.numel() for tensor in self.anchors[0].values())
+        return f"<{type(self).__name__}: {len(self)} anchors of {n} numbers>"
+
     def coefficients(self, t: Any) -> Tensor:
         """Coefficients (K,) of the anchors at t, or (T, K) at the points of an array, float64."""
         points = torch.as_tensor(t, dtype=torch.float64)

@@ -317,8 +317,7 @@ class ModeConnectivityProbe(UnitProbe):
             axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.frozen.items())
             warnings.warn(
                 f"Only {self.symmetry_.n_movable} of {self.symmetry_.n_hidden} hidden channels can "
-                f"be aligned, as some operations are not understood ({axes}). The others are "
-                "compared as they are.",
+                f"be aligned; the others keep their places ({axes}) and are compared as they are.",
                 ConnectivityWarning,
                 stacklevel=6,
             )

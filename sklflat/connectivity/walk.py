@@ -71,18 +71,15 @@ def symmetry_of(network: Network, X: Tensor) -> Symmetry:
     Raises
     ------
     UnsupportedNetworkError
-        If no unit can be moved; names the operations that are in the way.
+        If no unit can be moved; says why.
     """
     symmetry = find_symmetry(network.module, X)
     if symmetry.groups:
         return symmetry
-    why = ", ".join(
-        f"{operation!r} (at {', '.join(axes) or 'its inputs'})"
-        for operation, axes in symmetry.frozen.items()
-    )
+    why = "; ".join(f"{k} (at {', '.join(v) or 'its inputs'})" for k, v in symmetry.frozen.items())
     raise UnsupportedNetworkError(
         "No unit of this network can be aligned: "
-        + (f"not understood are {why}." if why else "it has no group of units to exchange.")
+        + (f"units keep their places by {why}." if why else "it has no group of units to exchange.")
         + " Use align=None to walk between the networks as they are."
     )
 

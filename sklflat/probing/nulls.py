@@ -1,7 +1,7 @@
 """What a unit's score would be by chance: null distributions, and p-values against them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,10 +59,10 @@ class Null:
     """
 
     name: str
-    draws: NDArray
+    draws: NDArray = field(repr=False)
     matched: bool = True
     pooled: bool = True
-    layers: tuple[NDArray, NDArray] | None = None
+    layers: tuple[NDArray, NDArray] | None = field(default=None, repr=False)
 
     def p_values(self, scores: NDArray) -> NDArray:
         """P-values (n_units,) of scores (n_units,); never 0."""
