@@ -23,6 +23,9 @@ from sklflat.training.stacked_rows import StackedRows
 from sklflat.training.stacked_update import StackedUpdate
 from sklflat.training.tape import leaves
 
+#: trials of a forward pass: other threads, as those of dask, draw random numbers in between
+_N_TRIALS = 3
+
 
 class CannotStackError(Exception):
     """Networks cannot be trained by one step; says why."""
@@ -229,21 +232,29 @@ class Stack:
         batch = [
             torch.stack([t[:size] for t in ts]) for ts in zip(*map(leaves, firsts), strict=True)
         ]
-        some = StackedRows(self, None, self.nets, batch)
-        before = python_state(self.replays.modules)
         try:
-            _, g = some.gradient_at(None)
-        except Exception as error:  # whatever vectorising a user's code may raise
-            raise CannotStackError(f"the network cannot be vectorised ({error})") from error
+            g = self._gradients(batch)
         finally:
-            some.settle([False] * len(self.nets))
             self.replays.why_not = why_not
-        if python_state(self.replays.modules) != before:
-            raise CannotStackError("the forward pass changes Python state")
         alone = _gradient_alone(net, self.vector, loaders[0].first(size))
         tolerance = torch.finfo(self.w.dtype).eps ** 0.6 * float(alone.norm())
         if not float((alone - g[0]).norm()) <= tolerance and bool(alone.isfinite().all()):
             raise CannotStackError("vectorised, the network has another gradient")
+
+    def _gradients(self, batch: list[Tensor]) -> Tensor:
+        """Gradients (n_replicas, p) on a batch, if computing them changes nothing else."""
+        for _ in range(_N_TRIALS):
+            some = StackedRows(self, None, self.nets, batch)
+            before = python_state(self.replays.modules)
+            try:
+                _, g = some.gradient_at(None)
+            except Exception as error:  # whatever vectorising a user's code may raise
+                raise CannotStackError(f"the network cannot be vectorised ({error})") from error
+            finally:
+                some.settle([False] * len(self.nets))
+            if python_state(self.replays.modules) == before:
+                return g
+        raise CannotStackError("the forward pass changes Python state")
 
 
 def _gradient_alone(net: Any, vector: ParameterVector, batch: Any) -> Tensor:
