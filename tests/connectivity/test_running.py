@@ -58,6 +58,7 @@ def test_rows_at_once_of_a_convolution_count_its_windows():
     assert found == pytest.approx(2**28 / (8 * 64 * (3 + 2 * 9)), rel=0.01)
 
 
+@pytest.mark.slow
 def test_matching_takes_rows_that_the_budget_holds_and_finds_the_same(monkeypatch):
     monkeypatch.setattr("sklflat.connectivity.running._MAX_BYTES", 40_000)
     seen = []

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -36,6 +37,7 @@ print(-fit(10) + fit(30))
 """
 
 
+@pytest.mark.slow
 def test_repeated_fits_add_nothing():
     # in a process of its own: what other tests left to the allocator moves the peak
     run = subprocess.run(

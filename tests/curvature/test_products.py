@@ -87,7 +87,13 @@ def close(A, B, accuracy=1e-10):
     return (A - B).norm() <= accuracy * B.norm()
 
 
-@pytest.mark.parametrize("name", CASES)
+#: the same layers as the transformer's, with axes in another order
+SLOW = {"transformer_batch_second"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES]
+)
 def test_products_on_every_architecture(name):
     oracle = Oracle(name)
     data = oracle.network, oracle.X, oracle.y, oracle.s

@@ -97,7 +97,10 @@ def rejections_are_within(name, n_draws, low, high):
     return p
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n == "explainability")) for n in PROBES],
+)
 def test_rejections_of_a_few_networks(name):
     low, high = np.array(stats.binom.interval(0.9999, 150, 0.05)) / 150
     p = rejections_are_within(name, 150, low, high)

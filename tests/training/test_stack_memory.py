@@ -52,6 +52,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak where Linux keeps it")
 @pytest.mark.parametrize("case", CASES)
 def test_the_peak_is_within_a_fifth_of_the_formula(case):
