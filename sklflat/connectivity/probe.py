@@ -72,8 +72,8 @@ class ModeConnectivityProbe(UnitProbe):
     align : {"activations", "weights", "ot", "straight_through"} or None, default="activations"
         How units are matched: by what they do on the rows matched on, by their weights, by optimal
         transport (needs POT), or by gradients of the midpoint's loss. Weights need no data, but
-        suffer where units of ReLU networks have different scales, as without weight decay. None
-        walks between the networks as they are.
+        suffer where units of ReLU networks have scales of their own. None walks between the
+        networks as they are.
     repair : bool, default=True
         Whether moments of hidden layers are restored along the path (REPAIR), and units are scored
         on the repaired path. The statistics of batch normalisation are computed anew on the rows
