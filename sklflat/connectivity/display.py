@@ -82,7 +82,7 @@ class PathDisplay:
         if self.data not in known:
             raise ValueError(f"data must be one of {known}, got {self.data!r}.")
         if axes is None:
-            _, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
+            _, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="tight")
         axes = np.asarray(axes, dtype=object).ravel()
         if len(axes) != 2:
             raise ValueError(f"axes must be two, got {len(axes)}.")
