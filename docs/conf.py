@@ -66,3 +66,7 @@ def setup(app):
     """Register what the configuration needs of Sphinx."""
     app.connect("builder-inited", collect_benchmarks)
     app.connect("autodoc-skip-member", skip_inherited_machinery)
+
+
+# properties that come from scikit-learn's classes refer to terms of its glossary
+suppress_warnings = ["ref.term"]
