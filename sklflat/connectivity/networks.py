@@ -249,6 +249,7 @@ def _halved(
     training: TrainingSet | None,
     rng: np.random.RandomState,
 ) -> Networks:
+    rows = _with_weight(rows)
     if len(rows) < 4:
         raise ValueError(
             f"n_samples={len(rows)} rows cannot be split into some to match units on and some to "
@@ -258,9 +259,19 @@ def _halved(
     return Networks(estimators, _sample(estimators, judge, layers, training), match, rng)
 
 
+def _with_weight(rows: Rows) -> Rows:
+    """The rows that are there, as one without weight is not."""
+    if rows.weight is None:
+        return rows
+    return rows.take(np.flatnonzero(rows.weight.numpy() > 0))
+
+
 def _sample(estimators: list[Any], rows: Rows, layers: Any, training: TrainingSet | None) -> Sample:
-    if rows.weight is not None:  # a row without weight is not there
-        rows = rows.take(np.flatnonzero(rows.weight.numpy() > 0))
+    rows = _with_weight(rows)
+    if len(rows) < 2:
+        raise ValueError(
+            f"{len(rows)} rows with a positive sample weight are left to score units on: give more."
+        )
     return Sample.of(
         estimators[0],
         rows.X,

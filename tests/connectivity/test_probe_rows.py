@@ -88,6 +88,12 @@ def halves():
     return judge, match
 
 
+def test_rows_have_to_have_some_weight():
+    few = (np.arange(400) < 3).astype(float)
+    with pytest.raises(ValueError, match=r"n_samples=3 rows cannot be split"):
+        ModeConnectivityProbe(PAIR, **QUICK).fit(X[FRESH], Y[FRESH], sample_weight=few)
+
+
 # --- targets ----------------------------------------------------------------------------------
 
 
