@@ -51,7 +51,7 @@ def test_cheap_instances(estimator, check):
         FlatNoiseClassifier(),
         FlatNoiseRegressor(),
         HessianSpectrum(),
-        ModeConnectivityProbe(),
+        ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
         SAMClassifier(),
         SAMRegressor(),
     ]
