@@ -192,7 +192,7 @@ class Barriers:
 def measure_barriers(
     network: Network,
     path: Path,
-    data: Mapping[str, Sequence[Tensor]],
+    data: Mapping[str, Sequence[Any]],
     *,
     n_points: int = 25,
     refined: bool = True,
@@ -205,7 +205,7 @@ def measure_barriers(
     ----------
     network : Network
     path : Path
-    data : mapping of str to (X, y) or (X, y, sample_weight)
+    data : mapping of str to (X, y) or (X, y, sample_weight or None)
         By their names, ``{"train": ..., "held-out": ...}`` say.
     n_points, refined, tol
         As in :func:`walk_barriers`.

@@ -1,5 +1,6 @@
 """PathDisplay and PlaneDisplay: what the loss does between networks."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklflat.connectivity.barrier_table import KINDS, BarrierTable
 from sklflat.connectivity.path_losses import path_losses
 from sklflat.connectivity.paths import Plane
 from sklflat.connectivity.state import State, read_state
+from sklflat.connectivity.walk import as_of
 from sklflat.probing.resolve import resolve
 
 #: how each kind is drawn: told apart without colours, too
@@ -222,10 +224,7 @@ class PlaneDisplay:
 
 def _three(probe: Any, network: Any) -> tuple[list[State], list[str]]:
     """States of three networks, and what to call them."""
-
-    def own(state: Any) -> State:
-        return {n: network.prepare(torch.as_tensor(t)) for n, t in state.items()}
-
+    own = partial(as_of, network)
     first = own(probe.paths_[0].anchors[0])
     if len(probe.paths_) > 1:
         ends = [own(path.anchors[-1]) for path in probe.paths_[:2]]

@@ -13,7 +13,7 @@ from sklflat.connectivity.paths import Path
 from sklflat.connectivity.repair import Repair
 from sklflat.connectivity.state import State, check_same_architecture, read_state, write_state
 from sklflat.connectivity.symmetry import Symmetry
-from sklflat.connectivity.walk import Data, Walk, symmetry_of
+from sklflat.connectivity.walk import Data, Walk, as_of, symmetry_of
 from sklflat.networks.network import copy_module
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
@@ -76,7 +76,9 @@ class Networks:
         y = np.asarray(matched_on.y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
         self.match = Data(X, sample.trained.to_target(y), matched_on.weight)
-        self.states: list[State] = [_own_state(sample.trained, t) for t in trained]
+        self.states: list[State] = [
+            as_of(sample.network, read_state(t.network.module)) for t in trained
+        ]
         self.aligned: list[State] = []
         self.repairs: list[Repair] = []
 
@@ -112,15 +114,9 @@ class Networks:
         """
         if self.sample.trained.classes is not None:
             return 1.0
-        y = self.sample.target.double().flatten(1) if self.sample.target.ndim > 1 else None
-        y = self.sample.target.double()[:, None] if y is None else y
+        y = self.sample.target.double().reshape(self.sample.n_samples, -1)
         s = torch.as_tensor(self.sample.weights)
         return float((s @ (y - s @ y).square()).mean()) or 1.0
-
-
-def _own_state(first: TrainedNetwork, other: TrainedNetwork) -> State:
-    state = read_state(other.network.module)
-    return {name: first.network.prepare(tensor) for name, tensor in state.items()}
 
 
 def _check_same_task(first: TrainedNetwork, other: TrainedNetwork, number: int) -> None:
@@ -149,7 +145,7 @@ def _check_same_function(
 ) -> None:
     """Raise unless the first architecture with the other's weights does what the other does."""
     twin = copy_module(first.network.module)
-    write_state(twin, _own_state(first, other))
+    write_state(twin, as_of(first.network, read_state(other.network.module)))
     found = twin(first.network.prepare(X).clone()).double()
     expected = other.network.forward(X).to(found)
     scale = float(expected.abs().max()) if expected.numel() else 0.0

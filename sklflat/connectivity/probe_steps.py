@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sklflat.connectivity.barrier_table import BarrierTable
-from sklflat.connectivity.barriers import Barriers, walk_barriers
+from sklflat.connectivity.barriers import Barriers, measure_barriers, walk_barriers
 from sklflat.connectivity.core import PathScores
 from sklflat.connectivity.core_nulls import (
     n_pairs,
@@ -21,7 +21,6 @@ from sklflat.connectivity.core_nulls import (
     untrained_pairs,
 )
 from sklflat.connectivity.networks import Networks
-from sklflat.connectivity.path_losses import PathEvaluator
 from sklflat.connectivity.paths import LinearPath, Path
 from sklflat.connectivity.state import check_same_architecture
 from sklflat.probing.nulls import Null, split_halves
@@ -40,26 +39,15 @@ _MAX_TRAINED, _MAX_TRAINED_DRAWS = 10, 1000
 def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> BarrierTable:
     """Barriers along all paths, and along the straight lines between networks as they are."""
     walk = networks.walk
-    data = {"train": networks.match, "held-out": networks.held_out}
-    network = networks.sample.network
-
-    def plain(path: Path) -> Barriers:
-        return walk_barriers(
-            {
-                name: PathEvaluator(
-                    network,
-                    path,
-                    own.X,
-                    own.y,
-                    sample_weight=own.weight,
-                    batch_statistics=walk.statistics,
-                )
-                for name, own in data.items()
-            },
-            n_points=n_points,
-            tol=_TOL,
-        )
-
+    parts = {"train": networks.match, "held-out": networks.held_out}
+    plain = partial(
+        measure_barriers,
+        networks.sample.network,
+        data={name: (own.X, own.y, own.weight) for name, own in parts.items()},
+        n_points=n_points,
+        tol=_TOL,
+        batch_statistics=walk.statistics,
+    )
     found: dict[tuple[int, str], Barriers] = {}
     for k, path in enumerate(paths, start=1):
         found[k, "naive"] = plain(LinearPath(networks.states[0], networks.states[k]))
@@ -70,7 +58,7 @@ def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> Barri
             found[k, "repaired"] = walk_barriers(
                 {
                     name: partial(losses, X=own.X, y=own.y, sample_weight=own.weight)
-                    for name, own in data.items()
+                    for name, own in parts.items()
                 },
                 n_points=n_points,
                 tol=_TOL,

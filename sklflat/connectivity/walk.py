@@ -223,11 +223,11 @@ class Walk:
         self, pair: tuple[nn.Module, nn.Module], units: Units, X: Tensor, ts: NDArray, rng: Any
     ) -> Iterator[NDArray]:
         """Align and join any pair of such networks, and watch units along the path."""
-        a, b = (_as(self.network, read_state(module)) for module in pair)
+        a, b = (as_of(self.network, read_state(module)) for module in pair)
         path = self.path(a, self.aligned(a, b, rng)[1], rng)
         return self.activations(path, ts, units, X, self.repair_of(path) if self.repair else None)
 
 
-def _as(network: Network, state: Mapping[str, Tensor]) -> State:
-    """A state in a network's precision."""
-    return {n: network.prepare(t) for n, t in state.items()}
+def as_of(network: Network, state: Mapping[str, Tensor]) -> State:
+    """A state on the device and in the precision of a network."""
+    return {name: network.prepare(tensor) for name, tensor in state.items()}
