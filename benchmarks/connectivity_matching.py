@@ -14,9 +14,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from sklflat.connectivity import find_symmetry
-from sklflat.connectivity.matching import match_weights
-from sklflat.connectivity.state import read_state
+from sklflat.matching import match_weights
+from sklflat.networks.state import read_state
+from sklflat.symmetry import find_symmetry
 
 TABLE = Path(__file__).parent / "results" / "connectivity_matching.md"
 N_SEEDS = 3

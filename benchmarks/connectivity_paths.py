@@ -36,10 +36,10 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sklflat.connectivity.path_losses import path_losses
-from sklflat.connectivity.paths import LinearPath
-from sklflat.connectivity.state import read_state
 from sklflat.networks import Network
+from sklflat.networks.state import read_state
+from sklflat.paths.losses import path_losses
+from sklflat.paths.paths import LinearPath
 
 RESULTS = Path(__file__).parent / "results" / "connectivity_paths.md"
 N_POINTS, N_ROWS, BATCH = 25, 8000, 1000

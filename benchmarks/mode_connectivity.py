@@ -17,17 +17,17 @@ import torch
 from sklearn.datasets import fetch_openml
 
 from sklflat import SAMClassifier
-from sklflat.connectivity import find_symmetry
-from sklflat.connectivity.barriers import barrier, measure_barriers
-from sklflat.connectivity.matching import match_by_activations, match_weights
-from sklflat.connectivity.path_losses import path_losses
-from sklflat.connectivity.path_training import fit_bend
-from sklflat.connectivity.paths import LinearPath
-from sklflat.connectivity.repair import repaired_losses
-from sklflat.connectivity.state import read_state
+from sklflat.matching import match_by_activations, match_weights
+from sklflat.networks.state import read_state
+from sklflat.paths.barriers import barrier, measure_barriers
+from sklflat.paths.losses import path_losses
+from sklflat.paths.paths import LinearPath
+from sklflat.paths.repair.repair import repaired_losses
+from sklflat.paths.trained_curves import fit_bend
 from sklflat.probing import resolve
-from sklflat.training.dispatch import Training
-from sklflat.training.stacked import train
+from sklflat.symmetry import find_symmetry
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 TABLE = Path(__file__).parent / "results" / "mode_connectivity.md"
 WIDTHS, N_PAIRS, BATCH = (32, 64, 128, 256, 512), 3, 128

@@ -27,7 +27,7 @@ from torch import nn
 
 from sklflat import SAMClassifier
 from sklflat.networks import MLP
-from sklflat.training.loader import SampleOrder, TensorLoader
+from sklflat.training.engine.loader import SampleOrder, TensorLoader
 from sklflat.training.perturbations import VARIANTS
 
 EPOCHS, BATCH, RATE, MOMENTUM, SIZES = 30, 64, 0.05, 0.9, (128, 128)

@@ -27,8 +27,8 @@ from skorch import NeuralNetClassifier
 from torch import nn
 
 from sklflat import SAMClassifier, StackedSearchCV
-from sklflat.training.dispatch import Training
-from sklflat.training.stacked import train
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 RESULTS = Path(__file__).parent / "results" / "stacked.md"
 EPOCHS, BATCH, REPLICAS, RHO = 40, 128, 8, 0.05

@@ -7,6 +7,8 @@ The public names are loaded when they are first used, so that ``import sklflat``
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sklflat import _aliases
+
 if TYPE_CHECKING:
     from sklflat.connectivity import ModeConnectivityProbe, PathDisplay, PlaneDisplay
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
@@ -74,6 +76,9 @@ _ROOM_OF = {
     "load": "sklflat.training",
     "save": "sklflat.training",
 }
+
+
+_aliases.install()
 
 
 def __getattr__(name: str) -> Any:

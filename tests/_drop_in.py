@@ -1,7 +1,7 @@
 """scikit-learn's tests of its multi-layer perceptrons with the two classes replaced.
 
-What is expected of each test is written here once. ``tests/training/test_drop_in.py`` runs the
-tests and compares; ``docs/generate_drop_in.py`` runs them and writes the table.
+What is expected of each test is written here once. ``tests/training/estimators/test_drop_in.py``
+runs the tests and compares; ``docs/generate_drop_in.py`` runs them and writes the table.
 """
 
 import importlib.util

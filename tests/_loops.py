@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD
 
 from sklflat import PerturbedOptimizer
-from sklflat.training.net import PerturbedNet
+from sklflat.training.engine.net import PerturbedNet
 from sklflat.training.perturbations import VARIANTS
 
 H = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 1.0]])

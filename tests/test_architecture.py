@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 # Storeys that hold several rooms are fine as long as those rooms do not know each other.
 FLOORS = {
+    "_aliases": -2,
     "exceptions": -2,
     "_compat": -1,
     "metrics": 0,
@@ -25,6 +26,9 @@ FLOORS = {
     "storage": 0,
     "networks": 1,
     "curvature": 2,
+    "symmetry": 2,
+    "paths": 2,
+    "matching": 3,
     "training": 3,
     "probing": 4,
     "eigenspace": 5,
@@ -39,7 +43,7 @@ FLOORS = {
 }
 
 # Numerics on a network know neither scikit-learn nor skorch.
-STRANGERS = {"networks": {"sklearn", "skorch"}, "curvature": {"sklearn", "skorch"}}
+STRANGERS = {room: {"sklearn", "skorch"} for room in ("networks", "curvature", "symmetry")}
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -86,6 +90,60 @@ def upward_imports(package: Path) -> list[str]:
             if target not in FLOORS or FLOORS[target] >= FLOORS.get(room, -3):
                 found.append(f"{path.relative_to(package)}:{line} {room} imports {target}")
     return found
+
+
+def files_imported(path: Path, package: Path) -> set[Path]:
+    """Find the files of the package that a file imports, other than itself."""
+    found = set()
+    for name, _ in imported_names(path, package):
+        top, *rest = name.split(".")
+        if top != package.name:
+            continue
+        stem = package.joinpath(*rest)
+        places = [stem.with_suffix(".py"), stem / "__init__.py"]
+        places += [stem.parent.with_suffix(".py"), stem.parent / "__init__.py"]
+        found.update([place for place in places if place.exists()][:1])
+    return found - {path}
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Find what is in a circle of a graph: all that is left when ends are taken off."""
+    left = {node: set(targets) & set(graph) for node, targets in graph.items()}
+    while ends := [node for node, targets in left.items() if not targets]:
+        left = {n: t - set(ends) for n, t in left.items() if n not in ends}
+    starts = True
+    while starts:  # what leads into a circle is not in it
+        reached = set().union(*left.values())
+        starts = set(left) - reached
+        left = {n: t for n, t in left.items() if n not in starts}
+    return sorted(left)
+
+
+def file_circles(package: Path) -> list[str]:
+    """Find files that import each other, directly or by way of others."""
+    files = sorted(package.rglob("*.py"))
+    graph = {
+        str(path.relative_to(package)): {
+            str(other.relative_to(package)) for other in files_imported(path, package)
+        }
+        for path in files
+    }
+    return circles(graph)
+
+
+def folder_circles(package: Path) -> list[str]:
+    """Find folders of a room that import each other, so that a room has one reading order.
+
+    A folder's ``__init__`` only hands names out. A room's own pages may stand above some of its
+    folders and below others: :func:`file_circles` sees to these.
+    """
+    graph: dict[str, set[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.name != "__init__.py" and path.parent.parent != package != path.parent:
+            own = str(path.parent.relative_to(package))
+            others = {p.parent for p in files_imported(path, package)} - {path.parent}
+            graph.setdefault(own, set()).update(str(o.relative_to(package)) for o in others)
+    return circles(graph)
 
 
 def met_strangers(package: Path) -> list[str]:
@@ -177,7 +235,14 @@ def long_functions(folder: Path) -> list[str]:
     return found
 
 
-PACKAGE_RULES = [unknown_rooms, upward_imports, met_strangers, private_names]
+PACKAGE_RULES = [
+    unknown_rooms,
+    upward_imports,
+    met_strangers,
+    private_names,
+    file_circles,
+    folder_circles,
+]
 LENGTH_RULES = [long_files, long_functions]
 
 
@@ -242,6 +307,23 @@ VIOLATIONS = {
     "private name": (private_names, {"training/a.py": "from sklearn.base import _fit_context"}),
     "private attribute": (private_names, {"training/a.py": "import sklearn\nsklearn.utils._x.f()"}),
     "private skorch": (private_names, {"training/a.py": "import skorch._version"}),
+    "file circle": (
+        lambda package: file_circles(package)[:1],
+        {
+            "training/a.py": "from house.training import b",
+            "training/b.py": "def f():\n    from house.training.c import g",
+            "training/c.py": "from .a import h",
+            "training/d.py": "from house.training.a import h",
+        },
+    ),
+    "folder circle": (
+        lambda package: folder_circles(package)[:1],
+        {
+            "training/one/a.py": "from house.training.two import b",
+            "training/two/b.py": "",
+            "training/two/c.py": "from ..one.a import h",
+        },
+    ),
     "long file": (long_files, {"training/a.py": "\n" * 401}),
     "long function": (long_functions, {"training/a.py": LONG_FUNCTION}),
 }

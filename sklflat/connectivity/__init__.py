@@ -1,9 +1,9 @@
 """Mode connectivity: networks aligned by their symmetries, and the paths between them."""
 
 from sklflat.connectivity.display import PathDisplay, PlaneDisplay
-from sklflat.connectivity.find import find_symmetry
 from sklflat.connectivity.probe import ModeConnectivityProbe
-from sklflat.connectivity.symmetry import Group, Symmetry
+from sklflat.symmetry.discovery import find_symmetry
+from sklflat.symmetry.symmetry import Group, Symmetry
 
 __all__ = [
     "Group",

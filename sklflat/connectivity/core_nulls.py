@@ -12,8 +12,8 @@ from torch import nn
 from sklflat.metrics import matched_correlation
 from sklflat.probing.nulls import Null, random_rotations, reseeded, untrained_twins
 from sklflat.probing.sample import TrainingSet
-from sklflat.training.dispatch import Training
-from sklflat.training.stacked import train
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 Pair = tuple[Any, Any]
 #: scores of the units of a pair of networks, their layers, and which of them live
@@ -199,7 +199,7 @@ def shuffled_label_pairs(
     n_pairs : int
     rng : RandomState
     **settings
-        Of :func:`~sklflat.training.stacked.train`.
+        Of :func:`~sklflat.training.stacking.train`.
 
     Yields
     ------

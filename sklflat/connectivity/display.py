@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklflat.connectivity.barrier_table import KINDS, BarrierTable
-from sklflat.connectivity.path_losses import path_losses
-from sklflat.connectivity.paths import Plane
-from sklflat.connectivity.state import State, read_state
-from sklflat.connectivity.walk import as_of
+from sklflat.connectivity.alignment import as_of
+from sklflat.networks.state import State, read_state
+from sklflat.paths.barrier_table import KINDS, BarrierTable
+from sklflat.paths.losses import path_losses
+from sklflat.paths.paths import Plane
 from sklflat.probing.resolve import resolve
 
 #: how each kind is drawn: told apart without colours, too

@@ -8,19 +8,19 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 
+from sklflat.connectivity.alignment import Data, Walk, as_of, symmetry_of
 from sklflat.connectivity.core_nulls import train_all
-from sklflat.connectivity.paths import Path
-from sklflat.connectivity.repair import Repair
-from sklflat.connectivity.state import State, check_same_architecture, read_state, write_state
-from sklflat.connectivity.symmetry import Symmetry
-from sklflat.connectivity.walk import Data, Walk, as_of, symmetry_of
 from sklflat.networks.network import copy_module
+from sklflat.networks.state import State, check_same_architecture, read_state, write_state
+from sklflat.paths.paths import Path
+from sklflat.paths.repair.repair import Repair
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample, TrainingSet
 from sklflat.probing.split import Rows, split_rows
-from sklflat.training.dispatch import Training
-from sklflat.training.inference import TrainedNetwork
+from sklflat.symmetry.symmetry import Symmetry
+from sklflat.training.estimators.trained_network import TrainedNetwork
+from sklflat.training.runs import Training
 
 #: rows on which networks are compared, and how far apart outputs may be, relative to the largest
 _N_COMPARED, _APART = 64, 1e-3

@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.connectivity.barrier_table import BarrierTable
+from sklflat.connectivity.alignment import ALIGNMENTS
 from sklflat.connectivity.core import InvariantCore
 from sklflat.connectivity.core_gain import PathGain, gain_over_endpoints
 from sklflat.connectivity.networks import Networks, check_several, open_networks, train_networks
-from sklflat.connectivity.paths import Path
 from sklflat.connectivity.probe_steps import (
     connectivity_nulls,
     core_of,
     measure_paths,
     merged_module,
 )
-from sklflat.connectivity.symmetry import Symmetry
-from sklflat.connectivity.walk import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning
+from sklflat.paths.barrier_table import BarrierTable
+from sklflat.paths.paths import Path
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
@@ -31,6 +30,7 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.selection import FDR, q_values
 from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
+from sklflat.symmetry.symmetry import Symmetry
 
 
 class ModeConnectivityProbe(UnitProbe):
@@ -99,7 +99,7 @@ class ModeConnectivityProbe(UnitProbe):
     n_jobs : int or None, default=None
         Networks that are trained at once, by joblib, where they cannot be stacked.
     cache_dir : path or None, default=None
-        A directory in which trainings are kept: see :func:`~sklflat.training.stacked.train`.
+        A directory in which trainings are kept: see :func:`~sklflat.training.stacking.train`.
     random_state : int, RandomState instance or None, default=None
     verbose : int, default=0
         1 shows how far trainings are.

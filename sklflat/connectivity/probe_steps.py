@@ -9,8 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sklflat.connectivity.barrier_table import BarrierTable
-from sklflat.connectivity.barriers import Barriers, measure_barriers, walk_barriers
 from sklflat.connectivity.core import PathScores
 from sklflat.connectivity.core_nulls import (
     n_pairs,
@@ -21,8 +19,10 @@ from sklflat.connectivity.core_nulls import (
     untrained_pairs,
 )
 from sklflat.connectivity.networks import Networks
-from sklflat.connectivity.paths import LinearPath, Path
-from sklflat.connectivity.state import check_same_architecture
+from sklflat.networks.state import check_same_architecture
+from sklflat.paths.barrier_table import BarrierTable
+from sklflat.paths.barriers import Barriers, measure_barriers, walk_barriers
+from sklflat.paths.paths import LinearPath, Path
 from sklflat.probing.nulls import Null, split_halves
 from sklflat.probing.resolve import resolve
 
@@ -115,7 +115,7 @@ def connectivity_nulls(
     asked : bool
         Whether so many draws are wanted even where networks have to be trained for them.
     settings : mapping
-        Of :func:`~sklflat.training.stacked.train`.
+        Of :func:`~sklflat.training.stacking.train`.
     rng : RandomState
     """
     sample, walk = networks.sample, networks.walk

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from skorch.callbacks import Callback
 
 from sklflat.curvature import Eigenpairs, GaussNewton, Hessian, eigenpairs, hutchinson
-from sklflat.training.inference import network_of
-from sklflat.training.surroundings import evenly_spread, rows_of
+from sklflat.training.estimators.loss_landscape import evenly_spread, rows_of
+from sklflat.training.estimators.trained_network import network_of
 
 _OPERATORS = {"hessian": Hessian, "ggn": GaussNewton}
 

@@ -14,7 +14,6 @@ from sklflat._compat import Interval, StrOptions
 from sklflat.curvature import Eigenpairs, Subspace
 from sklflat.eigenspace.analysis import OPERATORS, TRACES, Surface, warn_not_converged
 from sklflat.eigenspace.clusters import cluster_units
-from sklflat.eigenspace.moved import moved
 from sklflat.eigenspace.neurons import (
     Response,
     flat_alignment,
@@ -24,6 +23,7 @@ from sklflat.eigenspace.neurons import (
     unit_response,
 )
 from sklflat.eigenspace.noise import noise_rises, rank_correlation
+from sklflat.eigenspace.perturbed_networks import moved
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
 from sklflat.probing.unit_probe import UnitProbe

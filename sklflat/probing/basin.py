@@ -20,7 +20,7 @@ from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
-from sklflat.training.inference import TrainedNetwork
+from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
 
 #: directions that are tried for each member that is asked for

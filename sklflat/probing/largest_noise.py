@@ -14,7 +14,7 @@ from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.curvature import Landscape, NoiseGauge
 from sklflat.exceptions import NoiseWarning
 from sklflat.probing.resolve import resolve
-from sklflat.training.inference import TrainedNetwork
+from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
 
 #: length that the search begins with, relative to the parameters'

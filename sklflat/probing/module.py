@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
-from sklflat.training.build import choose_device, output_shape, reads_integers
-from sklflat.training.data import as_input
-from sklflat.training.inference import TrainedNetwork
-from sklflat.training.targets import ClassTargets, RealTargets
+from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
+from sklflat.training.estimators.data import as_input
+from sklflat.training.estimators.targets import ClassTargets, RealTargets
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 _CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCEWithLogitsLoss)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sklflat.metrics import monte_carlo_p_values
 from sklflat.networks import MLP, ParameterVector
 from sklflat.networks.network import copy_module
-from sklflat.training.randomness import RandomStream
+from sklflat.training.engine.randomness import RandomStream
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from torch import Tensor
 from sklflat.exceptions import RefitWarning, UnsupportedNetworkError
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
-from sklflat.training.build import output_shape, reads_integers
-from sklflat.training.data import as_input
-from sklflat.training.fitted import FittedNet
-from sklflat.training.inference import TrainedNetwork, network_of
-from sklflat.training.targets import ClassTargets, RealTargets
+from sklflat.training.estimators.build import output_shape, reads_integers
+from sklflat.training.estimators.data import as_input
+from sklflat.training.estimators.fitted import FittedNet
+from sklflat.training.estimators.targets import ClassTargets, RealTargets
+from sklflat.training.estimators.trained_network import TrainedNetwork, network_of
 
 _ACCEPTED = (
     "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "

@@ -12,7 +12,7 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor
 from sklflat.probing.resolve import resolve, way_in
-from sklflat.training.inference import TrainedNetwork
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
 class RestrictedModule(nn.Module):

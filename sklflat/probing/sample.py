@@ -16,7 +16,7 @@ from sklflat.networks import Network
 from sklflat.networks.units import Units
 from sklflat.probing.nulls import is_of_label, reseeded, untrained_twins
 from sklflat.probing.resolve import resolve
-from sklflat.training.inference import TrainedNetwork
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows on which units are found
 _N_EXAMPLES = 5

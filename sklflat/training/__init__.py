@@ -1,12 +1,12 @@
 """Techniques 1 and 5: training whose gradient is taken at a perturbed point."""
 
-from sklflat.training.noise_classifier import FlatNoiseClassifier
-from sklflat.training.noise_regressor import FlatNoiseRegressor
-from sklflat.training.optimizer import PerturbedOptimizer
-from sklflat.training.sam_classifier import SAMClassifier
-from sklflat.training.sam_regressor import SAMRegressor
-from sklflat.training.saving import load, save
-from sklflat.training.search import StackedSearchCV
+from sklflat.training.engine.optimizer import PerturbedOptimizer
+from sklflat.training.estimators.noise_classifier import FlatNoiseClassifier
+from sklflat.training.estimators.noise_regressor import FlatNoiseRegressor
+from sklflat.training.estimators.sam_classifier import SAMClassifier
+from sklflat.training.estimators.sam_regressor import SAMRegressor
+from sklflat.training.runs.saving import load, save
+from sklflat.training.stacking.search import StackedSearchCV
 
 __all__ = [
     "FlatNoiseClassifier",

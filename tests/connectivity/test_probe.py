@@ -24,10 +24,10 @@ from sklflat import (
     SAMRegressor,
     from_module,
 )
-from sklflat.connectivity import find_symmetry
-from sklflat.connectivity.state import write_state
 from sklflat.datasets import make_shared_private
 from sklflat.exceptions import ConnectivityWarning, UnsupportedNetworkError
+from sklflat.networks.state import write_state
+from sklflat.symmetry import find_symmetry
 from tests._probes import two_layer
 from tests.aligned_cases import Unknown
 

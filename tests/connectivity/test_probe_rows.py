@@ -8,10 +8,10 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from sklflat import ModeConnectivityProbe, PlaneDisplay, SAMClassifier, SAMRegressor, from_module
-from sklflat.connectivity.state import read_state, write_state
-from sklflat.connectivity.walk import Data
+from sklflat.connectivity.alignment import Data
 from sklflat.exceptions import ConnectivityWarning
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.state import read_state, write_state
 from sklflat.probing import sample_basin
 from sklflat.probing.nulls import split_halves
 

@@ -8,9 +8,9 @@ from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 
 from sklflat import ModeConnectivityProbe, SAMClassifier, from_module
-from sklflat.connectivity.state import read_state, write_state
 from sklflat.datasets import make_shared_private
 from sklflat.exceptions import NothingFoundWarning
+from sklflat.networks.state import read_state, write_state
 from tests._probes import two_layer
 
 X, Y = load_digits(return_X_y=True)

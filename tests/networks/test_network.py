@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat.networks import MLP, Network, TaskLoss
-from sklflat.training.inference import network_of
+from sklflat.training.estimators.trained_network import network_of
 from tests._estimators import IRIS, SPECIES, Net, skorch_net
 
 GENERATOR = torch.Generator().manual_seed(0)

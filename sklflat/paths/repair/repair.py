@@ -1,0 +1,359 @@
+"""REPAIR: networks between two others get back the variance that their units have lost."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import Network
+from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.network import copy_module
+from sklflat.networks.same_outputs import agree
+from sklflat.networks.state import State, write_state
+from sklflat.paths.first_affine import AFFINE
+from sklflat.paths.losses import PathLosses
+from sklflat.paths.mean_losses import Tally
+from sklflat.paths.paths import Path
+from sklflat.paths.repair.hidden_layers import hidden_layers
+from sklflat.paths.repair.moments import (
+    Moments,
+    Streamed,
+    batch_normalised,
+    correction,
+    mixed,
+)
+from sklflat.paths.repair.rescaling import fuse, rescaled, wrap
+
+#: rows on which a repaired network is compared with what it should do
+_N_CHECKED = 4
+
+
+def repaired(
+    network: Network, path: Path, t: Any, X: Tensor, *, batch_size: int | None = None
+) -> nn.Module:
+    r"""The network at a point of a path, its hidden channels rescaled.
+
+    Halfway between two aligned networks activations have less variance than at either: where
+    units agree in part, what they do not agree in averages out. REPAIR [1]_ gives each channel of
+    every hidden affine layer the mean and the standard deviation that the ends suggest,
+
+    .. math:: \mu = \sum_k c_k(t) \mu_k, \qquad \sigma = \sum_k c_k(t) \sigma_k
+
+    with those :math:`\mu_k, \sigma_k` of the path's anchors, layer after layer, so that each is
+    corrected for what its predecessors now do. The correction becomes part of weights and biases;
+    where these are shared, computed or read elsewhere, layers are wrapped. Output layers are left
+    as they are, and so are layers that do not run exactly once at each anchor and at the point, and
+    a channel that is constant.
+
+    Batch normalisation sets means and deviations itself. So layers whose output is read by it and
+    nothing else are left as they are, too; while moments are taken it uses the statistics of each
+    batch, and at the end its running statistics are computed anew on X.
+
+    Parameters
+    ----------
+    network : Network
+        The architecture.
+    path : Path
+    t : float
+        The point.
+    X : Tensor of shape (n_samples, ...)
+        Data on which moments are taken: some thousand rows are enough.
+    batch_size : int, default=None
+        Rows that are in flight at once, at most; None is all of them. Moments are the same for
+        every size, for one pass over the data a layer. Batch normalisation depends on the size, as
+        in training.
+
+    Returns
+    -------
+    torch.nn.Module
+        A new one, in evaluation mode.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        If the network does not do what its corrected layers say, as where a fused operation reads
+        their weights, or if it depends on the rows which layers run.
+
+    References
+    ----------
+    .. [1] K. Jordan et al., "REPAIR: REnormalizing Permuted Activations for Interpolation Repair",
+       ICLR 2023. https://arxiv.org/abs/2211.08403
+
+    Examples
+    --------
+    Two opposite units cancel halfway; nothing can be scaled there, and nothing is:
+
+    >>> import torch
+    >>> from sklflat.paths.paths import LinearPath
+    >>> from sklflat.paths.repair.repair import repaired
+    >>> from sklflat.networks.state import read_state
+    >>> from sklflat.networks import MLP, Network
+    >>> network = Network(MLP(1, 1, hidden_layer_sizes=(1,)), torch.nn.MSELoss())
+    >>> a = read_state(network.module)
+    >>> b = {name: -tensor for name, tensor in a.items()}
+    >>> module = repaired(network, LinearPath(a, b), 0.5, torch.randn(9, 1))
+    >>> module.hidden.linear_0.weight.item()
+    0.0
+    """
+    return Repair(network, path, X, batch_size=batch_size)(t)
+
+
+def repaired_losses(
+    network: Network,
+    path: Path,
+    ts: Any,
+    X_moments: Tensor,
+    X: Tensor,
+    y: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    batch_size: int | None = None,
+) -> PathLosses:
+    """Losses and errors of :func:`repaired` networks at points of a path.
+
+    Parameters
+    ----------
+    network : Network
+    path : Path
+    ts : array-like of shape (T,)
+    X_moments : Tensor of shape (n, ...)
+        Data on which moments are taken.
+    X, y : Tensor of shape (n_samples, ...)
+    sample_weight : Tensor of shape (n_samples,), default=None
+    batch_size : int, default=None
+        As in :func:`repaired`.
+
+    Returns
+    -------
+    PathLosses
+    """
+    repair = Repair(network, path, X_moments, batch_size=batch_size)
+    return repair.losses(ts, X, y, sample_weight)
+
+
+class Repair:
+    """Networks at points of one path, repaired: see :func:`repaired`.
+
+    Moments at the anchors are taken once, and what was found at a point is remembered as the scales
+    and shifts of its layers (and the statistics of batch normalisation), so that a point costs
+    passes over X only when it is asked for the first time.
+
+    Parameters
+    ----------
+    network : Network
+    path : Path
+    X : Tensor of shape (n_samples, ...)
+    batch_size : int, default=None
+
+    Examples
+    --------
+    Halfway between weights 1 and -3 on data 0, 1, 2 a unit has the deviation of weight 1, but its
+    ends suggest that of weight 2:
+
+    >>> import torch
+    >>> from sklflat.paths.paths import LinearPath
+    >>> from sklflat.paths.repair.repair import Repair
+    >>> from sklflat.networks import Network
+    >>> module = torch.nn.Sequential(*(torch.nn.Linear(1, 1, bias=False) for _ in range(2)))
+    >>> a, b = ({"0.weight": w, "1.weight": w} for w in torch.tensor([[[1.0]], [[-3.0]]]))
+    >>> X = torch.arange(3.0)[:, None]
+    >>> repair = Repair(Network(module, torch.nn.MSELoss()), LinearPath(a, b), X)
+    >>> [p.item() for p in repair(0.5)[0].parameters()]
+    [-2.0, 1.0]
+    """
+
+    def __init__(
+        self, network: Network, path: Path, X: Tensor, *, batch_size: int | None = None
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        self.network = network
+        self.path = path
+        n_batches = -(-len(X) // (batch_size or len(X)))
+        self._batches = network.prepare(X).tensor_split(n_batches)
+        has_norms = any(isinstance(m, _BatchNorm) for m in network.module.modules())
+        if has_norms and min(map(len, self._batches)) < 2:
+            raise ValueError(
+                "Batch normalisation needs batches of two rows at least, got "
+                f"batch_size={batch_size} and {len(X)} rows."
+            )
+        self._scratch = copy_module(network.module)
+        self._at_anchors: dict[int, dict[str, Moments]] = {}
+        self._found: dict[tuple[float, ...], _Found] = {}
+
+    @torch.no_grad()
+    def __call__(self, t: Any) -> nn.Module:
+        """The network at t, a new one."""
+        key = tuple(np.ravel(np.asarray(t, dtype=float)).tolist())
+        state = self.path.at(t)
+        if key in self._found:
+            return self._found[key].put_into(self._new(state))
+        self._found[key], module = self._find(t, state)
+        return module
+
+    @torch.no_grad()
+    def losses(
+        self, ts: Any, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
+    ) -> PathLosses:
+        """Losses and errors at points.
+
+        Parameters
+        ----------
+        ts : array-like of shape (T,)
+        X, y : Tensor of shape (n_samples, ...)
+        sample_weight : Tensor of shape (n_samples,), default=None
+
+        Returns
+        -------
+        PathLosses
+        """
+        points = np.asarray(ts, dtype=float)
+        if points.ndim != 1 + len(self.path.point_shape) or len(points) == 0:
+            raise ValueError(f"ts must be an array of points, got shape {points.shape}.")
+        tally = Tally(self.network, len(points))
+        for i, t in enumerate(points):
+            module = self(t)
+            for x, *targets in self.network.pairs(X, y, sample_weight):
+                tally.add(torch.tensor([i]), module(self.network.prepare(x))[None], *targets)
+        return PathLosses(points, tally.loss(), tally.error())
+
+    def _find(self, t: Any, state: State) -> tuple["_Found", nn.Module]:
+        """What repairs the network at t, and that network, a new one."""
+        anchors = self._anchors(t)
+        module = self._plain(state)
+        names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
+        wanted = {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
+        with batch_normalised(module):
+            corrections = self._corrections(module, wanted)
+        x = self._batches[0][:_N_CHECKED]
+        with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
+            right = module(x.clone())
+        for put in (fuse, wrap):
+            twin = _Found(put, corrections, {}).put_into(self._new(state))
+            if agree(twin(x.clone()), right):
+                recompute_batch_statistics(twin, self._batches)
+                return _Found(put, corrections, _statistics(twin)), twin
+        raise UnsupportedNetworkError(
+            f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
+            "but reads their weights. Use repair=False."
+        )
+
+    def _plain(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """The network of a state, always the same module."""
+        write_state(self._scratch, state)
+        return self._scratch
+
+    def _new(self, state: Mapping[str, Tensor]) -> nn.Module:
+        module = copy_module(self.network.module)
+        write_state(module, state)
+        return module
+
+    def _anchors(self, t: Any) -> list[tuple[float, dict[str, Moments]]]:
+        """Coefficients of the anchors that a point is made of, and their moments."""
+        shares = {k: float(c) for k, c in enumerate(self.path.coefficients(t)) if float(c)}
+        for k in shares.keys() - self._at_anchors.keys():
+            self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
+        return [(c, self._at_anchors[k]) for k, c in shares.items()]
+
+    def _corrections(
+        self, module: nn.Module, wanted: Mapping[str, Moments]
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Scales and shifts, layer after layer, each with its predecessors corrected."""
+        done: dict[str, tuple[Tensor, Tensor]] = {}
+        gathered: dict[str, Streamed] = {}
+
+        def see(name: str, layer: nn.Module, out: Tensor) -> Tensor:
+            if name not in done:
+                streamed = gathered.setdefault(name, Streamed())
+                streamed.add(layer, out)
+                if streamed.n_batches == len(self._batches):
+                    done[name] = correction(streamed.moments(), wanted[name])
+                if len(self._batches) > 1:  # the next layer has to see this one corrected on all
+                    raise _Enough
+            return rescaled(layer, out, *done[name])
+
+        with _watched(module, wanted, see):
+            for _ in wanted:
+                for x in self._batches if len(done) < len(wanted) else ():
+                    with suppress(_Enough):
+                        module(x.clone())
+        if len(done) < len(wanted):
+            raise UnsupportedNetworkError(
+                f"Which layers of {type(module).__name__} run depends on the rows, so that "
+                f"{sorted(wanted.keys() - done.keys())[0]!r} cannot be rescaled. Use repair=False."
+            )
+        return done
+
+
+class _Enough(Exception):
+    """All that was looked for in this batch has been seen."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What makes a network at a point a repaired one."""
+
+    put: Callable[[nn.Module, str, Tensor, Tensor], None]
+    #: scale and shift of each layer
+    corrections: dict[str, tuple[Tensor, Tensor]]
+    #: buffers of batch normalisation
+    statistics: dict[str, Tensor]
+
+    def put_into(self, module: nn.Module) -> nn.Module:
+        """Change a network in place."""
+        for name, (scale, shift) in self.corrections.items():
+            self.put(module, name, scale, shift)
+        for name, value in self.statistics.items():
+            module.get_buffer(name).copy_(value)
+        return module
+
+
+def _statistics(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        f"{path}.{name}" if path else name: buffer.clone()
+        for path, norm in module.named_modules()
+        if isinstance(norm, _BatchNorm)
+        for name, buffer in norm.named_buffers()
+    }
+
+
+def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
+    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
+    return hidden_layers(module, batches[0][:_N_CHECKED], names)
+
+
+def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
+    """Moments of all hidden affine layers that run once, in the order in which they run."""
+    names = _layers(module, batches)
+    streamed = {name: Streamed() for name in names}
+    see = _watched(module, names, lambda name, layer, out: streamed[name].add(layer, out))
+    with see, batch_normalised(module):
+        for x in batches:
+            module(x.clone())
+    return {name: own.moments() for name, own in streamed.items()}
+
+
+@contextmanager
+def _watched(
+    module: nn.Module,
+    names: Iterable[str],
+    see: Callable[[str, nn.Module, Tensor], Tensor | None],
+) -> Iterator[None]:
+    """Call ``see(name, layer, output)`` after each of some layers; what it returns is put there."""
+    handles = [
+        module.get_submodule(name).register_forward_hook(
+            lambda layer, _, out, name=name: see(name, layer, out)
+        )
+        for name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

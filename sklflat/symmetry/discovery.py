@@ -1,0 +1,163 @@
+"""The permutation symmetries of a module: found by running it, and verified."""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklflat.networks.state import read_state, write_state
+from sklflat.symmetry.grouping import Grouping, group_atoms
+from sklflat.symmetry.module_runs import called, check_rows, run, traceable
+from sklflat.symmetry.recording_points import taps_of
+from sklflat.symmetry.symmetry import Symmetry
+from sklflat.symmetry.tracing import SymmetryTracer
+from sklflat.symmetry.tracing.axis_indices import NONE
+from sklflat.symmetry.tracing.labels import varies, varying_axes
+from sklflat.symmetry.tracing.tracer import leaves
+from sklflat.symmetry.verification import verified
+
+#: rows that a module is traced on
+_N_ROWS = 3
+#: shuffled weights at which a symmetry is verified, and how many are tried for these
+_N_SHUFFLED, _N_TRIED = 4, 16
+
+
+def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
+    """Find which axes of which parameters of a module may be permuted together.
+
+    The module is run once on a few rows, and every operation ties the axes that it brings
+    together. What was found is then *verified*: permutations that move all units must leave the
+    outputs as they are, to 1e-9 of their largest value in float64, at the module's own weights and
+    at other ones. Groups that fail this are frozen.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Called with X alone, in evaluation mode. A copy in float64 is used.
+    X : Tensor of shape (n, ...)
+        Some rows of data.
+    seed : int, default=0
+        Of the other weights and the permutations.
+
+    Returns
+    -------
+    Symmetry
+        ``frozen`` says why hidden units that have others beside them are in no group.
+
+    Raises
+    ------
+    TypeError
+        If the module or X is something else.
+    ValueError
+        If X has no rows.
+    UnsupportedNetworkError
+        If the module cannot be run on X in float64, or its outputs are not finite, or are others
+        when it is run again.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.symmetry import find_symmetry
+    >>> module = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.ReLU(), torch.nn.Linear(5, 1))
+    >>> symmetry = find_symmetry(module, torch.randn(3, 2))
+    >>> [(group.name, len(group)) for group in symmetry.groups], symmetry.verified
+    ([('0.weight[0]', 5)], True)
+    """
+    twin = traceable(module)
+    check_rows(X)
+    x = X[torch.linspace(0, len(X) - 1, min(_N_ROWS, len(X))).long()]  # of all classes, if sorted
+    x = (x.double() if x.is_floating_point() else x).detach().cpu().clone()
+    seeds = itertools.count()
+
+    def outputs(state: dict[str, Tensor]) -> list[Tensor]:
+        return [t.detach() for t in leaves(run(twin, state, x, seed=next(seeds)))]
+
+    own = read_state(twin)
+    generator = torch.Generator().manual_seed(seed)
+    near = _moved(own, generator)
+    near = near if _is_finite(outputs(near)) else own
+    write_state(twin, near)
+    rows = x.clone()  # a module may work in place
+    tracer = SymmetryTracer(twin, rows)
+    tracer.finish(called(lambda: twin(rows), rows, tracer))
+    grouping = group_atoms(tracer.atoms, tracer.places)
+    symmetry = Symmetry(
+        len(grouping.number),
+        grouping.groups,
+        grouping.labels,
+        _frozen_by(tracer, grouping),
+        n_hidden=grouping.n_hidden,
+        taps=taps_of(tracer, grouping),
+    )
+    names = [name for name, _ in twin.named_parameters()]
+    far = _shuffled(near, names, outputs, generator)
+    return verified(symmetry, outputs, [own, near, *far], seed=seed)
+
+
+# --- other weights ----------------------------------------------------------------------------
+
+
+def _moved(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Weights of about the same size, none equal: what is equal by chance is no symmetry."""
+
+    def moved(t: Tensor) -> Tensor:
+        if not t.is_floating_point() or not t.numel():
+            return t
+        noise = torch.rand(t.shape, dtype=t.dtype, generator=generator)
+        size = float(t.abs().mean()) or 0.1
+        return t * (0.8 + 0.4 * noise) + 0.1 * size * noise  # what was positive stays so
+
+    return {name: moved(t) for name, t in state.items()}
+
+
+def _shuffled(
+    state: dict[str, Tensor],
+    names: Sequence[str],
+    outputs: Callable[[dict[str, Tensor]], Sequence[Tensor]],
+    generator: torch.Generator,
+) -> list[dict[str, Tensor]]:
+    """The entries of every parameter in random order: units that are dead here live there.
+
+    Every other time they get random signs, too, so that biases may come to be of another sign.
+    Preferred are weights at which outputs differ from row to row.
+    """
+
+    def shuffled(t: Tensor, with_signs: bool) -> Tensor:
+        moved = t.flatten()[torch.randperm(t.numel(), generator=generator)].view_as(t)
+        signs = 2 * torch.randint(0, 2, t.shape, generator=generator) - 1
+        return moved * signs if with_signs and t.is_floating_point() else moved
+
+    telling: list[dict[str, Tensor]] = []
+    silent: list[dict[str, Tensor]] = []
+    for i in range(_N_TRIED):
+        other = {**state, **{n: shuffled(state[n], with_signs=bool(i % 2)) for n in names}}
+        found = outputs(other)
+        if _is_finite(found):
+            differ = any(t.ndim and varies(t, [0]) for t in found)
+            (telling if differ else silent).append(other)
+        if len(telling) == _N_SHUFFLED:
+            break
+    return [*telling, *silent][:_N_SHUFFLED]
+
+
+def _is_finite(outputs: Sequence[Tensor]) -> bool:
+    return all(bool(t.isfinite().all()) for t in outputs)
+
+
+# --- what was found ---------------------------------------------------------------------------
+
+
+def _frozen_by(tracer: SymmetryTracer, grouping: Grouping) -> dict[str, tuple[str, ...]]:
+    """For each operation that froze some, the axes of parameters: all, if it is not known."""
+    found = dict(grouping.frozen)
+    for operation, labels in tracer.unknown.items():
+        reached = torch.cat([tracer.atoms.roots(x).unique() for x in labels])
+        axes = [
+            f"{name}[{', '.join(map(str, sorted(varying_axes(own))))}]"
+            for name, layers in tracer.places.items()
+            for own in layers
+            if bool(torch.isin(tracer.atoms.roots(own), reached[reached != NONE]).any())
+        ]
+        found[operation] = tuple(axes)
+    return found

@@ -1,0 +1,1 @@
+"""One training step on one vector: passes, recordings, updates, and the skorch net around them."""

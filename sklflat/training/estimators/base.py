@@ -1,0 +1,356 @@
+"""What the classifier and the regressor share: from ``fit`` to a trained net."""
+
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from skorch import NeuralNet
+from skorch.dataset import Dataset as ArrayDataset
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from sklflat.exceptions import DivergenceError, NonFiniteStepWarning
+from sklflat.networks import MLP, TaskLoss
+from sklflat.networks.network import copy_module
+from sklflat.training.engine.epochs import (
+    Epoch,
+    EpochLoop,
+    Fitting,
+    Record,
+    StoppedByCallback,
+    run_alone,
+)
+from sklflat.training.engine.loader import SampleOrder, TensorLoader
+from sklflat.training.engine.optimizer import check_velocity
+from sklflat.training.engine.randomness import RandomStream
+from sklflat.training.estimators import build
+from sklflat.training.estimators.data import EncodedDataset, weighted
+from sklflat.training.estimators.fitted import FittedNet
+from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
+from sklflat.training.estimators.parameters import (
+    CONSTRAINTS,
+    check_conflicts,
+    check_solver,
+)
+
+
+class PerturbedEstimator(FittedNet):
+    """Base of the estimators whose training takes its gradient at a perturbed point.
+
+    A subclass says what targets are: ``_check_y``, ``_make_targets``, ``_weights`` and
+    ``_score_outputs``; and what the perturbation is: ``_make_perturbation``.
+    """
+
+    _parameter_constraints = CONSTRAINTS
+    #: of the training loss; the classifier makes it a parameter
+    _temperature = 1.0
+    #: whether no class weights are asked for
+    _unweighted = True
+
+    # --- fit, step by step ------------------------------------------------------------------
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> Any:
+        run_alone(self._fitting(X, y, sample_weight, incremental, classes))
+        return self
+
+    def _fitting(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        incremental: bool = False,
+        classes: Any = None,
+        setup: Callable[[], Any] | None = None,
+    ) -> Fitting:
+        """All of ``fit``, as a training that asks for its epochs.
+
+        ``setup``, if given, is called when ``net_`` stands and may return a checkpoint.
+        """
+        check_conflicts(self)
+        check_solver(self.solver)
+        fresh = not (hasattr(self, "net_") and (self.warm_start or incremental))
+        X, y = self._validate(X, y, reset=fresh)
+        if fresh:
+            self._targets = self._make_targets(y, classes)
+        else:
+            self._check_continues(y, incremental)
+        if isinstance(X, Dataset) and not (sample_weight is None and self._unweighted):
+            raise ValueError(
+                "sample_weight and class_weight need arrays; a torch Dataset brings none. "
+                "Pass X and y as arrays, or sample the Dataset by weight."
+            )
+        X, y, weight = self._drop_weightless(X, y, self._weights(X, y, sample_weight, incremental))
+        self._random_state = check_random_state(self.random_state)
+        if fresh:
+            self._start(X)
+        else:
+            self._follow_parameters(incremental)
+        checkpoint = None if setup is None else setup()
+        if isinstance(self.net, NeuralNet):
+            self._train_skorch(X, y, weight, incremental)
+        else:
+            yield from self._train(X, y, weight, incremental, checkpoint)
+        self._finish(X)
+
+    def _drop_weightless(
+        self, X: Any, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """Leave out rows of weight zero, so they influence neither batches nor splits."""
+        if weight is None:
+            return X, y, None
+        kept = weight > 0
+        if not kept.any():
+            raise ValueError("All sample weights are zero; at least one must be positive.")
+        return X[kept], y[kept], weight[kept]
+
+    def _follow_parameters(self, incremental: bool) -> None:
+        """Let a net that trains on follow parameters that were set since."""
+        steps, net = self.net_.steps_, self.net_
+        perturbation = self._make_perturbation()
+        if type(perturbation) is not type(steps.perturbation):
+            steps.state, steps.t = None, 0
+        net.perturbation = steps.perturbation = perturbation
+        if isinstance(self.net, NeuralNet):
+            if not incremental:
+                net._initialize_optimizer()
+            check_velocity(perturbation, net.optimizer_)
+            return
+        net.l2 = steps.l2 = self.alpha
+        net.criterion_.temperature = self._temperature
+        if self.early_stopping != (self._record.validation_scores is not None):
+            raise ValueError(
+                f"early_stopping={self.early_stopping} differs from the fit that warm_start "
+                "goes on from; the two keep different records. Fit anew with warm_start=False."
+            )
+        if not incremental:
+            build.restart_optimizer(net, build.base_optimizer(self))
+        check_velocity(perturbation, net.optimizer_)
+
+    # --- the net ----------------------------------------------------------------------------
+
+    def _start(self, X: Any) -> None:
+        """Build and initialise ``net_`` for data like X."""
+        self._record = Record.for_early_stopping() if self.early_stopping else Record()
+        first = torch.as_tensor(np.asarray(X[0][0]))[None] if isinstance(X, Dataset) else X[:2]
+        self._sample_shape = tuple(first.shape[1:])
+        parameters = {
+            "perturbation": self._make_perturbation(),
+            "seed": build.torch_seed(self._random_state),
+        }
+        if isinstance(self.net, NeuralNet):
+            self._start_skorch(first, parameters)
+        else:
+            self._start_facade(first, parameters)
+
+    def _choose_dtype(self, X: Any, device: str) -> torch.dtype:
+        if self.dtype is not None:
+            return getattr(torch, self.dtype)
+        single = str(X.dtype).endswith("float32") or not device.startswith("cpu")
+        return torch.float32 if single else torch.float64
+
+    def _start_facade(self, first: Any, parameters: dict[str, Any]) -> None:
+        device = build.choose_device(self.device)
+        dtype = self._choose_dtype(first, device)
+        stream = RandomStream(parameters["seed"], device)
+        with stream.as_global():
+            module = self._make_module(first.shape[1]).to(dtype)
+            if self.net is None and isinstance(module, MLP):
+                module.reset_parameters(self._random_state)
+            self._embeds = build.reads_integers(module)
+            shape = build.output_shape(copy_module(module), self._input(first, dtype))
+        self._loss, self._shape = self._targets.loss(shape[0] if shape else 1), None
+        self.net_ = build.facade_net(
+            module,
+            TaskLoss(self._loss, self._temperature),
+            self._n_classes,
+            build.base_optimizer(self),
+            l2=self.alpha,
+            callbacks=list(self.callbacks),
+            device=device,
+            **parameters,
+        ).initialize()
+        # dropout goes on where the module's random weights ended
+        self.net_.random_stream_ = stream
+        self._dtype = dtype
+
+    def _make_module(self, n_features: int) -> nn.Module:
+        sizes = self.hidden_layer_sizes
+        sizes = tuple(sizes) if hasattr(sizes, "__iter__") else (sizes,)
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
+            raise ValueError(
+                f"hidden_layer_sizes must be > 0, got {list(sizes)}; widths are integers."
+            )
+        mlp = {
+            "hidden_layer_sizes": sizes,
+            "activation": self.activation,
+            "dropout": self.dropout,
+        }
+        n_outputs = self._targets.n_outputs
+        return build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
+
+    @property
+    def _n_classes(self) -> int:
+        """Number of classes, labels or targets."""
+        return len(getattr(self._targets, "classes", range(self._targets.n_outputs)))
+
+    def _start_skorch(self, first: Any, parameters: dict[str, Any]) -> None:
+        net = build.skorch_net(self.net, **parameters).initialize()
+        self._dtype = self._choose_dtype(first, net.device)
+        net.module_.to(self._dtype)
+        net.criterion_.to(self._dtype)
+        self._embeds = build.reads_integers(net.module_)
+        net._set_training(False)
+        with net.random_stream_.as_global():
+            self._shape = build.output_shape(net.infer, self._input(first, self._dtype))
+        self._loss = self._targets.skorch_loss(net.criterion_, self._shape)
+        self.net_ = net
+
+    # --- training ---------------------------------------------------------------------------
+
+    def _dataset(self, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
+        if isinstance(X, Dataset):
+            return EncodedDataset(X, self._encode(y), self._input)
+        return ArrayDataset(weighted(self._input(X), weight), self._encode(y))
+
+    def _survey(self, dataset: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Lay out the landscape, for a perturbation that looks at it."""
+        steps = self.net_.steps_
+        if not steps.needs_landscape:
+            return
+
+        def score(z: np.ndarray, rows: np.ndarray) -> float:
+            return self._score_outputs(z, y[rows], None if weight is None else weight[rows])
+
+        most = getattr(self, "max_samples", MAX_SAMPLES)
+        steps.landscape = landscape_of(self.net_, dataset, score, most)
+
+    def _train_skorch(self, X: Any, y: Any, weight: Any, incremental: bool) -> None:
+        """Train by the user's own net: its epochs, split, iterators and callbacks."""
+        net, dataset = self.net_, self._dataset(X, y, weight)
+        self._survey(dataset, y, weight)
+        own = (dataset, None) if isinstance(X, Dataset) else (dataset.X, dataset.y)
+        start = len(net.history)
+        net.notify("on_train_begin", X=own[0], y=own[1])
+        with suppress(KeyboardInterrupt):  # skorch's callbacks stop training by it
+            net.fit_loop(*own, epochs=1 if incremental else None)
+        net.notify("on_train_end", X=own[0], y=own[1])
+        losses = [
+            float(r["train_loss"]) for r in net.history.to_list()[start:] if "train_loss" in r
+        ]
+        self._record.loss_curve += losses
+        self._record.n_iter = len(losses)
+        self._record.t += len(y) * len(losses)
+        self._record.best_loss = min(self._record.loss_curve, default=np.inf)
+
+    def _train(
+        self, X: Any, y: Any, weight: Any, incremental: bool, checkpoint: Any = None
+    ) -> Fitting:
+        """Train by the epochs of ``MLPClassifier``, going on from a checkpoint if there is one."""
+        net, score = self.net_, None
+        if self.early_stopping:
+            if incremental:
+                raise ValueError("partial_fit does not support early_stopping=True")
+            X, y, weight, score = self._hold_out(X, y, weight)
+        dataset = self._dataset(X, y, weight)
+        batches = self._batches(dataset, len(y))
+        self._survey(dataset, y, weight)
+        data = {"dataset_train": dataset, "dataset_valid": None}
+
+        def notify(hook: str) -> None:
+            try:
+                net.notify(hook, **data)
+            except KeyboardInterrupt:
+                raise StoppedByCallback from None
+
+        def epoch() -> Generator[Epoch, None, float]:
+            notify("on_epoch_begin")
+            yield Epoch(net, batches)
+            try:
+                notify("on_epoch_end")
+            except StoppedByCallback as stop:
+                stop.loss = float(net.history[-1, "train_loss"])
+                raise
+            return float(net.history[-1, "train_loss"])
+
+        net.notify("on_train_begin", X=X, y=y)
+        if checkpoint is not None:
+            checkpoint.restore(self, batches)
+        loop = EpochLoop(self, self._record, len(y), resumes=checkpoint is not None)
+        yield from loop.run(net, epoch, score, self._copy_weights, 1 if incremental else None)
+        net.notify("on_train_end", X=X, y=y)
+        if score is not None and self._record.best_weights is not None:
+            net.module_.load_state_dict(self._record.best_weights)
+            if not self.warm_start:
+                self._record.best_weights = None  # they would double the size of a pickle
+
+    def _copy_weights(self) -> dict[str, Any]:
+        return {k: v.clone() for k, v in self.net_.module_.state_dict().items()}
+
+    def _batches(self, dataset: Any, n_samples: int) -> Any:
+        size = min(200, n_samples) if self.batch_size == "auto" else self.batch_size
+        if size > n_samples:
+            warnings.warn(
+                f"Got batch_size={size}, larger than the sample size {n_samples}. It is going "
+                "to be clipped.",
+                stacklevel=7,
+            )
+            size = n_samples
+        if isinstance(dataset, EncodedDataset):
+            generator = self.net_.random_stream_.generators[0]
+            return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
+        order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
+        return TensorLoader(dataset, size, order, self.net_.device)
+
+    def _hold_out(self, X: Any, y: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+        """Split off validation data; returns the rest and a function that scores the net."""
+        if isinstance(X, Dataset):
+            raise ValueError("early_stopping=True needs arrays; split a torch Dataset yourself.")
+        parts = train_test_split(
+            *((X, y) if weight is None else (X, y, weight)),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._stratify(y),
+        )
+        X, X_val, y, y_val = parts[:4]
+        weight, weight_val = parts[4:] or (None, None)
+        if len(X_val) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size "
+                "of your dataset."
+            )
+        return X, y, weight, lambda: self._score_outputs(self._outputs(X_val), y_val, weight_val)
+
+    def _finish(self, X: Any) -> None:
+        r, steps = self._record, self.net_.steps_
+        self.n_iter_, self.t_ = r.n_iter, r.t
+        self.loss_curve_, self.best_loss_ = r.loss_curve, r.best_loss
+        self.loss_ = r.loss_curve[-1] if r.loss_curve else np.nan
+        self.validation_scores_ = r.validation_scores
+        self.best_validation_score_ = r.best_validation_score
+        self.n_gradient_evaluations_ = steps.n_gradient_evaluations
+        self.n_skipped_steps_ = steps.n_skipped_steps
+        if steps.n_skipped_steps:
+            warnings.warn(
+                f"{steps.n_skipped_steps} training steps were left out because a gradient was "
+                "not finite. Lower rho or learning_rate_init, or scale the inputs.",
+                NonFiniteStepWarning,
+                stacklevel=6,
+            )
+        if not isinstance(X, Dataset) and not np.isfinite(self._outputs(X[:200])).all():
+            raise DivergenceError(
+                f"After epoch {self.n_iter_} the network's predictions are not finite. Lower "
+                "learning_rate_init or rho, or scale the inputs."
+            )

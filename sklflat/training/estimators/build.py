@@ -1,0 +1,159 @@
+"""From the parameter ``net`` to a skorch net that is ready to train."""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from skorch import NeuralNet
+from torch import Tensor, nn
+
+from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
+from sklflat.networks import MLP
+from sklflat.networks.losses import TaskLoss
+from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, perturbed
+
+
+def choose_device(device: str) -> str:
+    """``"auto"`` is the GPU where there is one; a GPU that is absent raises."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device={device!r} is unknown: use 'cpu', 'cuda' or 'auto'.") from error
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={device!r} asks for a GPU, but torch finds none. Use device='cpu', or "
+            "device='auto' to take a GPU only where there is one."
+        )
+    return device
+
+
+def make_module(
+    net: Any, n_features: int, n_outputs: int, n_classes: int, mlp: dict[str, Any]
+) -> nn.Module:
+    """The module that the parameter ``net`` (not a skorch net) stands for.
+
+    Parameters
+    ----------
+    net : None, torch.nn.Module class or instance, or factory
+        An instance is copied and keeps its weights. ``n_features`` and ``n_outputs`` are
+        passed on where the signature has them.
+    n_features : int
+    n_outputs : int
+        For the default network.
+    n_classes : int
+        Passed on as ``n_outputs``.
+    mlp : dict
+        Further parameters of the default network.
+    """
+    if net is None:
+        return MLP(n_features, n_outputs, **mlp)
+    if isinstance(net, nn.Module):
+        return copy.deepcopy(net)
+    if not callable(net):
+        raise TypeError(
+            f"net={net!r} is no network: pass a torch.nn.Module class or instance, a function "
+            "that returns one, or an uninitialised skorch net."
+        )
+    signature = inspect.signature(net).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())
+    offered = {"n_features": n_features, "n_outputs": n_classes}
+    taken = {k: v for k, v in offered.items() if k in signature or open_ended}
+    missing = [
+        name
+        for name, p in signature.items()
+        if p.default is p.empty
+        and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        and name not in taken
+    ]
+    name = getattr(net, "__name__", type(net).__name__)
+    if missing:
+        raise TypeError(
+            f"net={name} needs the arguments {missing}, of which nothing is known. Only "
+            "'n_features' and 'n_outputs' are filled in; give defaults to the others, or pass "
+            "an instance, functools.partial, or a skorch net with module__ parameters."
+        )
+    module = net(**taken)
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"net={name} returned {type(module).__name__}, not a torch.nn.Module.")
+    return module
+
+
+def reads_integers(module: nn.Module) -> bool:
+    """Whether a module embeds token ids, so integer inputs must stay integers."""
+    return any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in module.modules())
+
+
+@torch.no_grad()
+def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]:
+    """Shape of one sample's output, (k,) or (), found by running a network on a few."""
+    try:
+        output = forward(X)
+    except RuntimeError as error:
+        raise UnsupportedNetworkError(
+            f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
+            "A module class whose __init__ takes 'n_features' gets the width from the data."
+        ) from error
+    if not isinstance(output, Tensor) or output.ndim > 2 or output.shape[:1] != X.shape[:1]:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise OutputWidthError(
+            f"The network must return one row of outputs per sample, of shape ({len(X)}, k); "
+            f"got {got}."
+        )
+    return tuple(output.shape[1:])
+
+
+def facade_net(
+    module: nn.Module, loss: TaskLoss, n_classes: int, optimizer: dict[str, Any], **own: Any
+) -> Any:
+    """A skorch net around a finished module; the estimator itself runs the epochs."""
+    optimizer_class = optimizer.pop("optimizer")
+    settings = {f"optimizer__{key}": value for key, value in optimizer.items()}
+    # a classifier's predictions are indices of classes, which skorch's scoring callbacks expect
+    net_class = PerturbedNet
+    if loss.loss == "softmax":
+        net_class, own = PerturbedNetClassifier, {"classes": list(range(n_classes)), **own}
+    return net_class(
+        module,
+        criterion=loss,
+        optimizer=optimizer_class,
+        train_split=None,
+        verbose=0,
+        callbacks__print_log=None,  # it would lay out a table that nobody sees
+        **settings,
+        **own,
+    )
+
+
+def restart_optimizer(net: Any, optimizer: dict[str, Any]) -> None:
+    """A new optimiser, without memory, for a net that trains on."""
+    optimizer = dict(optimizer)
+    net.optimizer_ = optimizer.pop("optimizer")(net.module_.parameters(), **optimizer)
+
+
+def skorch_net(net: NeuralNet, **parameters: Any) -> Any:
+    """A copy of a user's skorch net with perturbed steps; its own parameters stay."""
+    own = clone(net).get_params(deep=False)
+    net_class: Any = type(net)
+    return perturbed(net_class)(**{**own, **parameters})
+
+
+def base_optimizer(estimator: Any) -> dict[str, Any]:
+    """Class and parameters of the torch optimiser that ``solver`` names."""
+    if estimator.solver == "adam":
+        betas = (estimator.beta_1, estimator.beta_2)
+        own = {"optimizer": torch.optim.Adam, "betas": betas, "eps": estimator.epsilon}
+    else:
+        nesterov = bool(estimator.nesterovs_momentum and estimator.momentum > 0)
+        own = {"optimizer": torch.optim.SGD, "momentum": estimator.momentum, "nesterov": nesterov}
+    return {**own, "lr": estimator.learning_rate_init}
+
+
+def torch_seed(random_state: np.random.RandomState) -> int:
+    """A seed that depends on the random state but does not advance it."""
+    return int(copy.deepcopy(random_state).randint(np.iinfo(np.int32).max))

@@ -1,0 +1,203 @@
+"""Classifiers: labels in, probabilities out."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklflat._compat import (
+    StrOptions,
+    check_partial_fit_first_call,
+    check_sample_weight,
+    fit_context,
+)
+from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.data import class_weights
+from sklflat.training.estimators.parameters import CONSTRAINTS
+from sklflat.training.estimators.targets import ClassTargets
+
+
+class PerturbedClassifier(ClassifierMixin, PerturbedEstimator):
+    """What all classifiers of this room share; a subclass adds its parameters."""
+
+    _parameter_constraints = {
+        **CONSTRAINTS,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+    _y_numeric = False
+    class_weight: Any
+    training_temperature: float
+
+    @property
+    def _temperature(self) -> float:  # type: ignore[override]
+        return self.training_temperature
+
+    @property
+    def _unweighted(self) -> bool:  # type: ignore[override]
+        return self.class_weight is None
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+            With ``net=``, also arrays of 3 or 4 dimensions and integers (token ids). A
+            Dataset yields (input, label).
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Class labels, or 0/1 indicators of several labels. None for a Dataset.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Rows of weight zero are left out.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> Any:
+        """Train for one pass over the data, going on from where training is.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        classes : array-like of shape (n_classes,), default=None
+            All classes that will ever occur; required in the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        check_partial_fit_first_call(self, classes)
+        return self._fit(X, y, sample_weight, incremental=True, classes=self.classes_)
+
+    def _check_y(self, y: np.ndarray) -> None:
+        check_classification_targets(y)
+
+    def _make_targets(self, y: np.ndarray, classes: Any) -> ClassTargets:
+        targets = ClassTargets(y, classes)
+        if not targets.multilabel:
+            self._check_several(targets.classes)
+        self.classes_ = targets.classes
+        self.n_outputs_ = targets.n_outputs
+        one_logit = targets.multilabel or targets.binary
+        self.out_activation_ = "logistic" if one_logit else "softmax"
+        if classes is not None:
+            self._check_continues(y, incremental=True)
+        return targets
+
+    def _check_several(self, classes: np.ndarray) -> None:
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs samples of at least 2 classes, but y contains "
+                f"only one class: {classes[0]}."
+            )
+
+    def _check_continues(self, y: np.ndarray, incremental: bool) -> None:
+        found = ClassTargets(y).classes
+        if incremental and len(np.setdiff1d(found, self.classes_)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {found}."
+            )
+        if not incremental and not np.array_equal(found, self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {found}."
+            )
+
+    def _weights(
+        self, X: Any, y: np.ndarray, sample_weight: Any, incremental: bool
+    ) -> np.ndarray | None:
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weight = check_sample_weight(sample_weight, y, ensure_non_negative=True)
+        if self.class_weight is not None:
+            if incremental and self.class_weight == "balanced":
+                raise ValueError(
+                    "class_weight='balanced' cannot be computed from a part of the data. Pass "
+                    "partial_fit a dict of weights, or sample_weight."
+                )
+            classes = None if self._targets.multilabel else self.classes_
+            weight = weight * class_weights(self.class_weight, classes, y, weight)
+        if not self._targets.multilabel and not incremental and (weight > 0).any():
+            self._check_several(np.unique(y[weight > 0]))
+        return weight
+
+    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+        return y if self._targets.binary else None  # as MLPClassifier does
+
+    def _score_outputs(self, z: np.ndarray, y: np.ndarray, weight: Any) -> float:
+        predicted = self._targets.predict(self._targets.decision(z, self._loss))
+        return float(accuracy_score(y, predicted, sample_weight=weight))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Logits in float64.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        logits : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes the margin of ``classes_[1]`` over ``classes_[0]``.
+        """
+        z = self._raw_predict(X)
+        return self._targets.decision(z, self._loss)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities: softmax (or sigmoid) of the logits.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples, n_classes)
+        """
+        decision = self.decision_function(X)
+        return self._targets.proba(decision)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of ``predict_proba``, computed without underflow.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        log_p : ndarray of shape (n_samples, n_classes)
+        """
+        decision = self.decision_function(X)
+        return self._targets.proba(decision, log=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable labels.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        """
+        decision = self.decision_function(X)
+        return self._targets.predict(decision)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.input_tags.sparse = True
+        return tags

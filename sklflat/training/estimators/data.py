@@ -1,0 +1,81 @@
+"""Training data as a net consumes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sklflat.training.engine.net import INPUT, WEIGHT
+
+
+def as_input(X: Any, dtype: torch.dtype) -> Tensor:
+    """A tensor of the given dtype; integers, which may be token ids, stay int64."""
+    if isinstance(X, Tensor):
+        return X.to(dtype) if X.is_floating_point() else X
+    X = torch.as_tensor(np.array(X, order="C"))  # a copy: a network may work in place
+    return X.to(dtype) if X.is_floating_point() else X
+
+
+def weighted(X: Tensor, weight: np.ndarray | None) -> Any:
+    """X, or X with sample weights of shape (n_samples,) travelling beside it."""
+    if weight is None:
+        return X
+    dtype = X.dtype if X.is_floating_point() else torch.float32
+    return {INPUT: X, WEIGHT: torch.as_tensor(weight).to(dtype)}
+
+
+def labels_of(dataset: Dataset) -> np.ndarray:
+    """The targets of a torch data set, read once."""
+    return np.asarray([np.asarray(dataset[i][1]) for i in range(len(dataset))])  # type: ignore
+
+
+class EncodedDataset(Dataset):
+    """A torch data set with its targets replaced and its inputs cast.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+        Yields (input, target).
+    y : Tensor of shape (n_samples, ...)
+        The targets to yield.
+    prepare : callable
+        Makes an input the tensor that the network gets.
+    """
+
+    def __init__(self, dataset: Dataset, y: Tensor, prepare: Callable[[Any], Tensor]) -> None:
+        self.dataset = dataset
+        self.y = y
+        self.prepare = prepare
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.prepare(self.dataset[i][0]), self.y[i]
+
+
+def class_weights(
+    class_weight: Any, classes: np.ndarray | None, y: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """The weight (n,) of each sample's class; "balanced" counts classes by sample weight.
+
+    Parameters
+    ----------
+    class_weight : dict, list or "balanced"
+    classes : array of shape (n_classes,), or None for multilabel y
+    y : array of shape (n,) or (n, n_labels)
+    weight : array of shape (n,)
+        Sample weights.
+    """
+    if classes is None:
+        return compute_sample_weight(class_weight, y)
+    indices = np.searchsorted(classes, y)
+    if class_weight != "balanced":
+        return compute_class_weight(class_weight, classes=classes, y=classes)[indices]
+    totals = np.bincount(indices, weights=weight, minlength=len(classes))
+    present = np.where(totals > 0, totals, 1.0)
+    return (weight.sum() / (len(classes) * present))[indices]

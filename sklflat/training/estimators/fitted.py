@@ -1,0 +1,193 @@
+"""What a trained estimator can be asked."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sklflat.curvature import sharpness
+from sklflat.networks import MLP
+from sklflat.training.estimators.data import as_input, labels_of
+from sklflat.training.estimators.trained_network import TrainedNetwork, last_hidden, network_of
+
+
+class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Validation of data, predictions and properties of an estimator with ``net_``.
+
+    Training sets ``net_``, ``_targets``, ``_loss`` (what outputs mean), ``_shape`` (of one
+    output of a skorch net, else None), ``_dtype``, ``_embeds`` (whether integers are token ids)
+    and ``_sample_shape``.
+    """
+
+    _targets: Any
+    _loss: str
+    _shape: tuple[int, ...] | None
+    _dtype: torch.dtype
+    _embeds: bool
+    _sample_shape: tuple[int, ...]
+    _y_numeric: bool
+    net: Any
+    net_: Any
+
+    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+        if isinstance(X, Dataset):
+            y = labels_of(X) if y is None else np.asarray(y)
+        else:
+            X, y = self._validate_X(X, y, reset=reset)
+        return X, self._checked_y(y)
+
+    def _validate_X(self, X: Any, *y: Any, reset: bool = False) -> Any:
+        """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
+        # a list or a DataFrame has no dtype of its own
+        own = getattr(X, "dtype", None)
+        kind = own if own is not None or issparse(X) or self.net is None else np.asarray(X).dtype
+        is_integer = getattr(kind, "kind", "f") in "iu"
+        checked = validate_data(
+            self,
+            X,
+            *y,
+            reset=reset,
+            accept_sparse=True,
+            allow_nd=self.net is not None,
+            dtype=np.int64 if is_integer and self.net is not None else (np.float64, np.float32),
+            **({"multi_output": True, "y_numeric": self._y_numeric} if y else {}),
+        )
+        X = checked[0] if y else checked
+        X = X.toarray() if issparse(X) else X
+        return (X, checked[1]) if y else X
+
+    def _input(self, X: Any, dtype: torch.dtype | None = None) -> Tensor:
+        X = as_input(X, dtype or self._dtype)
+        return X if self._embeds or X.is_floating_point() else X.to(dtype or self._dtype)
+
+    def _encode(self, y: np.ndarray) -> Tensor:
+        encoded = self._targets.encode(y, self._loss)
+        if self._shape is not None and encoded.ndim > 1:
+            encoded = encoded.reshape(len(y), *self._shape)  # a skorch criterion wants its shape
+        target = torch.as_tensor(encoded)
+        return target.to(self._dtype) if target.is_floating_point() else target
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Raw outputs (n_samples, k) in float64; logarithms where they are probabilities."""
+        X = X if isinstance(X, Dataset) else self._input(X)
+        return network_of(self.net_).outputs(X).numpy()
+
+    def _raw_predict(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return self._outputs(X if isinstance(X, Dataset) else self._validate_X(X))
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Activations of the last hidden layer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            What ``fit`` accepts.
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_units), float64
+            What the last affine layer reads, in evaluation mode.
+        """
+        check_is_fitted(self)
+        X = X if isinstance(X, Dataset) else self._input(self._validate_X(X))
+        return last_hidden(network_of(self.net_), X).numpy()
+
+    def sharpness(self, X: Any, y: Any, rho: float = 0.05, *, steps: int = 1) -> float:
+        """Rise of the loss on data within radius rho of the trained weights.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        rho : float, default=0.05
+            Radius, in units of the parameters' Euclidean norm; need not be the one that was
+            trained with.
+        steps : int, default=1
+            Ascent steps. One is the rise that SAM itself meets; more find higher rises. All
+            are lower bounds of the maximum over the ball.
+
+        Returns
+        -------
+        rise : float
+            In units of the loss, without the L2 term; the network is in evaluation mode.
+
+        References
+        ----------
+        Foret et al.: Sharpness-Aware Minimization. ICLR 2021, equation 1.
+        """
+        check_is_fitted(self)
+        if not rho >= 0:
+            raise ValueError(f"rho must be a radius >= 0, got {rho!r}.")
+        X, y = self._validate(X, y, reset=False)
+        network = network_of(self.net_)
+        X, y = self._input(X), self._encode(y)
+        w = network.vector.read()
+        return sharpness(lambda w: network.loss_and_gradient(w, X, y), w, rho, steps)
+
+    def trained_network(self) -> TrainedNetwork:
+        """What the probes look into: the network as a private copy, and the way into it."""
+        check_is_fitted(self)
+        return TrainedNetwork(
+            network_of(self.net_),
+            self._targets,
+            "softmax" if self._loss == "nll" else self._loss,
+            lambda X: self._input(self._validate_X(X)),
+            lambda y: self._encode(self._checked_y(y)),
+        )
+
+    def _checked_y(self, y: Any) -> np.ndarray:
+        y = y.toarray() if issparse(y) else np.asarray(y)  # multilabel indicators
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        self._check_y(y)
+        return y
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained torch module."""
+        return self._fitted_net("module_").module_
+
+    @property
+    def cosine_to_sam_(self) -> float:
+        """Cosine between the last perturbation of Fisher SAM and that of SAM."""
+        state = self._fitted_net("cosine_to_sam_").steps_.state or {}
+        if "cosine" not in state:
+            raise AttributeError("cosine_to_sam_ exists for variant='fisher' only.")
+        return float(state["cosine"])
+
+    @property
+    def coefs_(self) -> list[np.ndarray]:
+        """Weights (fan_in, fan_out) of every layer of the default network."""
+        return [m.weight.detach().cpu().numpy().T for m in self._linears("coefs_")]
+
+    @property
+    def intercepts_(self) -> list[np.ndarray]:
+        """Biases (fan_out,) of every layer of the default network."""
+        return [m.bias.detach().cpu().numpy() for m in self._linears("intercepts_")]
+
+    @property
+    def n_layers_(self) -> int:
+        """Number of layers of the default network, input and output included."""
+        return len(self._linears("n_layers_")) + 1
+
+    def _linears(self, asked_for: str) -> list[nn.Linear]:
+        module = self._fitted_net(asked_for).module_
+        if not isinstance(module, MLP):
+            raise AttributeError(f"{asked_for} exists for the default network only (net=None).")
+        return module.linears
+
+    def _fitted_net(self, asked_for: str) -> Any:
+        if "net_" not in vars(self):
+            raise AttributeError(f"{type(self).__name__} has no {asked_for} before fit.")
+        return self.net_
+
+    @property
+    def _n_features_out(self) -> int:
+        dtype = int if self._embeds else float
+        zeros = self._input(np.zeros((1, *self._sample_shape), dtype))
+        return last_hidden(network_of(self.net_), zeros).shape[1]

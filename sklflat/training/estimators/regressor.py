@@ -1,0 +1,115 @@
+"""Regressors: real targets in, real predictions out."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from sklflat._compat import StrOptions, check_sample_weight, fit_context
+from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.parameters import CONSTRAINTS
+from sklflat.training.estimators.targets import RealTargets
+
+
+class PerturbedRegressor(RegressorMixin, PerturbedEstimator):
+    """What all regressors of this room share; a subclass adds its parameters."""
+
+    _parameter_constraints = {
+        **CONSTRAINTS,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+    _y_numeric = True
+    loss: str
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+            With ``net=``, also arrays of 3 or 4 dimensions and integers (token ids). A
+            Dataset yields (input, target).
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            None for a Dataset.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Rows of weight zero are left out.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Train for one pass over the data, going on from where training is.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def _check_y(self, y: np.ndarray) -> None:
+        if self.loss == "poisson" and (np.any(y < 0) or np.sum(y) <= 0):
+            raise ValueError(
+                "loss='poisson' needs y >= 0 with at least one positive value; got a minimum "
+                f"of {np.min(y)!r}."
+            )
+
+    def _make_targets(self, y: np.ndarray, classes: Any) -> RealTargets:
+        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        targets = RealTargets(y, self.loss)
+        self.n_outputs_ = targets.n_outputs
+        return targets
+
+    def _check_continues(self, y: np.ndarray, incremental: bool) -> None:
+        n_outputs = RealTargets(y, self.loss).n_outputs
+        if n_outputs != self._targets.n_outputs:
+            raise ValueError(
+                f"y has {n_outputs} targets, but training began with {self._targets.n_outputs}."
+            )
+
+    def _weights(
+        self, X: Any, y: np.ndarray, sample_weight: Any, incremental: bool
+    ) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        return check_sample_weight(sample_weight, y, ensure_non_negative=True)
+
+    def _stratify(self, y: np.ndarray) -> None:
+        return None
+
+    def _score_outputs(self, z: np.ndarray, y: np.ndarray, weight: Any) -> float:
+        return float(r2_score(y, self._targets.predict(z), sample_weight=weight))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predictions.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            In the precision of training.
+        """
+        z = self._raw_predict(X)
+        y = self._targets.predict(z)
+        return y.astype(np.float32) if self._dtype == torch.float32 else y
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.target_tags.multi_output = True
+        return tags

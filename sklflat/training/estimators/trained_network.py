@@ -1,0 +1,168 @@
+"""The network inside a skorch net or a fitted estimator."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import Network
+from sklflat.networks.network import LogProbabilities
+from sklflat.training.estimators.targets import ClassTargets
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A fitted estimator, opened: its network, and how data get in and out.
+
+    Parameters
+    ----------
+    network : Network
+    targets : ClassTargets or RealTargets
+    loss : str
+        What outputs mean: see :class:`~sklflat.networks.TaskLoss`.
+    to_input : callable
+        Validates X and makes it a tensor.
+    to_target : callable
+        Makes y the tensor that the criterion wants.
+    """
+
+    network: Network
+    targets: Any
+    loss: str
+    to_input: Callable[[Any], Tensor]
+    to_target: Callable[[Any], Tensor]
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Class labels (n_classes,); None for real targets."""
+        return getattr(self.targets, "classes", None)
+
+    def numbers(self, y: Any) -> np.ndarray:
+        """Targets as numbers.
+
+        Parameters
+        ----------
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), int, or (n_samples,) or (n_samples, n_outputs), float
+            Indices into ``classes``; or real targets and labels' indicators.
+
+        Raises
+        ------
+        ValueError
+            If there is a label that the network does not know.
+        """
+        if self.classes is None or self.targets.multilabel:
+            return np.asarray(y, dtype=float)
+        return ClassTargets.encode(self.targets, y, "softmax")
+
+
+def network_of(net: Any) -> Network:
+    """The module and the criterion of an initialised skorch net.
+
+    Where the net's class has its own ``infer`` or ``get_loss``, these are used. Probabilities
+    (skorch's NLLLoss takes their logarithm itself) become log-probabilities.
+
+    Parameters
+    ----------
+    net : skorch.NeuralNet
+        Initialised. Nothing of it is changed.
+    """
+    module, criterion = net.module_, net.criterion_
+    if _overrides(net, "infer"):
+        module = _Infer(net)
+    if _overrides(net, "get_loss"):
+        criterion = _GetLoss(net)
+    elif isinstance(criterion, nn.NLLLoss):
+        module = LogProbabilities(module)
+    return Network(module, criterion, device=net.device)
+
+
+def _overrides(net: Any, method: str) -> bool:
+    """Whether the first class beside this package's that defines a method is not skorch's."""
+    owners = (c.__module__ for c in type(net).__mro__ if method in vars(c))
+    return next(m for m in owners if not m.startswith("sklflat.")).split(".")[0] != "skorch"
+
+
+class _Adapter(nn.Module):
+    """A part of a net as a module; the net is kept out of the list of submodules."""
+
+    def __init__(self, net: Any, part: str) -> None:
+        super().__init__()
+        # a copy by copy.copy would go through skorch's pickling, module and all
+        copied = object.__new__(type(net))
+        copied.__dict__.update(vars(net))
+        self._net = (copied,)
+        self._part = part
+        self.own = getattr(net, part)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Adapter":
+        twin = type(self)(*self._net)  # type: ignore[call-arg]  # a subclass knows its part
+        twin.own = copy.deepcopy(self.own, memo)
+        return twin
+
+    def net(self) -> Any:
+        net = self._net[0]
+        net.__dict__[self._part] = self.own
+        return net
+
+
+class _Infer(_Adapter):
+    def __init__(self, net: Any) -> None:
+        super().__init__(net, "module_")
+
+    def forward(self, X: Tensor) -> Tensor:
+        return self.net().infer(X)
+
+
+class _GetLoss(_Adapter):
+    def __init__(self, net: Any) -> None:
+        super().__init__(net, "criterion_")
+
+    @property
+    def reduction(self) -> str:
+        """The criterion's own, where it has one."""
+        return self.own.reduction
+
+    @reduction.setter
+    def reduction(self, value: str) -> None:
+        self.own.reduction = value
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.net().get_loss(z, y)
+
+
+@torch.no_grad()
+def last_hidden(network: Network, X: Tensor | Dataset) -> Tensor:
+    """Activations (n_samples, units), float64, that the last affine layer reads.
+
+    The last affine layer is the ``torch.nn.Linear`` that runs last; activations of sequences
+    are averaged over positions.
+    """
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen[:] = [inputs[0]]
+
+    for module in network.module.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_pre_hook(keep)
+    rows = []
+    for x in network.batches(X):
+        network.forward(x)
+        if not seen:
+            raise UnsupportedNetworkError(
+                f"{type(network.module).__name__} runs no torch.nn.Linear, so it has no last "
+                "hidden layer that transform could return."
+            )
+        hidden = seen[0]
+        rows.append(hidden.flatten(1, -2).mean(1) if hidden.ndim > 2 else hidden)
+    return torch.cat(rows).double().cpu()

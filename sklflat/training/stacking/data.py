@@ -1,0 +1,104 @@
+"""The batches of many loaders, side by side."""
+
+from collections.abc import Hashable, Iterator
+
+import torch
+from torch import Tensor
+
+from sklflat.training.engine.loader import TensorLoader
+from sklflat.training.engine.tape import leaves
+
+
+class StackedBatches:
+    """One epoch of several loaders: each replica's rows in each replica's own order.
+
+    Parameters
+    ----------
+    loaders : dict of int to TensorLoader
+        Begins an epoch of each.
+    """
+
+    def __init__(self, loaders: dict[int, TensorLoader]) -> None:
+        self.data = {i: leaves(loader.data) for i, loader in loaders.items()}
+        self.kinds = {i: _kind(data) for i, data in self.data.items()}
+        self.n_samples = {i: len(data[0]) for i, data in self.data.items()}
+        self.sizes = {i: loader.batch_size for i, loader in loaders.items()}
+        some = next(iter(self.data.values()))[0]
+        width = max(self.n_samples.values())
+        # rows of row numbers; shorter data sets leave the end of theirs unused
+        self.order = torch.zeros(len(loaders), width, dtype=torch.long, device=some.device)
+        self.place = {i: k for k, i in enumerate(loaders)}
+        for i, loader in loaders.items():
+            own = None if loader.order is None else loader.order.next()
+            n = self.n_samples[i]
+            row = torch.arange(n) if own is None else torch.as_tensor(own)
+            self.order[self.place[i], :n] = row
+
+    def steps(self) -> Iterator[list[tuple[Hashable, int, int, list[int]]]]:
+        """Per step the replicas that have a batch: kind, first and last row, and who they are."""
+        k = 0
+        while True:
+            groups: dict[tuple[Hashable, int, int], list[int]] = {}
+            for i, n in self.n_samples.items():
+                start = k * self.sizes[i]
+                stop = min(start + self.sizes[i], n)
+                if start < n:
+                    groups.setdefault((self.kinds[i], start, stop), []).append(i)
+            if not groups:
+                return
+            yield [(*key, members) for key, members in groups.items()]
+            k += 1
+
+    def batch(self, members: list[int], start: int, stop: int) -> list[Tensor]:
+        """Input, weights if there are any, and target, each of shape (R, stop - start, ...)."""
+        if len(members) == len(self.order):
+            rows = self.order[:, start:stop]
+        else:
+            rows = self.order[[self.place[i] for i in members], start:stop]
+        return [
+            _gather([self.data[i][k] for i in members], rows)
+            for k in range(len(self.data[members[0]]))
+        ]
+
+
+def _gather(bases: list[Tensor], rows: Tensor) -> Tensor:
+    """Rows (R, b) of R tensors; those of one tensor at once."""
+    first = bases[0]
+    shape = (*rows.shape, *first.shape[1:])
+    if all(base is first for base in bases):
+        return first.index_select(0, rows.reshape(-1)).view(shape)
+    out = first.new_empty(shape)
+    edges = [k for k in range(1, len(bases)) if bases[k] is not bases[k - 1]]
+    for a, b in zip([0, *edges], [*edges, len(bases)], strict=True):
+        flat = out[a:b].view(-1, *first.shape[1:])
+        torch.index_select(bases[a], 0, rows[a:b].reshape(-1), out=flat)
+    return out
+
+
+def _kind(data: list[Tensor]) -> Hashable:
+    return tuple((x.shape[1:], x.dtype) for x in data)
+
+
+class SharedData:
+    """Keeps one copy of data that several loaders brought along.
+
+    Examples
+    --------
+    >>> import torch
+    >>> shared = SharedData()
+    >>> a = shared.one_of(torch.zeros(3))
+    >>> shared.one_of(torch.zeros(3)) is a
+    True
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, list[Tensor]] = {}
+
+    def one_of(self, tensor: Tensor) -> Tensor:
+        """The first tensor that had the same values."""
+        known = self._known.setdefault((tensor.shape, tensor.dtype, tensor.device), [])
+        for other in known:
+            if other is tensor or torch.equal(other, tensor):
+                return other
+        known.append(tensor)
+        return tensor

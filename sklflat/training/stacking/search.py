@@ -1,0 +1,291 @@
+"""Searches whose candidates and folds are trained as one network."""
+
+import os
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn import get_config
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
+from sklearn.pipeline import Pipeline
+
+from sklflat._compat import Interval, StrOptions, fit_context
+from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs import Training
+from sklflat.training.stacking.trainer import train
+
+
+class StackedSearchCV(GridSearchCV):
+    """Grid or random search that trains candidates and folds at once.
+
+    Takes the place of :class:`sklearn.model_selection.GridSearchCV` (and, with ``n_iter``, of
+    ``RandomizedSearchCV``): same ``cv_results_``, same best parameters. Candidates and folds of
+    a :class:`SAMClassifier` or :class:`SAMRegressor`, alone or last in a ``Pipeline``, that
+    differ in numbers only (``rho``, ``alpha``, ``learning_rate_init``, ``random_state``,
+    ``training_temperature``, ...) are trained as one stacked network; the others are fitted by
+    joblib, as scikit-learn does. Splitting, scoring and ranking are scikit-learn's own.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Any; what cannot be stacked is fitted as usual.
+    param_grid : dict or list of dict
+        As in ``GridSearchCV``; with ``n_iter`` it may hold distributions, as
+        ``param_distributions`` of ``RandomizedSearchCV``.
+    n_iter : int, default=None
+        Candidates to draw at random; None tries all.
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
+        As in ``GridSearchCV``; ``n_jobs`` is for what is not stacked. ``verbose=2`` and above
+        also says why a fit is not stacked.
+    cache_dir : path, default=None
+        A directory in which trainings are kept, so that no fit is repeated and a search that was
+        cut off goes on. Fits with callbacks or without a ``random_state`` are not kept.
+    stack : bool or "force", default=True
+        False fits each alone; with ``"force"`` a fit that cannot be stacked raises.
+    random_state : int, RandomState instance or None, default=None
+        Of the candidates, with ``n_iter``.
+
+    Attributes
+    ----------
+    cv_results_ : dict
+        As in ``GridSearchCV``. The time of a stacked fit is its share of the stack's.
+    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_
+        As in ``GridSearchCV``.
+    n_stacked_ : int
+        How many fits were trained in a stack.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklflat import SAMClassifier, StackedSearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SAMClassifier((8,), max_iter=20, n_iter_no_change=20, tol=-1e9, random_state=0)
+    >>> search = StackedSearchCV(clf, {"rho": [0.01, 0.05, 0.1]}, cv=3).fit(X, y)
+    >>> len(search.cv_results_["params"]), search.n_stacked_
+    (3, 9)
+    """
+
+    _parameter_constraints = {
+        **GridSearchCV._parameter_constraints,
+        "n_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "cache_dir": [str, os.PathLike, None],
+        "stack": ["boolean", StrOptions({"force"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        n_iter: int | None = None,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        cache_dir: Any = None,
+        stack: bool | str = True,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.n_iter = n_iter
+        self.cache_dir = cache_dir
+        self.stack = stack
+        self.random_state = random_state
+
+    @fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "StackedSearchCV":
+        """Search.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        **params : dict
+            As in ``GridSearchCV``, for example ``sample_weight`` or ``groups``.
+
+        Returns
+        -------
+        self : StackedSearchCV
+        """
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, params.get("groups")))
+        candidates = list(self._candidates())
+        # scikit-learn cuts data and parameters for each fit; they are kept instead of fitted
+        orders = _Orders(len(splits))
+        settings = {"cv": splits, "error_score": "raise", "refit": False, "scoring": _no_score}
+        _Search(_StandIn(self.estimator, orders), candidates, **settings).fit(X, y, **params)
+        own = ("stack", "n_jobs", "cache_dir", "verbose")
+        results = _Results(orders.fits, {name: getattr(self, name) for name in own})
+        # and then it meets what has been trained, where it would train
+        given = ("scoring", "refit", "verbose", "error_score", "return_train_score")
+        settings = {"cv": splits, **{name: getattr(self, name) for name in given}}
+        search = _Search(_StandIn(self.estimator, results), candidates, **settings)
+        search.fit(X, y, **params)
+        self._take_over(search, results)
+        return self
+
+    def _candidates(self) -> Iterable[dict[str, Any]]:
+        if self.n_iter is None:
+            return ParameterGrid(self.param_grid)
+        return ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state)
+
+    def _take_over(self, search: Any, results: "_Results") -> None:
+        for name, value in vars(search).items():
+            if name.endswith("_") and not name.startswith("_"):
+                setattr(self, name, value)
+        if "best_estimator_" in vars(self):
+            self.best_estimator_ = search.best_estimator_.fitted
+        seconds = np.reshape(results.seconds, (-1, self.n_splits_))
+        self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
+        self.cv_results_["std_fit_time"] = seconds.std(axis=1)
+        self.n_stacked_ = results.n_stacked
+
+
+def _no_score(estimator: Any, X: Any, y: Any = None) -> float:
+    return 0.0
+
+
+class _Search(GridSearchCV):
+    """A search over given candidates."""
+
+    def __init__(self, estimator: Any, candidates: Any, **settings: Any) -> None:
+        super().__init__(estimator, {}, **settings)
+        self.candidates = candidates
+
+    def _run_search(self, evaluate_candidates: Any) -> None:
+        evaluate_candidates(self.candidates)
+
+
+class _StandIn:
+    """Looks like an estimator, but leaves ``fit`` to a desk, in the order of scikit-learn."""
+
+    def __init__(self, estimator: Any, desk: Any) -> None:
+        self.estimator = estimator
+        self.desk = desk
+        self.fitted: Any = None
+
+    def __sklearn_clone__(self) -> "_StandIn":
+        return _StandIn(clone(self.estimator), self.desk)
+
+    def __sklearn_tags__(self) -> Any:
+        return self.estimator.__sklearn_tags__()
+
+    def __getattr__(self, name: str) -> Any:
+        own = vars(self)
+        if "estimator" not in own:
+            raise AttributeError(name)
+        return getattr(own["estimator"] if own["fitted"] is None else own["fitted"], name)
+
+    def set_params(self, **params: Any) -> "_StandIn":
+        self.estimator.set_params(**params)
+        return self
+
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "_StandIn":
+        self.fitted = self.desk.fit(self.estimator, X, y, fit_params)
+        return self
+
+
+class _Orders:
+    """Notes the fits that are asked for; folds share their data."""
+
+    def __init__(self, n_splits: int) -> None:
+        self.n_splits = n_splits
+        self.fits: list[_Fit] = []
+
+    def fit(self, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
+        fold = len(self.fits) % self.n_splits
+        if len(self.fits) >= self.n_splits:
+            first = self.fits[fold]
+            X, y = first.X, first.y
+        self.fits.append(_Fit(estimator, X, y, fit_params, fold))
+        return estimator
+
+
+class _Fit:
+    """One candidate on one fold."""
+
+    def __init__(self, estimator: Any, X: Any, y: Any, fit_params: Any, fold: int) -> None:
+        self.estimator = estimator
+        self.X = X
+        self.y = y
+        self.fit_params = fit_params
+        self.fold = fold
+
+    def training(self, transformed: dict[Any, Any]) -> Training:
+        """What is to be trained; in a pipeline that ends in a network, the network."""
+        steps = self._steps()
+        if steps is None:
+            return Training(self.estimator, self.X, self.y, self.fit_params)
+        *before, (_, last) = steps
+        key = self.fold, joblib.hash([(name, type(t), t.get_params()) for name, t in before])
+        if key not in transformed:
+            X = self.X
+            for _, transformer in before:
+                X = transformer.fit_transform(X, self.y)
+            transformed[key] = X, before
+        X, fitted = transformed[key]
+        self.estimator.steps[:-1] = fitted
+        start = len(steps[-1][0]) + 2
+        own = {name[start:]: value for name, value in self.fit_params.items()}
+        return Training(last, X, self.y, own)
+
+    def _steps(self) -> list[tuple[str, Any]] | None:
+        """The steps of a plain pipeline that ends in a network of ours."""
+        pipeline = self.estimator
+        if type(pipeline) is not Pipeline or pipeline.memory is not None:
+            return None
+        *before, (name, last) = pipeline.steps
+        plain = all(hasattr(t, "fit_transform") for _, t in before)
+        mine = all(key.startswith(name + "__") for key in self.fit_params)
+        routed = get_config()["enable_metadata_routing"]
+        if isinstance(last, PerturbedEstimator) and plain and mine and not routed:
+            return list(pipeline.steps)
+        return None
+
+
+class _Results:
+    """Trains all fits at once and hands them out in order; what comes after is fitted."""
+
+    def __init__(self, fits: Sequence[_Fit], settings: dict[str, Any]) -> None:
+        self.fits = list(fits)
+        self.errors: dict[int, Exception] = {}
+        trainings: dict[int, Training] = {}
+        transformed: dict[Any, Any] = {}
+        for i, fit in enumerate(self.fits):
+            try:
+                trainings[i] = fit.training(transformed)
+            except Exception as error:
+                self.errors[i] = error
+        for _ in train(list(trainings.values()), **settings):
+            pass
+        self.errors.update({i: t.error for i, t in trainings.items() if t.error is not None})
+        self.seconds = [trainings[i].seconds if i in trainings else 0.0 for i in range(len(fits))]
+        self.n_stacked = sum(t.why_alone is None for t in trainings.values())
+        self._next = 0
+
+    def fit(self, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
+        i, self._next = self._next, self._next + 1
+        if i >= len(self.fits):
+            return estimator.fit(X, y, **fit_params)
+        if i in self.errors:
+            raise self.errors[i]
+        return self.fits[i].estimator

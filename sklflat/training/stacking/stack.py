@@ -1,0 +1,289 @@
+"""Replicas of one network, trained by one step over all of them."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklflat.networks.functional import ParameterVector
+from sklflat.training.engine.loader import TensorLoader
+from sklflat.training.engine.optimizer import trained_parameters
+from sklflat.training.engine.passes import SideEffects
+from sklflat.training.engine.replays import Replays, python_state, unknown_code
+from sklflat.training.engine.tape import leaves
+from sklflat.training.engine.vector_engine import (
+    MAX_RECORDED_PARAMETERS,
+    CannotUseVector,
+    gradient_by_autograd,
+)
+from sklflat.training.stacking.data import StackedBatches
+from sklflat.training.stacking.perturbation import StackedPerturbation, phase
+from sklflat.training.stacking.rows import StackedRows
+from sklflat.training.stacking.update import StackedUpdate
+
+#: trials of a forward pass: other threads, as those of dask, draw random numbers in between
+_N_TRIALS = 3
+
+
+class CannotStackError(Exception):
+    """Networks cannot be trained by one step; says why."""
+
+
+@dataclass
+class EpochSum:
+    """What a replica's epoch came to."""
+
+    loss: float = 0.0
+    n_samples: int = 0
+    n_batches: int = 0
+    n_skipped: int = 0
+
+
+class Stack:
+    """Networks of one architecture whose parameters are the rows of a matrix.
+
+    While the stack lives, the networks' parameters, buffers and optimiser states are views of
+    its rows, so that whatever looks at a network sees where it is. Every replica has its own
+    data, random numbers, learning rate, radius, L2 penalty, temperature, mask and state of the
+    perturbation, and goes the way that it would go alone.
+
+    Parameters
+    ----------
+    nets : sequence of PerturbedNetMixin
+        Initialised, with equal ``stack_key``.
+
+    Attributes
+    ----------
+    w : Tensor of shape (E, p)
+    others : dict of str to Tensor of shape (E, ...)
+        Buffers and untrained parameters.
+    """
+
+    def __init__(self, nets: Sequence[Any]) -> None:
+        self.nets = list(nets)
+        net = nets[0]
+        vectors = [trained_parameters(n.optimizer_, n.module_) for n in nets]
+        self.vector = vectors[0]
+        self.is_weight = self.vector.is_weight
+        self.w = torch.stack([v.read() for v in vectors])
+        self.w_tilde = torch.empty_like(self.w)
+        for v, row in zip(vectors, self.w, strict=True):
+            _point(v.parameters, v.views(row))
+        owned = [_other_tensors(n, v.parameters) for n, v in zip(nets, vectors, strict=True)]
+        self.others = {name: torch.stack([own[name].data for own in owned]) for name in owned[0]}
+        for i, own in enumerate(owned):
+            _point(own.values(), [rows[i] for rows in self.others.values()])
+        self.update = StackedUpdate([n.optimizer_ for n in nets], self.w)
+        self.perturbation = StackedPerturbation(nets[0].steps_.perturbation)
+        self.state = self._join_states()
+        masks = [n.steps_.mask for n in nets]
+        self.mask = None
+        if any(m is not None for m in masks):
+            ones = torch.ones_like(self.is_weight)
+            self.mask = torch.stack([ones if m is None else m.to(ones.device) for m in masks])
+        large = len(self.vector) > MAX_RECORDED_PARAMETERS
+        modules = (net.module_, net.criterion_)
+        reason = "the network is large" if large else None
+        self.replays = Replays(modules, reason, stacked=True, lasting=1)
+        self.replays.why_not = self.replays.why_not or unknown_code(modules, net.foreign_classes())
+        self.run = self.vector.runner(net.module_)
+        self._gone: set[int] = set()
+
+    def _join_states(self) -> dict[str, Tensor] | None:
+        first = self.nets[0].steps_.perturbation
+        if first is None:
+            return None
+        rows = zip((n.steps_.state for n in self.nets), self.w, strict=True)
+        states = [first.init(w) if state is None else state for state, w in rows]
+        return {key: torch.stack([s[key].to(self.w.device) for s in states]) for key in states[0]}
+
+    # --- leaving ----------------------------------------------------------------------------
+
+    def release(self, i: int) -> None:
+        """Give the i-th network tensors of its own; the stack does not train it any more."""
+        if i in self._gone:
+            return
+        self._gone.add(i)
+        net = self.nets[i]
+        vector = trained_parameters(net.optimizer_, net.module_)
+        own = [*vector.parameters, *_other_tensors(net, vector.parameters).values()]
+        _point(own, [t.detach().clone() for t in own])
+        self.update.release(i)
+        self._push(i)
+
+    def _push(self, i: int) -> None:
+        """Give the i-th network a copy of its perturbation's state."""
+        steps = self.nets[i].steps_
+        if self.state is not None and (steps.t or steps.n_skipped_steps):
+            steps.state = {key: rows[i].clone() for key, rows in self.state.items()}
+
+    def push_states(self) -> None:
+        """Give every network a copy of its perturbation's state, which is no view of a row."""
+        for i in set(range(len(self.nets))) - self._gone:
+            self._push(i)
+
+    def release_all(self) -> None:
+        """Give every network tensors of its own."""
+        for i in range(len(self.nets)):
+            self.release(i)
+
+    # --- the epoch --------------------------------------------------------------------------
+
+    def run_epoch(self, loaders: dict[int, Any]) -> dict[int, EpochSum]:
+        """Train some of the replicas for one pass over their data.
+
+        Parameters
+        ----------
+        loaders : dict of int to TensorLoader
+            For each replica that is trained.
+
+        Returns
+        -------
+        dict of int to EpochSum
+        """
+        for i in loaders:
+            self.nets[i]._set_training(True)
+        self.update.begin_epoch()
+        self._read_parameters()
+        self._losses = self.w.new_zeros(len(self.nets), dtype=torch.float64)
+        sums = {i: EpochSum() for i in loaders}
+        batches = StackedBatches(loaders)
+        for groups in batches.steps():
+            for _, start, stop, members in groups:
+                for rows in self._partition(members):
+                    self._step(rows, batches.batch(rows, start, stop), sums)
+        for i, loss in enumerate(self._losses.tolist()):
+            if i in sums:
+                sums[i].loss = loss / max(sums[i].n_samples, 1)
+        return sums
+
+    def _read_parameters(self) -> None:
+        """Take over what may be different for each replica and change between epochs."""
+        self.rates = self.update.rates()
+        self.perturbation.read([n.steps_.perturbation for n in self.nets], self.w)
+        self.l2 = self.w.new_tensor([float(n.steps_.l2) for n in self.nets])
+        self.has_l2 = bool(self.l2.any())
+        temperatures = [float(n.criterion_.temperature) for n in self.nets]
+        self.temperatures = self.w.new_tensor(temperatures)
+        self.tempered = any(t != 1.0 for t in temperatures)
+
+    def _partition(self, members: list[int]) -> Iterable[list[int]]:
+        """Replicas that are at the same place in the perturbation."""
+        if self.perturbation.template is None:
+            return [members]
+        steps = {i: self.nets[i].steps_.t for i in members}
+        phases = {t: phase(self.perturbation.template, t) for t in set(steps.values())}
+        groups: dict[Hashable, list[int]] = {}
+        for i, t in steps.items():
+            groups.setdefault(phases[t], []).append(i)
+        return groups.values()
+
+    def _step(self, rows: list[int], batch: list[Tensor], sums: dict[int, EpochSum]) -> None:
+        nets = [self.nets[i] for i in rows]
+        for net in nets:
+            net.begin_step()
+        whole = rows == list(range(len(self.nets)))
+        index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
+        some = StackedRows(self, index, nets, batch)
+        losses, direction, state = some.direction()
+        ok = (direction.sum(1) + losses).isfinite()
+        taken = ok.tolist()
+        self._losses[slice(None) if index is None else index] += losses.double() * some.n_rows
+        for net, i, good in zip(nets, rows, taken, strict=True):
+            n_passes = len(some.passes)
+            net.steps_.n_gradient_evaluations += n_passes
+            net.steps_.t += good
+            net.steps_.n_skipped_steps += not good
+            sums[i].n_samples += some.n_rows
+            sums[i].n_batches += 1
+            sums[i].n_skipped += not good
+        some.settle(taken)
+        if not all(taken):
+            index = torch.as_tensor(rows, device=self.w.device)[ok]
+            rows = [i for i, good in zip(rows, taken, strict=True) if good]
+            direction = direction[ok]
+            state = state and {key: value[ok] for key, value in state.items()}
+            some.after = {key: value[ok] for key, value in some.after.items()}
+        if rows:
+            self.update.step(rows, direction)
+            _put(self.others, index, some.after)
+            if self.state is not None and state is not None:
+                _put(self.state, index, state)
+
+    # --- is it right ------------------------------------------------------------------------
+
+    def check(self, loaders: Sequence[TensorLoader]) -> None:
+        """Compare the first replica's gradient on a batch with the one that it gets alone.
+
+        Raises
+        ------
+        CannotStackError
+            If the networks cannot be vectorised, or that gives another gradient.
+        """
+        net = self.nets[0]
+        for n in self.nets:
+            n._set_training(True)
+        self._read_parameters()
+        why_not, self.replays.why_not = self.replays.why_not, "it is a trial"
+        firsts = [loader.first() for loader in loaders]
+        size = min(len(first[1]) for first in firsts)
+        batch = [
+            torch.stack([t[:size] for t in ts]) for ts in zip(*map(leaves, firsts), strict=True)
+        ]
+        try:
+            g = self._gradients(batch)
+        finally:
+            self.replays.why_not = why_not
+        alone = _gradient_alone(net, self.vector, loaders[0].first(size))
+        tolerance = torch.finfo(self.w.dtype).eps ** 0.6 * float(alone.norm())
+        if not float((alone - g[0]).norm()) <= tolerance and bool(alone.isfinite().all()):
+            raise CannotStackError("vectorised, the network has another gradient")
+
+    def _gradients(self, batch: list[Tensor]) -> Tensor:
+        """Gradients (n_replicas, p) on a batch, if computing them changes nothing else."""
+        for _ in range(_N_TRIALS):
+            some = StackedRows(self, None, self.nets, batch)
+            before = python_state(self.replays.modules)
+            try:
+                _, g = some.gradient_at(None)
+            except Exception as error:  # whatever vectorising a user's code may raise
+                raise CannotStackError(f"the network cannot be vectorised ({error})") from error
+            finally:
+                some.settle([False] * len(self.nets))
+            if python_state(self.replays.modules) == before:
+                return g
+        raise CannotStackError("the forward pass changes Python state")
+
+
+def _gradient_alone(net: Any, vector: ParameterVector, batch: Any) -> Tensor:
+    """A network's gradient (p,) on a batch, by autograd; leaves nothing behind."""
+    stream = net.random_stream_
+    effects = SideEffects((net.module_, net.criterion_), stream.generators)
+    effects.begin_pass()
+    try:
+        with stream.as_global():
+            return gradient_by_autograd(net, vector, batch)[1]
+    except CannotUseVector as refusal:
+        raise CannotStackError(str(refusal)) from refusal
+    finally:
+        effects.undo()
+
+
+def _other_tensors(net: Any, trained: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Buffers and untrained parameters of a net's module by name."""
+    own = {id(p) for p in trained}
+    named = [*net.module_.named_parameters(), *net.module_.named_buffers()]
+    return {name: t for name, t in named if id(t) not in own}
+
+
+def _point(tensors: Iterable[Tensor], views: Iterable[Tensor]) -> None:
+    """Let tensors be other memory."""
+    for tensor, view in zip(tensors, views, strict=True):
+        tensor.data = view
+
+
+def _put(rows: dict[str, Tensor], index: Tensor | None, values: dict[str, Tensor]) -> None:
+    for key, value in values.items():
+        rows[key][slice(None) if index is None else index] = value
