@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.matching.assignment import Solve, best_order, parts_of, rearranged
-from sklflat.matching.weight_gains import Weights
+from sklflat.matching.weight_objective import Weights
 
 
 def placed(weights: Weights, solve: Solve, order: Sequence[int] | None = None) -> Tensor:

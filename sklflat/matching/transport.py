@@ -15,7 +15,7 @@ from sklflat.matching.assignment import (
     rearranged,
 )
 from sklflat.matching.result import Matching
-from sklflat.matching.weight_gains import Weights
+from sklflat.matching.weight_objective import Weights
 from sklflat.symmetry.symmetry import Symmetry
 
 State = Mapping[str, Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 from sklflat.matching.assignment import Counted, best_inner, best_order, rearranged
 from sklflat.matching.initial_guess import placed
 from sklflat.matching.result import Matching
-from sklflat.matching.weight_gains import State, Weights
+from sklflat.matching.weight_objective import State, Weights
 from sklflat.symmetry.symmetry import Symmetry
 
 
