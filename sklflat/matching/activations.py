@@ -1,59 +1,39 @@
 """Permutations by what units do: the correlation of their activations on data."""
 
-from collections.abc import Mapping
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklflat.matching.assignment import Counted, best_order, parts_of
+from sklflat.matching.assignment import Counted, best_order, parts_of, positions, ranks
 from sklflat.matching.result import Matching
-from sklflat.networks.state import check_state
+from sklflat.networks.moments import RunningMoments
+from sklflat.networks.state import State, check_state
 from sklflat.symmetry.activation_recorder import ActivationTaps, Columns
 from sklflat.symmetry.module_runs import check_rows
 from sklflat.symmetry.symmetry import Group, Symmetry
-
-State = Mapping[str, Tensor]
 
 #: variance of an activation, relative to its mean square, below which it is constant
 _ROUNDING = 1e-20
 
 
-class _Moments:
-    """Means, variances and cross-products of two sets of columns, from batches of rows.
-
-    Merged by Chan's formula, so that neither a large mean nor the size of batches matters.
-    """
+class _Correlation:
+    """Pearson's correlation of two sets of columns, from batches of rows."""
 
     def __init__(self) -> None:
-        self.n = 0
-        self.mean: list[NDArray] = []
-        self.squares: list[NDArray] = []
-        self.cross: NDArray = np.zeros((0, 0))
+        self.a, self.b = RunningMoments(), RunningMoments()
+        self.products: Tensor | float = 0.0
 
-    def add(self, a: NDArray, b: NDArray) -> None:
-        n, means = len(a), [a.mean(0), b.mean(0)]
-        centred = [x - m for x, m in zip((a, b), means, strict=True)]
-        squares = [np.square(x).sum(0) for x in centred]
-        cross = centred[0].T @ centred[1]
-        if not self.n:
-            self.n, self.mean, self.squares, self.cross = n, means, squares, cross
-            return
-        share = self.n * n / (self.n + n)
-        moved = [m - old for m, old in zip(means, self.mean, strict=True)]
-        self.cross += cross + share * np.outer(*moved)
-        for i in (0, 1):
-            self.squares[i] += squares[i] + share * np.square(moved[i])
-            self.mean[i] = self.mean[i] + moved[i] * n / (self.n + n)
-        self.n += n
+    def add(self, a: Tensor, b: Tensor) -> None:
+        self.products = self.products + self.a.add(a).T @ self.b.add(b)
 
-    def correlation(self) -> NDArray:
-        """Pearson's; 0 for columns that are constant."""
-        scale = []
-        for mean, squares in zip(self.mean, self.squares, strict=True):
-            lives = squares > _ROUNDING * (squares + self.n * np.square(mean))
-            scale.append(np.where(lives, 1 / np.sqrt(np.where(lives, squares, 1)), 0.0))
-        return scale[0][:, None] * self.cross * scale[1]
+    def value(self) -> NDArray:
+        """0 for columns that are constant."""
+        scales = []
+        for own in (self.a, self.b):
+            constant = own.squares <= _ROUNDING * (own.squares + own.n * own.mean.square())
+            scales.append(torch.where(constant, 0.0, own.squares.rsqrt()))
+        return (scales[0][:, None] * self.products * scales[1]).numpy()
 
 
 class ActivationGram:
@@ -80,7 +60,7 @@ class ActivationGram:
     def __init__(self, symmetry: Symmetry) -> None:
         self.symmetry = symmetry
         self._classes: list[NDArray] = []
-        self._moments: list[_Moments] = []
+        self._correlations: list[_Correlation] = []
 
     def update(self, a: Columns, b: Columns) -> None:
         """Take in what both networks do on the same rows.
@@ -88,13 +68,13 @@ class ActivationGram:
         Parameters
         ----------
         a, b : list of (Tensor of shape (k,), Tensor of shape (rows, k))
-            From :class:`~sklflat.symmetry.activation_recorder.ActivationTaps`: classes and values.
+            The classes of some columns and their values, at every recording point.
         """
         if not self._classes:
             self._classes = [classes.numpy() for classes, _ in a]
-            self._moments = [_Moments() for _ in a]
-        for moments, (_, x), (_, y) in zip(self._moments, a, b, strict=True):
-            moments.add(x.double().numpy(), y.double().numpy())
+            self._correlations = [_Correlation() for _ in a]
+        for correlation, (_, x), (_, y) in zip(self._correlations, a, b, strict=True):
+            correlation.add(x.double(), y.double())
 
     def gains(self, group: Group) -> list[NDArray]:
         """Summed correlations (n, n) of the classes of every part of a group.
@@ -103,32 +83,23 @@ class ActivationGram:
         several columns, those of the same rank are compared.
         """
         parts = parts_of(group)
-        place = np.full(self.symmetry.n_classes, -1)
-        of = np.full(self.symmetry.n_classes, -1)
+        position = np.full(self.symmetry.n_classes, -1)
+        part_of = np.full(self.symmetry.n_classes, -1)
         for number, classes in enumerate(parts):
-            place[classes], of[classes] = np.arange(len(classes)), number
+            position[classes], part_of[classes] = np.arange(len(classes)), number
         gains = [np.zeros((len(classes), len(classes))) for classes in parts]
-        for classes, moments in zip(self._classes, self._moments, strict=True):
-            present = np.flatnonzero(of[classes] >= 0)
+        for classes, correlation in zip(self._classes, self._correlations, strict=True):
+            present = np.flatnonzero(part_of[classes] >= 0)
             if not len(present):
                 continue
-            R = moments.correlation()
-            rank = _ranks(classes)
-            for number in np.unique(of[classes[present]]):
+            R = correlation.value()
+            rank = ranks(classes)
+            for number in np.unique(part_of[classes[present]]):
                 for r in np.unique(rank[present]):
-                    columns = np.flatnonzero((of[classes] == number) & (rank == r))
-                    at = place[classes[columns]]
+                    columns = np.flatnonzero((part_of[classes] == number) & (rank == r))
+                    at = position[classes[columns]]
                     gains[number][np.ix_(at, at)] += R[np.ix_(columns, columns)]
         return gains
-
-
-def _ranks(classes: NDArray) -> NDArray:
-    """How many columns of the same class there are before each."""
-    order = np.argsort(classes, kind="stable")
-    _, counts = np.unique(classes, return_counts=True)
-    rank = np.empty_like(order)
-    rank[order] = np.concatenate([np.arange(n) for n in counts])
-    return rank
 
 
 def match_activations(gram: ActivationGram) -> Matching:
@@ -144,7 +115,7 @@ def match_activations(gram: ActivationGram) -> Matching:
     Returns
     -------
     Matching
-        Its objective is the sum of correlations over all taps.
+        Its objective is the sum of correlations over all recording points.
 
     References
     ----------
@@ -162,14 +133,12 @@ def match_activations(gram: ActivationGram) -> Matching:
         perm = group.place(perm, order, inner)
         before += sum(float(np.trace(gain)) for gain in gains)
         for classes, gain in zip(parts_of(group), gains, strict=True):
-            place = np.full(symmetry.n_classes, -1)
-            place[classes] = np.arange(len(classes))
-            total += float(gain[np.arange(len(classes)), place[perm[classes].numpy()]].sum())
+            matched = positions(classes, symmetry.n_classes)[perm[classes].numpy()]
+            total += float(gain[np.arange(len(classes)), matched].sum())
     return Matching(
         perm=perm,
         objective=total,
         objective_identity=before,
-        upper_bound=float("inf"),
         objectives=(total,),
         n_sweeps=1,
         n_assignments=solve.n_calls,

@@ -24,6 +24,22 @@ def parts_of(group: Group) -> list[NDArray]:
     return [part.flatten().numpy() for part in (group.members, *group.inner)]
 
 
+def positions(classes: NDArray, n_classes: int) -> NDArray:
+    """The position (n_classes,) of every class among some, -1 for the others."""
+    found = np.full(n_classes, -1)
+    found[classes] = np.arange(len(classes))
+    return found
+
+
+def ranks(numbers: NDArray) -> NDArray:
+    """How many of the same number there are before each (n,)."""
+    order = np.argsort(numbers, kind="stable")
+    _, counts = np.unique(numbers, return_counts=True)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return rank
+
+
 def best_order(
     group: Group, gains: Sequence[NDArray], solve: Solve = hungarian
 ) -> tuple[Tensor, list[Tensor]]:

@@ -1,4 +1,4 @@
-"""A start for weight matching: groups are placed one by one, by what does not depend on the rest.
+"""An initial guess for weight matching, by what does not depend on the order of other groups.
 
 Coordinate ascent needs to know, for the gain of exchanging two units, to which units of the other
 network their neighbours correspond. At the start that is not known, and what is computed from a
@@ -12,26 +12,30 @@ for the right pairs, whatever the permutation.
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.matching.assignment import Solve, best_order, parts_of, rearranged
-from sklflat.matching.weight_objective import Weights
+from sklflat.matching.weight_objective import WeightObjective
 
 
-def placed(weights: Weights, solve: Solve, order: Sequence[int] | None = None) -> Tensor:
-    """A permutation (n_classes,) found by placing one group after the other.
+def initial_guess(
+    weights: WeightObjective, solve: Solve, order: Sequence[int] | None = None
+) -> Tensor:
+    """A permutation (n_classes,) found by assigning one group after the other.
 
     Parameters
     ----------
-    weights : Weights
+    weights : WeightObjective
     solve : callable
         Of linear assignment problems.
     order : sequence of int, default=None
         Of the groups. None: always the one next, most of whose weights are known to correspond.
     """
     symmetry = weights.symmetry
-    unknown = _all_unknown(weights)
+    # the number of the part of every class; -1 for those that nothing moves or that are assigned
+    unknown = np.full(symmetry.n_classes + 1, -1)
+    for number, classes in enumerate(part for g in symmetry.groups for part in parts_of(g)):
+        unknown[classes] = number
     perm = symmetry.identity()
     moved = weights.permuted(perm)
     left = list(range(len(symmetry.groups)) if order is None else order)
@@ -51,14 +55,3 @@ def placed(weights: Weights, solve: Solve, order: Sequence[int] | None = None) -
         for near in weights.neighbours[i]:
             shares.pop(near, None)
     return perm
-
-
-def _all_unknown(weights: Weights) -> NDArray:
-    """Number of the part of every class; -1 for those that nothing moves, and at the end."""
-    unknown = np.full(weights.symmetry.n_classes + 1, -1)
-    number = 0
-    for group in weights.symmetry.groups:
-        for classes in parts_of(group):
-            unknown[classes] = number
-            number += 1
-    return unknown

@@ -35,8 +35,3 @@ class Matching:
     objectives: tuple[float, ...] = ()
     n_sweeps: int = 0
     n_assignments: int = 0
-
-    @property
-    def is_optimal(self) -> bool:
-        """Whether the upper bound is reached, so that no permutation is better."""
-        return self.objective >= self.upper_bound - 1e-12 * abs(self.upper_bound)

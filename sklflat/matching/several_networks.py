@@ -1,16 +1,14 @@
 """More than two networks, aligned to a common reference."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from sklflat.networks.state import check_state, mix
+from sklflat.networks.state import State, check_state, mix
 from sklflat.symmetry.symmetry import Symmetry
-
-State = Mapping[str, Tensor]
 
 
 def match_many(

@@ -12,11 +12,9 @@ from torch.func import functional_call
 from sklflat.matching.result import Matching
 from sklflat.matching.weights import match_weights
 from sklflat.networks import Network
-from sklflat.networks.state import check_state
+from sklflat.networks.state import State, check_state
 from sklflat.symmetry.module_runs import check_rows
 from sklflat.symmetry.symmetry import Symmetry
-
-State = Mapping[str, Tensor]
 
 
 def match_straight_through(
@@ -104,7 +102,6 @@ def match_straight_through(
         perm=torch.tensor(best),
         objective=-tried[best],
         objective_identity=-midpoint.loss(symmetry.identity()),
-        upper_bound=float("inf"),
         objectives=tuple(-loss for loss in tried.values()),
         n_sweeps=n_sweeps,
         n_assignments=n_assignments,

@@ -1,21 +1,20 @@
-"""Where the classes of a group are in the tensors of a network."""
-
-from collections.abc import Mapping
+"""The slices of a network's tensors that the classes of a group index."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.matching.assignment import parts_of
+from sklflat.matching.assignment import parts_of, positions, ranks
+from sklflat.networks.state import State
 from sklflat.symmetry.symmetry import FIXED, Group, Symmetry, joint_axes
 
 
-class Slot:
-    """One place in a tensor that is indexed by the classes of one part of a group.
+class TensorSlice:
+    """Axes of a tensor that are indexed by the classes of one part of a group.
 
-    The entries of a class make up its *row*. Rows of all classes of the part are of one length, and
-    entries in one column correspond: they differ in this class alone.
+    The entries of a class, flattened, make up its *row*. Rows of all classes of the part are of one
+    length, and entries in one column correspond: they differ in this class alone.
 
     Parameters
     ----------
@@ -68,9 +67,7 @@ class Slot:
     def _index(self, n_classes: int, group: Group, column: int) -> NDArray:
         """Indices (n_classes of the part, r) of the entries of every class."""
         classes = parts_of(group)[self.part]
-        place = np.full(n_classes + 1, -1)
-        place[classes] = np.arange(len(classes))
-        own = place[self._labels[:, column]]
+        own = positions(classes, n_classes + 1)[self._labels[:, column]]
         # in another member, the same parts have other classes
         alike = np.arange(n_classes + 1)
         alike[-1] = FIXED
@@ -126,13 +123,9 @@ def _numbers(labels: NDArray, unknown: NDArray) -> NDArray:
     n = len(labels)
     _, same = np.unique(labels, axis=0, return_inverse=True) if labels.size else (0, np.zeros(n))
     same = np.asarray(same, dtype=np.int64).ravel()
-    order = np.argsort(same, kind="stable")
-    counts = np.bincount(same)
-    rank = np.empty(n, dtype=np.int64)
-    rank[order] = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     owner = unknown[labels]
     masked = np.where(owner >= 0, -2 - owner, labels)
-    return np.unique(np.column_stack([masked, rank]), axis=0, return_inverse=True)[1].ravel()
+    return np.unique(np.column_stack([masked, ranks(same)]), axis=0, return_inverse=True)[1].ravel()
 
 
 def sorted_within(rows: NDArray, numbers: NDArray) -> NDArray:
@@ -148,8 +141,8 @@ def sorted_within(rows: NDArray, numbers: NDArray) -> NDArray:
     return rows
 
 
-def slots_of(symmetry: Symmetry, group: Group, tensors: Mapping[str, Tensor]) -> list[Slot]:
-    """All places where a group's classes are in some tensors."""
+def slices_of(symmetry: Symmetry, group: Group, tensors: State) -> list[TensorSlice]:
+    """All slices of some tensors that a group's classes index."""
     found = []
     parts = [set(classes.tolist()) for classes in parts_of(group)]
     for name in sorted(symmetry.labels.keys() & tensors.keys()):
@@ -158,7 +151,7 @@ def slots_of(symmetry: Symmetry, group: Group, tensors: Mapping[str, Tensor]) ->
             for column in range(labels.shape[1]):
                 present = set(labels[:, column].unique().tolist())
                 found += [
-                    Slot(symmetry, group, part, name, shape, axes, labels, column)
+                    TensorSlice(symmetry, group, part, name, shape, axes, labels, column)
                     for part, classes in enumerate(parts)
                     if present & classes
                 ]

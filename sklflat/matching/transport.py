@@ -1,11 +1,10 @@
 """Permutations by optimal transport, in one pass from the input to the output."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sklflat.matching.assignment import (
     Counted,
@@ -15,10 +14,9 @@ from sklflat.matching.assignment import (
     rearranged,
 )
 from sklflat.matching.result import Matching
-from sklflat.matching.weight_objective import Weights
+from sklflat.matching.weight_objective import WeightObjective
+from sklflat.networks.state import State
 from sklflat.symmetry.symmetry import Symmetry
-
-State = Mapping[str, Tensor]
 
 
 def match_transport(
@@ -83,7 +81,7 @@ def match_transport(
             "Optimal transport needs POT: pip install 'sklflat[ot]'. align='weights' does not."
         ) from error
     solve = Counted(partial(_plan, ot, reg))
-    weights = Weights(symmetry, a, b, names)
+    weights = WeightObjective(symmetry, a, b, names)
     perm = symmetry.identity()
     moved = weights.permuted(perm)
     done: set[int] = set()
@@ -121,41 +119,40 @@ def _plan(ot: object, reg: float, gains: NDArray) -> NDArray:
     return hungarian(plan)
 
 
-def _groups_in(weights: Weights) -> dict[str, set[int]]:
-    """The groups that are in every tensor."""
+def _groups_in(weights: WeightObjective) -> dict[str, set[int]]:
+    """The groups that index each tensor."""
     found: dict[str, set[int]] = {}
-    for i, slots in enumerate(weights.slots):
-        for slot in slots:
-            found.setdefault(slot.name, set()).add(i)
+    for i, slices in enumerate(weights.slices):
+        for own in slices:
+            found.setdefault(own.name, set()).add(i)
     return found
 
 
-def _from_the_input(weights: Weights) -> list[int]:
-    """Groups in an order in which each has a tensor that only earlier ones are in besides."""
+def _from_the_input(weights: WeightObjective) -> list[int]:
+    """Groups in an order in which each has a matrix that else only earlier ones index."""
     groups_in = _groups_in(weights)
-    left, order = list(range(len(weights.slots))), []
+    left, order = list(range(len(weights.slices))), []
     while left:
         ready = [
             i
             for i in left
-            if any(groups_in[s.name] & set(left) == {i} and _is_matrix(s) for s in weights.slots[i])
+            if any(
+                len(own.shape) > 1 and groups_in[own.name] & set(left) == {i}
+                for own in weights.slices[i]
+            )
         ]
         order.append((ready or left)[0])
         left.remove(order[-1])
     return order
 
 
-def _is_matrix(slot: object) -> bool:
-    return len(slot.shape) > 1  # type: ignore[attr-defined]
-
-
-def _costs(weights: Weights, group: int, done: set[int], moved: State) -> list[NDArray]:
+def _costs(weights: WeightObjective, group: int, done: set[int], moved: State) -> list[NDArray]:
     """Squared distances (n, n) of the classes of every part, over tensors of these groups only."""
     groups_in = _groups_in(weights)
     parts = parts_of(weights.symmetry.groups[group])
     costs = [np.zeros((len(classes), len(classes))) for classes in parts]
-    for slot in weights.slots[group]:
-        if groups_in[slot.name] <= done:
-            x, y = slot.rows(weights.a[slot.name]), slot.rows(moved[slot.name])
-            costs[slot.part] += np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
+    for own in weights.slices[group]:
+        if groups_in[own.name] <= done:
+            x, y = own.rows(weights.a[own.name]), own.rows(moved[own.name])
+            costs[own.part] += np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
     return costs

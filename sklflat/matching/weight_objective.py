@@ -1,22 +1,20 @@
-"""Two networks whose weights are to be aligned, and what reordering one group would gain."""
+"""The objective of weight matching, and what it gains where one group is reordered."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.matching.assignment import parts_of
-from sklflat.matching.tensor_slices import Slot, slots_of, sorted_within
-from sklflat.networks.state import check_state
+from sklflat.matching.assignment import parts_of, positions
+from sklflat.matching.tensor_slices import slices_of, sorted_within
+from sklflat.networks.state import State, check_state
 from sklflat.symmetry.symmetry import Symmetry
 
-State = Mapping[str, Tensor]
 
-
-class Weights:
-    r"""Weights of two networks, and their inner product under permutations of the second.
+class WeightObjective:
+    r"""The inner product of the weights of two networks, under permutations of the second.
 
     .. math:: f(\pi) = \sum_t \langle A_t, \pi(B_t) \rangle
 
@@ -36,7 +34,7 @@ class Weights:
         Inner product of the others.
     upper_bound : float
         :math:`\sum_t \|A_t\| \|B_t\|`, with the constant: what no permutation exceeds.
-    slots : list of list of Slot
+    slices : list of list of TensorSlice
         Of every group.
     neighbours : list of set of int
         For every group, those that share a tensor with it: itself, if it is in one twice.
@@ -51,7 +49,10 @@ class Weights:
             names = [n for n, tensor in a.items() if tensor.is_floating_point()]
         check_state(a, "a", finite=names)
         check_state(b, "b", finite=names)
-        wide = {name: (_wide(a[name]), _wide(b[name])) for name in names}
+        wide = {
+            name: tuple(state[name].detach().to("cpu", torch.float64) for state in (a, b))
+            for name in names
+        }
         moved = [name for name in wide if name in symmetry.labels]
         self.a = {name: wide[name][0] for name in moved}
         self.b = {name: wide[name][1] for name in moved}
@@ -61,15 +62,19 @@ class Weights:
         norms = [float(self.a[name].norm() * self.b[name].norm()) for name in moved]
         self.upper_bound = self.constant + sum(norms)
         self.scale = abs(self.constant) + sum(norms)
-        self.slots = [slots_of(symmetry, group, self.a) for group in symmetry.groups]
-        self.neighbours = [self._neighbours(i) for i in range(len(self.slots))]
-        self._rows: dict[int, NDArray] = {}
-        self._products: dict[int, NDArray] = {}
+        self.slices = [slices_of(symmetry, group, self.a) for group in symmetry.groups]
+        self.neighbours = [self._neighbours(i) for i in range(len(self.slices))]
+        every = [own for slices in self.slices for own in slices]
+        self._rows = {own: own.rows(self.a[own.name]) for own in every}
+        # where no other group moves a slice, its products are computed once
+        self._products = {
+            own: self._rows[own] @ own.rows(self.b[own.name]).T for own in every if own.alone
+        }
 
     def _neighbours(self, i: int) -> set[int]:
-        names = [slot.name for slot in self.slots[i]]
+        names = [own.name for own in self.slices[i]]
         near = {
-            j for j, slots in enumerate(self.slots) if any(slot.name in names for slot in slots)
+            j for j, slices in enumerate(self.slices) if any(own.name in names for own in slices)
         }
         return near if len(names) > len(set(names)) else near - {i}
 
@@ -82,7 +87,7 @@ class Weights:
         """The second network's tensors (of one group only, the others taken from `moved`)."""
         if moved is None:
             return self.symmetry.permute(self.b, perm)
-        names = {slot.name for slot in self.slots[group]}
+        names = {own.name for own in self.slices[group]}
         part = self.symmetry.permute({name: self.b[name] for name in names}, perm)
         return {**moved, **part}
 
@@ -99,7 +104,7 @@ class Weights:
         moved : mapping of str to Tensor
             Its tensors, so permuted.
         unknown : ndarray of shape (n_classes + 1,), int, default=None
-            Part numbers of classes that are still to be placed, as :class:`Slot` takes them: the
+            Part numbers of classes not yet assigned, as :class:`TensorSlice` takes them: the
             gain is then the largest that any order of theirs allows, whichever is best for this
             pair of classes (the rearrangement inequality).
 
@@ -110,46 +115,25 @@ class Weights:
         """
         parts = parts_of(self.symmetry.groups[group])
         gains = [np.zeros((len(classes), len(classes))) for classes in parts]
-        for slot in self.slots[group]:
-            gains[slot.part] += self._gain(slot, parts[slot.part], perm, moved, unknown)
+        for own in self.slices[group]:
+            classes = parts[own.part]
+            if own.alone:
+                order = positions(classes, len(perm))[perm.numpy()[classes]]
+                gains[own.part] += self._products[own][:, order]
+                continue
+            x, y = self._rows[own], own.rows(moved[own.name])
+            if unknown is not None:
+                numbers = own.exchangeable(unknown)
+                x, y = sorted_within(x, numbers), sorted_within(y, numbers)
+            gains[own.part] += x @ y.T
         return gains
 
-    def _gain(
-        self,
-        slot: Slot,
-        classes: NDArray,
-        perm: Tensor,
-        moved: State,
-        unknown: NDArray | None,
-    ) -> NDArray:
-        if slot.alone:  # no other group changes it: a product is computed once
-            if id(slot) not in self._products:
-                own = self._own_rows(slot)
-                self._products[id(slot)] = own @ slot.rows(self.b[slot.name]).T
-            place = np.empty(len(perm), dtype=np.int64)
-            place[classes] = np.arange(len(classes))
-            return self._products[id(slot)][:, place[perm.numpy()[classes]]]
-        own, other = self._own_rows(slot), slot.rows(moved[slot.name])
-        if unknown is not None:
-            numbers = slot.exchangeable(unknown)
-            own, other = sorted_within(own, numbers), sorted_within(other, numbers)
-        return own @ other.T
-
-    def _own_rows(self, slot: Slot) -> NDArray:
-        if id(slot) not in self._rows:
-            self._rows[id(slot)] = slot.rows(self.a[slot.name])
-        return self._rows[id(slot)]
-
     def determinate(self, group: int, unknown: NDArray) -> float:
-        """Share of the squared weights at a group that no class still to be placed can move."""
+        """Share of the squared weights at a group that no unassigned class can move."""
         fixed = total = 0.0
-        for slot in self.slots[group]:
-            energy = np.square(self._own_rows(slot)).sum(axis=0)
-            numbers = slot.exchangeable(unknown)
+        for own in self.slices[group]:
+            energy = np.square(self._rows[own]).sum(axis=0)
+            numbers = own.exchangeable(unknown)
             fixed += energy[np.bincount(numbers)[numbers] == 1].sum()
             total += energy.sum()
         return fixed / total if total else 0.0
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float64)

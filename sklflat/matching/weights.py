@@ -10,9 +10,10 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from sklflat.matching.assignment import Counted, best_inner, best_order, rearranged
-from sklflat.matching.initial_guess import placed
+from sklflat.matching.initial_guess import initial_guess
 from sklflat.matching.result import Matching
-from sklflat.matching.weight_objective import State, Weights
+from sklflat.matching.weight_objective import WeightObjective
+from sklflat.networks.state import State
 from sklflat.symmetry.symmetry import Symmetry
 
 
@@ -21,7 +22,7 @@ class Ascent:
 
     Parameters
     ----------
-    weights : Weights
+    weights : WeightObjective
     perm : Tensor of shape (n_classes,), int
         To start from.
     solve : callable
@@ -37,7 +38,7 @@ class Ascent:
     n_sweeps : int
     """
 
-    def __init__(self, weights: Weights, perm: Tensor, solve: Counted, tol: float) -> None:
+    def __init__(self, weights: WeightObjective, perm: Tensor, solve: Counted, tol: float) -> None:
         self.weights, self.perm, self.solve = weights, perm, solve
         self.moved = weights.permuted(perm)
         self.value = weights.value(self.moved)
@@ -111,8 +112,8 @@ def match_weights(
     by coordinate ascent: given all other groups, the best order of one group is a linear assignment
     problem, for blocks such as heads one of assignment problems. The problem as a whole is NP-hard,
     so the ascent is started several times, and the best end is kept: first from `start`, then from
-    permutations in which groups are placed one by one, by weights and by sorted weights
-    (:mod:`sklflat.matching.initial_guess`), the second start in order of how much is known,
+    initial guesses in which groups are assigned one by one, by weights and by sorted weights
+    (:mod:`sklflat.matching.initial_guess`): in the second start in order of how much is known, in
     the others in random order. It stops early when no permutation can be better.
 
     Where a tensor has one group on two axes, gains are those of one axis at a time, and a step is
@@ -171,7 +172,7 @@ def match_weights(
     if max_sweeps < 1:
         raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps!r}.")
     rng = check_random_state(random_state)
-    weights = Weights(symmetry, a, b, names)
+    weights = WeightObjective(symmetry, a, b, names)
     solve = Counted()
     ends: list[Ascent] = []
     for restart in range(n_restarts):
@@ -179,7 +180,7 @@ def match_weights(
         if restart == 0:
             perm = symmetry.identity() if start is None else start
         else:
-            perm = placed(weights, solve, None if restart == 1 else order)
+            perm = initial_guess(weights, solve, None if restart == 1 else order)
         ends.append(Ascent(weights, perm, solve, tol))
         ends[-1].run(order, max_sweeps)
         if ends[-1].value >= weights.upper_bound - 1e-12 * weights.scale:

@@ -39,7 +39,7 @@ def test_a_planted_permutation_is_recovered_in_every_restart(name):
     for seed in range(100):
         symmetry, a, b, _, _ = planted(name, seed)
         # the first restart begins at the identity, which is as good as a random permutation;
-        # the second is placed: it has to find the optimum alone
+        # the second at the initial guess: it has to find the optimum alone
         matching = match_weights(symmetry, a, b, n_restarts=2, random_state=seed)
         back = symmetry.permute(b, matching.perm)
         n_exact += all(torch.equal(back[n], a[n]) for n in a)
