@@ -1,8 +1,11 @@
 """All errors and warnings of sklflat.
 
 Every error also is the builtin that scikit-learn would raise in its place, so that code
-written for scikit-learn catches it unchanged.
+written for scikit-learn catches it unchanged. :func:`warn` points at the line of the caller.
 """
+
+import inspect
+import warnings
 
 __all__ = [
     "CheckpointError",
@@ -20,6 +23,19 @@ __all__ = [
     "StorageError",
     "UnsupportedNetworkError",
 ]
+
+#: code between a caller and the place that warns: this package, and what wraps or runs its methods
+_NOT_THE_CALLER = (
+    "contextlib.",
+    "functools.",
+    "joblib.",
+    "sklearn.base.",
+    "sklearn.utils._set_output.",
+    "sklearn.utils.parallel.",
+    "sklflat.",
+    "skorch.",
+    "torch.",
+)
 
 
 class SklflatError(Exception):
@@ -76,3 +92,29 @@ class NonFiniteStepWarning(UserWarning):
 
 class RefitWarning(UserWarning):
     """A fitted estimator is cloned and fitted anew, as it was not frozen."""
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line outside of this package that called it, however deep the call is.
+
+    Parameters
+    ----------
+    message : str
+    category : type of warning, default=UserWarning
+    """
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_back is not None:
+        if not f"{frame.f_globals.get('__name__')}.".startswith(_NOT_THE_CALLER):
+            break
+        frame = frame.f_back
+    if frame is None:  # a Python without frames
+        warnings.warn(message, category, stacklevel=2)
+        return
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )

@@ -1,7 +1,6 @@
 """ModeConnectivityProbe: whether networks are in one basin, and what stays the same between."""
 
 import os
-import warnings
 from copy import copy
 from numbers import Integral, Real
 from typing import Any
@@ -20,7 +19,7 @@ from sklflat.connectivity.probe_steps import (
     measure_paths,
     merged_module,
 )
-from sklflat.exceptions import ConnectivityWarning
+from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
 from sklflat.probing.nulls import Null
@@ -291,8 +290,8 @@ class ModeConnectivityProbe(UnitProbe):
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         networks = self._networks
         nulls = connectivity_nulls(networks, n_draws, self.n_null != "auto", self._settings(), rng)
-        dead = self.dead_ | ~self._core["eligible"]
-        self._warn_of_few_draws(nulls, dead)
+        dead = sample.dead | ~self._core["eligible"]
+        self._warn_of_few_draws(sample, nulls, dead)
         self.gain_over_endpoints_ = self._gain(nulls, dead)
         module = merged_module(networks, self.path_)
         self.merged_ = with_module(self.estimator_, sample.trained, module)
@@ -315,43 +314,40 @@ class ModeConnectivityProbe(UnitProbe):
     def _warn_of_frozen(self) -> None:
         if self.symmetry_ is not None and self.symmetry_.frozen:
             axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.frozen.items())
-            warnings.warn(
+            warn(
                 f"Only {self.symmetry_.n_movable} of {self.symmetry_.n_hidden} hidden channels can "
                 f"be aligned; the others keep their places ({axes}) and are compared as they are.",
                 ConnectivityWarning,
-                stacklevel=6,
             )
 
     @staticmethod
     def _warn_of_infinite(barriers: BarrierTable) -> None:
         for (other, kind), ts in barriers.non_finite.items():
-            warnings.warn(
+            warn(
                 f"The loss is not finite at t = {np.round(ts, 4).tolist()} of the {kind} path to "
                 f"network {other}, so its barrier is NaN.",
                 ConnectivityWarning,
-                stacklevel=6,
             )
 
-    def _warn_of_few_draws(self, nulls: list[Null], dead: NDArray) -> None:
+    def _warn_of_few_draws(self, sample: Sample, nulls: list[Null], dead: NDArray) -> None:
         """Of layers none of whose units could be in the core, however high their scores."""
         scores = np.where(dead, 0.0, self._core["score"])
         p = np.max([null.p_values(scores) for null in nulls], axis=0)
-        layer_of = self.units_.layer_of
+        layer_of = sample.units.layer_of
         hopeless: dict[str, list[str]] = {}
         for null in nulls:
             least = null.p_values(np.ones(len(p)))  # no score is higher
             for layer in np.unique(layer_of[~dead]):
                 own = (layer_of == layer) & ~dead
                 best = np.where(own, np.minimum(p, least), p)
-                if q_values(best, self.dead_)[own].min() > FDR:
-                    hopeless.setdefault(null.name, []).append(self.units_.layers[layer].name)
+                if q_values(best, sample.dead)[own].min() > FDR:
+                    hopeless.setdefault(null.name, []).append(sample.units.layers[layer].name)
         if hopeless:
             which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
-            warnings.warn(
+            warn(
                 f"A null has too few draws for units of some layers to be in the core, whatever "
                 f"their scores ({which}). Raise n_null, or probe one layer by layers=.",
                 ConnectivityWarning,
-                stacklevel=6,
             )
 
     # --- what people look at ------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Models of the same basin: parameters around a minimum at which the loss is hardly higher."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.curvature import Landscape, normal
-from sklflat.exceptions import NoiseWarning
+from sklflat.exceptions import NoiseWarning, warn
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.units import Units
@@ -308,12 +307,11 @@ class _Search:
                 break
         _move(self.network, self.centre, self.parts[0][0])
         if len(chosen) < n_models:
-            warnings.warn(
+            warn(
                 f"Only {len(chosen)} of {n_models} models are within loss_rise={self.loss_rise} on "
                 f"data that did not find them ({tried} were tried). Raise loss_rise, or give more "
                 "data.",
                 NoiseWarning,
-                stacklevel=3,
             )
         members = torch.stack([w for w, *_ in chosen]) if chosen else self.centre.new_zeros(0, 0)
         numbers = np.array([c[1:] for c in chosen], dtype=float).reshape(-1, 3)

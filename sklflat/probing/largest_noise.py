@@ -1,6 +1,5 @@
 """How long noise may be in each subspace before a trained network gets worse."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from sklearn.utils import check_consistent_length
 
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.curvature import Landscape, NoiseGauge
-from sklflat.exceptions import NoiseWarning
+from sklflat.exceptions import NoiseWarning, warn
 from sklflat.probing.resolve import resolve
 from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
@@ -130,10 +129,9 @@ def largest_noise(
     for name in names:
         noise = FlatNoise(1.0, name, "norm", n_directions).at(landscape, w, seed)
         if float(noise.length()) == 0:
-            warnings.warn(
+            warn(
                 f"subspace {name!r} holds nothing: the parameters or the Hessian are zero.",
                 NoiseWarning,
-                stacklevel=2,
             )
         gauge = NoiseGauge(landscape, w, noise, n_draws, (seed,))
         found[name] = _largest(gauge, float(noise.length()), accuracy_budget, longest)

@@ -1,6 +1,5 @@
 """Any accepted estimator, fitted or taken as it is, and the trained network inside it."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from skorch import (
 )
 from torch import Tensor
 
-from sklflat.exceptions import RefitWarning, UnsupportedNetworkError
+from sklflat.exceptions import RefitWarning, UnsupportedNetworkError, warn
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.estimators.build import output_shape, reads_integers
@@ -64,11 +63,10 @@ def unfitted(estimator: Any) -> Any:
     estimator = SAMClassifier() if estimator is None else estimator
     _check_accepted(estimator)
     if _is_fitted(estimator):
-        warnings.warn(
+        warn(
             f"The {type(estimator).__name__} given is fitted, but it is cloned and fitted anew. "
             "Wrap it in sklearn.frozen.FrozenEstimator to use it as it is.",
             RefitWarning,
-            stacklevel=4,
         )
     if not isinstance(estimator, NeuralNet):
         return clone(estimator)

@@ -1,13 +1,12 @@
 """From p-values and scores to the units that are kept."""
 
-import warnings
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.exceptions import NothingFoundWarning
+from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.metrics import benjamini_hochberg
 
 #: false discovery rate of ``n_units="auto"``
@@ -61,10 +60,9 @@ def _count(n_units: int | float, n_all: int, n_live: int) -> int:
             "use n_units=None for all."
         )
     if n_units > n_live:
-        warnings.warn(
+        warn(
             f"n_units={n_units}, but only {n_live} of {n_all} units are alive; these are selected.",
             NothingFoundWarning,
-            stacklevel=5,
         )
     return min(int(n_units), n_live)
 
@@ -73,12 +71,11 @@ def _discoveries(scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDAr
     found = (q <= FDR) & (scores > 0) & ~dead
     if found.any():
         return found
-    warnings.warn(
+    warn(
         f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
         f"smallest p-value of {len(p)} units is {p.min():.3g}. The best unit is selected so "
         "that transform returns something; nothing shows that it is real.",
         NothingFoundWarning,
-        stacklevel=5,
     )
     return _best(1, np.where(p == p[~dead].min(), scores, -np.inf), dead)
 

@@ -30,6 +30,11 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     - ``_draw_nulls(sample, n_draws, rng) -> list of Null``, with about ``n_draws`` draws in all,
       one list entry a null hypothesis. A unit's p-value is the greatest over the nulls, as it
       has to beat them all.
+
+    Both read the sample and the constructor's parameters, and set no attribute. A probe that
+    needs more than units and rows returns a subclass of ``Sample`` from ``_prepare``, with the
+    rest as fields and cached properties; ``_record(sample)`` comes last, and sets the attributes
+    that stay.
     """
 
     _parameter_constraints: dict[str, Any] = {
@@ -94,7 +99,6 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
         sample = self._prepare(Rows(X, y, fit_params), rng)
-        self._record(sample)
         self.unit_scores_ = np.where(sample.dead, 0.0, self._score_units(sample))
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
@@ -104,6 +108,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.support_ = select(
             self.n_units, self.unit_scores_, self.p_values_, self.q_values_, sample.dead
         )
+        self._record(sample)
         return self
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
@@ -129,7 +134,10 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         )
 
     def _record(self, sample: Sample) -> None:
-        """What is kept of the sample: for selection, cards and restriction."""
+        """Keep what is shown or used later, when units are scored and selected.
+
+        A sample that has more to keep (paths, eigenvalues) is recorded by the subclass.
+        """
         A, s = sample.activations, sample.weights
         self.units_ = sample.units
         self.unit_names_ = np.array(sample.units.names, dtype=object)

@@ -16,7 +16,10 @@ from sklflat.probing.ablation import _MAX_BYTES, ablation_losses
 from sklflat.probing.nulls import Null, untrained_twins
 from tests._probes import random_arrays, random_data, sample, two_layer
 
-pytestmark = pytest.mark.filterwarnings("default::sklflat.exceptions.NothingFoundWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("default::sklflat.exceptions.NothingFoundWarning"),
+    pytest.mark.filterwarnings("default::sklflat.exceptions.RefitWarning"),  # TINY is shared
+]
 
 X, Y = random_data(0, n=90)
 TINY = SAMClassifier((5,), max_iter=5)
