@@ -1,11 +1,13 @@
 """Further networks whose symmetries are known, beside those of the table of cases."""
 
+import functools
 import itertools
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklflat.symmetry import Symmetry, find_symmetry
 from tests.cases import CASES, Case
 
 
@@ -163,3 +165,9 @@ ALIGNED = CASES | {
     "weight_norm": Case(_weight_normed, (6,)),
     "vision_transformer": Case(VisionTransformer, (32,)),
 }
+
+
+@functools.cache
+def symmetry_of(name: str) -> Symmetry:
+    """The symmetry of a case's module, found once in a session."""
+    return find_symmetry(ALIGNED[name].module(), ALIGNED[name].rows())

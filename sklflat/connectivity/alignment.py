@@ -76,7 +76,7 @@ def symmetry_of(network: Network, X: Tensor) -> Symmetry:
     symmetry = find_symmetry(network.module, X)
     if symmetry.groups:
         return symmetry
-    why = "; ".join(f"{k} (at {', '.join(v) or 'its inputs'})" for k, v in symmetry.frozen.items())
+    why = "; ".join(f"{k} (at {', '.join(v) or 'its inputs'})" for k, v in symmetry.pinned.items())
     raise UnsupportedNetworkError(
         "No unit of this network can be aligned: "
         + (f"units keep their places by {why}." if why else "it has no group of units to exchange.")

@@ -312,8 +312,8 @@ class ModeConnectivityProbe(UnitProbe):
     # --- what may be wrong --------------------------------------------------------------------
 
     def _warn_of_frozen(self) -> None:
-        if self.symmetry_ is not None and self.symmetry_.frozen:
-            axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.frozen.items())
+        if self.symmetry_ is not None and self.symmetry_.pinned:
+            axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.pinned.items())
             warn(
                 f"Only {self.symmetry_.n_movable} of {self.symmetry_.n_hidden} hidden channels can "
                 f"be aligned; the others keep their places ({axes}) and are compared as they are.",

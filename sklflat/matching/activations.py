@@ -9,7 +9,7 @@ from sklflat.matching.assignment import Counted, best_order, parts_of, positions
 from sklflat.matching.result import Matching
 from sklflat.networks.moments import RunningMoments
 from sklflat.networks.state import State, check_state
-from sklflat.symmetry.activation_recorder import ActivationTaps, Columns
+from sklflat.symmetry.activation_recorder import ActivationRecorder, Columns
 from sklflat.symmetry.module_runs import check_rows
 from sklflat.symmetry.symmetry import Group, Symmetry
 
@@ -181,7 +181,7 @@ def match_by_activations(
     check_state(a, "a", finite=None)
     check_state(b, "b", finite=None)
     check_rows(X)
-    taps, gram = ActivationTaps(module, symmetry), ActivationGram(symmetry)
-    for x in X.split(batch_size or taps.rows_at_once(X)):
-        gram.update(taps(x, dict(a)), taps(x, dict(b)))
+    recorder, gram = ActivationRecorder(module, symmetry), ActivationGram(symmetry)
+    for x in X.split(batch_size or recorder.rows_at_once(X)):
+        gram.update(recorder(x, dict(a)), recorder(x, dict(b)))
     return match_activations(gram)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def agree(found: Tensor, right: Tensor, tol: float | None = None) -> bool:
+def same_outputs(found: Tensor, right: Tensor, tol: float | None = None) -> bool:
     """Whether outputs are the same, those that are not finite included.
 
     Parameters
@@ -17,9 +17,9 @@ def agree(found: Tensor, right: Tensor, tol: float | None = None) -> bool:
     Examples
     --------
     >>> import torch
-    >>> from sklflat.networks.same_outputs import agree
+    >>> from sklflat.networks.same_outputs import same_outputs
     >>> right = torch.tensor([1.0, float("nan"), float("inf")])
-    >>> agree(right + 1e-6, right, 1e-5), agree(right.nan_to_num(), right, 1e-5)
+    >>> same_outputs(right + 1e-6, right, 1e-5), same_outputs(right.nan_to_num(), right, 1e-5)
     (True, False)
     """
     if found.shape != right.shape:

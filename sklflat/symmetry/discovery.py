@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sklflat.networks.state import read_state, write_state
-from sklflat.symmetry.grouping import Grouping, group_atoms
+from sklflat.networks.state import State, read_state, write_state
+from sklflat.symmetry.activation_recorder import find_recording_points
+from sklflat.symmetry.grouping import Grouping, axis_name, group_classes
 from sklflat.symmetry.module_runs import called, check_rows, run, traceable
-from sklflat.symmetry.recording_points import taps_of
 from sklflat.symmetry.symmetry import Symmetry
 from sklflat.symmetry.tracing import SymmetryTracer
 from sklflat.symmetry.tracing.axis_indices import NONE
-from sklflat.symmetry.tracing.labels import varies, varying_axes
+from sklflat.symmetry.tracing.labels import varies
 from sklflat.symmetry.tracing.tracer import leaves
 from sklflat.symmetry.verification import verified
 
@@ -26,10 +26,10 @@ _N_SHUFFLED, _N_TRIED = 4, 16
 def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     """Find which axes of which parameters of a module may be permuted together.
 
-    The module is run once on a few rows, and every operation ties the axes that it brings
-    together. What was found is then *verified*: permutations that move all units must leave the
-    outputs as they are, to 1e-9 of their largest value in float64, at the module's own weights and
-    at other ones. Groups that fail this are frozen.
+    The module is run once on a few rows, and a union-find merges the axis indices that operations
+    combine. The permutation group that is found is then *verified*: permutations that move all
+    units must leave the outputs as they are, to 1e-9 of their largest value in float64, at the
+    module's own weights and at other ones. Groups that fail this are pinned.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     Returns
     -------
     Symmetry
-        ``frozen`` says why hidden units that have others beside them are in no group.
+        ``pinned`` says why hidden units that have others beside them are in no group.
 
     Raises
     ------
@@ -64,33 +64,33 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     >>> [(group.name, len(group)) for group in symmetry.groups], symmetry.verified
     ([('0.weight[0]', 5)], True)
     """
-    twin = traceable(module)
+    copy = traceable(module)
     check_rows(X)
     x = X[torch.linspace(0, len(X) - 1, min(_N_ROWS, len(X))).long()]  # of all classes, if sorted
     x = (x.double() if x.is_floating_point() else x).detach().cpu().clone()
     seeds = itertools.count()
 
-    def outputs(state: dict[str, Tensor]) -> list[Tensor]:
-        return [t.detach() for t in leaves(run(twin, state, x, seed=next(seeds)))]
+    def outputs(state: State) -> list[Tensor]:
+        return [t.detach() for t in leaves(run(copy, state, x, seed=next(seeds)))]
 
-    own = read_state(twin)
+    own = read_state(copy)
     generator = torch.Generator().manual_seed(seed)
-    near = _moved(own, generator)
+    near = _perturbed(own, generator)
     near = near if _is_finite(outputs(near)) else own
-    write_state(twin, near)
+    write_state(copy, near)
     rows = x.clone()  # a module may work in place
-    tracer = SymmetryTracer(twin, rows)
-    tracer.finish(called(lambda: twin(rows), rows, tracer))
-    grouping = group_atoms(tracer.atoms, tracer.places)
+    tracer = SymmetryTracer(copy, rows)
+    tracer.finish(called(lambda: copy(rows), rows, tracer))
+    grouping = group_classes(tracer.classes, tracer.parameter_labels)
     symmetry = Symmetry(
         len(grouping.number),
         grouping.groups,
         grouping.labels,
-        _frozen_by(tracer, grouping),
+        _pinned_by(tracer, grouping),
         n_hidden=grouping.n_hidden,
-        taps=taps_of(tracer, grouping),
+        recording_points=find_recording_points(tracer, grouping),
     )
-    names = [name for name, _ in twin.named_parameters()]
+    names = [name for name, _ in copy.named_parameters()]
     far = _shuffled(near, names, outputs, generator)
     return verified(symmetry, outputs, [own, near, *far], seed=seed)
 
@@ -98,26 +98,26 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
 # --- other weights ----------------------------------------------------------------------------
 
 
-def _moved(state: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+def _perturbed(state: State, generator: torch.Generator) -> State:
     """Weights of about the same size, none equal: what is equal by chance is no symmetry."""
 
-    def moved(t: Tensor) -> Tensor:
+    def perturbed(t: Tensor) -> Tensor:
         if not t.is_floating_point() or not t.numel():
             return t
         noise = torch.rand(t.shape, dtype=t.dtype, generator=generator)
         size = float(t.abs().mean()) or 0.1
         return t * (0.8 + 0.4 * noise) + 0.1 * size * noise  # what was positive stays so
 
-    return {name: moved(t) for name, t in state.items()}
+    return {name: perturbed(t) for name, t in state.items()}
 
 
 def _shuffled(
-    state: dict[str, Tensor],
+    state: State,
     names: Sequence[str],
-    outputs: Callable[[dict[str, Tensor]], Sequence[Tensor]],
+    outputs: Callable[[State], Sequence[Tensor]],
     generator: torch.Generator,
-) -> list[dict[str, Tensor]]:
-    """The entries of every parameter in random order: units that are dead here live there.
+) -> list[State]:
+    """The entries of every parameter in random order, so that dead units come alive.
 
     Every other time they get random signs, too, so that biases may come to be of another sign.
     Preferred are weights at which outputs differ from row to row.
@@ -128,17 +128,17 @@ def _shuffled(
         signs = 2 * torch.randint(0, 2, t.shape, generator=generator) - 1
         return moved * signs if with_signs and t.is_floating_point() else moved
 
-    telling: list[dict[str, Tensor]] = []
-    silent: list[dict[str, Tensor]] = []
+    input_dependent: list[State] = []
+    constant: list[State] = []
     for i in range(_N_TRIED):
         other = {**state, **{n: shuffled(state[n], with_signs=bool(i % 2)) for n in names}}
         found = outputs(other)
         if _is_finite(found):
             differ = any(t.ndim and varies(t, [0]) for t in found)
-            (telling if differ else silent).append(other)
-        if len(telling) == _N_SHUFFLED:
+            (input_dependent if differ else constant).append(other)
+        if len(input_dependent) == _N_SHUFFLED:
             break
-    return [*telling, *silent][:_N_SHUFFLED]
+    return [*input_dependent, *constant][:_N_SHUFFLED]
 
 
 def _is_finite(outputs: Sequence[Tensor]) -> bool:
@@ -148,16 +148,16 @@ def _is_finite(outputs: Sequence[Tensor]) -> bool:
 # --- what was found ---------------------------------------------------------------------------
 
 
-def _frozen_by(tracer: SymmetryTracer, grouping: Grouping) -> dict[str, tuple[str, ...]]:
-    """For each operation that froze some, the axes of parameters: all, if it is not known."""
-    found = dict(grouping.frozen)
+def _pinned_by(tracer: SymmetryTracer, grouping: Grouping) -> dict[str, tuple[str, ...]]:
+    """For each operation that pinned some, the axes of parameters: all, if it is not known."""
+    found = dict(grouping.pinned)
     for operation, labels in tracer.unknown.items():
-        reached = torch.cat([tracer.atoms.roots(x).unique() for x in labels])
+        reached = torch.cat([tracer.classes.find(x).unique() for x in labels])
         axes = [
-            f"{name}[{', '.join(map(str, sorted(varying_axes(own))))}]"
-            for name, layers in tracer.places.items()
+            axis_name(name, own)
+            for name, layers in tracer.parameter_labels.items()
             for own in layers
-            if bool(torch.isin(tracer.atoms.roots(own), reached[reached != NONE]).any())
+            if bool(torch.isin(tracer.classes.find(own), reached[reached != NONE]).any())
         ]
         found[operation] = tuple(axes)
     return found

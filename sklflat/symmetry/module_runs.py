@@ -1,4 +1,4 @@
-"""Runs of a module that always take the same way, at any parameters."""
+"""Deterministic runs of a module at any parameters, with bounded memory."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.network import copy_module
-from sklflat.symmetry.tracing.operations import tensors_in
+from sklflat.networks.state import State
+from sklflat.networks.tracing.tensors import tensors_in
 
 #: bytes that the tensors of one run may take
 _MAX_BYTES = 2**28
@@ -27,9 +28,9 @@ def check_rows(X: Any, name: str = "X") -> None:
 
 
 def traceable(module: nn.Module) -> nn.Module:
-    """A copy that always takes the same way: in float64, evaluation mode, with gradients.
+    """A copy that always runs the same operations: in float64, evaluation mode, with gradients.
 
-    Fused implementations are used by torch where no gradient is wanted.
+    Without gradients torch uses fused implementations.
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}.")
@@ -41,15 +42,15 @@ def traceable(module: nn.Module) -> nn.Module:
         raise UnsupportedNetworkError(
             "The module has lazy layers without a shape: run it once before it is aligned."
         )
-    twin = copy_module(module).cpu().double()
-    for p in twin.parameters():
+    copy = copy_module(module).cpu().double()
+    for p in copy.parameters():
         p.requires_grad_(p.is_floating_point())
-    return twin
+    return copy
 
 
 def run(
     module: nn.Module,
-    state: dict[str, Tensor],
+    state: State,
     x: Tensor,
     watch: TorchDispatchMode | None = None,
     *,
@@ -57,8 +58,8 @@ def run(
 ) -> Any:
     """What a module returns for x with the parameters and buffers of a state.
 
-    It goes the way that it goes where gradients are wanted, but keeps nothing for them, so that
-    memory is given back on the way; unless it differentiates itself.
+    The operations are those of a run with gradients, but nothing is kept for a backward pass, so
+    that memory is given back meanwhile; unless the module differentiates itself.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def _without_graph() -> Iterator[None]:
 # --- memory -----------------------------------------------------------------------------------
 
 
-def rows_at_once(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> int:
+def rows_at_once(module: nn.Module, state: State, x: Tensor) -> int:
     """How many rows like x can be run together in 256 MiB; at least one.
 
     Parameters
@@ -142,7 +143,7 @@ def rows_at_once(module: nn.Module, state: dict[str, Tensor], x: Tensor) -> int:
     for n in (1, 2):
         watch = _Bytes()
         run(module, state, x[:n], watch)
-        used.append(watch.made + watch.unfolded)
+        used.append(watch.hidden + watch.unfolded)
     a_row = max(1, used[1] - used[0])
     return max(1, (_MAX_BYTES - used[0] + a_row) // a_row)
 
@@ -151,14 +152,14 @@ class _Bytes(TorchDispatchMode):
     """Counts what operations make, as if all of it were kept, and the most one works with."""
 
     def __enter__(self) -> "_Bytes":
-        self.made = self.unfolded = 0
+        self.hidden = self.unfolded = 0
         return super().__enter__()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         given = {t.data_ptr() for t in tensors_in([args, kwargs])}
         outs = [t for t in tensors_in(out) if t.data_ptr() not in given]
-        self.made += sum(t.untyped_storage().nbytes() for t in outs)
+        self.hidden += sum(t.untyped_storage().nbytes() for t in outs)
         if outs and func.overloadpacket.__name__ == "convolution":  # a matrix of all its windows
             channels = outs[0].shape[1]
             windows = outs[0].numel() // channels * args[1][0].numel() * args[-1]

@@ -63,8 +63,8 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Tap:
-    """An operation whose output shows the activations of units.
+class RecordingPoint:
+    """An operation of a run whose output has the activations of units.
 
     Attributes
     ----------
@@ -98,16 +98,16 @@ class Symmetry:
     groups : tuple of Group
     labels : dict of str to tuple of Tensor
         For parameters and buffers by name; what is not named is not moved.
-    frozen : dict of str to tuple of str
+    pinned : dict of str to tuple of str
         What keeps hidden units where they are, such as ``"add: something of fixed order"``, and the
         axes of parameters that they are along. An operation's name alone is one that is not
         understood.
     verified : bool
         Whether the function was seen to stay as it is under random permutations.
     n_hidden : int
-        Classes of hidden units, those that were frozen included.
-    taps : tuple of Tap
-        Where activations of every group can be seen.
+        Classes of hidden units, those that are pinned included.
+    recording_points : tuple of RecordingPoint
+        Where activations of every group can be recorded.
 
     Examples
     --------
@@ -127,10 +127,10 @@ class Symmetry:
     n_classes: int
     groups: tuple[Group, ...]
     labels: dict[str, tuple[Tensor, ...]]
-    frozen: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    pinned: dict[str, tuple[str, ...]] = field(default_factory=dict)
     verified: bool = False
     n_hidden: int = 0
-    taps: tuple[Tap, ...] = ()
+    recording_points: tuple[RecordingPoint, ...] = ()
 
     def __repr__(self) -> str:
         n = len(self.groups)
@@ -138,8 +138,8 @@ class Symmetry:
             f"{self.n_movable} of {self.n_hidden} hidden channels in {n} "
             f"{'group' if n == 1 else 'groups'}, {'' if self.verified else 'not '}verified"
         )
-        why = "; ".join(f"{reason} ({', '.join(axes)})" for reason, axes in self.frozen.items())
-        return f"<Symmetry: {text}{why and f'; frozen: {why}'}>"
+        why = "; ".join(f"{reason} ({', '.join(axes)})" for reason, axes in self.pinned.items())
+        return f"<Symmetry: {text}{why and f'; pinned: {why}'}>"
 
     @property
     def n_movable(self) -> int:

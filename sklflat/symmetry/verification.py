@@ -1,16 +1,17 @@
-"""Symmetries that were found, held against what the network does."""
+"""Symmetries that were found, verified on the network's outputs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from sklflat.exceptions import UnsupportedNetworkError
-from sklflat.networks.same_outputs import agree
+from sklflat.networks.same_outputs import same_outputs
+from sklflat.networks.state import State
 from sklflat.symmetry.symmetry import Group, Symmetry
 
-#: key of ``frozen`` for what was found and does not hold
+#: key of ``pinned`` for what was found and does not hold
 CHANGED = "exchanging units changed the outputs"
 
 #: largest change of the outputs under a permutation, relative to the largest output
@@ -18,14 +19,13 @@ _TOL = 1e-9
 #: sets of members that are tried, at most, to find those of a group that can be exchanged
 _MAX_TRIED = 512
 
-State = Mapping[str, Tensor]
 #: from a number of things to an order of them
 Order = Callable[[int], Tensor]
 
 
 def verified(
     symmetry: Symmetry,
-    outputs: Callable[[dict[str, Tensor]], Sequence[Tensor]],
+    outputs: Callable[[State], Sequence[Tensor]],
     states: Sequence[State],
     *,
     seed: int = 0,
@@ -51,7 +51,7 @@ def verified(
     Returns
     -------
     Symmetry
-        Verified; ``frozen["exchanging units changed the outputs"]`` names the groups of which
+        Verified; ``pinned["exchanging units changed the outputs"]`` names the groups of which
         some or all was left out.
 
     Raises
@@ -73,7 +73,7 @@ def verified(
     ...     lambda state: [state["w"] @ torch.tensor([1.0, 2.0, 3.0, 3.0]).double()],
     ...     [{"w": torch.tensor([0.3, 0.1, 0.7, 0.2]).double()}],
     ... )
-    >>> [group.members.tolist() for group in found.groups], found.frozen
+    >>> [group.members.tolist() for group in found.groups], found.pinned
     ([[2, 3]], {'exchanging units changed the outputs': ('w[0]',)})
     """
     check = _Check(symmetry, outputs, states, seed)
@@ -85,8 +85,8 @@ def verified(
         kept = less if _freedom(less) < _freedom(kept) else kept[:-1]
     lost = dict.fromkeys(g.name for g in symmetry.groups if not any(g is k for k in kept))
     check.run_again()
-    frozen = {**symmetry.frozen, CHANGED: tuple(lost)}
-    return replace(symmetry, groups=tuple(kept), frozen=frozen, verified=True)
+    pinned = {**symmetry.pinned, CHANGED: tuple(lost)}
+    return replace(symmetry, groups=tuple(kept), pinned=pinned, verified=True)
 
 
 class _Check:
@@ -95,21 +95,21 @@ class _Check:
     def __init__(
         self,
         symmetry: Symmetry,
-        outputs: Callable[[dict[str, Tensor]], Sequence[Tensor]],
+        outputs: Callable[[State], Sequence[Tensor]],
         states: Sequence[State],
         seed: int,
     ) -> None:
         self._symmetry, self._outputs, self._states = symmetry, outputs, states
         self._places = {n: torch.arange(t.numel()).view(t.shape) for n, t in states[0].items()}
         self._generator = torch.Generator().manual_seed(seed)
-        self._plain = [list(outputs(dict(state))) for state in states]
+        self._plain = [list(outputs(state)) for state in states]
         if not all(bool(t.isfinite().all()) for t in self._plain[0]):
             raise UnsupportedNetworkError("The network's outputs are not finite.")
         self.run_again()
 
     def run_again(self) -> None:
         """Raise if the outputs are others than before."""
-        if not self._are_equal(dict(self._states[0]), self._plain[0]):
+        if not self._are_equal(self._states[0], self._plain[0]):
             raise UnsupportedNetworkError(
                 "The network's outputs in evaluation mode are not the same when it is run again, "
                 "so that no symmetry of theirs can be verified. align=None needs none."
@@ -128,17 +128,17 @@ class _Check:
                     return False
         return True
 
-    def _are_equal(self, state: dict[str, Tensor], plain: Sequence[Tensor]) -> bool:
+    def _are_equal(self, state: State, plain: Sequence[Tensor]) -> bool:
         found = self._outputs(state)
         return len(found) == len(plain) and all(
-            agree(z, right, _TOL) for z, right in zip(found, plain, strict=True)
+            same_outputs(z, right, _TOL) for z, right in zip(found, plain, strict=True)
         )
 
 
 Holds = Callable[[Sequence[Group]], bool]
 
 
-def _held(groups: Sequence[Group], holds: Holds) -> list[Group]:
+def _holding(groups: Sequence[Group], holds: Holds) -> list[Group]:
     """Groups that hold together: all, or some of their parts."""
     return list(groups) if not groups or holds(groups) else _parts(groups, holds)
 
@@ -148,7 +148,7 @@ def _parts(groups: Sequence[Group], holds: Holds) -> list[Group]:
     if len(groups) == 1:
         return _together(_split(groups[0], holds), holds)
     middle = len(groups) // 2
-    kept, others = _held(groups[:middle], holds), _held(groups[middle:], holds)
+    kept, others = _holding(groups[:middle], holds), _holding(groups[middle:], holds)
     return [*kept, *others] if holds([*kept, *others]) else _together([*kept, *others], holds)
 
 
@@ -193,7 +193,7 @@ def _split(group: Group, holds: Holds) -> list[Group]:
             found.append(part(alike))
         else:
             rows = [Group(group.name, inner[first]) for inner in group.inner]
-            found += _held(rows, holds)
+            found += _holding(rows, holds)
     return found
 
 
@@ -204,7 +204,7 @@ def _freedom(groups: Sequence[Group]) -> int:
     )
 
 
-# --- permutations that tell -------------------------------------------------------------------
+# --- permutations that decide -----------------------------------------------------------------
 
 
 def draws(symmetry: Symmetry, generator: torch.Generator) -> Iterator[Tensor]:

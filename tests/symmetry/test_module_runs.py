@@ -1,4 +1,4 @@
-"""Runs of a module: what they keep, how much they take at once, and the way they go."""
+"""Runs of a module: what they keep, how much they take at once, and which operations they run."""
 
 import gc
 import weakref
@@ -10,7 +10,7 @@ from torch import nn
 from sklflat.matching import match_by_activations
 from sklflat.networks.state import read_state
 from sklflat.symmetry import find_symmetry
-from sklflat.symmetry.activation_recorder import ActivationTaps
+from sklflat.symmetry.activation_recorder import ActivationRecorder
 from sklflat.symmetry.module_runs import rows_at_once, run, traceable
 
 
@@ -94,15 +94,15 @@ class Differentiating(nn.Module):
         return torch.autograd.grad(energy.sum(), X, create_graph=True)[0]
 
 
-def test_a_module_that_differentiates_itself_can_be_run_and_tapped():
+def test_a_module_that_differentiates_itself_can_be_run_and_recorded():
     torch.manual_seed(0)
     module, X = Differentiating().double(), torch.randn(6, 3).double()
     W, b = module.first.weight, module.first.bias
     slope = (1 - torch.tanh(X @ W.T + b) ** 2) * module.last.weight
-    twin = traceable(module)
-    torch.testing.assert_close(run(twin, read_state(twin), X), slope @ W)
+    copy = traceable(module)
+    torch.testing.assert_close(run(copy, read_state(copy), X), slope @ W)
     symmetry = find_symmetry(module, X)
-    (columns,) = [v for c, v in ActivationTaps(module, symmetry)(X) if c.tolist() == [0, 1, 2, 3]][
-        :1
-    ]
+    (columns,) = [
+        v for c, v in ActivationRecorder(module, symmetry)(X) if c.tolist() == [0, 1, 2, 3]
+    ][:1]
     torch.testing.assert_close(columns, torch.tanh(X @ W.T + b).detach())

@@ -11,9 +11,9 @@ from torch.func import functional_call
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
 from sklflat.symmetry import Group, Symmetry, find_symmetry
-from sklflat.symmetry.activation_recorder import ActivationTaps
+from sklflat.symmetry.activation_recorder import ActivationRecorder
 from sklflat.symmetry.verification import CHANGED
-from tests.aligned_cases import ALIGNED, Unknown
+from tests.aligned_cases import ALIGNED, Unknown, symmetry_of
 
 # Hidden channels that a permutation can move, and those that none can, counted by hand: a residual
 # stream counts once, and so do channels that a product ties to each other.
@@ -65,10 +65,10 @@ def state_of(module):
 @pytest.mark.parametrize("name", ALIGNED)
 def test_the_function_is_kept_and_hidden_units_move(name):
     case = ALIGNED[name]
-    symmetry = find_symmetry(case.module(), case.rows())
+    symmetry = symmetry_of(name)
     assert symmetry.verified
     n_movable, n_fixed = MOVABLE[name]
-    assert bool(symmetry.frozen) == (n_fixed > 0)
+    assert bool(symmetry.pinned) == (n_fixed > 0)
     assert (symmetry.n_movable, symmetry.n_hidden) == (n_movable, n_movable + n_fixed)
     module, X = case.module(seed=5), case.rows(seed=7)  # other weights and data than were traced
     state = state_of(module)
@@ -90,21 +90,21 @@ def test_nearly_all_units_are_in_groups(name):
     case = ALIGNED[name]
     module, X = case.module(), case.rows()
     units = Units.find(module, X)
-    symmetry = find_symmetry(module, X)
+    symmetry = symmetry_of(name)
     before = units.activations(module, X).detach().numpy()
     moved = np.zeros(len(units), dtype=bool)
     generator = torch.Generator().manual_seed(1)
     for _ in range(12):
         state = symmetry.permute(state_of(module), symmetry.random(generator))
-        twin = case.module()
-        twin.load_state_dict({**twin.state_dict(), **state}, strict=False)
-        moved |= ~np.isclose(units.activations(twin, X).detach().numpy(), before).all(axis=0)
+        other = case.module()
+        other.load_state_dict({**other.state_dict(), **state}, strict=False)
+        moved |= ~np.isclose(units.activations(other, X).detach().numpy(), before).all(axis=0)
     assert moved.mean() >= 0.95
 
 
 def test_permutations_compose():
     case = ALIGNED["transformer"]
-    symmetry, state = find_symmetry(case.module(), case.rows()), state_of(case.module())
+    symmetry, state = symmetry_of("transformer"), state_of(case.module())
     generator = torch.Generator().manual_seed(0)
     p, q = symmetry.random(generator), symmetry.random(generator)
     twice, once = symmetry.permute(symmetry.permute(state, p), q), symmetry.permute(state, p[q])
@@ -115,25 +115,25 @@ def test_permutations_compose():
 
 
 def test_heads_move_as_blocks_and_within():
-    symmetry = find_symmetry(ALIGNED["attention"].module(), ALIGNED["attention"].rows())
+    symmetry = symmetry_of("attention")
     (heads,) = [group for group in symmetry.groups if group.inner]
     assert len(heads) == 2
     assert [tuple(part.shape) for part in heads.inner] == [(2, 2), (2, 2)]
 
 
 def test_group_normalisation_keeps_its_groups():
-    symmetry = find_symmetry(ALIGNED["group_norm"].module(), ALIGNED["group_norm"].rows())
+    symmetry = symmetry_of("group_norm")
     assert [(len(g), tuple(g.inner[0].shape)) for g in symmetry.groups] == [
         (3, (3, 2)),
         (2, (2, 2)),
     ]
 
 
-def test_an_unknown_operation_freezes_what_reaches_it_and_is_named():
+def test_an_unknown_operation_pins_what_reaches_it_and_is_named():
     torch.manual_seed(0)
     symmetry = find_symmetry(Unknown(), torch.randn(4, 6))
-    assert list(symmetry.frozen) == ["_fft_r2c"]
-    assert "first.weight[0]" in symmetry.frozen["_fft_r2c"]
+    assert list(symmetry.pinned) == ["_fft_r2c"]
+    assert "first.weight[0]" in symmetry.pinned["_fft_r2c"]
     assert [group.name for group in symmetry.groups] == ["second.weight[0]"]
     assert symmetry.verified
 
@@ -153,7 +153,7 @@ class Unseen(nn.Module):
 def test_what_the_tracing_did_not_see_is_found_by_verification():
     torch.manual_seed(0)
     symmetry = find_symmetry(Unseen(), torch.randn(4, 4))
-    assert symmetry.frozen[CHANGED] == ("first.weight[0]",)
+    assert symmetry.pinned[CHANGED] == ("first.weight[0]",)
     assert [group.name for group in symmetry.groups] == ["second.weight[0]"]
     assert symmetry.verified
 
@@ -248,8 +248,7 @@ def test_a_module_that_casts_is_told_not_to():
 
 
 def test_representations_are_short():
-    module = ALIGNED["attention"].module()
-    symmetry = find_symmetry(module, ALIGNED["attention"].rows())
+    symmetry = symmetry_of("attention")
     assert repr(symmetry) == "<Symmetry: 21 of 21 hidden channels in 3 groups, verified>"
     assert [repr(group) for group in symmetry.groups] == [
         "<Group 'inner.weight[0]': 6 units>",
@@ -257,7 +256,7 @@ def test_representations_are_short():
         "<Group 'qkv.weight[0]': 2 blocks of 2 and 2>",
     ]
     assert repr(Symmetry(2, (Group("w[0]", torch.arange(2)),), {}, {"mul": ("w[0]", "v[0]")})) == (
-        "<Symmetry: 0 of 0 hidden channels in 1 group, not verified; frozen: mul (w[0], v[0])>"
+        "<Symmetry: 0 of 0 hidden channels in 1 group, not verified; pinned: mul (w[0], v[0])>"
     )
 
 
@@ -283,35 +282,35 @@ def test_a_permutation_across_sizes_is_refused():
         symmetry.permute({"w": torch.arange(3.0)}, torch.tensor([1, 0]))
 
 
-# --- taps -------------------------------------------------------------------------------------
+# --- recording points ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALIGNED)
-def test_taps_show_every_class_and_move_with_a_permutation(name):
+def test_recording_points_show_every_class_and_move_with_a_permutation(name):
     case = ALIGNED[name]
     module, X = case.module(), case.rows()
-    symmetry = find_symmetry(module, X)
-    taps = ActivationTaps(module, symmetry)
+    symmetry = symmetry_of(name)
+    recorder = ActivationRecorder(module, symmetry)
     perm = symmetry.random(torch.Generator().manual_seed(3))
-    plain = taps(X)
-    moved = taps(X, symmetry.permute(state_of(module), perm))
-    shown = set()
+    plain = recorder(X)
+    moved = recorder(X, symmetry.permute(state_of(module), perm))
+    recorded = set()
     for (classes, values), (again, other) in zip(plain, moved, strict=True):
         assert torch.equal(classes, again)
-        shown |= set(classes.tolist())
+        recorded |= set(classes.tolist())
         for c in classes.unique().tolist():
             source = values[:, classes == int(perm[c])]
             torch.testing.assert_close(other[:, classes == c], source, rtol=1e-9, atol=1e-9)
     in_labels = {
         c for layers in symmetry.labels.values() for x in layers for c in x.unique().tolist()
     }
-    assert shown >= in_labels - {-1}
+    assert recorded >= in_labels - {-1}
 
 
-def test_taps_of_a_linear_layer_are_its_outputs():
+def test_recordings_of_a_linear_layer_are_its_outputs():
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     X = torch.randn(7, 3).double()
-    ((classes, values),) = ActivationTaps(module, find_symmetry(module, X))(X)
+    ((classes, values),) = ActivationRecorder(module, find_symmetry(module, X))(X)
     assert classes.tolist() == [0, 1, 2, 3]
     torch.testing.assert_close(values, torch.tanh(module[0](X)).detach())

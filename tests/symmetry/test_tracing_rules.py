@@ -57,8 +57,8 @@ BETWEEN = {
     "argmax": (lambda h, X: h.argmax(1, keepdim=True) * h, 6, []),
     # where elements go
     "flip": (lambda h, X: h.flip(1), 6, [6]),
-    "flip_beside": (lambda h, X: h + h.flip(1), 6, [3]),
-    "roll_beside": (lambda h, X: h + h.roll(1, 1), 6, []),
+    "flip_added": (lambda h, X: h + h.flip(1), 6, [3]),
+    "roll_added": (lambda h, X: h + h.roll(1, 1), 6, []),
     "halves": (lambda h, X: h[:, :3] * h[:, 3:], 3, [3]),
     "neighbours": (lambda h, X: h[:, ::2] - h[:, 1::2], 3, [3]),
     "blocks_turned": (lambda h, X: h.view(-1, 3, 2).transpose(1, 2).flatten(1), 6, [6]),
@@ -101,7 +101,7 @@ def sizes(symmetry):
 
 def check(symmetry, module, X):
     assert symmetry.verified
-    assert CHANGED not in symmetry.frozen
+    assert CHANGED not in symmetry.pinned
     module = module.double()
     state, before = read_state(module), module(X.double())
     generator = torch.Generator().manual_seed(0)
@@ -207,10 +207,10 @@ def test_heads_move_unless_a_mask_tells_them_apart(name):
     check(symmetry, module, torch.randn(5, 4, 5))
 
 
-# --- things beside each other -----------------------------------------------------------------
+# --- concatenation and stacking ---------------------------------------------------------------
 
 
-class Beside(nn.Module):
+class Concatenating(nn.Module):
     """``g(self, X)`` with two layers of six units, one that reads them, and a token."""
 
     def __init__(self, g, n_read=6):
@@ -236,7 +236,7 @@ def chunks(m, X):
 
 
 # name -> (function, what the last layer reads, sizes of the groups)
-BESIDE = {
+CONCATENATED = {
     # what one layer reads has one order
     "rows": (lambda m, X: m.read(torch.cat([m.a(X).relu(), m.b(X).tanh()])), 6, [6]),
     "positions": (lambda m, X: m.read(torch.stack([m.a(X), m.b(X)], 1)).tanh().sum(1), 6, [6]),
@@ -320,27 +320,27 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("name", BESIDE)
-def test_things_beside_each_other(name):
-    g, n_read, expected = BESIDE[name]
+@pytest.mark.parametrize("name", CONCATENATED)
+def test_concatenation_and_stacking(name):
+    g, n_read, expected = CONCATENATED[name]
     torch.manual_seed(0)
-    module = Beside(g, n_read)
+    module = Concatenating(g, n_read)
     symmetry = find_symmetry(module, torch.randn(7, 4))
     assert sizes(symmetry) == expected
     check(symmetry, module, torch.randn(5, 4))
     moved = sum(len(group) for group in symmetry.groups)
-    assert bool(symmetry.frozen) == (symmetry.n_hidden > moved)
+    assert bool(symmetry.pinned) == (symmetry.n_hidden > moved)
 
 
-def test_what_holds_units_is_named():
+def test_what_pins_units_is_named():
     torch.manual_seed(0)
-    frozen = {
-        name: find_symmetry(Beside(*BESIDE[name][:2]), torch.randn(7, 4)).frozen
+    pinned = {
+        name: find_symmetry(Concatenating(*CONCATENATED[name][:2]), torch.randn(7, 4)).pinned
         for name in ("data", "one_scaled")
     }
-    assert frozen == {
+    assert pinned == {
         "data": {"addmm: a sum over some of them": ("a.weight[0]",)},
         "one_scaled": {"mul": ("a.weight[0]",)},
     }
     single = nn.Sequential(nn.Linear(4, 1), nn.ReLU(), nn.Linear(1, 2))
-    assert find_symmetry(single, torch.randn(7, 4)).frozen == {}
+    assert find_symmetry(single, torch.randn(7, 4)).pinned == {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -184,14 +183,3 @@ def arange_along(shape: Sequence[int], *axes: int) -> Tensor:
         sizes[axis] = shape[axis]
         index = index * shape[axis] + torch.arange(shape[axis]).view(sizes)
     return index.expand(*shape)
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and dictionaries."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in tensors_in(item)]
-    return []

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from sklflat.networks.tracing import operations
 from sklflat.networks.tracing.contraction import Contraction, project
-from sklflat.networks.tracing.flow import NONE, Entries, Flow, Pair, merged, shared_over, tensors_in
+from sklflat.networks.tracing.flow import NONE, Entries, Flow, Pair, merged, shared_over
+from sklflat.networks.tracing.tensors import tensors_in
 
 FlowOf = Callable[[Tensor], Flow]
 Arguments = tuple[Any, ...]

@@ -20,10 +20,10 @@ from sklflat.networks.tracing.flow import (
     Rows,
     arange_along,
     merged,
-    tensors_in,
 )
 from sklflat.networks.tracing.nonlinear import FoundLayer
 from sklflat.networks.tracing.ownership import Owners
+from sklflat.networks.tracing.tensors import tensors_in
 
 _UNSEEN = "an operation that torch does not show"
 _MISUNDERSTOOD = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)

@@ -14,7 +14,7 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
-from sklflat.networks.same_outputs import agree
+from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, write_state
 from sklflat.paths.first_affine import AFFINE
 from sklflat.paths.losses import PathLosses
@@ -236,7 +236,7 @@ class Repair:
             right = module(x.clone())
         for put in (fuse, wrap):
             twin = _Found(put, corrections, {}).put_into(self._new(state))
-            if agree(twin(x.clone()), right):
+            if same_outputs(twin(x.clone()), right):
                 recompute_batch_statistics(twin, self._batches)
                 return _Found(put, corrections, _statistics(twin)), twin
         raise UnsupportedNetworkError(

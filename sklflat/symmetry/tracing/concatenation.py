@@ -1,37 +1,37 @@
-"""Things that were put beside each other along an axis that is not theirs."""
+"""Axes tied by concatenation or stacking."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from sklflat.symmetry.tracing.axis_indices import NONE, Atoms
+from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
 from sklflat.symmetry.tracing.labels import Labels, tidy, varies, varying_axes
 
 
-class Joined:
-    """Atoms that have to be tied as soon as they are read by one rule.
+class ConcatenatedAxes:
+    """Classes that are merged as soon as one operation reads the concatenation as a whole.
 
-    A class token and the embeddings of patches have units along one axis and are joined along
-    another. If they are taken apart again, their units have nothing to do with each other; what
-    reads both at once, such as a linear layer, wants both in the same order.
+    A class token and the embeddings of patches have units along one axis and are concatenated
+    along another. If they are split again, their units stay independent; what reads both at once,
+    such as a linear layer, needs both in the same order.
 
     Parameters
     ----------
-    atoms : Atoms
+    classes : AxisIndexClasses
     """
 
-    def __init__(self, atoms: Atoms) -> None:
-        self._atoms = atoms
+    def __init__(self, classes: AxisIndexClasses) -> None:
+        self._classes = classes
         self._pairs: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
-    def side_by_side(
+    def concatenate(
         self, given: list[tuple[Tensor, Labels, bool]], axis: int, out: Tensor
     ) -> Labels:
-        """Labels of pieces along an axis, which are tensors with their labels and whether of data.
+        """Labels of a concatenation, given tensors with their labels and whether they are data.
 
         A constant that is the same all along other axes stays as it is when these are permuted: it
-        has the labels of what it lies beside.
+        takes the labels of what it is concatenated with.
         """
         axis %= out.ndim
         taken = [set().union(*map(varying_axes, labels)) for _, labels, _ in given]
@@ -47,11 +47,11 @@ class Joined:
                     else:
                         parts.append(torch.full(t.shape, NONE))
                 layers.append(torch.cat(parts, axis))
-        self._join(out, [labels for _, labels, _ in given], axis)
+        self._note_corresponding(out, [labels for _, labels, _ in given], axis)
         return tidy(layers)
 
-    def _join(self, out: Tensor, pieces: Sequence[Labels], axis: int) -> None:
-        """Note what corresponds in the pieces of a tensor, which lie side by side along an axis."""
+    def _note_corresponding(self, out: Tensor, pieces: Sequence[Labels], axis: int) -> None:
+        """Note which labels correspond in the pieces of a tensor that was concatenated."""
         found = []
         layers = [
             (i, x)
@@ -62,16 +62,16 @@ class Joined:
         for k, (i, x) in enumerate(layers):
             for j, y in layers[:k]:
                 a, b = torch.broadcast_tensors(x.narrow(axis, 0, 1), y.narrow(axis, 0, 1))
-                if i != j and not torch.equal(a, b) and self._atoms.relation(a, b) == "same":
+                if i != j and not torch.equal(a, b) and self._classes.relation(a, b) == "same":
                     both = (a != NONE) & (b != NONE)
                     found.append((a[both], b[both]))
         if found:
             self._pairs[id(out)] = found
 
     def carry(self, given: Tensor, outs: Sequence[Tensor], labels: Sequence[Labels]) -> None:
-        """Elements were moved or changed one by one: what still lies side by side is still joined.
+        """Elements were moved or changed one by one: axes that still correspond are noted again.
 
-        Along a single axis everything has an index of its own, and nothing is side by side.
+        Along a single axis everything has an index of its own, and nothing corresponds.
         """
         for pairs in tuple(self._pairs.get(id(given), ())):
             for out, layers in zip(outs, labels, strict=True):
@@ -84,11 +84,11 @@ class Joined:
         if id(tensor) in self._pairs:
             self._pairs[id(copy)] = self._pairs.pop(id(tensor))
 
-    def tie(self, given: Sequence[Tensor]) -> None:
-        """These tensors are read as wholes."""
+    def union(self, given: Sequence[Tensor]) -> None:
+        """Merge what corresponds in tensors that an operation reads as wholes."""
         for tensor in given:
             for a, b in self._pairs.pop(id(tensor), ()):
-                self._atoms.tie(a, b)
+                self._classes.union(a, b)
 
 
 def _meets(a: Tensor, b: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The atoms that each element of a tensor depends on, and along which axes.
+"""The axis indices that each element of a tensor depends on, and along which axes.
 
 Labels have as many axes as their tensor, of length 1 where they do not vary: so they are small.
 """

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklflat.networks.tracing.tensors import tensors_in
 from sklflat.symmetry.tracing import aten_names as names
 from sklflat.symmetry.tracing.axis_indices import NONE
-from sklflat.symmetry.tracing.concatenation import Joined
+from sklflat.symmetry.tracing.concatenation import ConcatenatedAxes
 from sklflat.symmetry.tracing.labels import (
     Labels,
     along,
@@ -17,20 +18,9 @@ from sklflat.symmetry.tracing.labels import (
     varies,
     varying_axes,
 )
-from sklflat.symmetry.tracing.unification import Differs, Ties, always, as_wide
+from sklflat.symmetry.tracing.unification import Differs, Unifier, always, as_wide
 
 LabelsOf = Callable[[Tensor], Labels]
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in nested lists and tuples."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in tensors_in(item)]
-    if isinstance(value, dict):
-        return tensors_in(list(value.values()))
-    return []
 
 
 class Operations:
@@ -38,7 +28,7 @@ class Operations:
 
     Parameters
     ----------
-    ties : Ties
+    unifier : Unifier
     labels_of : callable
         From a tensor to its labels.
     is_data : callable
@@ -57,23 +47,23 @@ class Operations:
 
     def __init__(
         self,
-        ties: Ties,
+        unifier: Unifier,
         labels_of: LabelsOf,
         is_data: Callable[[Tensor], bool],
         is_input: Callable[[Tensor], bool],
         regroup: Callable[..., None],
     ) -> None:
-        self.ties = ties
+        self.unifier = unifier
         self._is_data, self._is_input = is_data, is_input
-        self.atoms = ties.atoms
+        self.classes = unifier.classes
         self._labels_of = labels_of
         self._regroup = regroup
-        self.noted: dict[int, Labels] = {}
-        self.joined = Joined(self.atoms)
+        self.counted_labels: dict[int, Labels] = {}
+        self.concatenated = ConcatenatedAxes(self.classes)
 
     def labels(self, t: Tensor) -> Labels:
         """The labels of a tensor, by their classes."""
-        return self.ties.current(self._labels_of(t))
+        return self.unifier.current(self._labels_of(t))
 
     def follow(
         self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]
@@ -82,10 +72,10 @@ class Operations:
         given = tensors_in([args, kwargs])
         is_moved = name in names.MOVES - {"cat", "stack"} or names.is_elementwise(name, func)
         if len(given) > 1 or not is_moved:
-            self.joined.tie(given)
+            self.concatenated.union(given)
         found = self._follow(name, func, args, kwargs, outs)
         if found is not None and len(given) == 1:
-            self.joined.carry(given[0], outs, found)
+            self.concatenated.carry(given[0], outs, found)
         return found
 
     def _follow(
@@ -109,7 +99,7 @@ class Operations:
         if names.is_elementwise(name, func):
             given = tensors_in([args, kwargs])
             shape = torch.broadcast_shapes(*(t.shape for t in given), outs[0].shape)
-            labels = self.ties.elementwise([(t, self.labels(t)) for t in given], shape)
+            labels = self.unifier.elementwise([(t, self.labels(t)) for t in given], shape)
             return [labels for _ in outs]
         return None
 
@@ -140,14 +130,14 @@ class Operations:
     def _do_cat(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         tensors = [t for t in args[0] if t.ndim == outs[0].ndim]  # (0,) counts as nothing
         given = [(t, self.labels(t), self._is_data(t)) for t in tensors]
-        return [self.joined.side_by_side(given, _dim(args, kwargs), outs[0])]
+        return [self.concatenated.concatenate(given, _dim(args, kwargs), outs[0])]
 
     def _do_stack(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         axis = _dim(args, kwargs) % outs[0].ndim
         layers = [[x.unsqueeze(axis) for x in self.labels(t)] for t in args[0]]
         wide = [t.unsqueeze(axis) for t in args[0]]
         given = list(zip(wide, layers, map(self._is_data, args[0]), strict=True))
-        return [self.joined.side_by_side(given, axis, outs[0])]
+        return [self.concatenated.concatenate(given, axis, outs[0])]
 
     def _do_constant_pad_nd(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         pad = torch.ops.aten.constant_pad_nd.default
@@ -167,7 +157,7 @@ class Operations:
         return [self._triangle(args[0], torch.ones_like(args[0]).tril(*args[1:], **kwargs))]
 
     def _triangle(self, x: Tensor, mask: Tensor) -> Labels:
-        return self.ties.elementwise([(x, self.labels(x)), (mask, [])], x.shape)
+        return self.unifier.elementwise([(x, self.labels(x)), (mask, [])], x.shape)
 
     def _do_glu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, dim = args[0], args[1] if len(args) > 1 else -1
@@ -175,7 +165,7 @@ class Operations:
         halves = list(zip(*(y.chunk(2, dim) for y in full), strict=True))
         values = x.chunk(2, dim)
         parts = [tidy(list(half)) for half in halves] or [[], []]
-        return [self.ties.elementwise(list(zip(values, parts, strict=True)), outs[0].shape)]
+        return [self.unifier.elementwise(list(zip(values, parts, strict=True)), outs[0].shape)]
 
     def _do_copy(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         return [[as_wide(x, outs[0].ndim) for x in self.labels(args[1])]]
@@ -189,8 +179,10 @@ class Operations:
         axes = [axes] if isinstance(axes, int) else axes
         axes = [a % x.ndim for a in axes] if axes else list(range(x.ndim))
         if len(outs) > 1 and not outs[1].is_floating_point():  # places along the axis
-            self.noted[id(outs[1])] = [y for y in self.labels(x) if varying_axes(y) & set(axes)]
-        kept = self.ties.reduced(self.labels(x), axes)
+            self.counted_labels[id(outs[1])] = [
+                y for y in self.labels(x) if varying_axes(y) & set(axes)
+            ]
+        kept = self.unifier.reduced(self.labels(x), axes)
         if outs[0].ndim < x.ndim:
             kept = [first_along(y, axes) for y in kept]
         return [kept for _ in outs]
@@ -198,12 +190,12 @@ class Operations:
     def _normalise(self, x: Tensor, axes: list[int]) -> Labels:
         labels = self.labels(x)
         for y in labels:
-            self.ties.block(y, [a % x.ndim for a in axes])
-        return self.ties.current(labels)
+            self.unifier.block(y, [a % x.ndim for a in axes])
+        return self.unifier.current(labels)
 
     def _window(self, x: Tensor, n_axes: int, outs: list[Tensor]) -> list[Labels]:
         axes = [x.ndim - 1 - i for i in range(n_axes)]
-        kept = self.ties.without(self.labels(x), axes, "a window over them")
+        kept = self.unifier.pin_along(self.labels(x), axes, "a window over them")
         return [kept for _ in outs]
 
     # --- products -----------------------------------------------------------------------------
@@ -215,7 +207,7 @@ class Operations:
         return [found]
 
     def _product(self, a: Tensor, la: Labels, b: Tensor, lb: Labels) -> Labels:
-        return self.ties.contract(la, lb, _differs(a), _differs(b))
+        return self.unifier.contract(la, lb, _differs(a), _differs(b))
 
     def _note_made(self, a: Tensor, b: Tensor, found: Labels) -> None:
         """Labels of a product of data that come from the other factor are those of units."""
@@ -226,7 +218,7 @@ class Operations:
         if mine:
             for labels in found:
                 made = labels[torch.isin(labels, torch.cat(mine)) & (labels != NONE)]
-                self.atoms.made |= set(made.unique().tolist())
+                self.classes.hidden |= set(made.unique().tolist())
 
     def _do_mm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         a, b = args[:2]
@@ -252,11 +244,11 @@ class Operations:
         return [self._added(args[0], product, outs[0])]
 
     def _added(self, bias: Tensor, product: Labels, out: Tensor) -> Labels:
-        return self.ties.elementwise([(bias, self.labels(bias)), (out, product)], out.shape)
+        return self.unifier.elementwise([(bias, self.labels(bias)), (out, product)], out.shape)
 
     def _do_dot(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         operands = [(t, self.labels(t)) for t in args[:2]]
-        self.ties.elementwise(operands, args[0].shape)
+        self.unifier.elementwise(operands, args[0].shape)
         return [[]]
 
     _do_vdot = _do_dot
@@ -275,13 +267,13 @@ class Operations:
         return [labels if bias is None else self._added(bias, labels, outs[0])]
 
     def _do_embedding(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
-        kept = self.ties.without(self.labels(args[0]), [0], "fixed tokens")
+        kept = self.unifier.pin_along(self.labels(args[0]), [0], "fixed tokens")
         found = [as_wide(x[0], outs[0].ndim) for x in kept]
         self._note_made(args[1], args[0], found)
         return [found]
 
     def _do_embedding_bag(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
-        kept = self.ties.without(self.labels(args[0]), [0], "fixed tokens")
+        kept = self.unifier.pin_along(self.labels(args[0]), [0], "fixed tokens")
         self._note_made(args[1], args[0], kept)
         return [kept, *[[] for _ in outs[1:]]]
 
@@ -292,18 +284,18 @@ class Operations:
         lq, lk, lv = (
             [along(x, 0, 1, of=t.shape).flatten(0, 1) for x in self.labels(t)] for t in (q, k, v)
         )
-        scores = self.ties.contract(lq, [x.mT for x in lk], always, always)
+        scores = self.unifier.contract(lq, [x.mT for x in lk], always, always)
         mask = kwargs.get("attn_mask")
         if mask is not None:
             full = torch.Size((*q.shape[:2], q.shape[2], k.shape[2]))
             wide = [along(as_wide(x, 4), 0, 1, of=full) for x in self.labels(mask)]
             own = [x.flatten(0, 1) for x in wide]
             values = mask.expand(full).flatten(0, 1)
-            self.ties.meet(scores, own, always, _differs(values))
-            scores = self.ties.current(scores + own)
+            self.unifier.unify_elementwise(scores, own, always, _differs(values))
+            scores = self.unifier.current(scores + own)
         for x in scores:
-            self.ties.block(x, [2])
-        found = self.ties.contract(scores, lv, always, always)
+            self.unifier.block(x, [2])
+        found = self.unifier.contract(scores, lv, always, always)
         heads = torch.Size((q.shape[0] * q.shape[1], 1, 1))
         labels = tidy([along(x, 0, of=heads).unflatten(0, q.shape[:2]) for x in found])
         return [labels, [], *[[] for _ in outs[2:]]]
@@ -316,8 +308,8 @@ class Operations:
         space = list(range(2, x.ndim))
         if groups > 1:
             self._regroup(weight, groups, transposed)
-        lx = self.ties.without(self.labels(x), space, "a window over them")
-        lw = self.ties.without(self.labels(weight), space, "a window over them")
+        lx = self.unifier.pin_along(self.labels(x), space, "a window over them")
+        lw = self.unifier.pin_along(self.labels(weight), space, "a window over them")
         lx = [first_along(along(y, 1, of=x.shape), space) for y in lx]
         lw = [first_along(along(y, 0, 1, of=weight.shape), space) for y in lw]
         # (groups, rows, channels) times (groups, channels, filters)
@@ -328,7 +320,7 @@ class Operations:
         else:
             lb = [y.unflatten(0, (groups, -1)).mT for y in lw]
             n_out = weight.shape[0] // groups
-        found = self.ties.contract(la, lb, always, always)
+        found = self.unifier.contract(la, lb, always, always)
         self._note_made(x, weight, found)
         full = torch.Size((groups, len(x), n_out))
         labels = [along(y, 0, 2, of=full).movedim(0, 1).flatten(1, 2) for y in found]
@@ -337,7 +329,7 @@ class Operations:
             return [labels]
         shape = (1, -1, *[1] * len(space))
         own = [y.view(shape) for y in self.labels(bias)]
-        return [self.ties.elementwise([(bias.view(shape), own), (out, labels)], out.shape)]
+        return [self.unifier.elementwise([(bias.view(shape), own), (out, labels)], out.shape)]
 
     # --- normalisation ------------------------------------------------------------------------
 
@@ -348,13 +340,13 @@ class Operations:
             if t is not None:
                 own = [y if y.ndim == len(shape) else y.view(shape) for y in self.labels(t)]
                 operands.append((t.view(shape), own))
-        return self.ties.elementwise(operands, x.shape)
+        return self.unifier.elementwise(operands, x.shape)
 
     def _do_weight_norm_interface(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         v, g = args[:2]
         dim = args[2] if len(args) > 2 else 0
         labels = self._normalise(v, [a for a in range(v.ndim) if a != dim])
-        return [self.ties.elementwise([(v, labels), (g, self.labels(g))], v.shape), []]
+        return [self.unifier.elementwise([(v, labels), (g, self.labels(g))], v.shape), []]
 
     def _do_native_batch_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x = args[0]
@@ -386,9 +378,9 @@ class Operations:
         for y in labels:
             # channels of a group with all their positions
             full = along(y, 1, of=x.shape).unflatten(1, (groups, -1))
-            self.ties.block(full, list(range(2, x.ndim + 1)))
+            self.unifier.block(full, list(range(2, x.ndim + 1)))
         shape = (1, -1, *[1] * (x.ndim - 2))
-        labels = self._scaled(x, self.ties.current(labels), [weight, bias], shape)
+        labels = self._scaled(x, self.unifier.current(labels), [weight, bias], shape)
         return [labels, *[[] for _ in outs[1:]]]
 
 

@@ -1,4 +1,4 @@
-"""Watch one run of a module, and tie the axes of its parameters."""
+"""Watch one run of a module, and merge the axes of its parameters that move together."""
 
 from typing import Any
 
@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklflat.networks.tracing.tensors import tensors_in
 from sklflat.symmetry.tracing import aten_names as names
-from sklflat.symmetry.tracing.axis_indices import NONE, Atoms
+from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
 from sklflat.symmetry.tracing.labels import Labels, tidy
-from sklflat.symmetry.tracing.operations import Operations, tensors_in
-from sklflat.symmetry.tracing.unification import Ties
+from sklflat.symmetry.tracing.operations import Operations
+from sklflat.symmetry.tracing.unification import Unifier
 
 #: calls that are made or not, depending on what is differentiated
 UNCOUNTED = frozenset({"detach", "alias"})
@@ -19,7 +20,7 @@ _MISUNDERSTOOD = (AttributeError, IndexError, KeyError, RuntimeError, TypeError,
 
 
 class SymmetryTracer(TorchDispatchMode):
-    """Ties the axes of a module's parameters and buffers while the module runs.
+    """Merges classes of axis indices of a module's parameters and buffers while it runs.
 
     Parameters
     ----------
@@ -29,25 +30,25 @@ class SymmetryTracer(TorchDispatchMode):
 
     Attributes
     ----------
-    atoms : Atoms
-    places : dict of str to list of Tensor
+    classes : AxisIndexClasses
+    parameter_labels : dict of str to list of Tensor
         Labels of the parameters and buffers by name, each broadcast to the shape.
     unknown : dict of str to list of Tensor
         Operations that were not understood, and the labels that reached them.
-    seen : list of (int, str, bool, Labels)
+    labelled_outputs : list of (int, str, bool, Labels)
         Outputs that carry labels: the number of the operation, its name, whether it is a
         nonlinearity, and the labels.
     """
 
     def __init__(self, module: nn.Module, X: Tensor) -> None:
         super().__init__()
-        self.atoms = Atoms()
+        self.classes = AxisIndexClasses()
         self.operations = Operations(
-            Ties(self.atoms), self._labels_of, self._is_data, self._is_input, self._regroup
+            Unifier(self.classes), self._labels_of, self._is_data, self._is_input, self._regroup
         )
-        self.places: dict[str, list[Tensor]] = {}
+        self.parameter_labels: dict[str, list[Tensor]] = {}
         self.unknown: dict[str, list[Tensor]] = {}
-        self.seen: list[tuple[int, str, bool, Labels]] = []
+        self.labelled_outputs: list[tuple[int, str, bool, Labels]] = []
         self._names: dict[int, str] = {}
         self._used: set[str] = set()
         self._labels: dict[int, Labels] = {}
@@ -56,29 +57,29 @@ class SymmetryTracer(TorchDispatchMode):
         self._data, self._input = {id(X)}, {id(X)}
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
             self._names[id(tensor)] = name
-            self.places[name] = [self._axis(tensor, a) for a in range(tensor.ndim)]
-            self.places[name] = tidy(self.places[name])
+            self.parameter_labels[name] = [self._axis(tensor, a) for a in range(tensor.ndim)]
+            self.parameter_labels[name] = tidy(self.parameter_labels[name])
 
     def _axis(self, tensor: Tensor, axis: int) -> Tensor:
-        """One new atom for every index of an axis; none for an axis of length 1."""
+        """A new class for every index of an axis; none for an axis of length 1."""
         n = tensor.shape[axis]
         shape = [n if a == axis else 1 for a in range(tensor.ndim)]
-        new = self.atoms.fresh(n) if n > 1 else torch.full((n,), NONE)
+        new = self.classes.add(n) if n > 1 else torch.full((n,), NONE)
         return new.view(shape)
 
     def _regroup(self, weight: Tensor, groups: int, transposed: bool) -> None:
-        """Let the channels of each group of a convolution have atoms of their own."""
+        """Let the channels of each group of a convolution have classes of their own."""
         name = self._names.get(id(weight))
         if name is None or name in self._used or weight.shape[1] == 1:
             return
         n = weight.shape[1]
-        new = self.atoms.fresh(groups * n).view(groups, 1, n, *[1] * (weight.ndim - 2))
+        new = self.classes.add(groups * n).view(groups, 1, n, *[1] * (weight.ndim - 2))
         per_group = new.expand(groups, len(weight) // groups, n, *[1] * (weight.ndim - 2))
-        self.places[name][1] = per_group.flatten(0, 1)
+        self.parameter_labels[name][1] = per_group.flatten(0, 1)
 
     def _labels_of(self, tensor: Tensor) -> Labels:
         name = self._names.get(id(tensor))
-        return self._labels.get(id(tensor), []) if name is None else self.places[name]
+        return self._labels.get(id(tensor), []) if name is None else self.parameter_labels[name]
 
     def _is_data(self, tensor: Tensor) -> bool:
         """Whether a tensor depends on the input, or came from where no operation shows it."""
@@ -91,8 +92,8 @@ class SymmetryTracer(TorchDispatchMode):
     def _count(self, tensors: list[Tensor]) -> None:
         """Indices along an axis are used: it has an order."""
         for t in tensors:
-            for labels in self.operations.noted.get(id(t), ()):
-                self.atoms.freeze(labels, "indices along them")
+            for labels in self.operations.counted_labels.get(id(t), ()):
+                self.classes.pin(labels, "indices along them")
 
     def _record(self, tensor: Tensor, labels: Labels) -> None:
         self._labels[id(tensor)] = labels
@@ -107,7 +108,7 @@ class SymmetryTracer(TorchDispatchMode):
         if in_place and args:  # values as they were, to see along which axes they differ
             before = (args[0].clone(), *args[1:])
             self._record(before[0], self._labels_of(args[0]))
-            self.operations.joined.move(args[0], before[0])
+            self.operations.concatenated.move(args[0], before[0])
         out = func(*args, **kwargs)
         outs = tensors_in(out)
         if not outs:
@@ -132,33 +133,35 @@ class SymmetryTracer(TorchDispatchMode):
         given = [x for t in tensors_in([args, kwargs]) for x in self._labels_of(t)]
         if not given:
             return [[] for _ in outs]
-        self.atoms.operation = name
+        self.classes.operation = name
         try:
             found = self.operations.follow(name, func, args, kwargs, outs)
         except _MISUNDERSTOOD:
             found = None
         if found is None or len(found) != len(outs):
             for labels in given:
-                self.atoms.freeze(labels)
+                self.classes.pin(labels)
             self.unknown.setdefault(name, []).extend(given)
             return [[] for _ in outs]
         self._mark(name, func, args, kwargs, given)
         if any(found):
             is_nonlinear = name not in names.ARITHMETIC and names.is_elementwise(name, func)
-            self.seen.append((self._n_calls, name, is_nonlinear or name == "glu", found[0]))
+            self.labelled_outputs.append(
+                (self._n_calls, name, is_nonlinear or name == "glu", found[0])
+            )
         return found
 
     def _mark(self, name: str, func: Any, args: Any, kwargs: Any, given: Labels) -> None:
-        """Note that this was done to the atoms of the arguments.
+        """Note that an operation was applied to its arguments.
 
-        A function of single elements is the same one wherever it is called; what else is done
-        depends on the other arguments, and on what is done together.
+        An elementwise function is the same one wherever it is called; any other depends on its
+        other arguments, and on the call.
         """
         if name in names.MOVES:
             return
         alone = len(tensors_in([args, kwargs])) == 1 and names.is_elementwise(name, func)
         rest = str([a for a in (*args, *kwargs.items()) if not isinstance(a, Tensor)])
-        self.atoms.mark(given, (name, rest) if alone else (name, self._n_calls))
+        self.classes.mark(given, (name, rest) if alone else (name, self._n_calls))
 
     def _update_base(self, tensor: Tensor, labels: Labels) -> None:
         """What a view was made of has changed with it."""
@@ -167,7 +170,7 @@ class SymmetryTracer(TorchDispatchMode):
             return
         if base.storage_offset() or not base.is_contiguous():
             for x in (*labels, *self._labels_of(base)):
-                self.atoms.freeze(x, "a write into a view of unusual layout")
+                self.classes.pin(x, "a write into a view of unusual layout")
             return
         layout = tensor.shape, tensor.stride(), tensor.storage_offset()
         whole = [x.expand(base.shape).contiguous().clone() for x in self._labels_of(base)]
@@ -179,13 +182,13 @@ class SymmetryTracer(TorchDispatchMode):
         self._record(base, tidy(whole))
 
     def finish(self, out: Any) -> None:
-        """What a module returns is where it is: its labels are frozen."""
-        self.atoms.operation = ""
+        """Pin the labels of what the module returned: outputs have an order."""
+        self.classes.operation = ""
         self._count(leaves(out))
         for tensor in leaves(out):
             for labels in self._labels_of(tensor):
-                self.atoms.freeze(labels, "output")
-                self.atoms.outputs |= set(labels[labels != NONE].unique().tolist())
+                self.classes.pin(labels, "output")
+                self.classes.outputs |= set(labels[labels != NONE].unique().tolist())
 
 
 def leaves(out: Any) -> list[Tensor]:

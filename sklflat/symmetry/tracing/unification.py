@@ -1,4 +1,4 @@
-"""How atoms are tied by products, sums and functions of their elements."""
+"""Which axis indices products, sums and elementwise functions unify, pin or put in blocks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklflat.symmetry.tracing.axis_indices import NONE, Atoms
+from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
 from sklflat.symmetry.tracing.labels import Labels, first_along, tidy, varies, varying_axes
 
-Layout = Callable[[Tensor], Tensor]
-#: whether something differs among elements that differ along some axes only
+#: whether a tensor's elements differ along some axes
 Differs = Callable[[set[int]], bool]
 
 ORDERED = "something of fixed order"
@@ -22,27 +21,27 @@ def as_wide(labels: Tensor, ndim: int) -> Tensor:
 
 
 def always(axes: set[int]) -> bool:
-    """Of what is taken to differ everywhere."""
+    """Of a tensor that is taken to differ everywhere."""
     return bool(axes)
 
 
-class Ties:
-    """Ties atoms as what is done to their elements demands.
+class Unifier:
+    """Merges classes of axis indices as the arithmetic of their elements demands.
 
     Parameters
     ----------
-    atoms : Atoms
+    classes : AxisIndexClasses
     """
 
-    def __init__(self, atoms: Atoms) -> None:
-        self.atoms = atoms
+    def __init__(self, classes: AxisIndexClasses) -> None:
+        self.classes = classes
 
     def current(self, labels: Labels) -> Labels:
-        """Labels by their classes as they are tied now, without blocks of what is labelled too."""
-        layers = tidy([self.atoms.roots(x) for x in labels])
+        """Labels by their present classes, without blocks of what is labelled too."""
+        layers = tidy([self.classes.find(x) for x in labels])
         if len(layers) < 2:
             return layers
-        block_of = self.atoms.block_map()
+        block_of = dict(self.classes.block_pairs())
         return [y for y in layers if not any(self._implies(x, y, block_of) for x in layers)]
 
     @staticmethod
@@ -63,7 +62,7 @@ class Ties:
         layers = [[as_wide(x, len(shape)) for x in labels] for _, labels in operands]
         for j in range(len(operands)):
             for i in range(j):
-                self.meet(
+                self.unify_elementwise(
                     layers[i],
                     layers[j],
                     lambda axes, i=i: varies(values[i], sorted(axes)),  # type: ignore[misc]
@@ -71,23 +70,29 @@ class Ties:
                 )
         return self.current([x for own in layers for x in own])
 
-    def meet(self, a: Labels, b: Labels, a_differs: Differs, b_differs: Differs) -> None:
-        """Two things meet element by element: tie what moves with what.
+    def unify_elementwise(
+        self, a: Labels, b: Labels, a_differs: Differs, b_differs: Differs
+    ) -> None:
+        """Labels of two tensors that are combined element by element: merge the classes that match.
 
-        A label that the other thing has no counterpart of is frozen where that thing differs.
+        A label without a counterpart in the other tensor is pinned where that tensor's values
+        differ along it.
         """
         covered_a, covered_b = [x == NONE for x in a], [y == NONE for y in b]
         for i, j, relation in self._relations(a, b):
             x, y = a[i], b[j]
             if relation == "same":
-                self.atoms.tie_where_both(x, y)
+                self.classes.union_where_both(x, y)
             elif relation == "conflict":
-                self.atoms.freeze(torch.cat([x.flatten(), y.flatten()]), "indices that do not fit")
+                self.classes.pin(torch.cat([x.flatten(), y.flatten()]), "indices that do not fit")
             else:
                 x_in_y = relation == "a in b"
                 many, one, differs = (x, y, b_differs) if x_in_y else (y, x, a_differs)
                 own = varying_axes(many) - varying_axes(one)
-                self.atoms.subordinate(many, one, is_free=bool(own) and not differs(own))
+                if own and not differs(own):  # free within each block
+                    self.classes.put_in_blocks_where_both(many, one)
+                else:  # each has its place in the block, and moves with it
+                    self.classes.union_where_both(many, one)
             covered_a[i] = covered_a[i] | (y != NONE)
             covered_b[j] = covered_b[j] | (x != NONE)
         for labels, covered, differs in (
@@ -95,26 +100,26 @@ class Ties:
             *zip(b, covered_b, [a_differs] * len(b), strict=True),
         ):
             if not bool(covered.all()):
-                self._hold(labels, covered, differs)
+                self._pin_if_distinguishable(labels, covered, differs)
 
-    def _hold(self, labels: Tensor, covered: Tensor, differs: Differs) -> None:
-        """Freeze labels where something without labels tells them apart."""
+    def _pin_if_distinguishable(self, labels: Tensor, covered: Tensor, differs: Differs) -> None:
+        """Pin labels that are told apart by the values of a tensor without labels there."""
         own = varying_axes(labels)
-        told = {a for a in own if differs({a})}
-        if not told:
+        ordered = {a for a in own if differs({a})}
+        if not ordered:
             return
-        if told == own or bool((covered & (labels != NONE)).any()):
-            self.atoms.freeze(labels.expand_as(covered)[~covered], ORDERED)
+        if ordered == own or bool((covered & (labels != NONE)).any()):
+            self.classes.pin(labels.expand_as(covered)[~covered], ORDERED)
             return
-        # along the other axes they are not told apart: blocks that stay, not what is in them
-        blocks = self.block(labels, sorted(own - told))
+        # along the other axes they are exchangeable: pin blocks, not what is in them
+        blocks = self.block(labels, sorted(own - ordered))
         if blocks is not None:
-            self.atoms.freeze(blocks, ORDERED)
+            self.classes.pin(blocks, ORDERED)
 
     def _relations(self, a: Labels, b: Labels) -> list[tuple[int, int, str]]:
-        """Pairs of labels that have to do with each other; what follows from others is left out."""
+        """Pairs of labels that occur together; what follows from other pairs is left out."""
         found = [
-            (i, j, self.atoms.relation(x, y)) for i, x in enumerate(a) for j, y in enumerate(b)
+            (i, j, self.classes.relation(x, y)) for i, x in enumerate(a) for j, y in enumerate(b)
         ]
         same_a = {i for i, _, relation in found if relation == "same"}
         same_b = {j for _, j, relation in found if relation == "same"}
@@ -139,13 +144,13 @@ class Ties:
         a_differs, b_differs : callable
             Of the factors.
         """
-        self._tie_to_one(a, [y.mT for y in b])
-        self._tie_to_one([y.mT for y in b], a)
+        self._union_with_shared(a, [y.mT for y in b])
+        self._union_with_shared([y.mT for y in b], a)
         a, b = self.current(a), self.current(b)
         along_a = [x[:, 0] for x in a if 2 in varying_axes(x) and 1 not in varying_axes(x)]
         along_b = [x[:, :, 0] for x in b if 1 in varying_axes(x) and 2 not in varying_axes(x)]
         # every index of the sum has numbers of its own, so there is an order in each block
-        self.meet(
+        self.unify_elementwise(
             along_a,
             along_b,
             lambda axes: bool(axes) and (1 not in axes or a_differs({2})),
@@ -153,7 +158,7 @@ class Ties:
         )
         left = [x for labels in a if (x := self._summed(labels, 2, 1)) is not None]
         right = [x for labels in b if (x := self._summed(labels, 1, 2)) is not None]
-        self.meet(
+        self.unify_elementwise(
             left,
             right,
             lambda axes: bool(axes - {2}) and a_differs(axes - {2}),
@@ -161,13 +166,13 @@ class Ties:
         )
         return self.current(left + right)
 
-    def _tie_to_one(self, many: Labels, one: Labels) -> None:
-        """Tie labels (n, rows, k) to those (n, 1, k) that every row of them is summed with."""
+    def _union_with_shared(self, many: Labels, one: Labels) -> None:
+        """Merge labels (n, rows, k) with those (n, 1, k) that every row of them is summed with."""
         for x in many:
             for y in one:
                 is_whole = {1, 2} <= varying_axes(x) and 1 not in varying_axes(y)
-                if is_whole and 2 in varying_axes(y) and self.atoms.relation(x, y) == "a in b":
-                    self.atoms.tie_where_both(x, y)
+                if is_whole and 2 in varying_axes(y) and self.classes.relation(x, y) == "a in b":
+                    self.classes.union_where_both(x, y)
 
     def _summed(self, labels: Tensor, over: int, other: int) -> Tensor | None:
         """Labels (n, i, 1) or (n, 1, j) after a sum over one of three axes."""
@@ -175,7 +180,7 @@ class Ties:
         if over not in axes:
             return labels.narrow(over, 0, 1)
         if other in axes:
-            self.atoms.freeze(labels, "a sum over some of them")
+            self.classes.pin(labels, "a sum over some of them")
             return None
         return self.block(labels.narrow(other, 0, 1), [over])
 
@@ -187,7 +192,7 @@ class Ties:
     def block(self, labels: Tensor, axes: Sequence[int]) -> Tensor | None:
         """What is left of labels after a symmetric function of all elements along some axes.
 
-        Where labels vary along others, too, each place is a block of atoms.
+        Where labels vary along others, too, each index of these is a block.
 
         Returns
         -------
@@ -202,16 +207,16 @@ class Ties:
             return None
         x = first_along(labels, [a for a in range(labels.ndim) if a not in own])
         x = x.permute([sorted(own).index(a) for a in (*kept, *gone)]).flatten(0, len(kept) - 1)
-        found = self.atoms.blocks(x.flatten(1), "a sum over some of them")
+        found = self.classes.blocks(x.flatten(1), "a sum over some of them")
         shape = [n if a in kept else 1 for a, n in enumerate(labels.shape)]
         return found.view(shape)
 
-    def without(self, labels: Labels, axes: Sequence[int], reason: str) -> Labels:
-        """Labels, those frozen and left out that vary along some axes."""
+    def pin_along(self, labels: Labels, axes: Sequence[int], reason: str) -> Labels:
+        """Pin the labels that vary along some axes; return the others."""
         kept = []
         for x in labels:
             if varying_axes(x) & set(axes):
-                self.atoms.freeze(x, reason)
+                self.classes.pin(x, reason)
             else:
                 kept.append(x)
         return kept
