@@ -99,7 +99,7 @@ def trained(make, X, y, n_epochs=8):
 def ours(module, X, y, tol):
     operator = Hessian(Network(module, nn.CrossEntropyLoss(), dtype=torch.float32), X, y)
     pairs = eigenpairs(operator, K, tol=tol)
-    return pairs.values, pairs.vectors.numpy(), pairs.n_products
+    return pairs.values, pairs.vectors.numpy(), pairs.n_matvec
 
 
 def curvlinops(module, X, y, tol):
@@ -176,8 +176,8 @@ def product_and_gradient(module, X, y):
         for x, t in zip(X.split(operator.batch_size), y.split(operator.batch_size), strict=True):
             torch.autograd.grad(nn.functional.cross_entropy(module(x), t), parameters)
 
-    operator.product(v), gradient()
-    times = [(seconds(lambda: operator.product(v))[0], seconds(gradient)[0]) for _ in range(30)]
+    operator @ v, gradient()
+    times = [(seconds(lambda: operator @ v)[0], seconds(gradient)[0]) for _ in range(30)]
     return [statistics.median(t) for t in zip(*times, strict=True)]
 
 

@@ -97,7 +97,7 @@ def main():
     distances = audit(gauss_newton, blocks, measures)
     rows = [
         ("top 50 pairs [s]", f"{top:.1f}", ""),
-        ("products", f"{pairs.n_products}", ""),
+        ("products", f"{pairs.n_matvec}", ""),
         (
             "largest residual / largest eigenvalue",
             f"{pairs.residuals.max() / pairs.values[0]:.1e}",

@@ -42,14 +42,14 @@ class Sklflat:
 
     def product(self, module, batches, v):
         operator = Hessian(Network(module, nn.CrossEntropyLoss()), *whole(batches))
-        return operator.product(v.double())
+        return operator @ v.double()
 
     def eigenvalues(self, module, batches, k, **options):
         operator = Hessian(Network(module, nn.CrossEntropyLoss()), *whole(batches))
         return self._of(eigenpairs(operator, k, max_dense=0, **options))
 
     def of_matrix(self, A, k, n):
-        return self._of(eigenpairs(MatrixOperator(A), k, max_products=n, max_dense=0))
+        return self._of(eigenpairs(MatrixOperator(A), k, max_matvec=n, max_dense=0))
 
     def _of(self, pairs):
         if not pairs.converged.all():

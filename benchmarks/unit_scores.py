@@ -86,7 +86,7 @@ def baselines(sample):
     blocks = sample.units.incoming(operator.vector)
     w = operator.vector.read()
     Z = torch.randint(2, (200, operator.size), generator=torch.Generator().manual_seed(0)) * 2.0 - 1
-    diagonal = torch.stack([z * operator.product(z) for z in Z.double()]).mean(0)
+    diagonal = torch.stack([z * (operator @ z) for z in Z.double()]).mean(0)
     return {
         "norm of the parameters": blocks.sum(w.square()).sqrt(),
         "Optimal Brain Damage": blocks.sum(diagonal * w.square()) / 2,

@@ -25,7 +25,7 @@ from sklflat.curvature.sharpness import sharpness
 from sklflat.curvature.subspace import (
     Subspace,
     principal_angles,
-    share_kept,
+    retained_energy,
     subspace_overlap,
 )
 from sklflat.curvature.trace import TraceEstimate, hutch_plus_plus, hutchinson, xtrace
@@ -61,7 +61,7 @@ __all__ = [
     "orthonormal",
     "power_iteration",
     "principal_angles",
-    "share_kept",
+    "retained_energy",
     "sharpness",
     "spectral_density",
     "stochastic_power_iteration",

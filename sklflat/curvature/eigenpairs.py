@@ -46,7 +46,7 @@ class Eigenpairs:
         :math:`\|A v_i - \lambda_i v_i\|`, computed at the end from the products that were made.
     converged : ndarray of shape (k,), bool
         Residuals of at most ``tol`` times the largest eigenvalue in magnitude, and nothing missed.
-    n_products : int
+    n_matvec : int
         Those at the end included.
     krylov : tuple of (nodes, weights)
         Quadrature of the start's spectral measure, before the first restart; both ndarrays (m,).
@@ -56,7 +56,7 @@ class Eigenpairs:
     vectors: Tensor
     residuals: NDArray
     converged: NDArray
-    n_products: int
+    n_matvec: int
     krylov: tuple[NDArray, NDArray]
 
 
@@ -66,7 +66,7 @@ def eigenpairs(
     which: Which = "largest",
     *,
     tol: float = 1e-4,
-    max_products: int | None = None,
+    max_matvec: int | None = None,
     start: Tensor | None = None,
     audit: bool | None = None,
     capacity: int | None = None,
@@ -95,7 +95,7 @@ def eigenpairs(
         one.
     tol : float, default=1e-4
         Accepted residual, relative to the largest eigenvalue in magnitude.
-    max_products : int, default=None
+    max_matvec : int, default=None
         Products before the checking ones; None is ``max(20 k, 500)``.
     start : Tensor of shape (p,), default=None
         First Lanczos vector, such as the sum of eigenvectors of a point nearby. None is random.
@@ -134,7 +134,7 @@ def eigenpairs(
             f"capacity={capacity} Lanczos vectors are not enough for k={k} pairs: at least "
             f"{k + 2}. Give more memory or ask for fewer pairs."
         )
-    solver = _Solver(operator, k, which, tol, max_products or max(20 * k, 500), capacity, seed)
+    solver = _Solver(operator, k, which, tol, max_matvec or max(20 * k, 500), capacity, seed)
     return solver.solve(start, audit)
 
 
@@ -155,7 +155,7 @@ def _wanted(theta: NDArray, k: int, which: str) -> NDArray:
 
 
 def _dense(operator: CurvatureOperator, k: int, which: str, tol: float) -> Eigenpairs:
-    before = operator.n_products
+    before = operator.n_matvec
     theta, S = torch.linalg.eigh(operator.dense().double())
     chosen = torch.as_tensor(_wanted(theta.cpu().numpy(), k, which))
     V = S.T[chosen].to(operator.dtype)
@@ -163,9 +163,9 @@ def _dense(operator: CurvatureOperator, k: int, which: str, tol: float) -> Eigen
     residuals = (operator.product(V).double() - values[:, None] * V.double()).norm(dim=1)
     theta_all, r = theta.cpu().numpy(), residuals.cpu().numpy()
     good = r <= _allowed(tol, float(np.abs(theta_all).max()))
-    n_products = operator.n_products - before
+    n_matvec = operator.n_matvec - before
     weights = np.full(len(theta_all), 1 / len(theta_all))
-    return Eigenpairs(values.cpu().numpy(), V, r, good, n_products, (theta_all, weights))
+    return Eigenpairs(values.cpu().numpy(), V, r, good, n_matvec, (theta_all, weights))
 
 
 def _allowed(tol: float, scale: float) -> float:
@@ -180,21 +180,21 @@ class _Solver:
         k: int,
         which: Which,
         tol: float,
-        max_products: int,
+        max_matvec: int,
         capacity: int,
         seed: int,
     ) -> None:
         self.operator = operator
         self.k, self.which, self.tol = k, which, tol
-        self.max_products, self.capacity = max_products, capacity
+        self.max_matvec, self.capacity = max_matvec, capacity
         self.generator = torch.Generator().manual_seed(seed)
-        self._first = operator.n_products
+        self._first = operator.n_matvec
         self._scale = 0.0
         self._krylov: tuple[NDArray, NDArray] | None = None
 
     @property
     def _spent(self) -> int:
-        return self.operator.n_products - self._first
+        return self.operator.n_matvec - self._first
 
     def solve(self, start: Tensor | None, audit: bool | None) -> Eigenpairs:
         if start is None:
@@ -232,7 +232,7 @@ class _Solver:
         """Coefficients (n_steps, l) of the wanted Ritz vectors, converged if time allows."""
         while True:
             basis.extend()
-            over = basis.spans_all or self._spent >= self.max_products
+            over = basis.spans_all or self._spent >= self.max_matvec
             due = basis.n_steps % max(1, basis.n_steps // 32) == 0
             if not (basis.is_full or over or due):
                 continue
@@ -275,7 +275,7 @@ class _Solver:
             values, V, AV = self._rayleigh_ritz(
                 torch.cat([V, missed]), torch.cat([AV, self.operator.product(missed)])
             )
-            if self._spent >= self.max_products:
+            if self._spent >= self.max_matvec:
                 return values, V, AV, False
             gain = np.abs(np.sort(values) - np.sort(before)).max()
             if gain <= _allowed(self.tol, self._scale):

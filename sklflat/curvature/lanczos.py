@@ -103,7 +103,7 @@ class KrylovBasis:
     def extend(self) -> None:
         """One step: one product."""
         j = self.n_steps
-        w = self.operator.product(self._Q[j])
+        w = self.operator @ self._Q[j]
         length = float(w.norm())
         self._scale = max(self._scale, length)
         alpha = float(self._Q[j] @ w)

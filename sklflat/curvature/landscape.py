@@ -48,7 +48,7 @@ class Landscape:
     ----------
     n_passes : int
         Forward passes over the data.
-    n_products : int
+    n_matvec : int
         Products with the Hessian.
     filters : Tensor of shape (p,), int
         The filter of every parameter: a row of weights (an output channel), or all of a vector.
@@ -104,7 +104,7 @@ class Landscape:
             chosen = [parameters[i] for i in order]
         self.vector = ParameterVector((None, p) for p in chosen)
         self.n_passes = 0
-        self.n_products = 0
+        self.n_matvec = 0
         self.filters = _filters(self.vector)
         self._insensitive: tuple[Tensor, Tensor] | None = None
         self._affine: list[tuple[str, nn.Module, Tensor]] | None = None

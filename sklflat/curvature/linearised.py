@@ -263,7 +263,7 @@ class NetworkOperator(CurvatureOperator):
                 self.network.module, self.network.criterion.module, device=self.device, dtype=dtype
             )
             twin = type(self)(network, *rows, **self._options())
-            products.append(twin.product(v).double())
+            products.append((twin @ v).double())
             if twin.dtype != dtype:
                 return float("nan")
         scale = products[1].norm().clamp_min(torch.finfo(torch.float64).tiny)

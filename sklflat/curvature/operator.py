@@ -5,7 +5,11 @@ from torch import Tensor
 
 
 class CurvatureOperator:
-    """A symmetric matrix of shape (p, p) that is known by its products with vectors.
+    """A symmetric matrix A of shape (p, p) that is known by its products with vectors.
+
+    As for a SciPy ``LinearOperator``, ``A @ v`` multiplies a vector (p,) and ``A @ V`` the columns
+    of V (p, k). Vectors of parameters are stored as rows in this package: :meth:`product`
+    multiplies these.
 
     A subclass supplies ``_product(v)``; ``_products(V)`` too, where a block of vectors can be
     multiplied faster than one after the other.
@@ -19,7 +23,9 @@ class CurvatureOperator:
 
     Attributes
     ----------
-    n_products : int
+    shape : tuple of int
+        ``(p, p)``.
+    n_matvec : int
         Products with single vectors so far.
     """
 
@@ -29,10 +35,24 @@ class CurvatureOperator:
         self.size = size
         self.dtype = dtype
         self.device = torch.device(device)
-        self.n_products = 0
+        self.n_matvec = 0
 
     def __len__(self) -> int:
         return self.size
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The matrix's shape (p, p)."""
+        return self.size, self.size
+
+    def __matmul__(self, V: Tensor) -> Tensor:
+        """The product with a vector (p,), or with each column of V (p, k); of the same shape."""
+        if V.ndim not in (1, 2) or V.shape[0] != self.size:
+            raise ValueError(
+                f"V has shape {tuple(V.shape)}, but this operator of shape {self.shape} multiplies "
+                f"vectors of shape ({self.size},) or columns of shape ({self.size}, k)."
+            )
+        return self.product(V) if V.ndim == 1 else self.product(V.T).T
 
     def product(self, V: Tensor) -> Tensor:
         """The product with a vector (p,), or with each row of V (k, p); of the same shape."""
@@ -42,7 +62,7 @@ class CurvatureOperator:
                 f"({self.size},) or rows of shape (k, {self.size})."
             )
         V = V.to(self.device, self.dtype)
-        self.n_products += 1 if V.ndim == 1 else len(V)
+        self.n_matvec += 1 if V.ndim == 1 else len(V)
         if V.ndim == 1:
             return self._product(V)
         return self._products(V) if len(V) else torch.zeros_like(V)
@@ -66,7 +86,7 @@ class CurvatureOperator:
 
 
 class MatrixOperator(CurvatureOperator):
-    """A matrix that is at hand.
+    """An explicit matrix as an operator.
 
     Parameters
     ----------
@@ -77,8 +97,11 @@ class MatrixOperator(CurvatureOperator):
     --------
     >>> import torch
     >>> from sklflat.curvature import MatrixOperator
-    >>> MatrixOperator(torch.diag(torch.tensor([1.0, 2.0]))).product(torch.tensor([1.0, 1.0]))
+    >>> A = MatrixOperator(torch.diag(torch.tensor([1.0, 2.0])))
+    >>> A @ torch.tensor([1.0, 1.0])
     tensor([1., 2.])
+    >>> A.shape, A.n_matvec
+    ((2, 2), 1)
     """
 
     def __init__(self, A: Tensor) -> None:
@@ -93,7 +116,7 @@ class MatrixOperator(CurvatureOperator):
 
 
 class ScaledOperator(CurvatureOperator):
-    r"""An operator in other units: :math:`T A T` with a diagonal matrix T.
+    r"""An operator scaled from both sides: :math:`T A T` with a diagonal matrix T.
 
     With :math:`T = \mathrm{diag}|\theta|` the spectrum does not change when units of a ReLU network
     are rescaled (Kwon et al. 2021 [1]_).
@@ -125,7 +148,7 @@ class ScaledOperator(CurvatureOperator):
         self.scale = scale.to(operator.device, operator.dtype)
 
     def _product(self, v: Tensor) -> Tensor:
-        return self.scale * self.operator.product(self.scale * v)
+        return self.scale * (self.operator @ (self.scale * v))
 
     def _products(self, V: Tensor) -> Tensor:
         return self.scale * self.operator.product(self.scale * V)

@@ -71,7 +71,7 @@ def stochastic_power_iteration(
     Eigenpairs
     """
     generator = torch.Generator().manual_seed(seed)
-    first = [op.n_products for op in {id(op): op for op in (*batches, operator)}.values()]
+    first = [op.n_matvec for op in {id(op): op for op in (*batches, operator)}.values()]
     V = torch.zeros(0, operator.size, dtype=operator.dtype, device=operator.device)
     values, residuals, scale = [], [], 0.0
     for _ in range(k):
@@ -79,7 +79,7 @@ def stochastic_power_iteration(
         for i in range(max_iter):
             v = v - V.T @ (V @ v)
             v = v / v.norm()
-            w = batches[i % len(batches)].product(v)
+            w = batches[i % len(batches)] @ v
             value = float(v @ w)
             scale = max(scale, abs(value))
             u = w - V.T @ (V @ w)
@@ -87,13 +87,13 @@ def stochastic_power_iteration(
                 break
             v = u
         v = v / v.norm()
-        w = operator.product(v)
+        w = operator @ v
         values.append(float(v @ w))
         residuals.append(float((w - values[-1] * v).norm()))
         V = torch.cat([V, v[None]])
     order = np.argsort(values)[::-1].copy()
     r = np.array(residuals)[order]
-    spent = sum(op.n_products for op in {id(op): op for op in (*batches, operator)}.values())
+    spent = sum(op.n_matvec for op in {id(op): op for op in (*batches, operator)}.values())
     return Eigenpairs(
         np.array(values)[order],
         V[torch.as_tensor(order)],

@@ -99,7 +99,7 @@ def principal_angles(V: Tensor, W: Tensor) -> Tensor:
     return sines.clamp(max=1.0).asin().flip(0)
 
 
-def share_kept(
+def retained_energy(
     operator: CurvatureOperator, vectors: Tensor, values: Tensor, signs: Tensor
 ) -> float:
     """How much of one product with vectors of a subspace lies inside it, from 0 to 1.
@@ -121,16 +121,18 @@ def share_kept(
     --------
     >>> import torch
     >>> from sklflat.curvature import MatrixOperator
-    >>> from sklflat.curvature.subspace import share_kept
+    >>> from sklflat.curvature.subspace import retained_energy
     >>> one = torch.ones(1)
-    >>> share_kept(MatrixOperator(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2)[:1], one, one)
+    >>> retained_energy(
+    ...     MatrixOperator(torch.diag(torch.tensor([2.0, 1.0]))), torch.eye(2)[:1], one, one
+    ... )
     1.0
-    >>> share_kept(MatrixOperator(torch.ones(2, 2)), torch.eye(2)[:1], one, one)
+    >>> retained_energy(MatrixOperator(torch.ones(2, 2)), torch.eye(2)[:1], one, one)
     0.5...
     """
     u = (signs / torch.where(values == 0, torch.inf, values)) @ vectors
     if not u.any():
         return 0.0
-    Au = operator.product(u / u.norm())
+    Au = operator @ (u / u.norm())
     whole = float(Au.square().sum())
     return float((vectors.to(Au) @ Au).square().sum()) / whole if whole else 0.0

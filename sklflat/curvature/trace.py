@@ -19,17 +19,17 @@ class TraceEstimate:
     value : float
     std_error : float
         Estimated from the spread of the parts that the value is a mean of; 0 if it is exact.
-    n_products : int
+    n_matvec : int
     """
 
     value: float
     std_error: float
-    n_products: int
+    n_matvec: int
 
 
 def hutchinson(
     operator: CurvatureOperator,
-    n_products: int = 30,
+    n_matvec: int = 30,
     *,
     known: tuple[NDArray, Tensor] | None = None,
     seed: int = 0,
@@ -39,7 +39,7 @@ def hutchinson(
     Parameters
     ----------
     operator : CurvatureOperator
-    n_products : int, default=30
+    n_matvec : int, default=30
     known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
         Eigenpairs that are at hand: their values are added up, and only the rest is estimated.
     seed : int, default=0
@@ -62,20 +62,20 @@ def hutchinson(
     >>> hutchinson(MatrixOperator(torch.diag(torch.tensor([1.0, 2.0]))), 2).value
     3.0
     """
-    _check(n_products, 1)
-    Z = _signs(operator, n_products, seed)
+    _check(n_matvec, 1)
+    Z = _signs(operator, n_matvec, seed)
     known_sum = 0.0
     if known is not None:
         values, V = known
         known_sum = float(np.sum(values))
         Z = Z - (Z @ V.T) @ V
     samples = _quadratic(Z, operator.product(Z))
-    return TraceEstimate(known_sum + float(samples.mean()), _error_of_mean(samples), n_products)
+    return TraceEstimate(known_sum + float(samples.mean()), _error_of_mean(samples), n_matvec)
 
 
 def hutch_plus_plus(
     operator: CurvatureOperator,
-    n_products: int = 30,
+    n_matvec: int = 30,
     *,
     known: tuple[NDArray, Tensor] | None = None,
     seed: int = 0,
@@ -85,7 +85,7 @@ def hutch_plus_plus(
     Parameters
     ----------
     operator : CurvatureOperator
-    n_products : int, default=30
+    n_matvec : int, default=30
         A third for the sketch, a third for the trace on it, a third for the rest.
     known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
         Eigenpairs that are at hand.
@@ -110,10 +110,10 @@ def hutch_plus_plus(
     >>> round(hutch_plus_plus(A, 6).value, 9)
     5.0
     """
-    _check(n_products, 3)
-    m = min(n_products // 3, operator.size)
-    Z = _signs(operator, n_products - m, seed)
-    sketch, probes = Z[:m], Z[m : n_products - m]
+    _check(n_matvec, 3)
+    m = min(n_matvec // 3, operator.size)
+    Z = _signs(operator, n_matvec - m, seed)
+    sketch, probes = Z[:m], Z[m : n_matvec - m]
     known_sum, V = _known(operator, known)
     Q = _basis(_without(operator.product(_without(sketch, V)), V))
     on_sketch = float(_quadratic(Q, operator.product(Q)).sum()) if len(Q) else 0.0
@@ -125,7 +125,7 @@ def hutch_plus_plus(
 
 def xtrace(
     operator: CurvatureOperator,
-    n_products: int = 30,
+    n_matvec: int = 30,
     *,
     known: tuple[NDArray, Tensor] | None = None,
     seed: int = 0,
@@ -142,7 +142,7 @@ def xtrace(
     Parameters
     ----------
     operator : CurvatureOperator
-    n_products : int, default=30
+    n_matvec : int, default=30
         Half for the sketch, half for the trace on it.
     known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
         Eigenpairs that are at hand.
@@ -168,31 +168,37 @@ def xtrace(
     >>> round(xtrace(A, 8).value, 9)
     5.0
     """
-    _check(n_products, 4)
-    m = min(n_products // 2, operator.size)
+    _check(n_matvec, 4)
+    m = min(n_matvec // 2, operator.size)
     known_sum, V = _known(operator, known)
     Z = _without(_signs(operator, m, seed), V)
     Y = _without(operator.product(Z), V)
     Q = _basis(Y)
     AQ = _without(operator.product(Q), V) if len(Q) else Q
     H = (Q @ AQ.T).double().cpu().numpy()
-    if len(Q) < m:  # the sketch holds the whole range
+    if len(Q) < m:  # the sketch spans the whole range
         return TraceEstimate(known_sum + float(np.trace(H)), 0.0, m + len(Q))
     R = (Q @ Y.T).double().cpu().numpy()  # Y' = Q'R, in columns
+    # Downdating the basis: the sketch without probe i is Q'Q - q q' with q = Q's_i, where s_i is
+    # orthogonal to all columns of R but the i-th, which holds for the i-th column of R^-T.
     S = np.linalg.inv(R).T
-    S /= np.linalg.norm(S, axis=0)  # column i: what the sketch has by probe i alone
+    S /= np.linalg.norm(S, axis=0)
+    # First term, tr(Q_i'A Q_i): one direction less in the trace, tr(H) - s_i'H s_i.
+    traces = np.trace(H) - (S * (H @ S)).sum(0)
+    # Second term, with c_i the coordinates of z_i in the basis without s_i:
+    # z'(I - Q_i Q_i')A(I - Q_i Q_i')z = z'Az - 2 c'(Q'A)z + c'Hc.
     W = (Q @ Z.T).double().cpu().numpy()
+    C = W - S * (S * W).sum(0)
     T = (AQ @ Z.T).double().cpu().numpy()
-    C = W - S * (S * W).sum(0)  # coefficients of probe i in the sketch without it
     zAz = _quadratic(Z, Y).cpu().numpy()
-    estimates = np.trace(H) - (S * (H @ S)).sum(0) + zAz - 2 * (C * T).sum(0) + (C * (H @ C)).sum(0)
+    estimates = traces + zAz - 2 * (C * T).sum(0) + (C * (H @ C)).sum(0)
     error = 1.5 * float(estimates.std(ddof=1) / np.sqrt(m))
     return TraceEstimate(known_sum + float(estimates.mean()), error, 2 * m)
 
 
-def _check(n_products: int, least: int) -> None:
-    if n_products < least:
-        raise ValueError(f"n_products={n_products} is too few: at least {least}.")
+def _check(n_matvec: int, least: int) -> None:
+    if n_matvec < least:
+        raise ValueError(f"n_matvec={n_matvec} is too few: at least {least}.")
 
 
 def _signs(operator: CurvatureOperator, n: int, seed: int) -> Tensor:

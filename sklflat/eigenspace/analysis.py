@@ -116,9 +116,9 @@ class Surface:
         return cls(sample, op, neurons)
 
     @property
-    def n_products(self) -> int:
+    def n_matvec(self) -> int:
         """Products with vectors so far."""
-        return self.operator.n_products + sum(op.n_products for op in self._others)
+        return self.operator.n_matvec + sum(op.n_matvec for op in self._others)
 
     def pairs(self, k: int, which: Any, tol: float, max_iter: int | None, seed: int) -> Eigenpairs:
         """The eigenpairs in the metric."""
@@ -127,7 +127,7 @@ class Surface:
             k,
             which,
             tol=tol,
-            max_products=max_iter,
+            max_matvec=max_iter,
             capacity=self._capacity(k),
             seed=seed,
         )
@@ -237,7 +237,7 @@ def warn_not_converged(pairs: Eigenpairs, tol: float) -> None:
     scale = max(float(np.abs(pairs.values).max()), np.finfo(float).tiny)
     warnings.warn(
         f"{np.count_nonzero(~pairs.converged)} of {len(pairs.values)} eigenpairs are not certified "
-        f"to tol={tol:g} after {pairs.n_products} products: the largest residual is "
+        f"to tol={tol:g} after {pairs.n_matvec} products: the largest residual is "
         f"{pairs.residuals.max() / scale:.2g} of the largest eigenvalue. Raise max_iter or tol, or "
         "ask for fewer n_components.",
         ConvergenceWarning,

@@ -50,7 +50,7 @@ class CurvatureMonitor(Callback):
     losses_ : list of float
         The loss whose curvature it is, in evaluation mode.
     converged_ : list of bool
-    n_products_ : list of int
+    n_matvec_ : list of int
         Products with vectors for the eigenvalues.
     warm_ : list of bool
         Whether the start was warm.
@@ -104,7 +104,7 @@ class CurvatureMonitor(Callback):
         self.trace_stds_: list[float] = []
         self.losses_: list[float] = []
         self.converged_: list[bool] = []
-        self.n_products_: list[int] = []
+        self.n_matvec_: list[int] = []
         self.warm_: list[bool] = []
         self.n_seen_ = 0
         self.before_: torch.Tensor | None = None
@@ -144,7 +144,7 @@ class CurvatureMonitor(Callback):
             seed=self.random_state,
         )
         self.warm_.append(warm)
-        self.n_products_.append(pairs.n_products)
+        self.n_matvec_.append(pairs.n_matvec)
         self.before_ = pairs.vectors
         return pairs
 
@@ -154,5 +154,5 @@ class CurvatureMonitor(Callback):
         for kind in (True, False):
             if last.get(kind, _RETRY) >= _RETRY:
                 return kind
-        n = self.n_products_[::-1]
+        n = self.n_matvec_[::-1]
         return n[last[True]] < n[last[False]]

@@ -262,7 +262,7 @@ class HessianSpectrum(UnitProbe):
         self.eigenvalues_ = pairs.values
         self.eigenvectors_ = pairs.vectors.cpu().numpy()
         self.residuals_ = pairs.residuals
-        self.n_iter_ = pairs.n_products
+        self.n_iter_ = pairs.n_matvec
         self.converged_ = bool(pairs.converged.all())
         if not self.converged_:
             warn_not_converged(pairs, self.tol)
@@ -308,7 +308,7 @@ class HessianSpectrum(UnitProbe):
             null = unit_curvature_null(surface.neurons, surface.scaled, n_draws, rng)
         else:
             null = flat_alignment_null(surface.neurons, top, n_draws, rng)
-        self.n_matvec_ = surface.n_products
+        self.n_matvec_ = surface.n_matvec
         return [null]
 
     def _check_claim(self, surface: Surface, scores: NDArray, rng: np.random.RandomState) -> None:

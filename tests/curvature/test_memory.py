@@ -69,7 +69,7 @@ def test_restarts_bound_the_basis():
     operator = Hessian(network, X, torch.arange(300) % 3)
     small, large = (eigenpairs(operator, 4, capacity=c) for c in (10, 80))
     assert small.converged.all()
-    assert small.n_products >= large.n_products
+    assert small.n_matvec >= large.n_matvec
     torch.testing.assert_close(
         torch.as_tensor(small.values), torch.as_tensor(large.values), rtol=1e-5, atol=0
     )

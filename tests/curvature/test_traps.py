@@ -84,7 +84,7 @@ def spectrum_of(values):
 
 def test_4_no_ghosts():
     values = np.r_[60.0, np.linspace(1, 5, 19), np.random.RandomState(0).rand(980)]
-    pairs = eigenpairs(spectrum_of(values), 20, max_products=120)
+    pairs = eigenpairs(spectrum_of(values), 20, max_matvec=120)
     assert (pairs.values > 50).sum() == 1
     expected = np.sort(values)[::-1][:20]
     assert np.abs(pairs.values - expected)[pairs.converged].max() < 1e-4 * 60
@@ -133,7 +133,7 @@ def test_state_of_the_module(drops):
     before = state(module)
     H = operator(module)
     assert relative(H.dense(), dense(module)) < 1e-12
-    assert torch.equal(H.product(torch.ones(H.size)), H.product(torch.ones(H.size)))
+    assert torch.equal(H @ torch.ones(H.size), H @ torch.ones(H.size))
     spectrum = HessianSpectrum(from_module(module, classes=[0, 1, 2]), n_components=2, n_units=2)
     spectrum.fit(X.numpy(), Y.numpy())
     after = state(module)
@@ -170,13 +170,13 @@ def test_10_cancellation_in_single_precision():
     exact = operator(module)
     single = Hessian(Network(module, nn.CrossEntropyLoss(), dtype=torch.float32), X, Y)
     v = torch.randn(exact.size, dtype=torch.float64, generator=GENERATOR)
-    assert relative(single.product(v).double(), exact.product(v)) < 1e-5
+    assert relative((single @ v).double(), exact @ v) < 1e-5
     pairs = eigenpairs(single, 3, max_dense=0)
     expected = torch.linalg.eigvalsh(dense(module)).flip(0)[:3]
     np.testing.assert_allclose(pairs.values, expected, rtol=1e-5)
     assert pairs.converged.all()
     # a tolerance below the noise of single precision is not reached, and that is said
-    assert not eigenpairs(single, 3, tol=1e-12, max_dense=0, max_products=200).converged.all()
+    assert not eigenpairs(single, 3, tol=1e-12, max_dense=0, max_matvec=200).converged.all()
 
 
 def test_11_rank_below_k():
@@ -207,7 +207,7 @@ def test_threads_leave_attention_as_it_was():
 
     def product(_):
         H = Hessian(Network(module, nn.CrossEntropyLoss()), rows, torch.arange(30) % 3)
-        return H.product(torch.ones(H.size))
+        return H @ torch.ones(H.size)
 
     enabled = torch.backends.cuda.flash_sdp_enabled()
     with ThreadPoolExecutor(4) as pool:
@@ -221,7 +221,7 @@ def test_attention_has_a_second_derivative():
     module, rows = case.module(), case.rows(30)
     H = Hessian(Network(module, nn.CrossEntropyLoss()), rows, torch.arange(30) % 3)
     fused = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()
-    assert H.product(torch.ones(H.size)).isfinite().all()
+    assert H @ torch.ones(H.size).isfinite().all()
     assert fused == (
         torch.backends.cuda.flash_sdp_enabled(),
         torch.backends.cuda.math_sdp_enabled(),

@@ -47,7 +47,7 @@ def test_warm_start_only_where_it_takes_fewer_products():
     SAMClassifier((30,), max_iter=14, tol=0, random_state=0, callbacks=[monitor]).fit(
         digits[:500] / 16, labels[:500]
     )
-    n, warm = np.array(monitor.n_products_), np.array(monitor.warm_)
+    n, warm = np.array(monitor.n_matvec_), np.array(monitor.warm_)
     assert {True, False} <= set(warm[:2])
     better = n[:2][warm[:2]][0] < n[:2][~warm[:2]][0]
     assert warm[2] == better

@@ -45,7 +45,7 @@ class Noisy:
             recompute_batch_statistics(
                 self.net_.module_, landscape.network.batches(landscape.inputs)
             )
-        self.n_products_ = 0 if landscape is None else landscape.n_products
+        self.n_products_ = 0 if landscape is None else landscape.n_matvec
         self.n_loss_evaluations_ = 0 if landscape is None else landscape.n_passes
         self._read_record(steps.state or {}, landscape)
         super()._finish(X)  # type: ignore[misc]

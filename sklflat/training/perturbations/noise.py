@@ -17,7 +17,7 @@ from sklflat.curvature import (
     eigenpairs,
     normal,
     orthonormal,
-    share_kept,
+    retained_energy,
     subspace_overlap,
 )
 from sklflat.curvature.displacements import Projection
@@ -263,9 +263,9 @@ class FlatNoise(Perturbation):
         operator = landscape.hessian(w, at.mask)
         kept = math.nan
         if old is not None and age < self.refresh:
-            landscape.n_products += 1
+            landscape.n_matvec += 1
             signs = normal((at.seeds[0], 2, n), state["values"]).sign()
-            kept = share_kept(operator, old, state["values"], signs)
+            kept = retained_energy(operator, old, state["values"], signs)
             if kept >= DRIFTED:
                 return math.nan, kept, {}
         pairs = eigenpairs(
@@ -273,13 +273,13 @@ class FlatNoise(Perturbation):
             k,
             "magnitude",
             tol=_TOL,
-            max_products=max(40, 3 * k),
+            max_matvec=max(40, 3 * k),
             start=None if old is None or not old.any() else old.sum(0),
             audit=False,
             max_dense=0,
             seed=at.seeds[0],
         )
-        landscape.n_products += pairs.n_products
+        landscape.n_matvec += pairs.n_matvec
         vectors, values = pairs.vectors.to(w), torch.as_tensor(pairs.values).to(w)
         if at.mask is not None:
             vectors = torch.linalg.qr((vectors * at.mask).T)[0].T.contiguous()
