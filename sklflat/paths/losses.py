@@ -1,29 +1,20 @@
 """Losses and errors at all points of a path."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.network import copy_module
-from sklflat.networks.state import State, check_same_architecture, write_state
-from sklflat.paths.batched_evaluation import Anchors, StackedRuns
-from sklflat.paths.first_affine import FirstOutputs
-from sklflat.paths.mean_losses import Tally
+from sklflat.networks.state import check_same_architecture, mix, write_state
+from sklflat.paths.mean_losses import MeanLosses
 from sklflat.paths.paths import Path
-
-#: bytes for outputs of the first layers at the anchors; more rows are gone through in parts
-_KEPT_BYTES = 2**28
-#: rows times parameters that are vectorised together: with more, only arithmetic counts
-_VECTORISED = 2**24
-#: rows on which shortcuts are compared
-_N_CHECKED = 4
 
 
 @dataclass(frozen=True)
@@ -59,9 +50,7 @@ class PathLosses:
 class PathEvaluator:
     """Losses on one data set at points of one path, which can be asked for again and again.
 
-    Affine layers that read the data themselves are computed at the anchors only
-    (:class:`~sklflat.paths.first_affine.FirstAffine`); points of small networks are
-    vectorised. Results are in the network's precision.
+    Each point is a forward pass over all rows, in the network's precision.
 
     Parameters
     ----------
@@ -107,78 +96,79 @@ class PathEvaluator:
         batch_statistics: Tensor | None = None,
     ) -> None:
         check_same_architecture(network.module, path.anchors[0])
-        network.forward(X[:_N_CHECKED])  # settles its precision
+        network.forward(X[:1])  # triggers the fallback to the module's own precision
         self.network = network
         self.path = path
-        self.anchors = Anchors(
-            [{n: network.prepare(t) for n, t in a.items()} for a in path.anchors]
+        self._anchors = [{n: network.prepare(t) for n, t in a.items()} for a in path.anchors]
+        self._batches = list(network.pairs(network.prepare(X), y, sample_weight))
+        self._statistics = (
+            []
+            if batch_statistics is None
+            else [network.prepare(x) for x in network.batches(batch_statistics)]
         )
-        self._reference = batch_statistics
-        X = network.prepare(X)
-        self._batches = list(network.pairs(X, y, sample_weight))
-        module = copy_module(network.module).requires_grad_(False)
-        spread = torch.linspace(0, len(X) - 1, min(_N_CHECKED, len(X))).round().long()
-        self._runs = StackedRuns(module, self.anchors, X[spread])
-        self._kept: list[FirstOutputs | None] = []
+        self._module = copy_module(network.module)
 
     @torch.no_grad()
     def __call__(self, ts: Any, *, outputs: bool = False) -> PathLosses:
         """Losses and errors at points (T,), or (T, 2) of a plane; raw outputs too, if asked for."""
-        points = np.asarray(ts, dtype=float)
-        if points.ndim != 1 + len(self.path.point_shape) or len(points) == 0:
-            raise ValueError(f"ts must be an array of points, got shape {points.shape}.")
-        C = self.path.coefficients(points).to(self.network.device, self.network.dtype)
-        statistics = self._batch_statistics(C)
-        tally = Tally(self.network, len(C))
-        rows: list[list[Tensor]] = []
-        for batches, kept in self._parts():
-            rows += [[] for _ in batches]
-            for at in torch.arange(len(C)).split(self._n_together()):
-                states = self.anchors.states(C[at])
-                states |= {name: values[at] for name, values in statistics.items()}
-                for i, ((x, *targets), before) in enumerate(zip(batches, kept, strict=True)):
-                    z = self._runs(states, C[at], x, before)
-                    tally.add(at, z, *targets)
-                    if outputs:
-                        rows[i - len(batches)].append(z.double().cpu())
-        raw = torch.cat([torch.cat(row) for row in rows], 1).numpy() if outputs else None
-        return PathLosses(points, tally.loss(), tally.error(), raw)
+        points = points_of(self.path, ts)
+        return losses_of(self.network, map(self._at, points), points, self._batches, outputs)
 
-    def _parts(self) -> Iterator[tuple[list[tuple[Tensor, ...]], list[FirstOutputs | None]]]:
-        """Batches, with what of them is computed once for all points; kept, if there is room."""
-        if self._kept:
-            yield self._batches, self._kept
-            return
-        part: list[tuple[Tensor, ...]] = []
-        kept: list[FirstOutputs | None] = []
-        for batch in self._batches:
-            part.append(batch)
-            kept.append(self._runs.before(batch[0]))
-            if sum(before.nbytes for before in kept if before) > _KEPT_BYTES:
-                yield part, kept
-                part, kept = [], []
-        if len(part) == len(self._batches):
-            self._kept = kept
-        if part:
-            yield part, kept
+    def _at(self, t: Any) -> nn.Module:
+        """The network at a point, always the same module."""
+        write_state(self._module, mix(self._anchors, self.path.coefficients(t)))
+        if self._statistics:
+            recompute_batch_statistics(self._module, self._statistics)
+        return self._module
 
-    def _n_together(self) -> int:
-        p = sum(t.numel() for t in self.anchors[0].values())
-        return max(1, _VECTORISED // (p * max(len(batch[0]) for batch in self._batches)))
 
-    def _batch_statistics(self, C: Tensor) -> State:
-        """Buffers (T, ...) that are not those of the anchors."""
-        if self._reference is None:
-            return {}
-        twin = copy_module(self._runs.module)
-        rows: list[State] = []
-        for c in C:
-            write_state(twin, {n: t[0] for n, t in self.anchors.states(c[None]).items()})
-            inputs = map(self.network.prepare, self.network.batches(self._reference))
-            if not recompute_batch_statistics(twin, inputs):
-                return {}
-            rows.append({name: b.clone() for name, b in twin.named_buffers()})
-        return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+def points_of(path: Path, ts: Any) -> NDArray:
+    """Points of a path (T,), or (T, 2) of a plane; a ValueError if they are none."""
+    points = np.asarray(ts, dtype=float)
+    if points.ndim != 1 + len(path.point_shape) or len(points) == 0:
+        raise ValueError(f"ts must be an array of points, got shape {points.shape}.")
+    return points
+
+
+@torch.no_grad()
+def losses_of(
+    network: Network,
+    modules: Iterable[nn.Module],
+    points: NDArray,
+    batches: Sequence[tuple[Tensor, ...]],
+    outputs: bool = False,
+) -> PathLosses:
+    """Losses and errors of modules, one for each point.
+
+    Parameters
+    ----------
+    network : Network
+        For its criterion.
+    modules : iterable of T modules
+    points : ndarray of shape (T,), or (T, 2)
+    batches : sequence of tuple of Tensor
+        From :meth:`Network.pairs`, inputs in the network's precision.
+    outputs : bool, default=False
+        Whether raw outputs are kept.
+    """
+    means, kept = [], []
+    for module in modules:
+        mean = MeanLosses(network.criterion)
+        rows = []
+        for x, *targets in batches:
+            z = module(x.clone())  # it may work in place
+            mean.add(z, *targets)
+            if outputs:
+                rows.append(z.double().cpu())
+        means.append((mean.loss(), mean.error()))
+        kept += [torch.cat(rows)] if outputs else []
+    loss, error = zip(*means, strict=True)
+    return PathLosses(
+        points,
+        np.array(loss),
+        None if error[0] is None else np.array(error),
+        torch.stack(kept).numpy() if outputs else None,
+    )
 
 
 def path_losses(

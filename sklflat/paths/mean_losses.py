@@ -1,76 +1,57 @@
-"""Losses and errors of several networks, added up over batches."""
+"""Mean loss and mean error of a network, added up over batches."""
 
-import numpy as np
+import math
+
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklflat.networks import Network
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.losses import likelihood_of
 
 
-class Tally:
-    """Mean loss and error of T networks of one architecture, from batches of their outputs.
+class MeanLosses:
+    """Mean loss and mean error of one network, from batches of its outputs.
 
     Parameters
     ----------
-    network : Network
-        For its criterion.
-    n_points : int
-        T.
+    criterion : Criterion
 
     Examples
     --------
     >>> import torch
-    >>> from sklflat.paths.mean_losses import Tally
-    >>> from sklflat.networks import Network
-    >>> tally = Tally(Network(torch.nn.Linear(1, 1), torch.nn.MSELoss()), 2)
-    >>> z = torch.tensor([[[0.0], [2.0]], [[1.0], [float("nan")]]])
-    >>> tally.add(torch.arange(2), z, torch.ones(2, 1))
-    >>> tally.loss()
-    array([ 1., nan])
+    >>> from sklflat.networks.criterion import Criterion
+    >>> from sklflat.paths.mean_losses import MeanLosses
+    >>> mean = MeanLosses(Criterion(torch.nn.MSELoss()))
+    >>> mean.add(torch.tensor([[0.0], [2.0]]), torch.ones(2, 1))
+    >>> mean.add(torch.tensor([[3.0]]), torch.ones(1, 1))
+    >>> mean.loss(), mean.error()
+    (2.0, 2.0)
     """
 
-    def __init__(self, network: Network, n_points: int) -> None:
-        self.network = network
+    def __init__(self, criterion: Criterion) -> None:
+        self.criterion = criterion
         # sums of losses and of their weights; of errors and of theirs
-        self._sums = torch.zeros(4, n_points, dtype=torch.float64)
+        self._sums = torch.zeros(4, dtype=torch.float64)
         self._knows_errors = True
 
-    def add(self, at: Tensor, z: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> None:
-        """One batch.
-
-        Parameters
-        ----------
-        at : Tensor of shape (t,), int
-            Which of the networks.
-        z : Tensor of shape (t, n, ...)
-            Their outputs.
-        y : Tensor of shape (n, ...)
-        sample_weight : Tensor of shape (n,), default=None
-        """
-        t, n = z.shape[:2]
-        rows, targets = z.flatten(0, 1), y.repeat(t, *[1] * (y.ndim - 1))
-        s = None if sample_weight is None else sample_weight.repeat(t)
-        losses, weights = self.network.terms(rows, targets, s)
-        parts = [losses, weights]
-        errors = errors_of(self.network.criterion, rows, targets)
+    def add(self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None) -> None:
+        """One batch of outputs (n, ...) and targets (n, ...), with weights (n,)."""
+        parts: tuple[Tensor, ...] = self.criterion.terms(z, y)
+        errors = errors_of(self.criterion, z, y)
         if errors is None:
             self._knows_errors = False
         else:
-            wrong, counted = (e.to(losses.dtype) for e in errors)
-            parts += [wrong, counted] if s is None else [s * wrong, s * counted]
-        sums = torch.stack([part.view(t, n).sum(1) for part in parts])
-        self._sums[: len(parts), at] += sums.double().cpu()
+            parts = (*parts, *errors)
+        if sample_weight is not None:
+            parts = tuple(sample_weight * part for part in parts)
+        self._sums[: len(parts)] += torch.stack([part.sum().double() for part in parts]).cpu()
 
-    def loss(self) -> NDArray:
-        """Mean losses (T,); NaN where they are not finite."""
-        total, weight, _, _ = self._sums
-        return _finite(self.network.criterion.mean(total, weight))
+    def loss(self) -> float:
+        """The mean loss; NaN where it is not finite."""
+        return _finite(self.criterion.mean(self._sums[0], self._sums[1]))
 
-    def error(self) -> NDArray | None:
-        """Mean errors (T,); NaN where outputs are not finite."""
+    def error(self) -> float | None:
+        """The mean error; NaN where outputs are not finite."""
         return _finite(self._sums[2] / self._sums[3]) if self._knows_errors else None
 
 
@@ -108,6 +89,5 @@ def _mean(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1) if values.ndim > 1 else values
 
 
-def _finite(values: Tensor) -> NDArray:
-    array = values.numpy()
-    return np.where(np.isfinite(array), array, np.nan)
+def _finite(value: Tensor) -> float:
+    return float(value) if math.isfinite(value) else math.nan

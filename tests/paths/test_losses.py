@@ -3,9 +3,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
-from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import MLP, Network, TaskLoss
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.state import read_state, write_state
@@ -47,9 +45,11 @@ def naive(network, path, ts, X, y, weight=None, before=None):
     return np.array(found).T
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", CASES)
-def test_all_points_together_are_those_of_a_loop(name, kind):
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [*((name, "linear") for name in CASES), ("mlp", "bezier"), ("resnet", "polychain")],
+)
+def test_losses_and_outputs_are_those_of_one_network_after_the_other(name, kind):
     network, path, X, y = setting(name, kind)
     found = path_losses(network, path, TS, X, y, outputs=True)
     loss, error = naive(network, path, TS, X, y)
@@ -58,32 +58,6 @@ def test_all_points_together_are_those_of_a_loop(name, kind):
     for t, z in zip(TS, found.outputs, strict=True):
         write_state(network.module, path.at(t))
         np.testing.assert_allclose(z, network.outputs(X), rtol=1e-9, atol=1e-12)
-
-
-def test_most_networks_are_vectorised_and_begin_with_an_affine_layer():
-    evaluators = {name: PathEvaluator(*setting(name)) for name in CASES}
-    without = {name for name, e in evaluators.items() if not e._runs.vectorises}
-    assert without == {"transformer", "transformer_batch_second"}
-    first = {n: set(e._runs.first.layers) for n, e in evaluators.items() if e._runs.first}
-    assert first["mlp"] == {"hidden.linear_0"}
-    assert first["resnet"] == {"stem"}
-    assert first["concatenation"] == {"conv", "linear"}
-    assert first["gated_mlp"] == {"halves"}
-    assert not {"transformer", "tied_autoencoder", "einsum", "mixer"} & set(first)
-
-
-@pytest.mark.parametrize("together", [1, 2, 100])
-@pytest.mark.parametrize("kept", [0, 2**28])
-def test_how_the_work_is_cut_changes_nothing(monkeypatch, together, kept):
-    given = setting("dropout_mlp", "bezier")
-    whole = path_losses(*given[:2], TS, *given[2:], outputs=True)
-    monkeypatch.setattr("sklflat.paths.losses._KEPT_BYTES", kept)
-    monkeypatch.setattr(PathEvaluator, "_n_together", lambda self: together)
-    evaluate = PathEvaluator(*given)
-    for _ in range(2):
-        parts = evaluate(TS, outputs=True)
-        np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-12)
-        np.testing.assert_allclose(parts.outputs, whole.outputs, rtol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "transformer"])
@@ -115,20 +89,6 @@ def test_batch_statistics_computed_anew(name):
     assert np.abs(found.loss - path_losses(network, path, TS, X, y).loss).max() > 1e-3
 
 
-def test_the_first_layer_costs_as_much_as_at_the_anchors():
-    network = Network(MLP(50, 3, (7, 5)), nn.CrossEntropyLoss())
-    path = LinearPath(*(read_state(MLP(50, 3, (7, 5))) for _ in range(2)))
-    evaluate = PathEvaluator(network, path, torch.randn(40, 50), torch.zeros(40).long())
-    later = 7 * 5 + 5 * 3
-    for first in (2 * 50 * 7, 0):  # kept for the second call
-        with FlopCounterMode(display=False) as counter:
-            evaluate(np.linspace(0, 1, 25))
-        extra = counter.get_total_flops() - 2 * 40 * (first + 25 * later)
-        # what is left is the mixing of two numbers a unit, and two a parameter
-        p = sum(t.numel() for t in path.anchors[0].values())
-        assert 0 <= extra <= 2 * 25 * 2 * (40 * 7 + p)
-
-
 class Twice(nn.Module):
     """The first layer is read a second time, by another name."""
 
@@ -151,21 +111,6 @@ class ReadByHand(nn.Module):
         return self.last(F.relu(self.first(X)) @ self.first.weight)
 
 
-class Shifted(nn.Module):
-    """The input of the first layer has a parameter in it, or a running statistic."""
-
-    def __init__(self, norm=False):
-        super().__init__()
-        self.shift = nn.Parameter(torch.randn(6))
-        self.norm = nn.BatchNorm1d(6, affine=False) if norm else None
-        self.last = nn.Linear(6, 3)
-        if norm:
-            self.norm(torch.randn(20, 6))
-
-    def forward(self, X):
-        return self.last(X + self.shift if self.norm is None else self.norm(X))
-
-
 class InPlace(nn.Module):
     """Works on the rows it is given."""
 
@@ -177,53 +122,31 @@ class InPlace(nn.Module):
         return self.last(torch.relu(self.first(X.mul_(2))))
 
 
-class Unvectorisable(nn.Module):
-    """Looks at a value."""
+class LooksAtItsRows(nn.Module):
+    """Does something else with a batch in which a row says so."""
 
     def __init__(self):
         super().__init__()
         self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
 
     def forward(self, X):
-        h = torch.tanh(self.first(X))
-        return self.last(h if float(h.sum()) > -1e9 else -h)
-
-
-class ForSomeRows(nn.Module):
-    """Does something else with a batch in which a row says so."""
-
-    def __init__(self, what):
-        super().__init__()
-        self.what = what
-        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
-        self.shift = nn.Parameter(torch.randn(6))
-
-    def forward(self, X):
-        what = self.what if bool((X[:, 0] > 50).any()) else None
-        if what == "shift":
-            X = X + self.shift
-        h = X if what == "skip" else torch.tanh(self.first(X))
-        if what == "again":
-            h = torch.tanh(self.first(h))
-        if what == "same again":
-            h.add_(self.first(X))
-        if what == "look" and float(h.sum()) > 0:
-            h = -h
-        if what == "write":
-            X.mul_(2)
+        h = torch.tanh(self.first(X)) if bool((X[:, 0] > 1).any()) else X
         return self.last(h)
 
 
-@pytest.mark.parametrize("row", [0, 9, 23])  # of 24; the first and the last are looked at before
-@pytest.mark.parametrize("what", ["shift", "skip", "again", "same again", "look"])
-def test_what_is_done_for_some_rows_only_is_done_for_them(what, row):
+def weight_normed():
+    first = torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3))
+
+
+@pytest.mark.parametrize("make", [Twice, ReadByHand, InPlace, LooksAtItsRows, weight_normed])
+def test_modules_written_by_hand(make):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        modules = [ForSomeRows(what).double() for _ in range(3)]
+        modules = [make().double().eval() for _ in range(3)]
     network = Network(modules[0], nn.CrossEntropyLoss(), batch_size=7)
-    path = LinearPath(*map(read_state, modules[1:]))
+    path = LinearPath(*map(read_state, modules[:2]))
     X, y = CASES["mlp"].rows(), torch.arange(24) % 3
-    X[row, 0] = 60
     parts = [
         naive(network, path, TS, x, t)[0] * len(x)
         for x, t in zip(X.split(7), y.split(7), strict=True)
@@ -233,47 +156,6 @@ def test_what_is_done_for_some_rows_only_is_done_for_them(what, row):
         np.testing.assert_allclose(evaluate(TS).loss, sum(parts) / 24, rtol=1e-10)
         single = [evaluate([t]).loss[0] for t in TS]
         np.testing.assert_allclose(single, sum(parts) / 24, rtol=1e-10)
-    fresh = PathEvaluator(network, path, X, y)
-    np.testing.assert_allclose(fresh([0.2]).loss, sum(parts)[1:2] / 24, rtol=1e-10)
-
-
-def test_a_network_that_writes_on_some_rows_only_is_refused():
-    module = ForSomeRows("write")
-    network, path = Network(module, nn.CrossEntropyLoss()), LinearPath(*[read_state(module)] * 2)
-    X, y = CASES["mlp"].rows(), torch.arange(24) % 3
-    X[9, 0] = 60
-    with pytest.raises(UnsupportedNetworkError, match="ForSomeRows writes on its input"):
-        PathEvaluator(network, path, X, y)(TS)
-
-
-def weight_normed():
-    first = torch.nn.utils.parametrizations.weight_norm(nn.Linear(6, 6))
-    return nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3))
-
-
-@pytest.mark.parametrize(
-    ("make", "first", "vectorises"),
-    [
-        (Twice, [], True),
-        (ReadByHand, ["first"], True),
-        (Shifted, [], True),
-        (lambda: Shifted(norm=True), [], True),
-        (InPlace, ["first"], True),
-        (Unvectorisable, ["first"], False),
-        (weight_normed, [], False),
-    ],
-)
-def test_shortcuts_are_taken_only_where_they_are_right(make, first, vectorises):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        modules = [make().double().eval() for _ in range(3)]
-    network = Network(modules[0], nn.CrossEntropyLoss(), batch_size=7)
-    path = LinearPath(*map(read_state, modules[:2]))
-    X, y = CASES["mlp"].rows(), torch.arange(24) % 3
-    evaluate = PathEvaluator(network, path, X, y)
-    assert list(evaluate._runs.first.layers if evaluate._runs.first else []) == first
-    assert evaluate._runs.vectorises == vectorises
-    np.testing.assert_allclose(evaluate(TS).loss, naive(network, path, TS, X, y)[0], rtol=1e-10)
 
 
 def test_values_that_are_not_finite_are_kept_where_they_are():

@@ -65,15 +65,17 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
         for norm in module.modules()
         if isinstance(norm, _BatchNorm)
     ]
-    frozen = [p for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
-    for p in frozen:
+    non_trainable = [
+        p for p in module.parameters() if not p.requires_grad and p.is_floating_point()
+    ]
+    for p in non_trainable:
         p.requires_grad_(True)
     try:
         module(x.clone())
     finally:
         for handle in handles:
             handle.remove()
-        for p in frozen:
+        for p in non_trainable:
             p.requires_grad_(False)
     readers = _readers(inputs)
     calls = Counter(name for name, _ in outputs)

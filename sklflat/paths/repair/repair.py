@@ -1,5 +1,6 @@
 """REPAIR: networks between two others get back the variance that their units have lost."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,22 +14,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.moments import RunningMoments
 from sklflat.networks.network import copy_module
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, write_state
-from sklflat.paths.first_affine import AFFINE
-from sklflat.paths.losses import PathLosses
-from sklflat.paths.mean_losses import Tally
+from sklflat.paths.losses import PathLosses, losses_of, points_of
 from sklflat.paths.paths import Path
 from sklflat.paths.repair.hidden_layers import hidden_layers
-from sklflat.paths.repair.moments import (
+from sklflat.paths.repair.rescaling import (
+    AFFINE,
     Moments,
-    Streamed,
-    batch_normalised,
+    channels,
     correction,
+    fuse,
     mixed,
+    rescaled,
+    wrap,
 )
-from sklflat.paths.repair.rescaling import fuse, rescaled, wrap
 
 #: rows on which a repaired network is compared with what it should do
 _N_CHECKED = 4
@@ -213,15 +215,9 @@ class Repair:
         -------
         PathLosses
         """
-        points = np.asarray(ts, dtype=float)
-        if points.ndim != 1 + len(self.path.point_shape) or len(points) == 0:
-            raise ValueError(f"ts must be an array of points, got shape {points.shape}.")
-        tally = Tally(self.network, len(points))
-        for i, t in enumerate(points):
-            module = self(t)
-            for x, *targets in self.network.pairs(X, y, sample_weight):
-                tally.add(torch.tensor([i]), module(self.network.prepare(x))[None], *targets)
-        return PathLosses(points, tally.loss(), tally.error())
+        points = points_of(self.path, ts)
+        batches = list(self.network.pairs(self.network.prepare(X), y, sample_weight))
+        return losses_of(self.network, map(self, points), points, batches)
 
     def _find(self, t: Any, state: State) -> tuple["_Found", nn.Module]:
         """What repairs the network at t, and that network, a new one."""
@@ -229,16 +225,16 @@ class Repair:
         module = self._plain(state)
         names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
         wanted = {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
-        with batch_normalised(module):
+        with _batch_normalised(module):
             corrections = self._corrections(module, wanted)
         x = self._batches[0][:_N_CHECKED]
         with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
         for put in (fuse, wrap):
-            twin = _Found(put, corrections, {}).put_into(self._new(state))
-            if same_outputs(twin(x.clone()), right):
-                recompute_batch_statistics(twin, self._batches)
-                return _Found(put, corrections, _statistics(twin)), twin
+            module = _Found(put, corrections, {}).put_into(self._new(state))
+            if same_outputs(module(x.clone()), right):
+                recompute_batch_statistics(module, self._batches)
+                return _Found(put, corrections, _statistics(module)), module
         raise UnsupportedNetworkError(
             f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
             "but reads their weights. Use repair=False."
@@ -266,14 +262,15 @@ class Repair:
     ) -> dict[str, tuple[Tensor, Tensor]]:
         """Scales and shifts, layer after layer, each with its predecessors corrected."""
         done: dict[str, tuple[Tensor, Tensor]] = {}
-        gathered: dict[str, Streamed] = {}
+        running = {name: RunningMoments() for name in wanted}
+        n_batches = Counter[str]()
 
         def see(name: str, layer: nn.Module, out: Tensor) -> Tensor:
             if name not in done:
-                streamed = gathered.setdefault(name, Streamed())
-                streamed.add(layer, out)
-                if streamed.n_batches == len(self._batches):
-                    done[name] = correction(streamed.moments(), wanted[name])
+                running[name].add(channels(layer, out))
+                n_batches[name] += 1
+                if n_batches[name] == len(self._batches):
+                    done[name] = correction(_moments_of(running[name]), wanted[name])
                 if len(self._batches) > 1:  # the next layer has to see this one corrected on all
                     raise _Enough
             return rescaled(layer, out, *done[name])
@@ -331,12 +328,33 @@ def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
 def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
     """Moments of all hidden affine layers that run once, in the order in which they run."""
     names = _layers(module, batches)
-    streamed = {name: Streamed() for name in names}
-    see = _watched(module, names, lambda name, layer, out: streamed[name].add(layer, out))
-    with see, batch_normalised(module):
+    running = {name: RunningMoments() for name in names}
+
+    def see(name: str, layer: nn.Module, out: Tensor) -> None:
+        running[name].add(channels(layer, out))
+
+    with _watched(module, names, see), _batch_normalised(module):
         for x in batches:
             module(x.clone())
-    return {name: own.moments() for name, own in streamed.items()}
+    return {name: _moments_of(own) for name, own in running.items()}
+
+
+def _moments_of(running: RunningMoments) -> Moments:
+    return running.mean, (running.squares / running.n).sqrt()
+
+
+@contextmanager
+def _batch_normalised(module: nn.Module) -> Iterator[None]:
+    """While it is entered, batch normalisation uses each batch's statistics and keeps its own."""
+    norms = [n for n in module.modules() if isinstance(n, _BatchNorm) and n.track_running_stats]
+    flags = [norm.training for norm in norms]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm, flag in zip(norms, flags, strict=True):
+            norm.training, norm.track_running_stats = flag, True
 
 
 @contextmanager

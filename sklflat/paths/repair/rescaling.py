@@ -1,9 +1,48 @@
-"""Layers whose output channels are scaled and shifted, by their own weights where that is right."""
+"""Layers whose output channels are scaled and shifted, and by how much."""
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
+
+#: mean and standard deviation of every channel
+Moments = tuple[Tensor, Tensor]
+
+#: affine layers, of exactly these classes: a subclass may do anything
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+#: units of rounding up to which a standard deviation is nothing but rounding
+_ROUNDING = 1e3
+
+
+def mixed(parts: list[tuple[float, Moments]]) -> Moments:
+    """Moments mixed by coefficients, deviations by their absolute values."""
+    return (
+        torch.stack([c * mean for c, (mean, _) in parts]).sum(0),
+        torch.stack([abs(c) * deviation for c, (_, deviation) in parts]).sum(0),
+    )
+
+
+def correction(found: Moments, wanted: Moments) -> tuple[Tensor, Tensor]:
+    """Scale and shift from moments to others; 1 and 0 for a channel that is constant.
+
+    Where the ends of a path cancel, what is left is their rounding, whose deviation is no more than
+    some units of it. Scaled up to what is wanted it would be noise that looks like a unit.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.paths.repair.rescaling import correction
+    >>> found = torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1e-7])
+    >>> correction(found, (torch.tensor([0.0, 0.0]), torch.tensor([3.0, 3.0])))
+    (tensor([1.5000, 1.0000]), tensor([-1.5000,  0.0000]))
+    """
+    mean, deviation = found
+    unit = torch.finfo(deviation.dtype).eps * (mean.abs() + wanted[1])
+    varies = deviation > _ROUNDING * unit
+    scale = torch.where(varies, wanted[1] / deviation, 1.0)
+    return scale, torch.where(varies, wanted[0] - scale * mean, 0.0)
 
 
 class Rescaled(nn.Module):
@@ -32,7 +71,7 @@ class Rescaled(nn.Module):
 
     @property
     def weight(self) -> Any:
-        """The layer's own, for who uses it elsewhere."""
+        """The layer's own, as other code may read it."""
         return self.layer.weight
 
     @property
@@ -45,21 +84,24 @@ class Rescaled(nn.Module):
         return rescaled(self.layer, self.layer(X), self.scale, self.shift)  # type: ignore[arg-type]
 
 
-def channel_shape(layer: nn.Module) -> tuple[int, ...]:
-    """The shape that puts one number a channel beside a layer's output."""
-    if isinstance(layer, nn.Linear):
-        return (-1,)
-    return (-1, *[1] * (layer.weight.ndim - 2))  # type: ignore[operator]
+def _n_positions(layer: nn.Module) -> int:
+    """How many axes of a layer's output come after its channels."""
+    return 0 if isinstance(layer, nn.Linear) else len(layer.weight.shape) - 2  # type: ignore[arg-type]
+
+
+def channels(layer: nn.Module, out: Tensor) -> Tensor:
+    """A layer's output as rows (n * positions, n_channels)."""
+    return out.movedim(-1 - _n_positions(layer), -1).flatten(0, -2)
 
 
 def rescaled(layer: nn.Module, out: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """``scale * out + shift`` of a layer's output, channel by channel."""
-    shape = channel_shape(layer)
+    shape = (-1, *[1] * _n_positions(layer))
     return out * scale.view(shape) + shift.view(shape)
 
 
 def fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
-    """Make a correction part of a layer's weights; wrap it where they are shared or computed."""
+    """Multiply a correction into a layer's weights; wrap it where they are shared or computed."""
     layer = module.get_submodule(name)
     if bool((scale == 1).all()) and bool((shift == 0).all()):
         return
