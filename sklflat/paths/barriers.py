@@ -1,4 +1,4 @@
-"""Barriers between two networks: how much higher a path leads than its ends."""
+"""Barriers between two networks: how much the loss along a path rises above its ends."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,12 @@ from torch import Tensor
 from sklflat.networks import Network
 from sklflat.paths.losses import PathEvaluator, PathLosses
 from sklflat.paths.paths import Path
-from sklflat.paths.refinement import refine
 
 DEFINITIONS = ("lower", "mean", "chord")
 MEASURES = ("loss", "error")
+
+#: new points on each side of the highest one in a round of refinement
+_N_EACH = 2
 
 
 def barrier(ts: Any, values: Any, definition: str = "mean") -> float:
@@ -162,7 +164,7 @@ class Barriers:
                 "measure": measure,
                 "data": data,
                 "barrier": self.value(measure, data, definition),
-                "t": self._place(measure, data, definition),
+                "t": self._argmax(measure, data, definition),
                 "midpoint": self.midpoint(measure, data, definition),
             }
             for definition in DEFINITIONS
@@ -184,7 +186,7 @@ class Barriers:
             raise ValueError(f"data must be one of {sorted(self.curves)}, got {data!r}.")
         return getattr(self.curves[data], measure)
 
-    def _place(self, measure: str, data: str, definition: str) -> float:
+    def _argmax(self, measure: str, data: str, definition: str) -> float:
         rise = above(self.ts, self._values(measure, data), definition)
         return float(self.ts[rise.argmax()]) if np.isfinite(rise).all() else float("nan")
 
@@ -199,7 +201,7 @@ def measure_barriers(
     tol: float = 1e-3,
     batch_statistics: Tensor | None = None,
 ) -> Barriers:
-    """Walk a path and measure its barriers.
+    """Barriers of a path, of loss and error on some data.
 
     Parameters
     ----------
@@ -271,16 +273,16 @@ def walk_barriers(
         raise ValueError(f"n_points must be at least 3, got {n_points}.")
     if not evaluators:
         raise ValueError("There are no data: give at least one name with its (X, y).")
-    walk = _Walk(evaluators)
+    curves = _Curves(evaluators)
     grid = np.unique(np.r_[np.linspace(0, 1, n_points), 0.5])
-    walk(grid)
+    curves.evaluate(grid)
     for name, measure, definition in product(evaluators, MEASURES, ("lower", "chord")):
-        if refined and getattr(walk.curve(name), measure) is not None:
-            refine(partial(walk.rise, name, measure, definition), grid, tol=tol)
-    return Barriers({name: walk.curve(name) for name in evaluators})
+        if refined and getattr(curves.curve(name), measure) is not None:
+            refine(partial(curves.rise, name, measure, definition), grid, tol=tol)
+    return Barriers({name: curves.curve(name) for name in evaluators})
 
 
-class _Walk:
+class _Curves:
     """Curves on several data at the same points, none of which is computed twice."""
 
     def __init__(self, evaluators: Mapping[str, Callable[[NDArray], PathLosses]]) -> None:
@@ -289,7 +291,7 @@ class _Walk:
             name: {} for name in evaluators
         }
 
-    def __call__(self, ts: NDArray) -> None:
+    def evaluate(self, ts: NDArray) -> None:
         new = np.array([t for t in ts if t not in next(iter(self._found.values()))])
         for name, evaluate in self._evaluators.items() if len(new) else ():
             curve = evaluate(new)
@@ -298,7 +300,7 @@ class _Walk:
 
     def rise(self, name: str, measure: str, definition: str, ts: NDArray) -> NDArray:
         """Values (T,) above the reference of a barrier."""
-        self(ts)
+        self.evaluate(ts)
         curve = self.curve(name, np.r_[0.0, ts, 1.0])
         return above(curve.ts, getattr(curve, measure), definition)[1:-1]
 
@@ -308,3 +310,59 @@ class _Walk:
         loss, error = zip(*(self._found[name][t] for t in points), strict=True)
         errors = None if error[0] is None else np.array(error, dtype=float)
         return PathLosses(points, np.array(loss), errors)
+
+
+def refine(f: Callable[[NDArray], Any], ts: Any, *, tol: float = 1e-3) -> tuple[NDArray, NDArray]:
+    """The values of a function on a grid that is refined around the highest of them.
+
+    In every round four more points, evaluated together, divide the two intervals beside the
+    highest one, until these are not longer than `tol`. So a maximum is found if the grid's highest
+    value is beside it; a peak that no point of the grid is on the slope of is not seen. Where all
+    values are the same, nothing is added.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(ts) -> values``, both of shape (T,). Values that are not finite are kept, but are
+        no maximum.
+    ts : array-like of shape (T,)
+        At least two points.
+    tol : float, default=1e-3
+
+    Returns
+    -------
+    ts, values : ndarray of shape (T + refined,)
+        In ascending order of ts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.paths.barriers import refine
+    >>> ts, values = refine(lambda t: -np.abs(t - 1 / 3), [0.0, 0.5, 1.0])
+    >>> bool(abs(ts[values.argmax()] - 1 / 3) < 1e-3), len(ts)
+    (True, 27)
+    """
+    grid = np.unique(np.asarray(ts, dtype=float))
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"ts must be at least two points, got {len(grid)}.")
+    values = np.asarray(f(grid), dtype=float)
+    known = values[np.isfinite(values)]
+    if not known.size or known.min() == known.max():
+        return grid, values
+    top = grid[_highest(values)]
+    while True:
+        i = int(np.searchsorted(grid, top))
+        low, high = grid[max(i - 1, 0)], grid[min(i + 1, len(grid) - 1)]
+        steps = np.linspace(0, 1, _N_EACH + 2)[1:-1]
+        sides = [side for side in (low, high) if abs(side - top) > tol]
+        if not sides:
+            return grid, values
+        new = np.concatenate([top + (side - top) * steps for side in sides])
+        found = np.asarray(f(new), dtype=float)
+        top = np.r_[new, top][_highest(np.r_[found, values[i]])]
+        grid, order = np.unique(np.r_[grid, new], return_index=True)
+        values = np.r_[values, found][order]
+
+
+def _highest(values: NDArray) -> int:
+    return int(np.argmax(np.where(np.isfinite(values), values, -np.inf)))

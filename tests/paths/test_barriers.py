@@ -16,6 +16,7 @@ from sklflat.paths.barriers import (
     Barriers,
     barrier,
     measure_barriers,
+    refine,
     walk_barriers,
 )
 from sklflat.paths.losses import PathLosses, path_losses
@@ -186,6 +187,59 @@ def test_the_middle_is_always_there(n_points):
 def test_bad_walks(given, message):
     with pytest.raises(ValueError, match=message):
         walk_barriers(given[0], n_points=given[1])
+
+
+# --- refinement ---------------------------------------------------------------------------------
+
+
+def test_a_narrow_peak_between_points_of_the_grid_is_found():
+    def f(t):
+        return np.exp(-(((t - 0.3123) / 0.008) ** 2))
+
+    grid = np.linspace(0, 1, 25)
+    assert f(grid).max() < 0.02
+    ts, values = refine(f, grid)
+    assert values.max() > 0.98
+    assert abs(ts[values.argmax()] - 0.3123) < 1e-3
+    assert set(grid) <= set(ts)
+    assert (np.diff(ts) > 0).all()
+    assert len(ts) <= 25 + 4 * 4
+    np.testing.assert_array_equal(values, f(ts))
+
+
+def test_points_of_a_round_are_asked_for_together():
+    calls = []
+
+    def f(t):
+        calls.append(len(t))
+        return -np.abs(t - 0.51)
+
+    refine(f, np.linspace(0, 1, 25))
+    assert calls == [25, 4, 4, 4, 4]
+
+
+def test_a_maximum_at_an_end_is_refined_on_its_one_side():
+    ts, values = refine(lambda t: 1 - t, [0.0, 0.5, 1.0], tol=0.1)
+    assert values.argmax() == 0
+    assert ts[1] <= 0.1
+
+
+def test_nothing_is_added_to_a_constant():
+    ts, values = refine(np.zeros_like, np.linspace(0, 1, 5))
+    np.testing.assert_array_equal(ts, np.linspace(0, 1, 5))
+    np.testing.assert_array_equal(values, np.zeros(5))
+
+
+def test_values_that_are_not_finite_are_no_maximum():
+    ts, values = refine(lambda t: np.where(t > 0.6, np.nan, t), np.linspace(0, 1, 11))
+    assert np.isnan(values[ts > 0.6]).all()
+    assert 0.599 < ts[np.nanargmax(values)] <= 0.6
+    assert len(refine(lambda t: t * np.nan, [0, 1])[0]) == 2
+
+
+def test_a_grid_of_one_point_is_refused():
+    with pytest.raises(ValueError, match="at least two points, got 1"):
+        refine(np.sin, [0.5, 0.5])
 
 
 # --- trained paths ----------------------------------------------------------------------------
