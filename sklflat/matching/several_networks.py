@@ -45,6 +45,19 @@ def match_many(
     ----------
     .. [1] S. Ainsworth, J. Hayase, S. Srinivasa, "Git Re-Basin", ICLR 2023, appendix A.10
        (MergeMany). https://arxiv.org/abs/2209.04836
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.symmetry import Group, Symmetry
+    >>> from sklflat.matching import match_many, match_weights
+    >>> units = torch.arange(2)
+    >>> symmetry = Symmetry(2, (Group("W[0]", units),), {"W": (units[:, None],)})
+    >>> a = {"W": torch.tensor([[1.0], [2.0]])}
+    >>> states = [a, symmetry.permute(a, torch.tensor([1, 0])), a]
+    >>> perms = match_many(symmetry, states, lambda a, b: match_weights(symmetry, a, b).perm)
+    >>> [perm.tolist() for perm in perms]
+    [[0, 1], [1, 0], [0, 1]]
     """
     if len(states) < 2:
         raise ValueError(f"states must be at least two networks, got {len(states)}.")

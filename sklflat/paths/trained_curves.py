@@ -174,7 +174,7 @@ class _Training:
                 "to train. Call requires_grad_(True) on those that may move."
             )
         self.names = list(named)
-        self.frozen = {
+        self.non_trainable = {
             n: torch.stack([self.network.prepare(anchor[n]) for anchor in path.anchors])
             for n, p in module.named_parameters()
             if not p.requires_grad
@@ -191,7 +191,7 @@ class _Training:
         return torch.cat([self.network.prepare(state[name]).flatten() for name in self.names])
 
     def _state(self, w: Tensor) -> State:
-        """What is trained, by its names."""
+        """The trained parameters, by name."""
         parts = w.split([shape.numel() for shape in self.shapes])
         return {n: p.view(s) for n, p, s in zip(self.names, parts, self.shapes, strict=True)}
 
@@ -229,7 +229,9 @@ class _Training:
 
     def _loss(self, c: Tensor, rows: Tensor) -> Tensor:
         w = c[0] * self.ends[0] + c[-1] * self.ends[1] + c[1:-1] @ self.bends
-        state = self._state(w) | {n: torch.tensordot(c, t, 1) for n, t in self.frozen.items()}
+        state = self._state(w) | {
+            n: torch.tensordot(c, t, 1) for n, t in self.non_trainable.items()
+        }
         z = functional_call(self.network.module, state, (self.X[rows],))
         return self.network.criterion.mean(*self.network.sums(z, self.y[rows]))
 

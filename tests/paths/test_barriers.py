@@ -135,8 +135,8 @@ def test_a_peak_between_the_points_of_the_grid_is_found():
     fine = measure_barriers(network, path, data)
     assert coarse.value("loss", "train") < 0.6
     assert fine.value("loss", "train") == pytest.approx(1.0, abs=0.01)
-    (place,) = {row["t"] for row in fine.rows() if row["definition"] == "mean"}
-    assert place == pytest.approx(0.7731, abs=2e-3)
+    (peak,) = {row["t"] for row in fine.rows() if row["definition"] == "mean"}
+    assert peak == pytest.approx(0.7731, abs=2e-3)
 
 
 def bump(ts, at, height=1.0):
@@ -174,8 +174,8 @@ def test_each_measure_is_refined_above_its_chord_too():
 
 @pytest.mark.parametrize("n_points", [3, 12, 25])
 def test_the_middle_is_always_there(n_points):
-    walk = {"train": lambda ts: PathLosses(ts, (1 - 2 * ts) ** 2, None)}
-    found = walk_barriers(walk, n_points=n_points, refined=False)
+    curve = {"train": lambda ts: PathLosses(ts, (1 - 2 * ts) ** 2, None)}
+    found = walk_barriers(curve, n_points=n_points, refined=False)
     assert len(found.ts) == n_points + 1 - n_points % 2
     assert found.midpoint("loss", "train") == -1.0
 
@@ -184,7 +184,7 @@ def test_the_middle_is_always_there(n_points):
     ("given", "message"),
     [(({}, 25), "no data"), (({"train": None}, 2), "n_points must be at least 3, got 2")],
 )
-def test_bad_walks(given, message):
+def test_barriers_of_nothing_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         walk_barriers(given[0], n_points=given[1])
 

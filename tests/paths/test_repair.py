@@ -43,9 +43,9 @@ def hidden_outputs(module, X):
 
 
 def at_anchor(network, anchor, X):
-    twin = copy.deepcopy(network.module)
-    write_state(twin, anchor)
-    return hidden_outputs(twin, X)
+    module = copy.deepcopy(network.module)
+    write_state(module, anchor)
+    return hidden_outputs(module, X)
 
 
 @pytest.mark.parametrize("t", [0.3, 0.5])
@@ -172,8 +172,8 @@ def test_repaired_paths_are_refined():
     found = walk_barriers({"train": lambda ts: repair.losses(ts, ROWS, y)}, n_points=5)
     dense = np.linspace(0, 1, 401)
     curve = repaired_losses(network, path, dense, ROWS, ROWS, y).loss
-    (place,) = (r["t"] for r in found.rows() if (r["definition"], r["measure"]) == ("mean", "loss"))
-    assert place == pytest.approx(dense[curve.argmax()], abs=0.003)
+    (peak,) = (r["t"] for r in found.rows() if (r["definition"], r["measure"]) == ("mean", "loss"))
+    assert peak == pytest.approx(dense[curve.argmax()], abs=0.003)
     wanted = curve.max() - (curve[0] + curve[-1]) / 2
     assert found.value("loss", "train") == pytest.approx(wanted, abs=1e-4)
 

@@ -76,28 +76,28 @@ def test_training_ends_without_progress():
 
 
 class Shifted(nn.Module):
-    """The sum of two parameters, the second of which is frozen."""
+    """The sum of two parameters, the second of which is not trained."""
 
     def __init__(self):
         super().__init__()
         self.w = nn.Parameter(torch.zeros(1))
-        self.frozen = nn.Parameter(torch.zeros(3), requires_grad=False)
+        self.shift = nn.Parameter(torch.zeros(3), requires_grad=False)
 
     def forward(self, X):
-        return (self.w + self.frozen[:1]).expand(len(X), 1)
+        return (self.w + self.shift[:1]).expand(len(X), 1)
 
 
 @pytest.mark.parametrize(("kind", "n_bends"), [("bezier", 1), ("polychain", 3)])
-def test_what_is_frozen_stays_on_the_straight_line(kind, n_bends):
+def test_what_is_not_trained_stays_on_the_straight_line(kind, n_bends):
     first, second = torch.tensor([0.0, 0.1, 1 / 3]), torch.tensor([1.0, 0.1, 1 / 3])
-    a, b = ({"w": torch.tensor([1.0]), "frozen": f} for f in (first, second))
+    a, b = ({"w": torch.tensor([1.0]), "shift": f} for f in (first, second))
     network = Network(Shifted(), nn.MSELoss())
     settings = SETTINGS | {"kind": kind, "n_bends": n_bends, "random_state": 0}
     path = fit_bend(network, a, b, X, X, **settings)
     for k, anchor in enumerate(path.anchors):
         t = k / (n_bends + 1)
-        torch.testing.assert_close(anchor["frozen"], (1 - t) * first + t * second)
-        assert torch.equal(anchor["frozen"][1:], first[1:])
+        torch.testing.assert_close(anchor["shift"], (1 - t) * first + t * second)
+        assert torch.equal(anchor["shift"][1:], first[1:])
     if kind == "bezier":
         # the curve 1 + t - u + b u, with u = 2 t (1 - t) of mean 1/3 and mean square 2/15, has the
         # least mean square where b int u^2 = int u^2 - int (1 + t) u, so b = 1 - (1/2) / (2/15)

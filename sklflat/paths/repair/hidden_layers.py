@@ -43,7 +43,7 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
     outputs: list[tuple[str, Any]] = []
     norms: set[Any] = set()  # nodes through which batch normalisation reads
 
-    def see(name: str, given: tuple[Any, ...], out: Tensor) -> Tensor:
+    def record(name: str, given: tuple[Any, ...], out: Tensor) -> Tensor:
         inputs.extend(z.grad_fn for z in given if isinstance(z, Tensor))
         out = out + 0  # a node of its own, on which nothing can be written
         outputs.append((name, out.grad_fn))
@@ -56,7 +56,7 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
 
     handles = [
         module.get_submodule(name).register_forward_hook(
-            lambda _, given, out, name=name: see(name, given, out)
+            lambda _, given, out, name=name: record(name, given, out)
         )
         for name in names
     ]

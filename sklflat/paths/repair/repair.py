@@ -187,16 +187,16 @@ class Repair:
             )
         self._scratch = copy_module(network.module)
         self._at_anchors: dict[int, dict[str, Moments]] = {}
-        self._found: dict[tuple[float, ...], _Found] = {}
+        self._repairs: dict[tuple[float, ...], _PointRepair] = {}
 
     @torch.no_grad()
     def __call__(self, t: Any) -> nn.Module:
         """The network at t, a new one."""
         key = tuple(np.ravel(np.asarray(t, dtype=float)).tolist())
         state = self.path.at(t)
-        if key in self._found:
-            return self._found[key].put_into(self._new(state))
-        self._found[key], module = self._find(t, state)
+        if key in self._repairs:
+            return self._repairs[key].apply_to(self._new(state))
+        self._repairs[key], module = self._repair(t, state)
         return module
 
     @torch.no_grad()
@@ -219,8 +219,8 @@ class Repair:
         batches = list(self.network.pairs(self.network.prepare(X), y, sample_weight))
         return losses_of(self.network, map(self, points), points, batches)
 
-    def _find(self, t: Any, state: State) -> tuple["_Found", nn.Module]:
-        """What repairs the network at t, and that network, a new one."""
+    def _repair(self, t: Any, state: State) -> tuple["_PointRepair", nn.Module]:
+        """The corrections at t, and the network repaired by them, a new one."""
         anchors = self._anchors(t)
         module = self._plain(state)
         names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
@@ -228,13 +228,13 @@ class Repair:
         with _batch_normalised(module):
             corrections = self._corrections(module, wanted)
         x = self._batches[0][:_N_CHECKED]
-        with _watched(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
+        with _forward_hooks(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
-        for put in (fuse, wrap):
-            module = _Found(put, corrections, {}).put_into(self._new(state))
+        for apply in (fuse, wrap):
+            module = _PointRepair(apply, corrections, {}).apply_to(self._new(state))
             if same_outputs(module(x.clone()), right):
                 recompute_batch_statistics(module, self._batches)
-                return _Found(put, corrections, _statistics(module)), module
+                return _PointRepair(apply, corrections, _statistics(module)), module
         raise UnsupportedNetworkError(
             f"Layers of {type(module).__name__} cannot be rescaled: the network does not run them, "
             "but reads their weights. Use repair=False."
@@ -265,20 +265,20 @@ class Repair:
         running = {name: RunningMoments() for name in wanted}
         n_batches = Counter[str]()
 
-        def see(name: str, layer: nn.Module, out: Tensor) -> Tensor:
+        def hook(name: str, layer: nn.Module, out: Tensor) -> Tensor:
             if name not in done:
                 running[name].add(channels(layer, out))
                 n_batches[name] += 1
                 if n_batches[name] == len(self._batches):
                     done[name] = correction(_moments_of(running[name]), wanted[name])
                 if len(self._batches) > 1:  # the next layer has to see this one corrected on all
-                    raise _Enough
+                    raise _StopForward
             return rescaled(layer, out, *done[name])
 
-        with _watched(module, wanted, see):
+        with _forward_hooks(module, wanted, hook):
             for _ in wanted:
                 for x in self._batches if len(done) < len(wanted) else ():
-                    with suppress(_Enough):
+                    with suppress(_StopForward):
                         module(x.clone())
         if len(done) < len(wanted):
             raise UnsupportedNetworkError(
@@ -288,24 +288,24 @@ class Repair:
         return done
 
 
-class _Enough(Exception):
-    """All that was looked for in this batch has been seen."""
+class _StopForward(Exception):
+    """What is needed of this forward pass has been computed."""
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What makes a network at a point a repaired one."""
+class _PointRepair:
+    """Corrections and statistics that repair the network at one point."""
 
-    put: Callable[[nn.Module, str, Tensor, Tensor], None]
+    apply: Callable[[nn.Module, str, Tensor, Tensor], None]
     #: scale and shift of each layer
     corrections: dict[str, tuple[Tensor, Tensor]]
     #: buffers of batch normalisation
     statistics: dict[str, Tensor]
 
-    def put_into(self, module: nn.Module) -> nn.Module:
+    def apply_to(self, module: nn.Module) -> nn.Module:
         """Change a network in place."""
         for name, (scale, shift) in self.corrections.items():
-            self.put(module, name, scale, shift)
+            self.apply(module, name, scale, shift)
         for name, value in self.statistics.items():
             module.get_buffer(name).copy_(value)
         return module
@@ -330,10 +330,10 @@ def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]
     names = _layers(module, batches)
     running = {name: RunningMoments() for name in names}
 
-    def see(name: str, layer: nn.Module, out: Tensor) -> None:
+    def hook(name: str, layer: nn.Module, out: Tensor) -> None:
         running[name].add(channels(layer, out))
 
-    with _watched(module, names, see), _batch_normalised(module):
+    with _forward_hooks(module, names, hook), _batch_normalised(module):
         for x in batches:
             module(x.clone())
     return {name: _moments_of(own) for name, own in running.items()}
@@ -358,15 +358,15 @@ def _batch_normalised(module: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _watched(
+def _forward_hooks(
     module: nn.Module,
     names: Iterable[str],
-    see: Callable[[str, nn.Module, Tensor], Tensor | None],
+    hook: Callable[[str, nn.Module, Tensor], Tensor | None],
 ) -> Iterator[None]:
-    """Call ``see(name, layer, output)`` after each of some layers; what it returns is put there."""
+    """Call ``hook(name, layer, output)`` after each of some layers; what it returns replaces it."""
     handles = [
         module.get_submodule(name).register_forward_hook(
-            lambda layer, _, out, name=name: see(name, layer, out)
+            lambda layer, _, out, name=name: hook(name, layer, out)
         )
         for name in names
     ]
