@@ -34,20 +34,20 @@ from sklflat.training.estimators.data import EncodedDataset, weighted
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
 from sklflat.training.estimators.parameters import (
-    CONSTRAINTS,
+    TrainingParameters,
     check_conflicts,
     check_solver,
 )
 
 
-class PerturbedEstimator(FittedNet):
+class PerturbedEstimator(FittedNet, TrainingParameters):
     """Base of the estimators whose training takes its gradient at a perturbed point.
 
     A subclass says what targets are: ``_check_y``, ``_make_targets``, ``_weights`` and
-    ``_score_outputs``; and what the perturbation is: ``_make_perturbation``.
+    ``_score_outputs``; and what the perturbation is: ``_make_perturbation`` and
+    ``_finish_perturbation``.
     """
 
-    _parameter_constraints = CONSTRAINTS
     #: of the training loss; the classifier makes it a parameter
     _temperature = 1.0
     #: whether no class weights are asked for
@@ -187,8 +187,8 @@ class PerturbedEstimator(FittedNet):
         self._dtype = dtype
 
     def _make_module(self, n_features: int) -> nn.Module:
-        sizes = self.hidden_layer_sizes
-        sizes = tuple(sizes) if hasattr(sizes, "__iter__") else (sizes,)
+        sizes: Any = self.hidden_layer_sizes
+        sizes = tuple(sizes) if np.iterable(sizes) else (sizes,)
         if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ValueError(
                 f"hidden_layer_sizes must be > 0, got {list(sizes)}; widths are integers."
@@ -300,7 +300,7 @@ class PerturbedEstimator(FittedNet):
         return {k: v.clone() for k, v in self.net_.module_.state_dict().items()}
 
     def _batches(self, dataset: Any, n_samples: int) -> Any:
-        size = min(200, n_samples) if self.batch_size == "auto" else self.batch_size
+        size = min(200, n_samples) if isinstance(self.batch_size, str) else self.batch_size
         if size > n_samples:
             warnings.warn(
                 f"Got batch_size={size}, larger than the sample size {n_samples}. It is going "
@@ -334,6 +334,7 @@ class PerturbedEstimator(FittedNet):
         return X, y, weight, lambda: self._score_outputs(self._outputs(X_val), y_val, weight_val)
 
     def _finish(self, X: Any) -> None:
+        self._finish_perturbation(self.net_)
         r, steps = self._record, self.net_.steps_
         self.n_iter_, self.t_ = r.n_iter, r.t
         self.loss_curve_, self.best_loss_ = r.loss_curve, r.best_loss

@@ -8,27 +8,20 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklflat._compat import (
-    StrOptions,
     check_partial_fit_first_call,
     check_sample_weight,
     fit_context,
 )
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.data import class_weights
-from sklflat.training.estimators.parameters import CONSTRAINTS
+from sklflat.training.estimators.parameters import ClassifierParameters
 from sklflat.training.estimators.targets import ClassTargets
 
 
-class PerturbedClassifier(ClassifierMixin, PerturbedEstimator):
-    """What all classifiers of this room share; a subclass adds its parameters."""
+class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParameters):
+    """What all classifiers of this room share."""
 
-    _parameter_constraints = {
-        **CONSTRAINTS,
-        "class_weight": [dict, list, StrOptions({"balanced"}), None],
-    }
     _y_numeric = False
-    class_weight: Any
-    training_temperature: float
 
     @property
     def _temperature(self) -> float:  # type: ignore[override]

@@ -1,12 +1,13 @@
 """The classifier that is trained with noise in flat directions only."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from sklflat.training.estimators.classifier import PerturbedClassifier
-from sklflat.training.estimators.noise_training import NOISE, Noisy
+from sklflat.training.estimators.noise_training import FlatNoiseTraining
 
 
-class FlatNoiseClassifier(Noisy, PerturbedClassifier):
+@dataclass(kw_only=True, eq=False, repr=False)
+class FlatNoiseClassifier(PerturbedClassifier, FlatNoiseTraining):
     """Neural network classifier trained with noise in flat directions only.
 
     Every gradient is taken at a noisy point. The noise leaves out the top curvature directions of
@@ -17,23 +18,8 @@ class FlatNoiseClassifier(Noisy, PerturbedClassifier):
     top eigenvalues: it explores the valley, and is no sharpness regulariser
     (:class:`~sklflat.training.perturbations.FlatNoise` has the formulas).
 
-    The parameters beside the noise's are those of :class:`~sklflat.SAMClassifier`.
-
     Parameters
     ----------
-    hidden_layer_sizes : array-like of int or int, default=(100,)
-        Width of every hidden layer.
-    activation : {"identity", "logistic", "tanh", "relu", "gelu", "silu"}, default="relu"
-        Nonlinearity of the hidden layers.
-    net : None, torch.nn.Module class or instance, factory, or skorch net, default=None
-        The network; None is :class:`sklflat.networks.MLP`. A class or factory gets
-        ``n_features`` and ``n_outputs`` (the number of classes) if it takes them; an instance
-        is copied and starts from its weights. An uninitialised skorch net trains by its own
-        optimizer, criterion, iterators and callbacks, and its parameters can be searched
-        (``net__lr``); then the noise's parameters, ``class_weight``, ``dtype``, ``warm_start``
-        and ``random_state`` still apply, and setting another training parameter raises.
-    dropout : float, default=0.0
-        Dropout after every hidden layer of the default network.
     subspace : {"flat", "soft", "null", "isotropic", "sharp", "random"}, default="flat"
         Where the noise is: outside of the top ``n_directions`` eigenvectors of the Hessian, with a
         variance that falls with curvature, in the null space of the layers' inputs (which changes
@@ -57,95 +43,25 @@ class FlatNoiseClassifier(Noisy, PerturbedClassifier):
         For ``sigma="max"``: by how much accuracy (or R^2) may fall.
     max_samples : int, default=256
         Training samples, evenly spread, on which curvature and rises are measured.
-    solver : {"sgd", "adam"}, default="adam"
-        Base optimiser. The papers use SGD with momentum, which wants scaled inputs and a
-        ``learning_rate_init`` of about 0.05.
-    alpha : float, default=1e-4
-        L2 penalty on all weights but biases, divided by the sum of sample weights of the
-        batch; not part of the noisy loss.
-    batch_size : int or "auto", default="auto"
-        ``"auto"`` is ``min(200, n_samples)``.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        Schedule, for ``solver="sgd"``.
-    learning_rate_init : float, default=0.001
-        Initial learning rate.
-    power_t : float, default=0.5
-        Exponent of ``"invscaling"``.
-    max_iter : int, default=200
-        Largest number of epochs.
-    momentum : float, default=0.9
-        Momentum, for ``solver="sgd"``.
-    nesterovs_momentum : bool, default=True
-        Whether the momentum is Nesterov's.
-    beta_1 : float, default=0.9
-        Decay of Adam's first moment.
-    beta_2 : float, default=0.999
-        Decay of Adam's second moment.
-    epsilon : float, default=1e-8
-        Adam's stabiliser.
-    shuffle : bool, default=True
-        Whether samples are shuffled in every epoch.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of classes, multiplied with ``sample_weight``.
-    early_stopping : bool, default=False
-        Hold out ``validation_fraction`` of the data, stop when the score on it does not rise,
-        and keep the best weights.
-    validation_fraction : float, default=0.1
-        Share held out.
-    n_iter_no_change : int, default=10
-        Epochs without improvement by ``tol`` that end training.
-    tol : float, default=1e-4
-        Improvement that counts.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the last weights.
-    training_temperature : float, default=1.0
-        Divides the logits in the training loss. Predictions do not use it.
-    callbacks : sequence of skorch callbacks, default=()
-        Called during training.
-    dtype : {"float32", "float64"}, default=None
-        Precision of training. None is that of X on a CPU and float32 on a GPU.
-    device : str, default="cpu"
-        ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
-    random_state : int, RandomState instance or None, default=None
-        Of initial weights, batches, dropout and validation split.
-    verbose : int, default=0
-        1 shows a progress bar, 2 also prints the loss of every epoch.
+    **parameters
+        All others of :class:`~sklflat.SAMClassifier` but ``variant`` and ``rho``;
+        ``hidden_layer_sizes`` and ``activation`` may be given by position. ``alpha`` is not part
+        of the noisy loss. The noise's parameters also apply to a skorch net.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-    net_ : skorch.NeuralNet
-        The trained skorch net.
-    module_ : torch.nn.Module
-        Its module.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features,)
-        For X with string column names.
-    n_iter_ : int
-        Epochs of the last fit.
-    loss_curve_ : list of float
-        Mean training loss of every epoch, at the noisy weights.
-    loss_, best_loss_ : float
-    validation_scores_, best_validation_score_ : list of float, float
-        With ``early_stopping``, otherwise None.
-    n_gradient_evaluations_ : int
-        Gradients of a batch computed so far.
-    n_skipped_steps_ : int
-        Steps left out because a gradient was not finite.
     noise_scale_ : float
-        Length of the noise (root of mean squares) relative to the parameters', at the last look.
+        Length of the noise (root of mean squares) relative to the parameters', at the last check.
     subspace_overlap_ : ndarray of shape (n_refreshes - 1,)
         Overlap, from 0 to 1, of each refreshed subspace with the one before.
-    noise_history_ : dict of ndarray of shape (n_looks,)
+    noise_history_ : dict of ndarray of shape (n_checks,)
         ``step``, ``overlap``, ``kept``, ``length``, ``rise`` (measured, relative to the loss) and
-        ``state`` of every look at the landscape: see
+        ``state`` of every check of the subspace: see
         :class:`~sklflat.training.perturbations.looks.Look`.
     null_dimensions_ : dict of str to int
         For ``subspace="null"``: the dimension of each layer's null space.
     n_products_, n_loss_evaluations_ : int
         Products with the Hessian and forward passes, over ``max_samples`` each, of the last fit.
-    coefs_, intercepts_ : lists of ndarray
-        Weights and biases of the default network, as in ``MLPClassifier``.
 
     Raises
     ------
@@ -160,7 +76,9 @@ class FlatNoiseClassifier(Noisy, PerturbedClassifier):
 
     Notes
     -----
-    Running statistics of batch normalisation are computed anew at the end, without noise.
+    The other attributes are those of :class:`~sklflat.SAMClassifier`; ``loss_curve_`` holds
+    losses at the noisy weights. Running statistics of batch normalisation are computed anew at the
+    end, without noise.
 
     Examples
     --------
@@ -174,83 +92,7 @@ class FlatNoiseClassifier(Noisy, PerturbedClassifier):
     True
     """
 
-    _parameter_constraints = {**PerturbedClassifier._parameter_constraints, **NOISE}
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        net: Any = None,
-        dropout: float = 0.0,
-        subspace: str = "flat",
-        sigma: float | str = 0.05,
-        budget: str | None = "loss",
-        n_directions: int = 10,
-        refresh: int = 1000,
-        antithetic: bool | str = True,
-        accuracy_budget: float = 0.01,
-        max_samples: int = 256,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        shuffle: bool = True,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        training_temperature: float = 1.0,
-        callbacks: Any = (),
-        dtype: str | None = None,
-        device: str = "cpu",
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.net = net
-        self.dropout = dropout
-        self.subspace = subspace
-        self.sigma = sigma
-        self.budget = budget
-        self.n_directions = n_directions
-        self.refresh = refresh
-        self.antithetic = antithetic
-        self.accuracy_budget = accuracy_budget
-        self.max_samples = max_samples
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.shuffle = shuffle
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.training_temperature = training_temperature
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _parameter_constraints = {
+        **PerturbedClassifier._parameter_constraints,
+        **FlatNoiseTraining._parameter_constraints,
+    }

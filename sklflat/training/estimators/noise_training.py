@@ -1,8 +1,9 @@
-"""What the estimators with noise share: the noise, the landscape it looks at, and its record."""
+"""What the estimators with noise share: its parameters, its record, and warnings about it."""
 
 import warnings
+from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,14 +11,10 @@ import torch
 from sklflat._compat import Interval
 from sklflat.exceptions import NoiseWarning
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.training.estimators.parameters import Constraints, NetworkParameters
 from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, Look
 from sklflat.training.perturbations.noise import DRIFTED, LONGEST, FlatNoise
 
-#: parameters of the noise
-NOISE: dict[str, Any] = {
-    **FlatNoise._parameter_constraints,
-    "max_samples": [Interval(Integral, 1, None, closed="left")],
-}
 #: what is left of a subspace that is another one now, and the share of the steps it may serve
 _GONE, _TOO_LONG = 0.5, 0.25
 #: checks from which on lesser drift is judged
@@ -26,29 +23,36 @@ _FEWEST = 5
 _TOO_OFTEN = 0.4
 
 
-class Noisy:
-    """Takes gradients at noisy points, and says afterwards what the noise was."""
+@dataclass(kw_only=True, eq=False, repr=False)
+class FlatNoiseTraining(NetworkParameters):
+    """Training at noisy points, and a record of what the noise was."""
 
-    net_: Any
-    sigma: float | str
-    subspace: str
-    refresh: int
+    subspace: str = "flat"
+    sigma: float | str = 0.05
+    budget: str | None = "loss"
+    n_directions: int = 10
+    refresh: int = 1000
+    antithetic: bool | str = True
+    accuracy_budget: float = 0.01
+    max_samples: int = 256
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        **FlatNoise._parameter_constraints,
+        "max_samples": [Interval(Integral, 1, None, closed="left")],
+    }
 
     def _make_perturbation(self) -> FlatNoise:
         own = {name: getattr(self, name) for name in FlatNoise._parameter_constraints}
         return FlatNoise(**own).validate()
 
-    def _finish(self, X: Any) -> None:
-        steps = self.net_.steps_
+    def _finish_perturbation(self, net: Any) -> None:
+        steps = net.steps_
         landscape, steps.landscape = steps.landscape, None
         if landscape is not None:
-            recompute_batch_statistics(
-                self.net_.module_, landscape.network.batches(landscape.inputs)
-            )
+            recompute_batch_statistics(net.module_, landscape.network.batches(landscape.inputs))
         self.n_products_ = 0 if landscape is None else landscape.n_matvec
         self.n_loss_evaluations_ = 0 if landscape is None else landscape.n_passes
         self._read_record(steps.state or {}, landscape)
-        super()._finish(X)  # type: ignore[misc]
 
     def _read_record(self, state: dict[str, torch.Tensor], landscape: Any) -> None:
         looks = state.get("looks", torch.zeros(0, len(Look._fields))).double().cpu().numpy()
@@ -63,7 +67,7 @@ class Noisy:
                 name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
             }
         for message in self._complaints():
-            warnings.warn(message, NoiseWarning, stacklevel=8)
+            warnings.warn(message, NoiseWarning, stacklevel=9)
 
     def _steps_served(self) -> Any:
         """For each look, how many steps the subspace that it looked at had been in use."""

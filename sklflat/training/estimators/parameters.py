@@ -1,13 +1,20 @@
-"""Parameters of the estimators: allowed values, conflicts, and the perturbation they name."""
+"""Parameters of the estimators, written once: defaults, allowed values and conflicts.
+
+Constructors are generated from these fields. The classes that inherit from them decide the order,
+which is that of ``MLPClassifier`` with ``net`` and the perturbation's own parameters in front.
+"""
 
 import difflib
 import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import clone
 from skorch import NeuralNet
+from torch import nn
 
 from sklflat._compat import Interval, InvalidParameterError, Options, StrOptions
 from sklflat.exceptions import DuplicateParameterError
@@ -29,39 +36,125 @@ _POSITIVE = [Interval(Real, 0, None, closed="neither")]
 _NOT_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 _COUNT = [Interval(Integral, 1, None, closed="left")]
 
-CONSTRAINTS: dict[str, Any] = {
-    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-    "activation": [StrOptions(set(ACTIVATIONS))],
-    "net": "no_validation",
-    "dropout": _FRACTION,
-    "solver": [str],
-    "alpha": _NOT_NEGATIVE,
-    "batch_size": [StrOptions({"auto"}), *_COUNT],
-    "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
-    "learning_rate_init": _POSITIVE,
-    "power_t": _NOT_NEGATIVE,
-    "max_iter": _COUNT,
-    "momentum": [Interval(Real, 0, 1, closed="both")],
-    "nesterovs_momentum": ["boolean"],
-    "beta_1": _FRACTION,
-    "beta_2": _FRACTION,
-    "epsilon": _POSITIVE,
-    "shuffle": ["boolean"],
-    "early_stopping": ["boolean"],
-    "validation_fraction": _FRACTION,
-    "n_iter_no_change": [*_COUNT, Options(Real, {np.inf})],
-    "tol": [Interval(Real, None, None, closed="both")],
-    "warm_start": ["boolean"],
-    "training_temperature": _POSITIVE,
-    "callbacks": [tuple, list],
-    "dtype": [StrOptions({"float32", "float64"}), None],
-    "device": [str],
-    "random_state": ["random_state"],
-    "verbose": ["verbose"],
-}
+Constraints = dict[str, Any]
 
-#: parameters of sharpness-aware training
-SHARPNESS_AWARE: dict[str, Any] = {"variant": [str, Perturbation], "rho": [*_NOT_NEGATIVE, None]}
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class NetworkParameters:
+    """What the network is."""
+
+    hidden_layer_sizes: Sequence[int] | np.ndarray | int = field(default=(100,), kw_only=False)
+    activation: str = field(default="relu", kw_only=False)
+    net: nn.Module | NeuralNet | Callable[..., Any] | None = None
+    dropout: float = 0.0
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        "hidden_layer_sizes": ["array-like", *_COUNT],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "net": "no_validation",
+        "dropout": _FRACTION,
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingParameters(NetworkParameters):
+    """How it is trained: the parameters of ``MLPClassifier`` and ``MLPRegressor``, and ours."""
+
+    solver: str = "adam"
+    alpha: float = 1e-4
+    batch_size: int | str = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    shuffle: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 10
+    tol: float = 1e-4
+    warm_start: bool = False
+    callbacks: Sequence[Any] = ()
+    dtype: str | None = None
+    device: str = "cpu"
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        **NetworkParameters._parameter_constraints,
+        "solver": [str],
+        "alpha": _NOT_NEGATIVE,
+        "batch_size": [StrOptions({"auto"}), *_COUNT],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "learning_rate_init": _POSITIVE,
+        "power_t": _NOT_NEGATIVE,
+        "max_iter": _COUNT,
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "beta_1": _FRACTION,
+        "beta_2": _FRACTION,
+        "epsilon": _POSITIVE,
+        "shuffle": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": _FRACTION,
+        "n_iter_no_change": [*_COUNT, Options(Real, {np.inf})],
+        "tol": [Interval(Real, None, None, closed="both")],
+        "warm_start": ["boolean"],
+        "callbacks": [tuple, list],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierParameters(TrainingParameters):
+    """What only classifiers have."""
+
+    class_weight: dict[Any, float] | list[dict[Any, float]] | str | None = None
+    training_temperature: float = 1.0
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        **TrainingParameters._parameter_constraints,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "training_temperature": _POSITIVE,
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class RegressorParameters(TrainingParameters):
+    """What only regressors have."""
+
+    loss: str = "squared_error"
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        **TrainingParameters._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SharpnessAware(NetworkParameters):
+    """Training whose perturbation is named by ``variant``, with a radius ``rho``."""
+
+    variant: str | Perturbation = "sam"
+    rho: float | None = None
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        "variant": [str, Perturbation],
+        "rho": [*_NOT_NEGATIVE, None],
+    }
+
+    def _make_perturbation(self) -> Perturbation:
+        return make_perturbation(self.variant, self.rho)
+
+    def _finish_perturbation(self, net: Any) -> None:
+        """A perturbation in the direction of the gradient leaves nothing to report."""
 
 
 def check_solver(solver: str) -> None:

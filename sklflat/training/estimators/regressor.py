@@ -7,21 +7,16 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from sklflat._compat import StrOptions, check_sample_weight, fit_context
+from sklflat._compat import check_sample_weight, fit_context
 from sklflat.training.estimators.base import PerturbedEstimator
-from sklflat.training.estimators.parameters import CONSTRAINTS
+from sklflat.training.estimators.parameters import RegressorParameters
 from sklflat.training.estimators.targets import RealTargets
 
 
-class PerturbedRegressor(RegressorMixin, PerturbedEstimator):
-    """What all regressors of this room share; a subclass adds its parameters."""
+class PerturbedRegressor(RegressorMixin, PerturbedEstimator, RegressorParameters):
+    """What all regressors of this room share."""
 
-    _parameter_constraints = {
-        **CONSTRAINTS,
-        "loss": [StrOptions({"squared_error", "poisson"})],
-    }
     _y_numeric = True
-    loss: str
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:

@@ -1,13 +1,13 @@
 """The sharpness-aware classifier."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from sklflat.training.estimators.classifier import PerturbedClassifier
-from sklflat.training.estimators.parameters import SHARPNESS_AWARE
-from sklflat.training.estimators.sharpness_aware import SharpnessAware
+from sklflat.training.estimators.parameters import SharpnessAware
 
 
-class SAMClassifier(SharpnessAware, PerturbedClassifier):
+@dataclass(kw_only=True, eq=False, repr=False)
+class SAMClassifier(PerturbedClassifier, SharpnessAware):
     """Sharpness-aware neural network classifier.
 
     Takes the place of :class:`sklearn.neural_network.MLPClassifier`: same parameters, same
@@ -64,8 +64,6 @@ class SAMClassifier(SharpnessAware, PerturbedClassifier):
         Adam's stabiliser.
     shuffle : bool, default=True
         Whether samples are shuffled in every epoch.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of classes, multiplied with ``sample_weight``.
     early_stopping : bool, default=False
         Hold out ``validation_fraction`` of the data, stop when the score on it does not rise,
         and keep the best weights.
@@ -77,8 +75,6 @@ class SAMClassifier(SharpnessAware, PerturbedClassifier):
         Improvement that counts.
     warm_start : bool, default=False
         Whether ``fit`` goes on from the last weights.
-    training_temperature : float, default=1.0
-        Divides the logits in the training loss. Predictions do not use it.
     callbacks : sequence of skorch callbacks, default=()
         Called during training.
     dtype : {"float32", "float64"}, default=None
@@ -89,6 +85,10 @@ class SAMClassifier(SharpnessAware, PerturbedClassifier):
         Of initial weights, batches, dropout and validation split.
     verbose : int, default=0
         1 shows a progress bar, 2 also prints the loss of every epoch.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of classes, multiplied with ``sample_weight``.
+    training_temperature : float, default=1.0
+        Divides the logits in the training loss. Predictions do not use it.
 
     Attributes
     ----------
@@ -138,71 +138,7 @@ class SAMClassifier(SharpnessAware, PerturbedClassifier):
     True
     """
 
-    _parameter_constraints = {**PerturbedClassifier._parameter_constraints, **SHARPNESS_AWARE}
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        net: Any = None,
-        dropout: float = 0.0,
-        variant: Any = "sam",
-        rho: float | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        shuffle: bool = True,
-        class_weight: Any = None,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        training_temperature: float = 1.0,
-        callbacks: Any = (),
-        dtype: str | None = None,
-        device: str = "cpu",
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.net = net
-        self.dropout = dropout
-        self.variant = variant
-        self.rho = rho
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.shuffle = shuffle
-        self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.training_temperature = training_temperature
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _parameter_constraints = {
+        **PerturbedClassifier._parameter_constraints,
+        **SharpnessAware._parameter_constraints,
+    }

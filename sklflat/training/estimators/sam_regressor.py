@@ -1,13 +1,13 @@
 """The sharpness-aware regressor."""
 
-from typing import Any
+from dataclasses import dataclass
 
-from sklflat.training.estimators.parameters import SHARPNESS_AWARE
+from sklflat.training.estimators.parameters import SharpnessAware
 from sklflat.training.estimators.regressor import PerturbedRegressor
-from sklflat.training.estimators.sharpness_aware import SharpnessAware
 
 
-class SAMRegressor(SharpnessAware, PerturbedRegressor):
+@dataclass(kw_only=True, eq=False, repr=False)
+class SAMRegressor(PerturbedRegressor, SharpnessAware):
     """Sharpness-aware neural network regressor.
 
     Takes the place of :class:`sklearn.neural_network.MLPRegressor`: same parameters, same
@@ -20,9 +20,6 @@ class SAMRegressor(SharpnessAware, PerturbedRegressor):
         Width of every hidden layer.
     activation : {"identity", "logistic", "tanh", "relu", "gelu", "silu"}, default="relu"
         Nonlinearity of the hidden layers.
-    loss : {"squared_error", "poisson"}, default="squared_error"
-        Half the squared error, or half the Poisson deviance of the exponential of the
-        network's output; summed over targets. A skorch net brings its own.
     net : None, torch.nn.Module class or instance, factory, or skorch net, default=None
         The network; None is :class:`sklflat.networks.MLP`. A class or factory gets
         ``n_features`` and ``n_outputs`` (the number of targets) if it takes them; an instance
@@ -88,6 +85,9 @@ class SAMRegressor(SharpnessAware, PerturbedRegressor):
         Of initial weights, batches, dropout and validation split.
     verbose : int, default=0
         1 shows a progress bar, 2 also prints the loss of every epoch.
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        Half the squared error, or half the Poisson deviance of the exponential of the
+        network's output; summed over targets. A skorch net brings its own.
 
     Attributes
     ----------
@@ -135,69 +135,7 @@ class SAMRegressor(SharpnessAware, PerturbedRegressor):
     True
     """
 
-    _parameter_constraints = {**PerturbedRegressor._parameter_constraints, **SHARPNESS_AWARE}
-
-    def __init__(
-        self,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        *,
-        loss: str = "squared_error",
-        net: Any = None,
-        dropout: float = 0.0,
-        variant: Any = "sam",
-        rho: float | None = None,
-        solver: str = "adam",
-        alpha: float = 1e-4,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        shuffle: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        tol: float = 1e-4,
-        warm_start: bool = False,
-        callbacks: Any = (),
-        dtype: str | None = None,
-        device: str = "cpu",
-        random_state: Any = None,
-        verbose: int = 0,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.loss = loss
-        self.net = net
-        self.dropout = dropout
-        self.variant = variant
-        self.rho = rho
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.shuffle = shuffle
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.callbacks = callbacks
-        self.dtype = dtype
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _parameter_constraints = {
+        **PerturbedRegressor._parameter_constraints,
+        **SharpnessAware._parameter_constraints,
+    }
