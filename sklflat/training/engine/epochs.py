@@ -1,34 +1,31 @@
 """When training stops and how the learning rate falls, as in ``MLPClassifier``."""
 
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
 from tqdm import tqdm
 
+from sklflat.training.engine.protocols import TrainedNet
+
+#: why a training ended
+CONVERGED, ALL_EPOCHS, CALLBACK, INTERRUPTED = "converged", "all epochs", "callback", "interrupted"
 #: learning rate below which ``learning_rate="adaptive"`` gives up, as in scikit-learn
 _SMALLEST_RATE = 1e-6
 #: seconds before a progress bar shows up
 _PATIENCE = 1.0
-#: frames from a warning in ``EpochLoop.run`` to whoever called ``fit``
-_USER = 7
-
-
-class StoppedByCallback(Exception):
-    """A callback asked for the end of training, after an epoch with this loss (or None)."""
-
-    loss: float | None = None
 
 
 @dataclass
 class Epoch:
     """A request to train ``net`` for one pass over ``batches``, by whatever loop."""
 
-    net: Any
+    net: TrainedNet
     batches: Any
 
     def run(self) -> None:
@@ -42,33 +39,41 @@ Fitting = Generator[Epoch, None, None]
 
 
 def run_alone(fitting: Fitting) -> None:
-    """Run a training from its first epoch to its end."""
-    try:
-        request = next(fitting)
+    """Run a training from its first epoch to its end, and tell it if an epoch is interrupted."""
+    with suppress(StopIteration):
+        epoch = next(fitting)
         while True:
             try:
-                request.run()
+                epoch.run()
             except BaseException as error:
-                request = fitting.throw(error)
+                epoch = fitting.throw(error)
             else:
-                request = next(fitting)
-    except StopIteration:
-        return
+                epoch = next(fitting)
 
 
 @dataclass
 class Record:
-    """What ``MLPClassifier`` remembers about its training, under the same names."""
+    """What ``MLPClassifier`` remembers about its training, under the same names.
+
+    ``ended`` is why training ended: ``"converged"``, ``"all epochs"``, ``"callback"`` or
+    ``"interrupted"`` (by the user); None while it is under way. ``converged`` is read only from
+    checkpoints that were written before there was ``ended``.
+    """
 
     loss_curve: list[float] = field(default_factory=list)
     best_loss: float | None = np.inf
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
-    best_weights: Any = None
+    best_weights: dict[str, Tensor] | None = None
     no_improvement: int = 0
     t: int = 0
     n_iter: int = 0
-    converged: bool = False
+    ended: str | None = None
+    converged: InitVar[bool] = False
+
+    def __post_init__(self, converged: bool) -> None:
+        if converged:
+            self.ended = CONVERGED
 
     @classmethod
     def for_early_stopping(cls) -> "Record":
@@ -82,8 +87,8 @@ class Record:
         self.no_improvement = 0 if improved else self.no_improvement + 1
         self.best_loss = min(self.best_loss, loss)
 
-    def add_score(self, score: float, tol: float, weights: Callable[[], Any]) -> None:
-        """Compare an epoch's validation score with the best so far; keep the best weights."""
+    def add_score(self, score: float, tol: float, weights: dict[str, Tensor]) -> None:
+        """Compare an epoch's validation score with the best so far; copy the best weights."""
         assert self.validation_scores is not None
         assert self.best_validation_score is not None
         self.validation_scores.append(score)
@@ -91,129 +96,116 @@ class Record:
         self.no_improvement = 0 if improved else self.no_improvement + 1
         if score > self.best_validation_score:
             self.best_validation_score = score
-            self.best_weights = weights()
+            self.best_weights = {name: w.clone() for name, w in weights.items()}
 
 
+@dataclass
 class EpochLoop:
-    """Runs the epochs of one ``fit``.
+    """Iterates over the epochs of one ``fit``; each is to be run before the next is asked for.
 
     Parameters
     ----------
     estimator : SAMClassifier or SAMRegressor
         Read for ``max_iter``, ``tol``, ``n_iter_no_change``, ``learning_rate``, ``power_t``,
         ``solver`` and ``verbose``.
+    net : PerturbedNetMixin
+    batches : TensorLoader or DataLoader
     record : Record
-    n_samples : int
+    score : callable, default=None
+        Returns the validation score, for early stopping.
+    n_epochs : int, default=None
+        Exactly so many epochs, whether training converges or not.
     resumes : bool, default=False
         Whether the record is that of a training that was cut off and goes on.
     """
 
-    def __init__(
-        self, estimator: Any, record: Record, n_samples: int, resumes: bool = False
-    ) -> None:
-        self.estimator = estimator
-        self.record = record
-        self.n_samples = n_samples
-        self.resumes = resumes
+    estimator: Any
+    net: TrainedNet
+    batches: Any
+    record: Record
+    score: Callable[[], float] | None = None
+    n_epochs: int | None = None
+    resumes: bool = False
 
-    def run(
-        self,
-        net: Any,
-        epoch: Callable[[], Generator[Epoch, None, float]],
-        score: Callable[[], float] | None,
-        weights: Callable[[], Any],
-        max_iter: int | None = None,
-    ) -> Fitting:
-        """Go through ``epoch`` until training converges.
-
-        Parameters
-        ----------
-        net : PerturbedNetMixin
-        epoch : callable
-            Asks for one pass over the data and returns the mean loss.
-        score : callable or None
-            The validation score, for early stopping.
-        weights : callable
-            A copy of the network's state.
-        max_iter : int, default=None
-            Exactly so many epochs, without a look at convergence.
-        """
-        e, r = self.estimator, self.record
-        fixed = max_iter is not None
+    def __iter__(self) -> Fitting:
+        r, max_iter = self.record, self.estimator.max_iter
+        total = self.n_epochs or max_iter
         if not self.resumes:
-            r.n_iter, r.converged = 0, False
-        with self._interruptible(), self._progress(max_iter or e.max_iter) as bar:
-            while r.n_iter < (max_iter or e.max_iter) and not r.converged:
-                try:
-                    loss = yield from epoch()
-                except StoppedByCallback as stop:
-                    if stop.loss is not None:
-                        self._count(stop.loss)
-                    raise
-                self._count(loss)
-                if score is None:
-                    r.add_loss(loss, e.tol)
-                else:
-                    r.add_score(score(), e.tol, weights)
-                self._report(bar, loss)
-                self._decay(net)
-                r.converged = r.no_improvement > e.n_iter_no_change and self._stops(net)
-            if not (fixed or r.converged):
+            r.n_iter = 0
+        if not (self.resumes and r.ended == CONVERGED):
+            r.ended = None
+        try:
+            with self._progress(total) as bar:
+                while r.ended is None and r.n_iter < total:
+                    self._notify("on_epoch_begin")
+                    if r.ended is not None:
+                        break
+                    yield Epoch(self.net, self.batches)
+                    self._notify("on_epoch_end")
+                    self._count_epoch(bar)
+        except KeyboardInterrupt:
+            r.ended = INTERRUPTED
+            warnings.warn("Training interrupted by user.", stacklevel=8)
+        if r.ended is None:
+            r.ended = ALL_EPOCHS
+            if self.n_epochs is None:
                 warnings.warn(
-                    f"Stochastic Optimizer: Maximum iterations ({e.max_iter}) reached and the "
+                    f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=_USER,
+                    stacklevel=8,
                 )
 
-    def _count(self, loss: float) -> None:
-        self.record.n_iter += 1
-        self.record.t += self.n_samples
-        self.record.loss_curve.append(loss)
+    def _progress(self, total: int) -> tqdm:
+        name, hidden = type(self.estimator).__name__, not self.estimator.verbose
+        return tqdm(total=total, desc=name, unit="epoch", disable=hidden, delay=_PATIENCE)
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
+    def _notify(self, hook: str) -> None:
+        """Call callbacks, which stop training by a ``KeyboardInterrupt``."""
         try:
-            yield
-        except StoppedByCallback:
-            return
+            self.net.notify(hook, dataset_train=self.batches.dataset, dataset_valid=None)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=_USER + 1)
+            self.record.ended = CALLBACK
 
-    @contextmanager
-    def _progress(self, total: int) -> Iterator[Any]:
-        hidden = not self.estimator.verbose
-        name = type(self.estimator).__name__
-        with tqdm(total=total, desc=name, unit="epoch", disable=hidden, delay=_PATIENCE) as bar:
-            yield bar
-
-    def _report(self, bar: Any, loss: float) -> None:
+    def _count_epoch(self, bar: tqdm) -> None:
+        """Record an epoch, and let the learning rate fall or training end by what it brought."""
+        e, r = self.estimator, self.record
+        loss = float(self.net.history[-1, "train_loss"])
+        r.n_iter += 1
+        r.t += len(self.batches.dataset)
+        r.loss_curve.append(loss)
+        if r.ended is not None:
+            return
+        if self.score is None:
+            r.add_loss(loss, e.tol)
+        else:
+            r.add_score(self.score(), e.tol, self.net.module_.state_dict())
         bar.update()
         bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
-        if self.estimator.verbose > 1:
-            print(f"Iteration {self.record.n_iter}, loss = {loss:.8f}")
-            if self.record.validation_scores:
-                print(f"Validation score: {self.record.validation_scores[-1]:.6f}")
+        if e.verbose > 1:
+            print(f"Iteration {r.n_iter}, loss = {loss:.8f}")
+            if r.validation_scores:
+                print(f"Validation score: {r.validation_scores[-1]:.6f}")
+        if e.solver == "sgd" and e.learning_rate == "invscaling":
+            self._set_rate(e.learning_rate_init / (r.t + 1) ** e.power_t)
+        if r.no_improvement > e.n_iter_no_change and self._gives_up():
+            r.ended = CONVERGED
 
-    def _set_rate(self, net: Any, rate: float) -> None:
-        for group in net.optimizer_.param_groups:
+    def _set_rate(self, rate: float) -> None:
+        optimizer = self.net.optimizer_
+        for group in optimizer.param_groups:
             # scikit-learn's velocity is a sum of steps, torch's buffer one of gradients
-            for state in (net.optimizer_.state.get(p, {}) for p in group["params"]):
+            for state in (optimizer.state.get(p, {}) for p in group["params"]):
                 if state.get("momentum_buffer") is not None:
                     state["momentum_buffer"].mul_(group["lr"] / rate)
             group["lr"] = rate
 
-    def _decay(self, net: Any) -> None:
+    def _gives_up(self) -> bool:
+        """Whether training is to end; an adaptive learning rate goes on at a fifth of it."""
         e = self.estimator
-        if e.solver == "sgd" and e.learning_rate == "invscaling":
-            self._set_rate(net, e.learning_rate_init / (self.record.t + 1) ** e.power_t)
-
-    def _stops(self, net: Any) -> bool:
-        """Stop, or with an adaptive learning rate go on at a fifth of it."""
-        e = self.estimator
-        rate = net.optimizer_.param_groups[0]["lr"]
+        rate = self.net.optimizer_.param_groups[0]["lr"]
         if e.solver == "sgd" and e.learning_rate == "adaptive" and rate > _SMALLEST_RATE:
             self.record.no_improvement = 0
-            self._set_rate(net, rate / 5.0)
+            self._set_rate(rate / 5.0)
             return False
         return True

@@ -1,13 +1,14 @@
 """What the classifier and the regressor share: from ``fit`` to a trained net."""
 
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
@@ -18,19 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from sklflat.exceptions import DivergenceError, NonFiniteStepWarning
 from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import copy_module
-from sklflat.training.engine.epochs import (
-    Epoch,
-    EpochLoop,
-    Fitting,
-    Record,
-    StoppedByCallback,
-    run_alone,
-)
+from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build
-from sklflat.training.estimators.data import EncodedDataset, weighted
+from sklflat.training.estimators.data import Checkpoint, EncodedDataset, TrainingData, weighted
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
 from sklflat.training.estimators.parameters import (
@@ -57,64 +51,72 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _fit(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
+        X: ArrayLike | Dataset,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
         incremental: bool = False,
-        classes: Any = None,
-    ) -> Any:
+        classes: ArrayLike | None = None,
+    ) -> Self:
         run_alone(self._fitting(X, y, sample_weight, incremental, classes))
         return self
 
     def _fitting(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any = None,
+        X: ArrayLike | Dataset,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None = None,
         incremental: bool = False,
-        classes: Any = None,
-        setup: Callable[[], Any] | None = None,
+        classes: ArrayLike | None = None,
+        setup: Callable[[], Checkpoint | None] | None = None,
     ) -> Fitting:
-        """All of ``fit``, as a training that asks for its epochs.
+        """All of ``fit``: validate, build, train, finish.
 
         ``setup``, if given, is called when ``net_`` stands and may return a checkpoint.
         """
-        check_conflicts(self)
-        check_solver(self.solver)
+        # a generator of epochs, as a stack trains the epochs of many fits together
         fresh = not (hasattr(self, "net_") and (self.warm_start or incremental))
-        X, y = self._validate(X, y, reset=fresh)
-        if fresh:
-            self._targets = self._make_targets(y, classes)
-        else:
-            self._check_continues(y, incremental)
-        if isinstance(X, Dataset) and not (sample_weight is None and self._unweighted):
-            raise ValueError(
-                "sample_weight and class_weight need arrays; a torch Dataset brings none. "
-                "Pass X and y as arrays, or sample the Dataset by weight."
-            )
-        X, y, weight = self._drop_weightless(X, y, self._weights(X, y, sample_weight, incremental))
+        data = self._validated(X, y, sample_weight, fresh, incremental, classes)
         self._random_state = check_random_state(self.random_state)
         if fresh:
-            self._start(X)
+            self._start(data.X)
         else:
             self._follow_parameters(incremental)
         checkpoint = None if setup is None else setup()
         if isinstance(self.net, NeuralNet):
-            self._train_skorch(X, y, weight, incremental)
+            self._train_skorch(data, incremental)
         else:
-            yield from self._train(X, y, weight, incremental, checkpoint)
-        self._finish(X)
+            yield from self._train(data, incremental, checkpoint)
+        self._finish(data.X)
 
-    def _drop_weightless(
-        self, X: Any, y: np.ndarray, weight: np.ndarray | None
-    ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """Leave out rows of weight zero, so they influence neither batches nor splits."""
+    def _validated(
+        self,
+        X: ArrayLike | Dataset,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        fresh: bool,
+        incremental: bool,
+        classes: ArrayLike | None,
+    ) -> TrainingData:
+        """What is trained on: rows of weight zero influence neither batches nor splits."""
+        check_conflicts(self)
+        check_solver(self.solver)
+        inputs, targets = self._validate(X, y, reset=fresh)
+        if fresh:
+            self._targets = self._make_targets(targets, classes)
+        else:
+            self._check_continues(targets, incremental)
+        if isinstance(inputs, Dataset) and not (sample_weight is None and self._unweighted):
+            raise ValueError(
+                "sample_weight and class_weight need arrays; a torch Dataset brings none. "
+                "Pass X and y as arrays, or sample the Dataset by weight."
+            )
+        weight = self._weights(inputs, targets, sample_weight, incremental)
         if weight is None:
-            return X, y, None
-        kept = weight > 0
-        if not kept.any():
+            return TrainingData(inputs, targets)
+        positive = weight > 0
+        if not positive.any():
             raise ValueError("All sample weights are zero; at least one must be positive.")
-        return X[kept], y[kept], weight[kept]
+        return TrainingData(inputs[positive], targets[positive], weight[positive])
 
     def _follow_parameters(self, incremental: bool) -> None:
         """Let a net that trains on follow parameters that were set since."""
@@ -220,28 +222,28 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     # --- training ---------------------------------------------------------------------------
 
-    def _dataset(self, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
-        if isinstance(X, Dataset):
-            return EncodedDataset(X, self._encode(y), self._input)
-        return ArrayDataset(weighted(self._input(X), weight), self._encode(y))
+    def _dataset(self, data: TrainingData) -> EncodedDataset | ArrayDataset:
+        if isinstance(data.X, Dataset):
+            return EncodedDataset(data.X, self._encode(data.y), self._input)
+        return ArrayDataset(weighted(self._input(data.X), data.weight), self._encode(data.y))
 
-    def _survey(self, dataset: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Lay out the landscape, for a perturbation that looks at it."""
-        steps = self.net_.steps_
+    def _measure_landscape(self, dataset: Any, data: TrainingData) -> None:
+        """Give the perturbation the loss on a part of the data, if it needs that."""
+        steps, (_, y, weight) = self.net_.steps_, data
         if not steps.needs_landscape:
             return
 
-        def score(z: np.ndarray, rows: np.ndarray) -> float:
+        def score(z: NDArray, rows: NDArray) -> float:
             return self._score_outputs(z, y[rows], None if weight is None else weight[rows])
 
         most = getattr(self, "max_samples", MAX_SAMPLES)
         steps.landscape = landscape_of(self.net_, dataset, score, most)
 
-    def _train_skorch(self, X: Any, y: Any, weight: Any, incremental: bool) -> None:
+    def _train_skorch(self, data: TrainingData, incremental: bool) -> None:
         """Train by the user's own net: its epochs, split, iterators and callbacks."""
-        net, dataset = self.net_, self._dataset(X, y, weight)
-        self._survey(dataset, y, weight)
-        own = (dataset, None) if isinstance(X, Dataset) else (dataset.X, dataset.y)
+        net, dataset = self.net_, self._dataset(data)
+        self._measure_landscape(dataset, data)
+        own = (dataset, None) if isinstance(dataset, EncodedDataset) else (dataset.X, dataset.y)
         start = len(net.history)
         net.notify("on_train_begin", X=own[0], y=own[1])
         with suppress(KeyboardInterrupt):  # skorch's callbacks stop training by it
@@ -252,52 +254,31 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         ]
         self._record.loss_curve += losses
         self._record.n_iter = len(losses)
-        self._record.t += len(y) * len(losses)
+        self._record.t += len(data.y) * len(losses)
         self._record.best_loss = min(self._record.loss_curve, default=np.inf)
 
     def _train(
-        self, X: Any, y: Any, weight: Any, incremental: bool, checkpoint: Any = None
+        self, data: TrainingData, incremental: bool, checkpoint: Checkpoint | None
     ) -> Fitting:
         """Train by the epochs of ``MLPClassifier``, going on from a checkpoint if there is one."""
-        net, score = self.net_, None
+        net, record, score = self.net_, self._record, None
         if self.early_stopping:
             if incremental:
                 raise ValueError("partial_fit does not support early_stopping=True")
-            X, y, weight, score = self._hold_out(X, y, weight)
-        dataset = self._dataset(X, y, weight)
-        batches = self._batches(dataset, len(y))
-        self._survey(dataset, y, weight)
-        data = {"dataset_train": dataset, "dataset_valid": None}
-
-        def notify(hook: str) -> None:
-            try:
-                net.notify(hook, **data)
-            except KeyboardInterrupt:
-                raise StoppedByCallback from None
-
-        def epoch() -> Generator[Epoch, None, float]:
-            notify("on_epoch_begin")
-            yield Epoch(net, batches)
-            try:
-                notify("on_epoch_end")
-            except StoppedByCallback as stop:
-                stop.loss = float(net.history[-1, "train_loss"])
-                raise
-            return float(net.history[-1, "train_loss"])
-
-        net.notify("on_train_begin", X=X, y=y)
+            data, score = self._hold_out(data)
+        dataset = self._dataset(data)
+        batches = self._batches(dataset, len(data.y))
+        self._measure_landscape(dataset, data)
+        net.notify("on_train_begin", X=data.X, y=data.y)
         if checkpoint is not None:
             checkpoint.restore(self, batches)
-        loop = EpochLoop(self, self._record, len(y), resumes=checkpoint is not None)
-        yield from loop.run(net, epoch, score, self._copy_weights, 1 if incremental else None)
-        net.notify("on_train_end", X=X, y=y)
-        if score is not None and self._record.best_weights is not None:
-            net.module_.load_state_dict(self._record.best_weights)
+        n_epochs = 1 if incremental else None
+        yield from EpochLoop(self, net, batches, record, score, n_epochs, checkpoint is not None)
+        net.notify("on_train_end", X=data.X, y=data.y)
+        if score is not None and record.best_weights is not None:
+            net.module_.load_state_dict(record.best_weights)
             if not self.warm_start:
-                self._record.best_weights = None  # they would double the size of a pickle
-
-    def _copy_weights(self) -> dict[str, Any]:
-        return {k: v.clone() for k, v in self.net_.module_.state_dict().items()}
+                record.best_weights = None  # they would double the size of a pickle
 
     def _batches(self, dataset: Any, n_samples: int) -> Any:
         size = min(200, n_samples) if isinstance(self.batch_size, str) else self.batch_size
@@ -314,24 +295,24 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
         return TensorLoader(dataset, size, order, self.net_.device)
 
-    def _hold_out(self, X: Any, y: Any, weight: Any) -> tuple[Any, Any, Any, Any]:
+    def _hold_out(self, data: TrainingData) -> tuple[TrainingData, Callable[[], float]]:
         """Split off validation data; returns the rest and a function that scores the net."""
-        if isinstance(X, Dataset):
+        if isinstance(data.X, Dataset):
             raise ValueError("early_stopping=True needs arrays; split a torch Dataset yourself.")
         parts = train_test_split(
-            *((X, y) if weight is None else (X, y, weight)),
+            *(data[:2] if data.weight is None else data),
             random_state=self._random_state,
             test_size=self.validation_fraction,
-            stratify=self._stratify(y),
+            stratify=self._stratify(data.y),
         )
-        X, X_val, y, y_val = parts[:4]
-        weight, weight_val = parts[4:] or (None, None)
-        if len(X_val) < 2:
+        rest, held_out = TrainingData(*parts[::2]), TrainingData(*parts[1::2])
+        if len(held_out.X) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size "
                 "of your dataset."
             )
-        return X, y, weight, lambda: self._score_outputs(self._outputs(X_val), y_val, weight_val)
+        _, y, weight = held_out
+        return rest, lambda: self._score_outputs(self._outputs(held_out.X), y, weight)
 
     def _finish(self, X: Any) -> None:
         self._finish_perturbation(self.net_)

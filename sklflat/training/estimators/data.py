@@ -1,15 +1,31 @@
 """Training data as a net consumes them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklflat.training.engine.net import INPUT, WEIGHT
+
+
+class TrainingData(NamedTuple):
+    """Validated data: X an array or a torch data set, y and weights (or None) with a row each."""
+
+    X: Any
+    y: NDArray
+    weight: NDArray | None = None
+
+
+class Checkpoint(Protocol):
+    """Where an earlier training was after an epoch."""
+
+    def restore(self, estimator: Any, loader: Any) -> None:
+        """Take an estimator, whose net is new, to this place."""
 
 
 def as_input(X: Any, dtype: torch.dtype) -> Tensor:
