@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.dataset import Dataset as ArrayDataset
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, NonFiniteStepWarning
@@ -24,7 +24,13 @@ from sklflat.training.engine.loader import SampleOrder, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build
-from sklflat.training.estimators.data import Checkpoint, EncodedDataset, TrainingData, weighted
+from sklflat.training.estimators.data import (
+    Checkpoint,
+    EncodedDataset,
+    Inputs,
+    TrainingData,
+    weighted,
+)
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
 from sklflat.training.estimators.parameters import (
@@ -51,7 +57,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _fit(
         self,
-        X: ArrayLike | Dataset,
+        X: Inputs,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
         incremental: bool = False,
@@ -62,7 +68,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _fitting(
         self,
-        X: ArrayLike | Dataset,
+        X: Inputs,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None = None,
         incremental: bool = False,
@@ -90,7 +96,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _validated(
         self,
-        X: ArrayLike | Dataset,
+        X: Inputs,
         y: ArrayLike | None,
         sample_weight: ArrayLike | None,
         fresh: bool,
@@ -143,7 +149,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     # --- the net ----------------------------------------------------------------------------
 
-    def _start(self, X: Any) -> None:
+    def _start(self, X: NDArray | Dataset) -> None:
         """Build and initialise ``net_`` for data like X."""
         self._record = Record.for_early_stopping() if self.early_stopping else Record()
         first = torch.as_tensor(np.asarray(X[0][0]))[None] if isinstance(X, Dataset) else X[:2]
@@ -153,17 +159,17 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             "seed": build.torch_seed(self._random_state),
         }
         if isinstance(self.net, NeuralNet):
-            self._start_skorch(first, parameters)
+            self._build_skorch_net(first, parameters)
         else:
-            self._start_facade(first, parameters)
+            self._build_net(first, parameters)
 
-    def _choose_dtype(self, X: Any, device: str) -> torch.dtype:
+    def _choose_dtype(self, X: NDArray | Tensor, device: str) -> torch.dtype:
         if self.dtype is not None:
             return getattr(torch, self.dtype)
         single = str(X.dtype).endswith("float32") or not device.startswith("cpu")
         return torch.float32 if single else torch.float64
 
-    def _start_facade(self, first: Any, parameters: dict[str, Any]) -> None:
+    def _build_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
         device = build.choose_device(self.device)
         dtype = self._choose_dtype(first, device)
         stream = RandomStream(parameters["seed"], device)
@@ -208,7 +214,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         """Number of classes, labels or targets."""
         return len(getattr(self._targets, "classes", range(self._targets.n_outputs)))
 
-    def _start_skorch(self, first: Any, parameters: dict[str, Any]) -> None:
+    def _build_skorch_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
         net = build.skorch_net(self.net, **parameters).initialize()
         self._dtype = self._choose_dtype(first, net.device)
         net.module_.to(self._dtype)
@@ -280,7 +286,9 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             if not self.warm_start:
                 record.best_weights = None  # they would double the size of a pickle
 
-    def _batches(self, dataset: Any, n_samples: int) -> Any:
+    def _batches(
+        self, dataset: EncodedDataset | ArrayDataset, n_samples: int
+    ) -> TensorLoader | DataLoader:
         size = min(200, n_samples) if isinstance(self.batch_size, str) else self.batch_size
         if size > n_samples:
             warnings.warn(
@@ -314,7 +322,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         _, y, weight = held_out
         return rest, lambda: self._score_outputs(self._outputs(held_out.X), y, weight)
 
-    def _finish(self, X: Any) -> None:
+    def _finish(self, X: NDArray | Dataset) -> None:
         self._finish_perturbation(self.net_)
         r, steps = self._record, self.net_.steps_
         self.n_iter_, self.t_ = r.n_iter, r.t

@@ -34,7 +34,11 @@ def choose_device(device: str) -> str:
 
 
 def make_module(
-    net: Any, n_features: int, n_outputs: int, n_classes: int, mlp: dict[str, Any]
+    net: Callable[..., Any] | None,
+    n_features: int,
+    n_outputs: int,
+    n_classes: int,
+    mlp: dict[str, Any],
 ) -> nn.Module:
     """The module that the parameter ``net`` (not a skorch net) stands for.
 
@@ -110,7 +114,7 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
 
 def facade_net(
     module: nn.Module, loss: TaskLoss, n_classes: int, optimizer: dict[str, Any], **own: Any
-) -> Any:
+) -> NeuralNet:
     """A skorch net around a finished module; the estimator itself runs the epochs."""
     optimizer_class = optimizer.pop("optimizer")
     settings = {f"optimizer__{key}": value for key, value in optimizer.items()}
@@ -130,13 +134,13 @@ def facade_net(
     )
 
 
-def restart_optimizer(net: Any, optimizer: dict[str, Any]) -> None:
+def restart_optimizer(net: NeuralNet, optimizer: dict[str, Any]) -> None:
     """A new optimiser, without memory, for a net that trains on."""
     optimizer = dict(optimizer)
     net.optimizer_ = optimizer.pop("optimizer")(net.module_.parameters(), **optimizer)
 
 
-def skorch_net(net: NeuralNet, **parameters: Any) -> Any:
+def skorch_net(net: NeuralNet, **parameters: Any) -> NeuralNet:
     """A copy of a user's skorch net with perturbed steps; its own parameters stay."""
     own = clone(net).get_params(deep=False)
     net_class: Any = type(net)

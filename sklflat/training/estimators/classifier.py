@@ -1,10 +1,12 @@
 """Classifiers: labels in, probabilities out."""
 
-from typing import Any
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 
 from sklflat._compat import (
@@ -13,7 +15,7 @@ from sklflat._compat import (
     fit_context,
 )
 from sklflat.training.estimators.base import PerturbedEstimator
-from sklflat.training.estimators.data import class_weights
+from sklflat.training.estimators.data import Inputs, class_weights
 from sklflat.training.estimators.parameters import ClassifierParameters
 from sklflat.training.estimators.targets import ClassTargets
 
@@ -32,7 +34,9 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         return self.class_weight is None
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    def fit(
+        self, X: Inputs, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
         """Train on data.
 
         Parameters
@@ -53,8 +57,12 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
-        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
-    ) -> Any:
+        self,
+        X: Inputs,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train for one pass over the data, going on from where training is.
 
         Parameters
@@ -72,11 +80,11 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         check_partial_fit_first_call(self, classes)
         return self._fit(X, y, sample_weight, incremental=True, classes=self.classes_)
 
-    def _check_y(self, y: np.ndarray) -> None:
+    def _check_y(self, y: NDArray) -> None:
         check_classification_targets(y)
 
-    def _make_targets(self, y: np.ndarray, classes: Any) -> ClassTargets:
-        targets = ClassTargets(y, classes)
+    def _make_targets(self, y: NDArray, classes: ArrayLike | None) -> ClassTargets:
+        targets = ClassTargets(y, None if classes is None else np.asarray(classes))
         if not targets.multilabel:
             self._check_several(targets.classes)
         self.classes_ = targets.classes
@@ -87,14 +95,14 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
             self._check_continues(y, incremental=True)
         return targets
 
-    def _check_several(self, classes: np.ndarray) -> None:
+    def _check_several(self, classes: NDArray) -> None:
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs samples of at least 2 classes, but y contains "
                 f"only one class: {classes[0]}."
             )
 
-    def _check_continues(self, y: np.ndarray, incremental: bool) -> None:
+    def _check_continues(self, y: NDArray, incremental: bool) -> None:
         found = ClassTargets(y).classes
         if incremental and len(np.setdiff1d(found, self.classes_)):
             raise ValueError(
@@ -108,8 +116,8 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
             )
 
     def _weights(
-        self, X: Any, y: np.ndarray, sample_weight: Any, incremental: bool
-    ) -> np.ndarray | None:
+        self, X: Inputs, y: NDArray, sample_weight: ArrayLike | None, incremental: bool
+    ) -> NDArray | None:
         if sample_weight is None and self.class_weight is None:
             return None
         weight = check_sample_weight(sample_weight, y, ensure_non_negative=True)
@@ -125,14 +133,14 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
             self._check_several(np.unique(y[weight > 0]))
         return weight
 
-    def _stratify(self, y: np.ndarray) -> np.ndarray | None:
+    def _stratify(self, y: NDArray) -> NDArray | None:
         return y if self._targets.binary else None  # as MLPClassifier does
 
-    def _score_outputs(self, z: np.ndarray, y: np.ndarray, weight: Any) -> float:
+    def _score_outputs(self, z: NDArray, y: NDArray, weight: NDArray | None) -> float:
         predicted = self._targets.predict(self._targets.decision(z, self._loss))
         return float(accuracy_score(y, predicted, sample_weight=weight))
 
-    def decision_function(self, X: Any) -> np.ndarray:
+    def decision_function(self, X: Inputs) -> NDArray:
         """Logits in float64.
 
         Parameters
@@ -147,7 +155,7 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         z = self._raw_predict(X)
         return self._targets.decision(z, self._loss)
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Inputs) -> NDArray:
         """Probabilities: softmax (or sigmoid) of the logits.
 
         Parameters
@@ -161,7 +169,7 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         decision = self.decision_function(X)
         return self._targets.proba(decision)
 
-    def predict_log_proba(self, X: Any) -> np.ndarray:
+    def predict_log_proba(self, X: Inputs) -> NDArray:
         """Logarithms of ``predict_proba``, computed without underflow.
 
         Parameters
@@ -175,7 +183,7 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         decision = self.decision_function(X)
         return self._targets.proba(decision, log=True)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Inputs) -> NDArray:
         """The most probable labels.
 
         Parameters
@@ -189,7 +197,7 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         decision = self.decision_function(X)
         return self._targets.predict(decision)
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         tags.input_tags.sparse = True

@@ -5,12 +5,16 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import sparray, spmatrix
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklflat.training.engine.net import INPUT, WEIGHT
+
+#: what users pass as X
+Inputs = ArrayLike | sparray | spmatrix | Dataset
 
 
 class TrainingData(NamedTuple):
@@ -28,7 +32,7 @@ class Checkpoint(Protocol):
         """Take an estimator, whose net is new, to this place."""
 
 
-def as_input(X: Any, dtype: torch.dtype) -> Tensor:
+def as_input(X: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor of the given dtype; integers, which may be token ids, stay int64."""
     if isinstance(X, Tensor):
         return X.to(dtype) if X.is_floating_point() else X
@@ -36,7 +40,7 @@ def as_input(X: Any, dtype: torch.dtype) -> Tensor:
     return X.to(dtype) if X.is_floating_point() else X
 
 
-def weighted(X: Tensor, weight: np.ndarray | None) -> Any:
+def weighted(X: Tensor, weight: NDArray | None) -> Tensor | dict[str, Tensor]:
     """X, or X with sample weights of shape (n_samples,) travelling beside it."""
     if weight is None:
         return X
@@ -44,7 +48,7 @@ def weighted(X: Tensor, weight: np.ndarray | None) -> Any:
     return {INPUT: X, WEIGHT: torch.as_tensor(weight).to(dtype)}
 
 
-def labels_of(dataset: Dataset) -> np.ndarray:
+def labels_of(dataset: Dataset) -> NDArray:
     """The targets of a torch data set, read once."""
     return np.asarray([np.asarray(dataset[i][1]) for i in range(len(dataset))])  # type: ignore
 
@@ -75,8 +79,8 @@ class EncodedDataset(Dataset):
 
 
 def class_weights(
-    class_weight: Any, classes: np.ndarray | None, y: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+    class_weight: dict | list | str, classes: NDArray | None, y: NDArray, weight: NDArray
+) -> NDArray:
     """The weight (n,) of each sample's class; "balanced" counts classes by sample weight.
 
     Parameters

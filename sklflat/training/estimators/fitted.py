@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -12,7 +13,8 @@ from torch.utils.data import Dataset
 
 from sklflat.curvature import sharpness
 from sklflat.networks import MLP
-from sklflat.training.estimators.data import as_input, labels_of
+from sklflat.training.engine.protocols import TrainedNet
+from sklflat.training.estimators.data import Inputs, as_input, labels_of
 from sklflat.training.estimators.trained_network import TrainedNetwork, last_hidden, network_of
 
 
@@ -24,24 +26,25 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     and ``_sample_shape``.
     """
 
-    _targets: Any
+    _targets: Any  # ClassTargets or RealTargets
     _loss: str
     _shape: tuple[int, ...] | None
     _dtype: torch.dtype
     _embeds: bool
     _sample_shape: tuple[int, ...]
     _y_numeric: bool
-    net: Any
     net_: Any
 
-    def _validate(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
+    def _validate(
+        self, X: Inputs, y: ArrayLike | None, reset: bool
+    ) -> tuple[NDArray | Dataset, NDArray]:
         if isinstance(X, Dataset):
             y = labels_of(X) if y is None else np.asarray(y)
         else:
             X, y = self._validate_X(X, y, reset=reset)
         return X, self._checked_y(y)
 
-    def _validate_X(self, X: Any, *y: Any, reset: bool = False) -> Any:
+    def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
         # a list or a DataFrame has no dtype of its own
         own = getattr(X, "dtype", None)
@@ -61,27 +64,27 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X = X.toarray() if issparse(X) else X
         return (X, checked[1]) if y else X
 
-    def _input(self, X: Any, dtype: torch.dtype | None = None) -> Tensor:
+    def _input(self, X: ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
         X = as_input(X, dtype or self._dtype)
         return X if self._embeds or X.is_floating_point() else X.to(dtype or self._dtype)
 
-    def _encode(self, y: np.ndarray) -> Tensor:
+    def _encode(self, y: NDArray) -> Tensor:
         encoded = self._targets.encode(y, self._loss)
         if self._shape is not None and encoded.ndim > 1:
             encoded = encoded.reshape(len(y), *self._shape)  # a skorch criterion wants its shape
         target = torch.as_tensor(encoded)
         return target.to(self._dtype) if target.is_floating_point() else target
 
-    def _outputs(self, X: Any) -> np.ndarray:
+    def _outputs(self, X: NDArray | Dataset) -> NDArray:
         """Raw outputs (n_samples, k) in float64; logarithms where they are probabilities."""
-        X = X if isinstance(X, Dataset) else self._input(X)
-        return network_of(self.net_).outputs(X).numpy()
+        inputs = X if isinstance(X, Dataset) else self._input(X)
+        return network_of(self.net_).outputs(inputs).numpy()
 
-    def _raw_predict(self, X: Any) -> np.ndarray:
+    def _raw_predict(self, X: Inputs) -> NDArray:
         check_is_fitted(self)
         return self._outputs(X if isinstance(X, Dataset) else self._validate_X(X))
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Inputs) -> NDArray:
         """Activations of the last hidden layer.
 
         Parameters
@@ -98,7 +101,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X = X if isinstance(X, Dataset) else self._input(self._validate_X(X))
         return last_hidden(network_of(self.net_), X).numpy()
 
-    def sharpness(self, X: Any, y: Any, rho: float = 0.05, *, steps: int = 1) -> float:
+    def sharpness(self, X: Inputs, y: ArrayLike, rho: float = 0.05, *, steps: int = 1) -> float:
         """Rise of the loss on data within radius rho of the trained weights.
 
         Parameters
@@ -141,7 +144,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             lambda y: self._encode(self._checked_y(y)),
         )
 
-    def _checked_y(self, y: Any) -> np.ndarray:
+    def _checked_y(self, y: Any) -> NDArray:
         y = y.toarray() if issparse(y) else np.asarray(y)  # multilabel indicators
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         self._check_y(y)
@@ -161,12 +164,12 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return float(state["cosine"])
 
     @property
-    def coefs_(self) -> list[np.ndarray]:
+    def coefs_(self) -> list[NDArray]:
         """Weights (fan_in, fan_out) of every layer of the default network."""
         return [m.weight.detach().cpu().numpy().T for m in self._linears("coefs_")]
 
     @property
-    def intercepts_(self) -> list[np.ndarray]:
+    def intercepts_(self) -> list[NDArray]:
         """Biases (fan_out,) of every layer of the default network."""
         return [m.bias.detach().cpu().numpy() for m in self._linears("intercepts_")]
 
@@ -181,7 +184,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise AttributeError(f"{asked_for} exists for the default network only (net=None).")
         return module.linears
 
-    def _fitted_net(self, asked_for: str) -> Any:
+    def _fitted_net(self, asked_for: str) -> TrainedNet:
         if "net_" not in vars(self):
             raise AttributeError(f"{type(self).__name__} has no {asked_for} before fit.")
         return self.net_

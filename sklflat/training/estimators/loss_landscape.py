@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 
 from sklflat.curvature import Landscape
 from sklflat.training.engine.optimizer import trained_parameters
+from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators.trained_network import network_of
 
 #: samples of a landscape, where nothing else is said
@@ -31,7 +32,7 @@ def rows_of(net: Any, dataset: Any, rows: NDArray) -> tuple[Any, Any, Any]:
 
 
 def landscape_of(
-    net: Any,
+    net: TrainedNet,
     dataset: Any,
     score: Callable[[NDArray, NDArray], float],
     max_samples: int = MAX_SAMPLES,

@@ -3,14 +3,17 @@
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sklflat._compat import Interval
+from sklflat.curvature import Landscape
 from sklflat.exceptions import NoiseWarning
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators.parameters import Constraints, NetworkParameters
 from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, Look
 from sklflat.training.perturbations.noise import DRIFTED, LONGEST, FlatNoise
@@ -45,7 +48,7 @@ class FlatNoiseTraining(NetworkParameters):
         own = {name: getattr(self, name) for name in FlatNoise._parameter_constraints}
         return FlatNoise(**own).validate()
 
-    def _finish_perturbation(self, net: Any) -> None:
+    def _finish_perturbation(self, net: TrainedNet) -> None:
         steps = net.steps_
         landscape, steps.landscape = steps.landscape, None
         if landscape is not None:
@@ -54,9 +57,9 @@ class FlatNoiseTraining(NetworkParameters):
         self.n_loss_evaluations_ = 0 if landscape is None else landscape.n_passes
         self._read_record(steps.state or {}, landscape)
 
-    def _read_record(self, state: dict[str, torch.Tensor], landscape: Any) -> None:
-        looks = state.get("looks", torch.zeros(0, len(Look._fields))).double().cpu().numpy()
-        self.noise_history_ = dict(zip(Look._fields, looks.T, strict=True))
+    def _read_record(self, state: dict[str, torch.Tensor], landscape: Landscape | None) -> None:
+        checks = state.get("looks", torch.zeros(0, len(Look._fields))).double().cpu().numpy()
+        self.noise_history_ = dict(zip(Look._fields, checks.T, strict=True))
         length, overlap = self.noise_history_["length"], self.noise_history_["overlap"]
         self.noise_scale_ = float(length[-1]) if len(length) else 0.0
         self.subspace_overlap_ = overlap[np.isfinite(overlap)]
@@ -66,50 +69,53 @@ class FlatNoiseTraining(NetworkParameters):
             self.null_dimensions_ = {
                 name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
             }
-        for message in self._complaints():
+        for message in self._noise_warnings():
             warnings.warn(message, NoiseWarning, stacklevel=9)
 
-    def _steps_served(self) -> Any:
-        """For each look, how many steps the subspace that it looked at had been in use."""
+    def _steps_since_refresh(self) -> NDArray:
+        """For each check, how many steps the subspace that it checked had been in use."""
         step = self.noise_history_["step"]
-        set_anew = np.isfinite(self.noise_history_["overlap"])
-        since = np.maximum.accumulate(np.where(set_anew, step, 0.0))
+        refreshed = np.isfinite(self.noise_history_["overlap"])
+        since = np.maximum.accumulate(np.where(refreshed, step, 0.0))
         return step - np.concatenate([[0.0], since])[: len(step)]
 
-    def _complaints(self) -> list[str]:
-        """What of the noise is not as it was asked for."""
+    def _noise_warnings(self) -> list[str]:
+        """Warnings about the noise achieved."""
         states = self.noise_history_["state"]
         n = len(states)
         found = []
         if (states == BACKED_OFF).any():
             found.append(
-                f"At {(states == BACKED_OFF).sum()} of {n} looks the loss was not finite under the "
-                f"noise that sigma={self.sigma} asks for, so the noise was made smaller. Lower "
+                f"At {(states == BACKED_OFF).sum()} of {n} checks the loss was not finite under "
+                f"the noise that sigma={self.sigma} asks for, so the noise was made smaller. Lower "
                 "sigma, or see noise_history_."
             )
         capped = states == CAPPED
         if n and (capped[-1] or capped.mean() > 0.5) and self.sigma != "max":
             why = " The null space does not change the training loss: use budget='norm'."
             found.append(
-                f"At {capped.sum()} of {n} looks noise of {LONGEST} times the parameters' length "
+                f"At {capped.sum()} of {n} checks noise of {LONGEST} times the parameters' length "
                 f"did not raise the loss by the share sigma={self.sigma}, and longer noise was not "
                 "used." + (why if self.subspace == "null" else "")
             )
         if (states == EMPTY).any():
             found.append(
-                f"At {(states == EMPTY).sum()} of {n} looks there was no direction for noise in "
+                f"At {(states == EMPTY).sum()} of {n} checks there was no direction for noise in "
                 f"subspace={self.subspace!r}: the parameters or the Hessian are zero."
             )
-        step, kept = self.noise_history_["step"], self.noise_history_["kept"]
-        n_checks, n_drifted = np.isfinite(kept).sum(), (kept < DRIFTED).sum()
+        step, retained = self.noise_history_["step"], self.noise_history_["kept"]
+        n_checks, n_drifted = np.isfinite(retained).sum(), (retained < DRIFTED).sum()
         drifts = n_checks >= _FEWEST and n_drifted > _TOO_OFTEN * n_checks
-        drifts |= n_checks > 0 and self._steps_served()[kept < _GONE].sum() > _TOO_LONG * step[-1]
+        drifts |= (
+            n_checks > 0
+            and self._steps_since_refresh()[retained < _GONE].sum() > _TOO_LONG * step[-1]
+        )
         if drifts and not (states == EMPTY).any():
             found.append(
                 f"The subspace drifts: at {n_drifted} of {n_checks} checks less than {DRIFTED} of "
-                f"it was left (at the worst {np.nanmin(kept):.2f}), so the noise was in directions "
-                f"that were not those asked for. Lower refresh={self.refresh} or the learning "
-                "rate, or see noise_history_."
+                f"it was left (at the worst {np.nanmin(retained):.2f}), so the noise was in "
+                f"directions that were not those asked for. Lower refresh={self.refresh} or the "
+                "learning rate, or see noise_history_."
             )
         empty = [name for name, r in self.null_dimensions_.items() if r == 0]
         if empty:

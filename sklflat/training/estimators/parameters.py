@@ -19,6 +19,7 @@ from torch import nn
 from sklflat._compat import Interval, InvalidParameterError, Options, StrOptions
 from sklflat.exceptions import DuplicateParameterError
 from sklflat.networks.mlp import ACTIVATIONS
+from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.perturbations import VARIANTS, Perturbation
 
 #: parameters that build the default network
@@ -153,7 +154,7 @@ class SharpnessAware(NetworkParameters):
     def _make_perturbation(self) -> Perturbation:
         return make_perturbation(self.variant, self.rho)
 
-    def _finish_perturbation(self, net: Any) -> None:
+    def _finish_perturbation(self, net: TrainedNet) -> None:
         """A perturbation in the direction of the gradient leaves nothing to report."""
 
 

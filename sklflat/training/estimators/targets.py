@@ -1,11 +1,9 @@
 """Targets as a network needs them, and a network's output as scikit-learn returns it."""
 
-from typing import Any
-
 import numpy as np
 from scipy.special import expit, log_softmax, softmax
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from torch.nn import BCEWithLogitsLoss, NLLLoss
+from torch.nn import BCEWithLogitsLoss, Module, NLLLoss
 
 from sklflat.exceptions import OutputWidthError
 
@@ -55,7 +53,7 @@ class ClassTargets:
             "'n_outputs' gets the width from the data."
         )
 
-    def skorch_loss(self, criterion: Any, shape: tuple[int, ...]) -> str:
+    def skorch_loss(self, criterion: Module, shape: tuple[int, ...]) -> str:
         """What the outputs of a skorch net mean, by its criterion and their shape."""
         width = shape[0] if shape else 1
         loss = self.loss(width)
@@ -126,7 +124,7 @@ class RealTargets:
             )
         return self._loss
 
-    def skorch_loss(self, criterion: Any, shape: tuple[int, ...]) -> str:
+    def skorch_loss(self, criterion: Module, shape: tuple[int, ...]) -> str:
         """Checks the width; the criterion is the net's own."""
         return self.loss(shape[0] if shape else 1)
 

@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
+from skorch import NeuralNet
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.network import LogProbabilities
+from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.targets import ClassTargets
 
 
@@ -35,15 +38,15 @@ class TrainedNetwork:
     network: Network
     targets: Any
     loss: str
-    to_input: Callable[[Any], Tensor]
-    to_target: Callable[[Any], Tensor]
+    to_input: Callable[[Inputs], Tensor]
+    to_target: Callable[[ArrayLike], Tensor]
 
     @property
-    def classes(self) -> np.ndarray | None:
+    def classes(self) -> NDArray | None:
         """Class labels (n_classes,); None for real targets."""
         return getattr(self.targets, "classes", None)
 
-    def numbers(self, y: Any) -> np.ndarray:
+    def numbers(self, y: ArrayLike) -> NDArray:
         """Targets as numbers.
 
         Parameters
@@ -62,10 +65,10 @@ class TrainedNetwork:
         """
         if self.classes is None or self.targets.multilabel:
             return np.asarray(y, dtype=float)
-        return ClassTargets.encode(self.targets, y, "softmax")
+        return ClassTargets.encode(self.targets, np.asarray(y), "softmax")
 
 
-def network_of(net: Any) -> Network:
+def network_of(net: NeuralNet) -> Network:
     """The module and the criterion of an initialised skorch net.
 
     Where the net's class has its own ``infer`` or ``get_loss``, these are used. Probabilities
@@ -86,7 +89,7 @@ def network_of(net: Any) -> Network:
     return Network(module, criterion, device=net.device)
 
 
-def _overrides(net: Any, method: str) -> bool:
+def _overrides(net: NeuralNet, method: str) -> bool:
     """Whether the first class beside this package's that defines a method is not skorch's."""
     owners = (c.__module__ for c in type(net).__mro__ if method in vars(c))
     return next(m for m in owners if not m.startswith("sklflat.")).split(".")[0] != "skorch"
@@ -95,7 +98,7 @@ def _overrides(net: Any, method: str) -> bool:
 class _Adapter(nn.Module):
     """A part of a net as a module; the net is kept out of the list of submodules."""
 
-    def __init__(self, net: Any, part: str) -> None:
+    def __init__(self, net: NeuralNet, part: str) -> None:
         super().__init__()
         # a copy by copy.copy would go through skorch's pickling, module and all
         copied = object.__new__(type(net))
@@ -105,18 +108,18 @@ class _Adapter(nn.Module):
         self.own = getattr(net, part)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Adapter":
-        twin = type(self)(*self._net)  # type: ignore[call-arg]  # a subclass knows its part
-        twin.own = copy.deepcopy(self.own, memo)
-        return twin
+        copied = type(self)(*self._net)  # type: ignore[call-arg]  # a subclass knows its part
+        copied.own = copy.deepcopy(self.own, memo)
+        return copied
 
-    def net(self) -> Any:
+    def net(self) -> NeuralNet:
         net = self._net[0]
         net.__dict__[self._part] = self.own
         return net
 
 
 class _Infer(_Adapter):
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: NeuralNet) -> None:
         super().__init__(net, "module_")
 
     def forward(self, X: Tensor) -> Tensor:
@@ -124,7 +127,7 @@ class _Infer(_Adapter):
 
 
 class _GetLoss(_Adapter):
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: NeuralNet) -> None:
         super().__init__(net, "criterion_")
 
     @property
