@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.utils import gen_batches
+from skorch.dataset import Dataset
 from torch import Tensor
+
+#: a tensor, or several under names, as inputs with sample weights beside them
+Tensors = Tensor | dict[str, Tensor]
 
 
 class SampleOrder:
@@ -17,18 +21,15 @@ class SampleOrder:
     Parameters
     ----------
     n_samples : int
-    random_state : numpy.random.RandomState or None
-        None keeps the samples in order.
+    random_state : numpy.random.RandomState
     """
 
-    def __init__(self, n_samples: int, random_state: np.random.RandomState | None) -> None:
+    def __init__(self, n_samples: int, random_state: np.random.RandomState) -> None:
         self.indices = np.arange(n_samples)
         self.random_state = random_state
 
-    def next(self) -> np.ndarray | None:
-        """Indices (n_samples,) of the next epoch; None for the order of the data."""
-        if self.random_state is None:
-            return None
+    def next(self) -> NDArray:
+        """Indices (n_samples,) of the next epoch."""
         # what sklearn.utils.shuffle does, without its search for the kind of container
         self.indices = self.indices[self.random_state.permutation(len(self.indices))]
         return self.indices
@@ -51,7 +52,7 @@ class TensorLoader:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         batch_size: int,
         order: SampleOrder | None = None,
         device: str = "cpu",
@@ -72,21 +73,20 @@ class TensorLoader:
         self.data = [_map(one_of, d) for d in self.data]
         self.dataset.X, self.dataset.y = self.data
 
-    def first(self, size: int | None = None) -> list[Any]:
+    def first(self, size: int | None = None) -> list[Tensors]:
         """A batch of the first rows, whatever the order."""
         return [_map(itemgetter(slice(size or self.batch_size)), d) for d in self.data]
 
-    def __iter__(self) -> Iterator[list[Any]]:
-        indices = None if self.order is None else self.order.next()
-        if indices is None:
+    def __iter__(self) -> Iterator[list[Tensors]]:
+        if self.order is None:
             for batch in gen_batches(len(self.dataset), self.batch_size):
                 yield [_map(itemgetter(batch), d) for d in self.data]
             return
-        for rows in torch.as_tensor(indices, device=self.device).split(self.batch_size):
+        for rows in torch.as_tensor(self.order.next(), device=self.device).split(self.batch_size):
             yield [_map(partial(torch.index_select, dim=0, index=rows), d) for d in self.data]
 
 
-def _map(function: Callable[[Any], Tensor], data: Any) -> Any:
+def _map(function: Callable[[Tensor], Tensor], data: Tensors) -> Tensors:
     if isinstance(data, dict):
         return {key: function(value) for key, value in data.items()}
     return function(data)

@@ -1,9 +1,9 @@
 """The skorch net whose step takes its gradient at a perturbed point."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -11,13 +11,14 @@ from skorch import NeuralNet, NeuralNetClassifier
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from skorch.dataset import get_len
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.networks.losses import per_sample, weighted_mean
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
 from sklflat.training.engine.per_sample_gradients import squared_gradients
+from sklflat.training.engine.protocols import Batch
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.engine.step import PerturbedStep
 from sklflat.training.engine.tape import copies
@@ -26,6 +27,8 @@ from sklflat.training.perturbations.base import Perturbation
 
 #: keys of the dictionary in which weights travel beside the input
 INPUT, WEIGHT = "X", "sample_weight"
+
+StepFunction = Callable[..., dict[str, Any]]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _OWN_STEPS = ("train_step", "train_step_single", "run_single_epoch", "_step_optimizer")
@@ -95,7 +98,7 @@ class PerturbedNetMixin(_SkorchNet):
 
     # --- setting up -------------------------------------------------------------------------
 
-    def initialize(self) -> Any:
+    def initialize(self) -> Self:
         """Initialise all parts; the module's random weights come from the private stream."""
         self.random_stream_ = RandomStream(self.seed, self.device)
         self.steps_ = PerturbedStep(self.perturbation, self.l2, self.mask, self.seed)
@@ -116,10 +119,10 @@ class PerturbedNetMixin(_SkorchNet):
                     "training step to perturb: use SGD or Adam, or rho=0."
                 )
             check_velocity(self.perturbation.validate(), self.optimizer_)
-        self._hold()
+        self._apply_mask()
         return self
 
-    def _hold(self) -> None:
+    def _apply_mask(self) -> None:
         """Set the parameters that are masked to zero."""
         if self.mask is None:
             return
@@ -142,7 +145,7 @@ class PerturbedNetMixin(_SkorchNet):
         self.snapshots_at = snapshots_at
         if initial is not None:
             trained_parameters(self.optimizer_, self.module_).write(initial)
-        self._hold()
+        self._apply_mask()
 
     def begin_step(self, sync: Callable[[], None] = lambda: None) -> None:
         """Count a step and take the snapshot before it, once ``sync`` wrote the weights back."""
@@ -158,7 +161,7 @@ class PerturbedNetMixin(_SkorchNet):
         state.pop("_engine", None)
         return state
 
-    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
+    def get_iterator(self, dataset: Dataset, training: bool = False) -> Iterable[Batch]:
         """As in skorch, but a DataLoader without generator shuffles by the private stream."""
         iterator = super().get_iterator(dataset, training=training)
         if isinstance(iterator, DataLoader) and iterator.generator is None:
@@ -181,7 +184,9 @@ class PerturbedNetMixin(_SkorchNet):
         """The module's output; sample weights that travel with x are left out."""
         return super().infer(self.split_input(x)[0], **fit_params)
 
-    def get_loss(self, y_pred: Any, y_true: Any, X: Any = None, training: bool = False) -> Tensor:
+    def get_loss(
+        self, y_pred: Any, y_true: Tensor, X: Any = None, training: bool = False
+    ) -> Tensor:
         """Loss of a batch, normalised by the sum of sample weights if there are any."""
         X, weight = self.split_input(X)
         if weight is None:
@@ -195,12 +200,12 @@ class PerturbedNetMixin(_SkorchNet):
 
     # --- the step ---------------------------------------------------------------------------
 
-    def batch_weight(self, batch: Any) -> float:
+    def batch_weight(self, batch: Batch) -> float:
         """Number of samples in a batch, or the sum of their weights."""
         weight = self.split_input(batch[0])[1]
         return get_len(batch[0]) if weight is None else float(weight.sum())
 
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+    def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """One or two passes; leaves the direction in the parameters' ``grad``.
 
         skorch notifies ``on_grad_computed`` once, after this, and gets loss and prediction of
@@ -216,7 +221,7 @@ class PerturbedNetMixin(_SkorchNet):
 
         self.begin_step()
         vector = trained_parameters(self.optimizer_, self.module_)
-        held = [p.grad for p in vector.parameters]
+        earlier = [p.grad for p in vector.parameters]
         with self.random_stream_.as_global(), torch.no_grad():
             passes = Passes(vector, closure, (self.module_, self.criterion_))
             at = position(self.optimizer_, vector, passes.w, self.steps_.needs_velocity)
@@ -226,28 +231,38 @@ class PerturbedNetMixin(_SkorchNet):
             try:
                 loss, direction = self.steps_.take(at, passes, self.batch_weight(batch))
             except BaseException:
-                passes.give_back(held)
+                passes.restore_gradients(earlier)
                 raise
             finally:
                 passes.restore()
             if direction is None:
-                passes.forget()
-                passes.give_back(held)
+                passes.effects.undo()
+                passes.restore_gradients(earlier)
             else:
-                passes.set_gradients(direction, held)
+                passes.set_gradients(direction, earlier)
         return {**steps[0], "loss": loss}
 
     # --- the epoch --------------------------------------------------------------------------
 
     def run_single_epoch(
-        self, iterator: Any, training: bool, prefix: str, step_fn: Any, **fit_params: Any
+        self,
+        iterator: Iterable[Batch] | None,
+        training: bool,
+        prefix: str,
+        step_fn: StepFunction,
+        **fit_params: Any,
     ) -> None:
         """An epoch on one vector where nothing listens to single batches, else skorch's."""
         if iterator is None or not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
         before = self.steps_.n_skipped_steps
-        self._run_training_epoch(iterator, prefix, step_fn, fit_params)
+        reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
+        if reason is None:
+            self._run_on_vector(iterator, prefix, step_fn)
+        else:
+            self.fast_path_ = reason
+            super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:
@@ -276,17 +291,7 @@ class PerturbedNetMixin(_SkorchNet):
             "the input data may contain large values and need to be preprocessed."
         )
 
-    def _run_training_epoch(
-        self, iterator: Any, prefix: str, step_fn: Any, fit_params: dict[str, Any]
-    ) -> None:
-        reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
-        if reason is not None:
-            self.fast_path_ = reason
-            super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
-            return
-        self._run_on_vector(iterator, prefix, step_fn)
-
-    def foreign_classes(self) -> list[type]:
+    def user_classes(self) -> list[type]:
         """Base classes of this net that are neither skorch's nor this package's."""
         bases = [c for c in type(self).__mro__ if not issubclass(PerturbedNetMixin, c)]
         return [c for c in bases if c.__module__.split(".")[0] not in ("skorch", "sklflat")]
@@ -297,11 +302,11 @@ class PerturbedNetMixin(_SkorchNet):
             if listens_to_batches(callback) and name != "train_loss":
                 return f"callback {name!r} listens to single batches"
         for method in (*_OWN_STEPS, *_BATCH_HOOKS):
-            if any(method in vars(c) for c in self.foreign_classes()):
+            if any(method in vars(c) for c in self.user_classes()):
                 return f"{type(self).__name__} overrides {method}"
         return VectorEngine.why_not(self)
 
-    def _run_on_vector(self, iterator: Any, prefix: str, step_fn: Any) -> None:
+    def _run_on_vector(self, iterator: Iterable[Batch], prefix: str, step_fn: StepFunction) -> None:
         engine: VectorEngine | None = getattr(self, "_engine", None)
         if engine is None or not engine.fits(self):
             engine = self._engine = VectorEngine(self)
@@ -341,14 +346,14 @@ def perturbed(net_class: Any) -> Any:
     return type("Perturbed" + net_class.__name__, (PerturbedNetMixin, net_class), attributes)
 
 
-def _reduce(self: Any, protocol: int) -> Any:
+def _reduce(self: Any, protocol: int) -> tuple[Any, ...]:
     """Pickle by the class that was extended, as the extended class has no importable name."""
     if "_extends" not in vars(type(self)):
-        return object.__reduce_ex__(self, protocol)
+        return object.__reduce_ex__(self, protocol)  # type: ignore[return-value]
     return _restore, (self._extends,), self.__getstate__()
 
 
-def _restore(net_class: Any) -> Any:
+def _restore(net_class: Any) -> NeuralNet:
     cls = perturbed(net_class)
     return cls.__new__(cls)
 

@@ -203,7 +203,7 @@ class PerturbedOptimizer(torch.optim.Optimizer):
         step.n_skipped_steps = own["n_skipped_steps"]
 
     def _refresh_vector(self) -> ParameterVector:
-        """Follow added groups and parameters that were frozen or thawed."""
+        """Follow added groups and parameters whose ``requires_grad`` was changed."""
         old, new = self._vector, trained_parameters(self.base_optimizer, self.module)
         if [id(p) for p in old.parameters] != [id(p) for p in new.parameters]:
             for key, value in self.perturbation_state.items():
@@ -263,16 +263,12 @@ class PerturbedOptimizer(torch.optim.Optimizer):
             self._skip(passes, grad_scaler)
             return loss
         passes.set_gradients(direction)
-        self._clip(scale)
+        if self.max_grad_norm is not None:
+            gradients = [p.grad for p in vector.parameters if p.grad is not None]
+            total = nn.utils.get_total_norm(gradients)
+            nn.utils.clip_grads_with_norm_(vector.parameters, self.max_grad_norm * scale, total)
         self._base_step(grad_scaler)
         return loss
-
-    def _clip(self, scale: float) -> None:
-        if self.max_grad_norm is None:
-            return
-        gradients = [p.grad for p in self._vector.parameters if p.grad is not None]
-        total = nn.utils.get_total_norm(gradients)
-        nn.utils.clip_grads_with_norm_(self._vector.parameters, self.max_grad_norm * scale, total)
 
     def _base_step(self, grad_scaler: torch.amp.GradScaler | None) -> None:
         if grad_scaler is None:
@@ -282,7 +278,7 @@ class PerturbedOptimizer(torch.optim.Optimizer):
 
     def _skip(self, passes: Passes, grad_scaler: torch.amp.GradScaler | None) -> None:
         """Leave the step out whole; a scaler is told by gradients that are not finite."""
-        passes.forget()
+        passes.effects.undo()
         if grad_scaler is not None and grad_scaler.is_enabled():
             passes.set_gradients(torch.full_like(passes.w, torch.inf))
             self._base_step(grad_scaler)

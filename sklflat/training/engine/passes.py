@@ -13,14 +13,15 @@ from sklflat.training.engine.randomness import global_generators
 class SideEffects:
     """Buffers and random state of modules that a step passes over once or twice.
 
-    The second pass starts from what the first started from; what stays is what the first left.
+    The second pass starts from what the first started from; in the end they are as the first left
+    them.
 
     Parameters
     ----------
     modules : sequence of torch.nn.Module
-        Those whose buffers are kept.
+        Those whose buffers are restored.
     generators : sequence of torch.Generator
-        Those whose positions are kept.
+        Those whose positions are restored.
     """
 
     def __init__(self, modules: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> None:
@@ -33,7 +34,7 @@ class SideEffects:
     def _snapshot(self) -> tuple[BufferSnapshot, list[Tensor]]:
         return BufferSnapshot(*self._modules), [g.get_state() for g in self._generators]
 
-    def _go_to(self, snapshot: tuple[BufferSnapshot, list[Tensor]]) -> None:
+    def _restore(self, snapshot: tuple[BufferSnapshot, list[Tensor]]) -> None:
         snapshot[0].restore()
         for generator, state in zip(self._generators, snapshot[1], strict=True):
             generator.set_state(state)
@@ -42,17 +43,17 @@ class SideEffects:
         """Call before every pass."""
         if self.n_passes:
             self._after = self._snapshot()
-            self._go_to(self._before)
+            self._restore(self._before)
         self.n_passes += 1
 
-    def settle(self) -> None:
-        """Leave what the first pass left."""
+    def keep_first_pass(self) -> None:
+        """Restore what the first pass left."""
         if self._after is not None:
-            self._go_to(self._after)
+            self._restore(self._after)
 
     def undo(self) -> None:
-        """Leave what was there before the first pass."""
-        self._go_to(self._before)
+        """Restore what was there before the first pass."""
+        self._restore(self._before)
 
 
 class Passes:
@@ -67,7 +68,7 @@ class Passes:
     closure : callable
         Runs forward and backward pass and returns the loss.
     modules : sequence of torch.nn.Module, default=()
-        Those whose buffers are kept.
+        Those whose buffers are restored.
     scale : float, default=1.0
         Factor that the closure's gradients carry.
     """
@@ -114,28 +115,24 @@ class Passes:
         if not self.first_pass_done:
             self.effects.undo()
             return
-        self.effects.settle()
+        self.effects.keep_first_pass()
         if self.others_after:  # parameters of other optimisers keep the first pass's gradient
             for p, grad in zip(self.others, self.others_after, strict=True):
                 p.grad = grad
 
-    def forget(self) -> None:
-        """Undo what the first pass did to buffers and random state."""
-        self.effects.undo()
-
-    def give_back(self, held: Sequence[Tensor | None]) -> None:
-        """Leave the gradients that were there before the step."""
-        for p, grad in zip(self.vector.parameters, held, strict=True):
+    def restore_gradients(self, earlier: Sequence[Tensor | None]) -> None:
+        """Restore the gradients that were there before the step."""
+        for p, grad in zip(self.vector.parameters, earlier, strict=True):
             p.grad = grad
 
-    def set_gradients(self, direction: Tensor, held: Sequence[Tensor | None] = ()) -> None:
-        """Give the direction to the base optimiser, added to gradients it already holds.
+    def set_gradients(self, direction: Tensor, earlier: Sequence[Tensor | None] = ()) -> None:
+        """Give the direction to the base optimiser, added to gradients that were there before.
 
         Parameters that no pass used get none, as in torch.
         """
         pieces = self.vector.views(direction * self.scale if self.scale != 1 else direction)
         for i, (p, piece) in enumerate(zip(self.vector.parameters, pieces, strict=True)):
-            p.grad = held[i] if held else None
+            p.grad = earlier[i] if earlier else None
             if self.used[i]:
                 piece = piece.to(p.dtype)
                 p.grad = piece if p.grad is None else p.grad + piece

@@ -1,19 +1,18 @@
 """Per-sample gradients of a net, for Fisher information."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.losses import draw_labels
+from sklflat.training.engine.protocols import Batch, TrainedNet
 
 _CHUNK_BYTES = 2**28
 
 
 def squared_gradients(
-    net: Any, vector: ParameterVector, w: Tensor, batch: Any, labels: str
+    net: TrainedNet, vector: ParameterVector, w: Tensor, batch: Batch, labels: str
 ) -> Tensor:
     """Mean over a batch of squared per-sample gradients, by ``torch.func.vmap``.
 

@@ -41,7 +41,7 @@ class TrainedNet(Protocol):
     def begin_step(self, sync: Callable[[], None]) -> None:
         """Count a step and take the snapshot before it."""
 
-    def foreign_classes(self) -> list[type]:
+    def user_classes(self) -> list[type]:
         """Base classes that are neither skorch's nor this package's."""
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

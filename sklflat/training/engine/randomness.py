@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-# torch layers such as Dropout draw from generators that all threads share, so whoever puts
-# its own state there must be alone while it is there
+# torch layers such as Dropout draw from generators that all threads share, so only one thread may
+# put its own state there at a time
 _GLOBAL_GENERATORS = threading.RLock()
 
 
@@ -70,20 +71,20 @@ class RandomStream:
     @contextmanager
     def as_global(self) -> Iterator[None]:
         """Let everything that draws from torch's global generators draw from this stream."""
-        if self._is_global:  # the stream itself is out there already
+        if self._is_global:  # nested
             yield
             return
         with _GLOBAL_GENERATORS:
             self._is_global = True
             shared = global_generators(self.device)
-            theirs = [g.get_state() for g in shared]
+            saved = [g.get_state() for g in shared]
             for generator, own in zip(shared, self.generators, strict=True):
                 generator.set_state(own.get_state())
             try:
                 yield
             finally:
                 self._is_global = False
-                for generator, own, state in zip(shared, self.generators, theirs, strict=True):
+                for generator, own, state in zip(shared, self.generators, saved, strict=True):
                     own.set_state(generator.get_state())
                     generator.set_state(state)
 
@@ -98,7 +99,7 @@ class RandomStream:
 
 
 @dataclass(frozen=True)
-class DrawEach:
+class DrawPerReplica:
     """A random operation with an own generator for each slice along the first axis.
 
     Each slice gets the numbers that it would get alone.
@@ -108,7 +109,7 @@ class DrawEach:
     operation : torch operator
     """
 
-    operation: Any
+    operation: OpOverload
 
     def __call__(
         self, first: Tensor, *args: Any, generator: Sequence[torch.Generator], **kwargs: Any
@@ -116,9 +117,9 @@ class DrawEach:
         """The operation's result; in place, if the operation is."""
         schema = self.operation._schema
         if not any(a.name == "generator" for a in schema.arguments):
-            raise UnexchangeableGenerator(f"{self.operation} takes no generator")
+            raise NoGeneratorError(f"{self.operation} takes no generator")
         if not isinstance(first, Tensor) or len(first) != len(generator):
-            raise UnexchangeableGenerator(f"{self.operation} does not draw for each replica")
+            raise NoGeneratorError(f"{self.operation} does not draw for each replica")
         rows = [
             self.operation(row, *args, generator=g, **kwargs)
             for row, g in zip(first, generator, strict=True)
@@ -126,11 +127,11 @@ class DrawEach:
         return first if schema.is_mutable else torch.stack(rows)
 
 
-class UnexchangeableGenerator(RuntimeError):
-    """Random numbers cannot be drawn from a generator of one's own; says by which operation."""
+class NoGeneratorError(RuntimeError):
+    """An operation draws random numbers, but takes no generator; names it."""
 
 
-class EachFromItsOwn(TorchDispatchMode):
+class ReplicaGenerators(TorchDispatchMode):
     """Lets every replica of a stack draw from its own generator.
 
     Parameters
@@ -142,12 +143,18 @@ class EachFromItsOwn(TorchDispatchMode):
         super().__init__()
         self.generators = generators
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         if any(a.name == "generator" for a in func._schema.arguments):
-            return DrawEach(func)(*args, **{**kwargs, "generator": self.generators})
+            return DrawPerReplica(func)(*args, **{**kwargs, "generator": self.generators})
         # attention carries the tag, but draws only if it has dropout
         shared = global_generators(self.generators[0].device)
         before = [g.get_state() for g in shared]
@@ -157,5 +164,5 @@ class EachFromItsOwn(TorchDispatchMode):
         ):
             for g, state in zip(shared, before, strict=True):
                 g.set_state(state)
-            raise UnexchangeableGenerator(f"{func} takes no generator")
+            raise NoGeneratorError(f"{func} takes no generator")
         return out

@@ -98,11 +98,11 @@ def is_known(cls: type) -> bool:
     return cls.__module__.split(".")[0] in ("torch", "sklflat")
 
 
-def unknown_code(modules: Sequence[nn.Module], net_classes: Sequence[type]) -> str | None:
-    """Why modules may run Python code whose effects a recording cannot hold; None if not.
+def why_not_recorded(modules: Sequence[nn.Module], net_classes: Sequence[type]) -> str | None:
+    """Why modules may run Python code that a recording does not contain; None if they do not.
 
-    Counters in a dictionary, values read by NumPy or Python's random numbers would be frozen
-    without a trace. Only torch's and this package's own classes are known to do none of it.
+    Counters in a dictionary, values read by NumPy or Python's random numbers would stay as
+    they were, unnoticed. Only torch's and this package's own classes are known to do none of it.
     """
     for method in ("get_loss", "infer"):
         for cls in net_classes:

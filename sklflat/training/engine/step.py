@@ -25,7 +25,7 @@ class PerturbedStep:
         Adds ``l2 |weights|^2 / (2 n)`` to the loss, n the size of the batch, outside of the
         perturbation. Biases are left out.
     mask : Tensor of shape (p,), bool, default=None
-        False where parameters are held: their gradient counts as zero in every pass, so that
+        False where parameters are fixed: their gradient counts as zero in every pass, so that
         neither the perturbation nor the optimiser moves them.
     seed : int, default=0
         Of a perturbation's random numbers.
@@ -38,7 +38,7 @@ class PerturbedStep:
         What the perturbation remembers; None before the first step.
     n_gradient_evaluations, n_skipped_steps : int
     landscape : Landscape or None
-        What a perturbation that ``needs_landscape`` looks at.
+        The loss on a part of the data, for a perturbation that ``needs_landscape``.
     n_begun : int
         Batches trained on, skipped steps included.
     """
@@ -100,7 +100,7 @@ class PerturbedStep:
             state = self.perturbation.init(at.w)
         if state and any(v.device != at.w.device for v in state.values()):  # loaded elsewhere
             state = {key: value.to(at.w.device) for key, value in state.items()}
-        masked = counted if self.mask is None else held(counted, self.mask)
+        masked = counted if self.mask is None else masked_gradients(counted, self.mask)
         loss, direction, state = perturbed_direction(self.perturbation, at, state, masked)
         if self.l2:
             loss, direction = with_l2(loss, direction, at, self.l2 / n_samples)
@@ -118,7 +118,7 @@ def perturbed_direction(
 ) -> tuple[Tensor, Tensor, State | None]:
     """Loss, direction and next state of one step, from one or two gradients.
 
-    ``perturbation`` is None, a Perturbation, or one that works on the rows of a stack.
+    ``perturbation`` is None, a Perturbation, or one that works on the replicas of a stack.
     """
     p = perturbation
     if p is None or not ascends_at_all(p):
@@ -141,20 +141,20 @@ def ascends_at_all(perturbation: Any) -> bool:
     return isinstance(perturbation.rho, Tensor) or perturbation.rho != 0
 
 
-def held(gradient_at: GradientAt, mask: Tensor) -> GradientAt:
+def masked_gradients(gradient_at: GradientAt, mask: Tensor) -> GradientAt:
     """The same function with a gradient of zero where the mask is False."""
 
-    def masked(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
+    def gradient(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
         loss, g = gradient_at(w_tilde)
         return loss, g * mask
 
-    return masked
+    return gradient
 
 
 def with_l2(
     loss: Tensor, direction: Tensor, at: Position, strength: float | Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Loss and direction with ``strength |weights|^2 / 2`` added to the loss; also of rows."""
+    """Loss and direction with ``strength |weights|^2 / 2`` added to the loss; also of replicas."""
     if isinstance(strength, Tensor):
         strength = strength[..., None]
     pull = at.w * (at.is_weight.to(at.w.dtype) * strength)

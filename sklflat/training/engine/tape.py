@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sklflat.training.engine.randomness import DrawEach, global_generators
+from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
 _BAKED_IN = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -26,6 +27,8 @@ _MAX_BYTES = 2**29
 _LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 
 Key = tuple[Any, ...]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 
 
 class NotReplayableError(Exception):
@@ -33,7 +36,7 @@ class NotReplayableError(Exception):
 
 
 def _key(t: Tensor) -> Key:
-    """What tells two views of memory apart; autograd wraps one view in several objects."""
+    """Identifies a view of memory, which autograd may wrap in several objects."""
     storage = t.untyped_storage()._cdata
     return (storage, t.storage_offset(), tuple(t.shape), t.stride(), t.dtype)
 
@@ -57,14 +60,20 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, generators: Sequence[torch.Generator] | None = None) -> None:
         super().__init__()
-        self.generators = _global() if generators is None else generators
-        self.calls: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]] = []
+        if generators is None:
+            generators = global_generators(
+                torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            )
+        self.generators = generators
+        self.calls: list[tuple[OpOverload, Args, Kwargs, Any, bool]] = []
         self.is_random = False
         self.reason: str | None = None
         self._bytes = 0
         self._backward = False
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         may_draw = torch.Tag.nondeterministic_seeded in func.tags
         before = self._random_states() if may_draw else None
@@ -109,24 +118,21 @@ class Recorder(TorchDispatchMode):
 
 
 class _ReadsValues(TorchFunctionMode):
-    """Notices values that leave torch for Python or NumPy, past the dispatcher."""
+    """Notices reads of values by Python or NumPy, which the dispatcher does not see."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
         self.recorder = recorder
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: Args = (), kwargs: Kwargs | None = None
+    ) -> Any:
         if func in _LEAVING:
             self.recorder.reason = f"Tensor.{func.__name__} makes the computation depend on values"
         return func(*args, **(kwargs or {}))
 
 
-def _global() -> list[torch.Generator]:
-    """The global generators that operations draw from."""
-    return global_generators(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:
+def _written(func: OpOverload, args: Args) -> list[Tensor]:
     """The tensors among the arguments that an operation changes in place."""
     declared = zip(args, func._schema.arguments, strict=False)
     return [
@@ -194,7 +200,7 @@ class Tape:
         self.lines = [line for call in recorder.calls for line in self._line(*call)]
         names = [*(f"i{i}" for i in range(len(inputs))), "generator=None"]
         returned = ", ".join(self._name(t) for t in outputs)
-        body = "\n    ".join(_forgetful([*self.lines, f"return ({returned},)"]))
+        body = "\n    ".join(_delete_after_last_use([*self.lines, f"return ({returned},)"]))
         self.source = f"def replay({', '.join(names)}):\n    {body}\n"
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
 
@@ -213,7 +219,7 @@ class Tape:
             name = self._names.get(_key(value))
             if name is None:
                 if value.untyped_storage()._cdata in self._storages:
-                    raise NotReplayableError("a view was made behind the recorder's back")
+                    raise NotReplayableError("a view was made that the recorder did not see")
                 name = self._names[_key(value)] = self._constant(value)
             return name
         if isinstance(value, (list, tuple)):
@@ -223,7 +229,7 @@ class Tape:
         return self._constant(value)
 
     def _line(
-        self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, draws: bool
+        self, func: OpOverload, args: Args, kwargs: Kwargs, out: Any, draws: bool
     ) -> list[str]:
         tensors = [o for o in leaves(out) if isinstance(o, Tensor)]
         if not func._schema.is_mutable and all(_key(o) in self._names for o in tensors):
@@ -234,7 +240,7 @@ class Tape:
         arguments += [
             f"{k}={'generator' if v is _GENERATOR else self._name(v)}" for k, v in kwargs.items()
         ]
-        called = DrawEach(func) if draws and self.stacked else func
+        called = DrawPerReplica(func) if draws and self.stacked else func
         call = f"{self._constant(called)}({', '.join(arguments)})"
         line = f"{self._targets(out)} = {call}"
         root = self._lasting.get(self._name(args[0])) if is_view(func) else None
@@ -244,7 +250,7 @@ class Tape:
             return []
         return [line]
 
-    def _with_generator(self, func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _with_generator(self, func: OpOverload, kwargs: Kwargs) -> Kwargs:
         takes = any(a.name == "generator" and a.kwarg_only for a in func._schema.arguments)
         if not (takes or self.stacked) or kwargs.get("generator") is not None:
             raise NotReplayableError(f"{func} draws from a generator that cannot be exchanged")
@@ -271,12 +277,12 @@ class Tape:
             scope = {f"k{i}": getattr(c, "_op", c) for i, c in enumerate(self.constants)}
             source = self.source
             for i, lines in self._views.items():
-                source = self._with_views_made_once(i, lines, source, scope)
+                source = self._with_views_remembered(i, lines, source, scope)
             exec(compile(source, "<tape>", "exec"), scope)
             self._function = scope["replay"]
         return self._function
 
-    def _with_views_made_once(
+    def _with_views_remembered(
         self, i: int, lines: list[str], source: str, scope: dict[str, Any]
     ) -> str:
         """The source with the views of input i taken from a memory."""
@@ -288,12 +294,12 @@ class Tape:
         listed = ", ".join(names) + ","
         body = "\n    ".join([*lines, f"return ({listed})"])
         exec(compile(f"def views(i{i}):\n    {body}\n", "<views>", "exec"), scope)
-        scope[f"views{i}"] = _MadeOnce(scope.pop("views"))
+        scope[f"views{i}"] = _RememberLastTwo(scope.pop("views"))
         head, _, rest = source.partition("\n")
         return f"{head}\n    {listed} = views{i}(i{i})\n{rest}"
 
 
-class _MadeOnce:
+class _RememberLastTwo:
     """A function of one tensor that remembers its values at the last two tensors."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
@@ -309,7 +315,7 @@ class _MadeOnce:
         return values
 
 
-def is_view(func: Any) -> bool:
+def is_view(func: OpOverload) -> bool:
     """Whether an operation returns another view of its first argument."""
     return bool(func.is_view) and not func._schema.is_mutable
 
@@ -318,7 +324,7 @@ _GENERATOR = object()
 _VARIABLE = re.compile(r"\bv\d+\b")
 
 
-def _forgetful(lines: list[str]) -> list[str]:
+def _delete_after_last_use(lines: list[str]) -> list[str]:
     """The lines with each variable deleted after its last use, so that memory is used again."""
     last = {name: i for i, line in enumerate(lines) for name in _VARIABLE.findall(line)}
     dead: dict[int, list[str]] = {}

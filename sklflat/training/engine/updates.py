@@ -1,6 +1,6 @@
 """The base optimiser's step on one vector per parameter group.
 
-The arithmetic is torch's own functional form of SGD and Adam; what is saved is its walk
+The arithmetic is torch's own functional form of SGD and Adam; what is saved is its loop
 over many small tensors. State comes from and goes back to the torch optimiser, so the two
 can take turns.
 """
@@ -23,13 +23,15 @@ MOMENTS = {
 
 
 class _Group:
-    """One parameter group: a slice of the vector and what the optimiser keeps about it."""
+    """One parameter group: a slice of the vector and the optimiser's moments of it."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, options: dict[str, Any]) -> None:
         self.optimizer = optimizer
         self.options = options
         self.vector = ParameterVector([(None, p) for p in options["params"]])
-        self.moments: dict[str, Any] = {key: [self._pull(key)] for key in MOMENTS[type(optimizer)]}
+        self.moments: dict[str, list[Any]] = {
+            key: [self._pull(key)] for key in MOMENTS[type(optimizer)]
+        }
         step = self._state(self.vector.parameters[0]).get("step")
         self.step_count = [torch.tensor(0.0) if step is None else step.detach().cpu().clone()]
 
@@ -37,8 +39,8 @@ class _Group:
         return self.optimizer.state.get(p, {})
 
     def _pull(self, key: str) -> Tensor | None:
-        held = [self._state(p).get(key) for p in self.vector.parameters]
-        return None if held[0] is None else self.vector.join(held)
+        moments = [self._state(p).get(key) for p in self.vector.parameters]
+        return None if moments[0] is None else self.vector.join(moments)
 
     def push(self) -> None:
         """Hand the state to the torch optimiser."""
@@ -87,8 +89,8 @@ def apply_step(
         sgd([w], [d], moments["momentum_buffer"], lr=o["lr"], **momentum, **shared)
         return
     both = moments["exp_avg"], moments["exp_avg_sq"]
-    for held in both:
-        held[0] = torch.zeros_like(w) if held[0] is None else held[0]
+    for moment in both:
+        moment[0] = torch.zeros_like(w) if moment[0] is None else moment[0]
     beta1, beta2 = o["betas"]
     decoupled = o.get("decoupled_weight_decay", False)
     rates = {"lr": o["lr"], "beta1": beta1, "beta2": beta2, "eps": o["eps"]}
@@ -131,8 +133,8 @@ class VectorUpdate:
     @property
     def velocity(self) -> Tensor | None:
         """The first moment (p,); None before the first step."""
-        held = [next(iter(group.moments.values()))[0] for group in self.groups]
-        return held[0] if len(held) == 1 or held[0] is None else torch.cat(held)
+        first = [next(iter(group.moments.values()))[0] for group in self.groups]
+        return first[0] if len(first) == 1 or first[0] is None else torch.cat(first)
 
     @property
     def learning_rate(self) -> float:

@@ -12,7 +12,8 @@ from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.passes import SideEffects
 from sklflat.training.engine.per_sample_gradients import squared_gradients
-from sklflat.training.engine.replays import Replays, attributes, unknown_code
+from sklflat.training.engine.protocols import Batch, TrainedNet
+from sklflat.training.engine.replays import Replays, attributes, why_not_recorded
 from sklflat.training.engine.tape import Recorder, copies, leaves
 from sklflat.training.engine.updates import VectorUpdate
 from sklflat.training.perturbations.base import Position
@@ -40,7 +41,7 @@ class VectorEngine:
         Initialised.
     """
 
-    def __init__(self, net: Any) -> None:
+    def __init__(self, net: TrainedNet) -> None:
         self.net = net
         self.vector = trained_parameters(net.optimizer_, net.module_)
         self.is_weight = self.vector.is_weight
@@ -50,11 +51,11 @@ class VectorEngine:
         self._views_tilde = self.vector.views(self.w_tilde)
         self._modules = (net.module_, net.criterion_)
         self._has_buffers = any(True for m in self._modules for _ in m.buffers())
-        self._known_attributes: Any = None
-        self._forget_recordings()
+        self._known_attributes: list[tuple[str, Any]] | None = None
+        self._new_recordings()
 
     @staticmethod
-    def why_not(net: Any) -> str | None:
+    def why_not(net: TrainedNet) -> str | None:
         """Why a net cannot be trained on a vector; None if it can."""
         if not VectorUpdate.supports(net.optimizer_):
             return f"optimizer {type(net.optimizer_).__name__} needs single parameters"
@@ -65,7 +66,7 @@ class VectorEngine:
             return f"not all parameters are of dtype {vector.dtype}"
         return None
 
-    def fits(self, net: Any) -> bool:
+    def fits(self, net: TrainedNet) -> bool:
         """Whether the net still trains the parameters that it trained when this was made."""
         now = trained_parameters(net.optimizer_, net.module_).parameters
         return (
@@ -75,7 +76,7 @@ class VectorEngine:
             and self._modules == (net.module_, net.criterion_)
         )
 
-    def _forget_recordings(self) -> None:
+    def _new_recordings(self) -> None:
         small = len(self.vector) <= MAX_RECORDED_PARAMETERS
         self.replays = Replays(self._modules, None if small else "the network is large")
 
@@ -85,10 +86,10 @@ class VectorEngine:
         self.net._set_training(True)
         known, self._known_attributes = self._known_attributes, attributes(self._modules)
         if known != self._known_attributes:
-            self._forget_recordings()
-        stranger = unknown_code(self._modules, self.net.foreign_classes())
-        if stranger is not None:
-            self.replays.why_not = stranger
+            self._new_recordings()
+        reason = why_not_recorded(self._modules, self.net.user_classes())
+        if reason is not None:
+            self.replays.why_not = reason
         self.w.copy_(self.vector.read())
         self.update = VectorUpdate(self.net.optimizer_)
         try:
@@ -98,11 +99,20 @@ class VectorEngine:
             self.vector.write(self.w)
             self.update.push()
 
-    def step(self, batch: Any) -> float:
+    def step(self, batch: Batch) -> float:
         """Train on one batch; returns the clean loss."""
         net = self.net
         net.begin_step(lambda: self.vector.write(self.w))
-        passes = _BatchPasses(self, batch)
+        modules = self._modules if self._has_buffers else ()
+        generators = net.random_stream_.generators if self.replays.may_draw else ()
+        effects = SideEffects(modules, generators)
+
+        def gradient_at(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
+            if w_tilde is not None and w_tilde is not self.w_tilde:
+                self.w_tilde.copy_(w_tilde)
+            effects.begin_pass()
+            return self.gradient(batch, w_tilde is not None, first=effects.n_passes == 1)
+
         at = Position(self.w, self.is_weight, self.update.learning_rate, scratch=self.w_tilde)
         if net.steps_.needs_velocity:
             at.velocity = self.update.velocity
@@ -110,25 +120,24 @@ class VectorEngine:
             at.squared_gradients = lambda labels: squared_gradients(
                 net, self.vector, self.w, batch, labels
             )
-        effects = passes.effects
         try:
-            loss, direction = net.steps_.take(at, passes, net.batch_weight(batch))
+            loss, direction = net.steps_.take(at, gradient_at, net.batch_weight(batch))
         except CannotUseVector:
             effects.undo()
             net.steps_.n_gradient_evaluations -= effects.n_passes  # the batch comes again
             net.steps_.n_begun -= 1
             raise
         except BaseException:
-            effects.undo() if effects.n_passes < 2 else effects.settle()
+            effects.undo() if effects.n_passes < 2 else effects.keep_first_pass()
             raise
-        effects.settle()
+        effects.keep_first_pass()
         if direction is None:
             effects.undo()
         else:
             self.update.step(self.w, direction)
         return float(loss)
 
-    def gradient(self, batch: Any, tilde: bool, first: bool) -> tuple[Tensor, Tensor]:
+    def gradient(self, batch: Batch, tilde: bool, first: bool) -> tuple[Tensor, Tensor]:
         """Loss and gradient (p,) at w, or at w_tilde; ``first`` for the batch's first pass."""
         inputs = leaves(batch)
         shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else None for x in inputs)
@@ -144,21 +153,17 @@ class VectorEngine:
         with stream.as_global() if self.replays.may_draw else nullcontext():
             if self.replays.why_not is None and None not in shapes and first:
                 inputs = [*self.vector.parameters, *leaves(batch)]
-                compute = partial(self._by_autograd, batch)
+                compute = partial(gradient_by_autograd, self.net, self.vector, batch)
                 loss, g = self.replays.record(shapes, inputs, compute)
-                result = loss, g
             else:
-                result = self._by_autograd(batch, None)
+                loss, g = gradient_by_autograd(self.net, self.vector, batch)
         if first and not tilde:
             self.w.copy_(self.vector.read())  # the forward pass may have projected its weights
-        return result
-
-    def _by_autograd(self, batch: Any, recorder: Recorder | None) -> tuple[Tensor, Tensor]:
-        return gradient_by_autograd(self.net, self.vector, batch, recorder)
+        return loss, g
 
 
 def gradient_by_autograd(
-    net: Any, vector: ParameterVector, batch: Any, recorder: Recorder | None = None
+    net: TrainedNet, vector: ParameterVector, batch: Batch, recorder: Recorder | None = None
 ) -> tuple[Tensor, Tensor]:
     """Loss and gradient (p,) of a net on a batch, at its parameters as they are."""
     X, y = batch
@@ -170,21 +175,3 @@ def gradient_by_autograd(
     if any(g is None for g in gradients):
         raise CannotUseVector("some parameters are not used in every batch")
     return loss.detach(), vector.join(gradients)
-
-
-class _BatchPasses:
-    """The passes of one step over a batch, at w or at a perturbed point."""
-
-    def __init__(self, engine: VectorEngine, batch: Any) -> None:
-        self.engine = engine
-        self.batch = batch
-        modules = engine._modules if engine._has_buffers else ()
-        generators = engine.net.random_stream_.generators if engine.replays.may_draw else ()
-        self.effects = SideEffects(modules, generators)
-
-    def __call__(self, w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
-        if w_tilde is not None and w_tilde is not self.engine.w_tilde:
-            self.engine.w_tilde.copy_(w_tilde)
-        self.effects.begin_pass()
-        first = self.effects.n_passes == 1
-        return self.engine.gradient(self.batch, tilde=w_tilde is not None, first=first)

@@ -1,5 +1,6 @@
 """What the classifier and the regressor share: from ``fit`` to a trained net."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
@@ -21,6 +23,7 @@ from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
+from sklflat.training.engine.net import perturbed
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build
@@ -144,7 +147,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
                 "goes on from; the two keep different records. Fit anew with warm_start=False."
             )
         if not incremental:
-            build.restart_optimizer(net, build.base_optimizer(self))
+            options = build.base_optimizer(self)
+            net.optimizer_ = options.pop("optimizer")(net.module_.parameters(), **options)
         check_velocity(perturbation, net.optimizer_)
 
     # --- the net ----------------------------------------------------------------------------
@@ -156,7 +160,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         self._sample_shape = tuple(first.shape[1:])
         parameters = {
             "perturbation": self._make_perturbation(),
-            "seed": build.torch_seed(self._random_state),
+            # depends on the random state, but does not advance it
+            "seed": int(copy.deepcopy(self._random_state).randint(np.iinfo(np.int32).max)),
         }
         if isinstance(self.net, NeuralNet):
             self._build_skorch_net(first, parameters)
@@ -201,12 +206,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             raise ValueError(
                 f"hidden_layer_sizes must be > 0, got {list(sizes)}; widths are integers."
             )
-        mlp = {
-            "hidden_layer_sizes": sizes,
-            "activation": self.activation,
-            "dropout": self.dropout,
-        }
         n_outputs = self._targets.n_outputs
+        mlp = {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
         return build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
 
     @property
@@ -215,7 +216,9 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         return len(getattr(self._targets, "classes", range(self._targets.n_outputs)))
 
     def _build_skorch_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
-        net = build.skorch_net(self.net, **parameters).initialize()
+        net_class: Any = type(self.net)
+        own = clone(self.net).get_params(deep=False)
+        net = perturbed(net_class)(**{**own, **parameters}).initialize()
         self._dtype = self._choose_dtype(first, net.device)
         net.module_.to(self._dtype)
         net.criterion_.to(self._dtype)

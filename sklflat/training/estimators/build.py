@@ -5,16 +5,14 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.base import clone
 from skorch import NeuralNet
 from torch import Tensor, nn
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import MLP
 from sklflat.networks.losses import TaskLoss
-from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, perturbed
+from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
 
 
 def choose_device(device: str) -> str:
@@ -134,19 +132,6 @@ def facade_net(
     )
 
 
-def restart_optimizer(net: NeuralNet, optimizer: dict[str, Any]) -> None:
-    """A new optimiser, without memory, for a net that trains on."""
-    optimizer = dict(optimizer)
-    net.optimizer_ = optimizer.pop("optimizer")(net.module_.parameters(), **optimizer)
-
-
-def skorch_net(net: NeuralNet, **parameters: Any) -> NeuralNet:
-    """A copy of a user's skorch net with perturbed steps; its own parameters stay."""
-    own = clone(net).get_params(deep=False)
-    net_class: Any = type(net)
-    return perturbed(net_class)(**{**own, **parameters})
-
-
 def base_optimizer(estimator: Any) -> dict[str, Any]:
     """Class and parameters of the torch optimiser that ``solver`` names."""
     if estimator.solver == "adam":
@@ -156,8 +141,3 @@ def base_optimizer(estimator: Any) -> dict[str, Any]:
         nesterov = bool(estimator.nesterovs_momentum and estimator.momentum > 0)
         own = {"optimizer": torch.optim.SGD, "momentum": estimator.momentum, "nesterov": nesterov}
     return {**own, "lr": estimator.learning_rate_init}
-
-
-def torch_seed(random_state: np.random.RandomState) -> int:
-    """A seed that depends on the random state but does not advance it."""
-    return int(copy.deepcopy(random_state).randint(np.iinfo(np.int32).max))

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sklflat.training.engine.net import INPUT, WEIGHT
-from sklflat.training.engine.randomness import EachFromItsOwn
-from sklflat.training.engine.step import held, perturbed_direction, with_l2
+from sklflat.training.engine.randomness import ReplicaGenerators
+from sklflat.training.engine.step import masked_gradients, perturbed_direction, with_l2
 from sklflat.training.perturbations.base import Position
 
 
@@ -55,7 +55,7 @@ class StackedRows:
         state = stack.state and {key: self.pick(v) for key, v in stack.state.items()}
         gradient_at: Any = self.gradient_at
         if stack.mask is not None:
-            gradient_at = held(gradient_at, self.pick(stack.mask))
+            gradient_at = masked_gradients(gradient_at, self.pick(stack.mask))
         perturbation = stack.perturbation.of(self.pick)
         losses, direction, state = perturbed_direction(perturbation, at, state, gradient_at)
         if stack.has_l2:
@@ -80,7 +80,7 @@ class StackedRows:
         if replay is not None:
             outputs = replay(*inputs, generator=self.generators)
         else:
-            with EachFromItsOwn(self.generators):  # below the recorder, which sees one operation
+            with ReplicaGenerators(self.generators):  # below the recorder, which sees one operation
                 outputs = self._first_calls(kind, inputs, names)
         if len(self.passes) == 1:
             self.after = dict(zip(names, outputs[2:], strict=True))

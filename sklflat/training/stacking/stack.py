@@ -11,7 +11,7 @@ from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.loader import TensorLoader
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.passes import SideEffects
-from sklflat.training.engine.replays import Replays, python_state, unknown_code
+from sklflat.training.engine.replays import Replays, python_state, why_not_recorded
 from sklflat.training.engine.tape import leaves
 from sklflat.training.engine.vector_engine import (
     MAX_RECORDED_PARAMETERS,
@@ -87,7 +87,7 @@ class Stack:
         modules = (net.module_, net.criterion_)
         reason = "the network is large" if large else None
         self.replays = Replays(modules, reason, stacked=True, lasting=1)
-        self.replays.why_not = self.replays.why_not or unknown_code(modules, net.foreign_classes())
+        self.replays.why_not = self.replays.why_not or why_not_recorded(modules, net.user_classes())
         self.run = self.vector.runner(net.module_)
         self._gone: set[int] = set()
 

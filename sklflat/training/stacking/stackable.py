@@ -4,7 +4,7 @@ import os
 from collections.abc import Hashable
 from typing import Any
 
-from sklflat.training.engine.replays import attributes, unknown_code
+from sklflat.training.engine.replays import attributes, why_not_recorded
 from sklflat.training.stacking.perturbation import StackedPerturbation
 
 #: per-replica time no longer falls beyond this many (benchmarks/stacked.py)
@@ -40,7 +40,7 @@ def why_not_stacked(net: Any) -> str | None:
         return f"{type(net.steps_.perturbation).__name__} reads per-sample gradients"
     if net.steps_.needs_landscape:
         return f"{type(net.steps_.perturbation).__name__} looks at the loss around the weights"
-    stranger = unknown_code((net.module_, net.criterion_), net.foreign_classes())
+    stranger = why_not_recorded((net.module_, net.criterion_), net.user_classes())
     if stranger is not None and ("hooks" in stranger or "get_loss" in stranger):
         return stranger
     return None
