@@ -1,6 +1,5 @@
 """When training stops and how the learning rate falls, as in ``MLPClassifier``."""
 
-import warnings
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import InitVar, dataclass, field
@@ -11,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 from tqdm import tqdm
 
+from sklflat.exceptions import warn
 from sklflat.training.engine.protocols import TrainedNet
 
 #: why a training ended
@@ -145,15 +145,14 @@ class EpochLoop:
                     self._count_epoch(bar)
         except KeyboardInterrupt:
             r.ended = INTERRUPTED
-            warnings.warn("Training interrupted by user.", stacklevel=8)
+            warn("Training interrupted by user.")
         if r.ended is None:
             r.ended = ALL_EPOCHS
             if self.n_epochs is None:
-                warnings.warn(
+                warn(
                     f"Stochastic Optimizer: Maximum iterations ({max_iter}) reached and the "
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
-                    stacklevel=8,
                 )
 
     def _progress(self, total: int) -> tqdm:

@@ -1,7 +1,6 @@
 """What the classifier and the regressor share: from ``fit`` to a trained net."""
 
 import copy
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from numbers import Integral
@@ -18,7 +17,7 @@ from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sklflat.exceptions import DivergenceError, NonFiniteStepWarning
+from sklflat.exceptions import DivergenceError, NonFiniteStepWarning, warn
 from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
@@ -294,10 +293,9 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
     ) -> TensorLoader | DataLoader:
         size = min(200, n_samples) if isinstance(self.batch_size, str) else self.batch_size
         if size > n_samples:
-            warnings.warn(
+            warn(
                 f"Got batch_size={size}, larger than the sample size {n_samples}. It is going "
                 "to be clipped.",
-                stacklevel=7,
             )
             size = n_samples
         if isinstance(dataset, EncodedDataset):
@@ -336,11 +334,10 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         self.n_gradient_evaluations_ = steps.n_gradient_evaluations
         self.n_skipped_steps_ = steps.n_skipped_steps
         if steps.n_skipped_steps:
-            warnings.warn(
+            warn(
                 f"{steps.n_skipped_steps} training steps were left out because a gradient was "
                 "not finite. Lower rho or learning_rate_init, or scale the inputs.",
                 NonFiniteStepWarning,
-                stacklevel=6,
             )
         if not isinstance(X, Dataset) and not np.isfinite(self._outputs(X[:200])).all():
             raise DivergenceError(

@@ -1,6 +1,5 @@
 """What the estimators with noise share: its parameters, its record, and warnings about it."""
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import ClassVar
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from sklflat._compat import Interval
 from sklflat.curvature import Landscape
-from sklflat.exceptions import NoiseWarning
+from sklflat.exceptions import NoiseWarning, warn
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators.parameters import Constraints, NetworkParameters
@@ -70,7 +69,7 @@ class FlatNoiseTraining(NetworkParameters):
                 name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
             }
         for message in self._noise_warnings():
-            warnings.warn(message, NoiseWarning, stacklevel=9)
+            warn(message, NoiseWarning)
 
     def _steps_since_refresh(self) -> NDArray:
         """For each check, how many steps the subspace that it checked had been in use."""
