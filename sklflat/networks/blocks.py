@@ -1,6 +1,6 @@
 """Groups of entries of a parameter vector."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence, Set
 
 import torch
 from torch import Tensor
@@ -80,42 +80,23 @@ def blocks_of(
             f"vector has parameters named {vector.names[:3]} and so on, none of which is one of "
             "the network whose units these are. Pass ParameterVector.of(module)."
         )
-    places: dict[str | None, tuple[int, torch.Size]] = {}
-    start = 0
-    for name, size, shape in zip(vector.names, vector.sizes, vector.shapes, strict=True):
-        places[name] = start, shape
-        start += size
-    entries, owners = [_NOTHING], [_NOTHING]
+    entries, owners = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.int64)]
     n_units = 0
     for layer in layers:
-        own = _entries_of(layer, direction, places)
-        entries.append(own[0])
-        owners.append(own[1] + n_units)
+        known, start = layer.owners(direction), 0
+        for name, size, shape in zip(vector.names, vector.sizes, vector.shapes, strict=True):
+            if name is not None and name in known:
+                if known[name].shape != shape:
+                    raise ValueError(
+                        f"Parameter {name!r} of vector has shape {tuple(shape)}, where the network "
+                        f"whose units these are has {tuple(known[name].shape)}."
+                    )
+                units = known[name].flatten()
+                owned = (units >= 0).nonzero().flatten()
+                entries.append(owned + start)
+                owners.append(units[owned].to(torch.int64) + n_units)
+            start += size
         n_units += layer.n_units
-    return Blocks(
-        torch.cat(entries).to(vector.device), torch.cat(owners).to(vector.device), n_units
-    )
-
-
-_NOTHING = torch.empty(0, dtype=torch.int64)
-
-
-def _entries_of(
-    layer: UnitLayer, direction: str, places: Mapping[str | None, tuple[int, torch.Size]]
-) -> tuple[Tensor, Tensor]:
-    """Entries and their owners, unit after unit, each unit's in ascending order."""
-    entries, owners = [_NOTHING], [_NOTHING]
-    known = layer.owners(direction)
-    for name in sorted(known.keys() & places.keys(), key=lambda name: places[name][0]):
-        start, shape = places[name]
-        if known[name].shape != shape:
-            raise ValueError(
-                f"Parameter {name!r} of vector has shape {tuple(shape)}, where the network whose "
-                f"units these are has {tuple(known[name].shape)}."
-            )
-        units = known[name].flatten()
-        owned = (units >= 0).nonzero().flatten()
-        entries.append(owned + start)
-        owners.append(units[owned].to(torch.int64))
-    owners_in_order, order = torch.cat(owners).sort(stable=True)
-    return torch.cat(entries)[order], owners_in_order
+    owners_in_order, order = torch.cat(owners).sort(stable=True)  # entries of a unit ascend
+    ordered = torch.cat(entries)[order]
+    return Blocks(ordered.to(vector.device), owners_in_order.to(vector.device), n_units)

@@ -1,9 +1,12 @@
-"""Count the nonlinearities of a running module, look at what they make or put something else."""
+"""Count the calls of nonlinearities in a forward pass, and read or replace their outputs."""
 
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
 from sklflat.exceptions import UnsupportedNetworkError
@@ -11,7 +14,7 @@ from sklflat.networks.tracing.operations import EVENTS, event_of, works_in_place
 
 
 class CallCounter(TorchFunctionMode):
-    """While it is active in this thread, knows the nonlinearities of a module by their order.
+    """Knows the nonlinearities of a module by the order of their calls, while it is active.
 
     As under any such mode, torch does not use its fused transformer layers, which would hide
     theirs.
@@ -23,7 +26,7 @@ class CallCounter(TorchFunctionMode):
     visits : mapping of int to callable
         By the number of a call, a function of its output.
     replaces : bool
-        Whether what that function returns takes the output's place.
+        Whether what that function returns replaces the output.
 
     Attributes
     ----------
@@ -73,7 +76,7 @@ class CallCounter(TorchFunctionMode):
             out = func(*args, **kwargs)
             new = visit(out)
             return new if self._replaces else out
-        # what takes the place of the activation must also arrive where that would be written
+        # what replaces the activation must also be written where that would be
         x, *rest = args
         return x.copy_(visit(func(x.clone(), *rest, **kwargs)))
 
@@ -93,3 +96,77 @@ def _other_structure(what: str) -> UnsupportedNetworkError:
         f"The network {what} when its units were looked for: its structure is another or depends "
         "on the data. Find the units of this network anew, by Units.find."
     )
+
+
+# --- when a forward pass begins and ends -------------------------------------------------------
+
+Structure = tuple[tuple[str, str], ...]
+
+
+def structure_of(module: nn.Module) -> Structure:
+    """Paths and classes of all parts of a module; those of its copies are the same."""
+    return tuple(
+        (path, f"{type(part).__module__}.{type(part).__qualname__}")
+        for path, part in module.named_modules()
+    )
+
+
+class ForwardPasses:
+    """Starts and stops a counter with each forward pass of a module of some structure.
+
+    Only passes in the thread that made this object are seen.
+
+    Parameters
+    ----------
+    counter : CallCounter
+    structure : sequence of (str, str)
+
+    Attributes
+    ----------
+    n_complete : int
+        Forward passes that came to their ends.
+    """
+
+    def __init__(self, counter: CallCounter, structure: Sequence[tuple[str, str]]) -> None:
+        self._counter = counter
+        self._structure = tuple(structure)
+        self._thread = threading.get_ident()
+        self._known: dict[int, tuple[nn.Module, bool]] = {}
+        self._running: nn.Module | None = None
+        self.n_complete = 0
+
+    @contextmanager
+    def watched(self) -> Iterator["ForwardPasses"]:
+        """See forward passes while this is entered."""
+        # a module's own hooks would have to be put on all of its twins, known or not
+        enter = register_module_forward_pre_hook(self._enter)
+        leave: Any = register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield self
+        finally:
+            enter.remove()
+            leave.remove()
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if self._running is None and self._is_here() and self._is_twin(module):
+            self._running = module
+            self._counter.begin()
+
+    def _leave(self, module: nn.Module, args: Any, out: Any) -> None:
+        if self._running is not module or not self._is_here():
+            return
+        self._running = None
+        if out is None:  # an error is on its way
+            self._counter.abort()
+        else:
+            self._counter.end()
+            self.n_complete += 1
+
+    def _is_here(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    def _is_twin(self, module: nn.Module) -> bool:
+        known = self._known.get(id(module))
+        if known is None:
+            known = self._known[id(module)] = module, structure_of(module) == self._structure
+        return known[1]

@@ -1,4 +1,4 @@
-"""Run a module on data without leaving a trace in it."""
+"""Evaluate a module without side effects: flags, buffers and generators are restored."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,7 +6,36 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sklflat.networks.buffers import BufferSnapshot
+
+class BufferSnapshot:
+    """Copies of all buffers of some modules, to be put back in place.
+
+    Every buffer counts, whatever class of normalisation it belongs to. A buffer that the
+    module has meanwhile replaced by another tensor is restored too.
+
+    Parameters
+    ----------
+    *modules : torch.nn.Module
+    """
+
+    def __init__(self, *modules: nn.Module) -> None:
+        self._saved: list[tuple[nn.Module, str, Tensor]] = [
+            (owner, name, buffer.detach().clone())
+            for module in modules
+            for owner in module.modules()
+            for name, buffer in owner._buffers.items()
+            if buffer is not None
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the copied values back into the buffers, in place."""
+        for owner, name, saved in self._saved:
+            current = owner._buffers[name]
+            if current is not None and current.shape == saved.shape:
+                current.copy_(saved)
+            else:
+                owner._buffers[name] = saved.clone()
 
 
 @contextmanager
@@ -23,7 +52,10 @@ def undisturbed(module: nn.Module, draws: Callable[[], bool]) -> Iterator[None]:
     training = [part for part in module.modules() if part.training]
     snapshot = BufferSnapshot(module)
     versions = _versions(module)
-    generators = _generators(module)
+    # the process-wide generators that a module may draw from
+    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
+    cuda = [torch.cuda.default_generators[d.index] for d in devices]
+    generators = [torch.default_generator, *cuda]
     states = [generator.get_state() for generator in generators]
     for part in training:
         part.training = False
@@ -39,12 +71,6 @@ def undisturbed(module: nn.Module, draws: Callable[[], bool]) -> Iterator[None]:
         if draws():
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
-
-
-def _generators(module: nn.Module) -> list[torch.Generator]:
-    """The process-wide generators that a module may draw from."""
-    devices = {p.device for p in module.parameters() if p.device.type == "cuda"}
-    return [torch.default_generator, *(torch.cuda.default_generators[d.index] for d in devices)]
 
 
 def _versions(module: nn.Module) -> list[tuple[int, int]]:

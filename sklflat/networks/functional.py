@@ -15,7 +15,7 @@ def is_bias(name: str) -> bool:
 class ParameterVector:
     """Parameters of a network seen as one vector w of length p.
 
-    A parameter that occurs several times (weight tying) counts once, a frozen one
+    A parameter that occurs several times (weight tying) counts once, a non-trainable one
     (``requires_grad=False``) not at all.
 
     Parameters
@@ -49,7 +49,12 @@ class ParameterVector:
             raise ValueError("The network has no parameter with requires_grad=True to train.")
         self.names = [name for name, _ in unique.values()]
         self.parameters = [p for _, p in unique.values()]
-        self._check_one_device()
+        devices = {str(p.device) for p in self.parameters}
+        if len(devices) > 1:
+            raise ValueError(
+                f"All parameters must be on one device, got {sorted(devices)}: "
+                "norms are taken over all of them."
+            )
         self.shapes = [p.shape for p in self.parameters]
         self.sizes = [p.numel() for p in self.parameters]
         self.device = self.parameters[0].device
@@ -62,14 +67,6 @@ class ParameterVector:
     def of(cls, module: nn.Module) -> "ParameterVector":
         """The vector of all trainable parameters of a module."""
         return cls(module.named_parameters())
-
-    def _check_one_device(self) -> None:
-        devices = {str(p.device) for p in self.parameters}
-        if len(devices) > 1:
-            raise ValueError(
-                f"All parameters must be on one device, got {sorted(devices)}: "
-                "norms are taken over all of them."
-            )
 
     def __len__(self) -> int:
         return sum(self.sizes)

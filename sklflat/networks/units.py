@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.blocks import Blocks, blocks_of
-from sklflat.networks.calls import CallCounter
+from sklflat.networks.calls import CallCounter, ForwardPasses, structure_of
 from sklflat.networks.evaluation import prepared, undisturbed
-from sklflat.networks.forward_passes import ForwardPasses, structure_of
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.tracing.discovery import discover
 from sklflat.networks.tracing.layout import stored_like
@@ -120,10 +119,10 @@ class Units:
             If there is no layer of a name.
         """
         _check_rows(X)
-        found = discover(module, X)
+        found, events, draws = discover(module, X)
         parameters = [name for name, _ in module.named_parameters()]
-        chosen = chosen_layers(found.layers, layers)
-        return cls(chosen, found.events, structure_of(module), parameters, found.draws)
+        chosen = chosen_layers(found, layers)
+        return cls(chosen, events, structure_of(module), parameters, draws)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -197,7 +196,7 @@ class Units:
 
     @contextmanager
     def replaced(self, replace: Replace) -> Iterator[None]:
-        """While it is entered, put something in the place of the activations.
+        """While it is entered, replace the activations.
 
         Any forward pass of a twin in this thread calls ``replace(layer_index, a)`` at each layer,
         where `a` has the shape ``(rows, n_units, *positions)``, and goes on with what it returns,
@@ -294,9 +293,9 @@ class Units:
 
         These are the weights and biases of the affine operations whose output becomes that
         unit and no other of its layer: its row of a weight matrix and its bias; its filter;
-        factor and shift of normalisations on the way, whose statistics count as constants. In a
-        residual stream, the rows of all that was added to it count. Frozen parameters are left
-        out.
+        factor and shift of normalisations in between, whose statistics count as constants. In a
+        residual stream, the rows of all that was added to it count. Non-trainable parameters are
+        left out.
 
         Raises
         ------

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sklflat.networks import ParameterVector
-from sklflat.networks.buffers import BufferSnapshot
+from sklflat.networks.evaluation import BufferSnapshot
 
 
 class Tied(nn.Module):

@@ -1,7 +1,6 @@
 """The hidden layers of a module, found by running it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,26 +16,7 @@ from sklflat.networks.unit_layer import UnitLayer
 _ROW_COUNTS = (5, 7, 11, 13, 17, 19, 23)
 
 
-@dataclass(frozen=True)
-class Discovery:
-    """What one run of a module showed.
-
-    Attributes
-    ----------
-    layers : tuple of UnitLayer
-        All hidden layers, in the order in which they run.
-    events : tuple of str
-        The calls that are counted to know a layer again.
-    draws : bool
-        Whether random numbers may have been drawn.
-    """
-
-    layers: tuple[UnitLayer, ...]
-    events: tuple[str, ...]
-    draws: bool
-
-
-def discover(module: nn.Module, X: Tensor) -> Discovery:
+def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple[str, ...], bool]:
     """Run a module on some rows and find its hidden layers.
 
     Parameters
@@ -45,6 +25,15 @@ def discover(module: nn.Module, X: Tensor) -> Discovery:
         Is left as it was.
     X : Tensor of shape (n, ...)
         A few of its rows are used, several times if there are not enough.
+
+    Returns
+    -------
+    layers : tuple of UnitLayer
+        All hidden layers, in the order in which they run.
+    events : tuple of str
+        The calls that are counted to know a layer again.
+    draws : bool
+        Whether random numbers may have been drawn.
 
     Raises
     ------
@@ -59,7 +48,7 @@ def discover(module: nn.Module, X: Tensor) -> Discovery:
         _run(module, x)
     if not any(layer.is_hidden for layer in tracer.layers):
         raise UnsupportedNetworkError(_nothing_found(module, tracer))
-    return Discovery(*_counted(tracer.layers, tracer.events), tracer.draws)
+    return *_counted(tracer.layers, tracer.events), tracer.draws
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sklflat.networks.buffers import BufferSnapshot
+from sklflat.networks.evaluation import BufferSnapshot
 from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.randomness import global_generators
 
