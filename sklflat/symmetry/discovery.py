@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from sklflat.networks.state import State, read_state, write_state
+from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.activation_recorder import find_recording_points
 from sklflat.symmetry.grouping import Grouping, axis_name, group_classes
 from sklflat.symmetry.module_runs import called, check_rows, run, traceable
 from sklflat.symmetry.symmetry import Symmetry
 from sklflat.symmetry.tracing import SymmetryTracer
-from sklflat.symmetry.tracing.axis_indices import NONE
 from sklflat.symmetry.tracing.labels import varies
 from sklflat.symmetry.tracing.tracer import leaves
 from sklflat.symmetry.verification import verified
@@ -81,7 +81,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     rows = x.clone()  # a module may work in place
     tracer = SymmetryTracer(copy, rows)
     tracer.finish(called(lambda: copy(rows), rows, tracer))
-    grouping = group_classes(tracer.classes, tracer.parameter_labels)
+    grouping = group_classes(tracer.classes, tracer.tensors.parameter_labels)
     symmetry = Symmetry(
         len(grouping.number),
         grouping.groups,
@@ -155,7 +155,7 @@ def _pinned_by(tracer: SymmetryTracer, grouping: Grouping) -> dict[str, tuple[st
         reached = torch.cat([tracer.classes.find(x).unique() for x in labels])
         axes = [
             axis_name(name, own)
-            for name, layers in tracer.parameter_labels.items()
+            for name, layers in tracer.tensors.parameter_labels.items()
             for own in layers
             if bool(torch.isin(tracer.classes.find(own), reached[reached != NONE]).any())
         ]

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.symmetry import FIXED, Group
-from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
+from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
 from sklflat.symmetry.tracing.labels import compact, varying_axes
 
 

@@ -1,7 +1,7 @@
 """Deterministic runs of a module at any parameters, with bounded memory."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -80,7 +80,7 @@ def run(
         return partial(torch.func.functional_call, module, own, x.clone())
 
     try:
-        with _without_graph():
+        with torch.autograd.graph.saved_tensors_hooks(lambda _: None, _refuse):
             return called(call(), x, watch, seed=seed)
     except (_Wanted, UnsupportedNetworkError):
         return called(call(), x, watch, seed=seed)
@@ -116,13 +116,8 @@ class _Wanted(Exception):
     """A tensor that was not kept."""
 
 
-@contextmanager
-def _without_graph() -> Iterator[None]:
-    def refuse(_: None) -> Tensor:
-        raise _Wanted
-
-    with torch.autograd.graph.saved_tensors_hooks(lambda _: None, refuse):
-        yield
+def _refuse(_: None) -> Tensor:
+    raise _Wanted
 
 
 # --- memory -----------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Permutations of hidden units that leave the function of a network as it is."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -156,17 +156,7 @@ class Symmetry:
 
     def random(self, generator: torch.Generator) -> Tensor:
         """A random allowed permutation (n_classes,)."""
-        perm = self.identity()
-        for group in self.groups:
-            order = torch.randperm(len(group), generator=generator)
-            inner = [
-                torch.stack(
-                    [torch.randperm(p.shape[1], generator=generator) for _ in range(len(p))]
-                )
-                for p in group.inner
-            ]
-            perm = group.place(perm, order, inner)
-        return perm
+        return ordered(self, lambda n: torch.randperm(n, generator=generator))
 
     def permute(self, state: Mapping[str, Tensor], perm: Tensor | NDArray) -> dict[str, Tensor]:
         """Parameters and buffers with classes permuted: class c gets what ``perm[c]`` was.
@@ -206,6 +196,16 @@ class Symmetry:
                 flat = first.flatten(0, len(axes) - 1)[index].view(first.shape)
                 tensor = flat.movedim(tuple(range(len(axes))), axes)
         return tensor
+
+
+def ordered(symmetry: Symmetry, order: Callable[[int], Tensor]) -> Tensor:
+    """The permutation (n_classes,) of the order of n things, for the members and inner rows."""
+    perm = symmetry.identity()
+    for group in symmetry.groups:
+        members = order(len(group))
+        inner = [torch.stack([order(len(row)) for row in part]) for part in group.inner]
+        perm = group.place(perm, members, inner)
+    return perm
 
 
 def joint_axes(

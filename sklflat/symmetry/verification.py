@@ -9,7 +9,7 @@ from torch import Tensor
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State
-from sklflat.symmetry.symmetry import Group, Symmetry
+from sklflat.symmetry.symmetry import Group, Symmetry, ordered
 
 #: key of ``pinned`` for what was found and does not hold
 CHANGED = "exchanging units changed the outputs"
@@ -18,9 +18,6 @@ CHANGED = "exchanging units changed the outputs"
 _TOL = 1e-9
 #: sets of members that are tried, at most, to find those of a group that can be exchanged
 _MAX_TRIED = 512
-
-#: from a number of things to an order of them
-Order = Callable[[int], Tensor]
 
 
 def verified(
@@ -64,7 +61,7 @@ def verified(
     Of the entries of a vector, the last two are summed with the same weight:
 
     >>> import torch
-    >>> from sklflat.symmetry import Group, Symmetry
+    >>> from sklflat.symmetry import Group, Symmetry, ordered
     >>> from sklflat.symmetry.verification import verified
     >>> labels = {"w": (torch.arange(4),)}
     >>> groups = Group("w[0]", torch.tensor([0, 1])), Group("w[0]", torch.tensor([2, 3]))
@@ -244,24 +241,13 @@ def draws(symmetry: Symmetry, generator: torch.Generator) -> Iterator[Tensor]:
         order[pair] = pair.flip(0)
         return order
 
+    def some(moving: Tensor) -> Tensor:
+        turn = iter(moving.tolist())
+        return ordered(symmetry, lambda n: cycle(n) if next(turn) else torch.arange(n))
+
     n = sum(1 + sum(len(part) for part in group.inner) for group in symmetry.groups)
-    everything = torch.ones(n, dtype=torch.bool)
-    yield _ordered(symmetry, cycle, everything)
-    yield _ordered(symmetry, swap, everything)
+    yield ordered(symmetry, cycle)
+    yield ordered(symmetry, swap)
     numbers = torch.randperm(n, generator=generator) + 1
     for bit in range(n.bit_length()):
-        yield _ordered(symmetry, cycle, (numbers >> bit) % 2 == 1)
-
-
-def _ordered(symmetry: Symmetry, order: Order, moving: Tensor) -> Tensor:
-    """A permutation (n_classes,) in which some of what may be ordered by itself gets an order."""
-    turn = iter(moving.tolist())
-    perm = symmetry.identity()
-    for group in symmetry.groups:
-        members = order(len(group)) if next(turn) else torch.arange(len(group))
-        inner = [
-            torch.stack([order(len(row)) if next(turn) else torch.arange(len(row)) for row in part])
-            for part in group.inner
-        ]
-        perm = group.place(perm, members, inner)
-    return perm
+        yield some((numbers >> bit) % 2 == 1)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from sklflat.networks.tracing import contraction, operations
-from sklflat.networks.tracing.flow import NONE, Entries, Flow, arange_along, shared_over
+from sklflat.networks.tracing.flow import Entries, Flow, arange_along, shared_over
+from sklflat.networks.tracing.tensors import NONE, Arguments, Options
 
 FlowOf = Callable[[Tensor], Flow]
 Relabel = Callable[[Tensor], Tensor]
@@ -58,7 +59,7 @@ class AffineCall:
 
 
 def described(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, flow_of: FlowOf
+    name: str, args: Arguments, kwargs: Options, out: Any, flow_of: FlowOf
 ) -> AffineCall | None:
     """What an operation does if it is affine with a parameter as its factor, else None."""
     if name in operations.PRODUCTS:
@@ -75,12 +76,12 @@ def described(
     return None
 
 
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str) -> Any:
+def _argument(args: Arguments, kwargs: Options, place: int, name: str) -> Any:
     return args[place] if len(args) > place else kwargs.get(name)
 
 
 def _product(
-    name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor, flow_of: FlowOf
+    name: str, args: Arguments, kwargs: Options, out: Tensor, flow_of: FlowOf
 ) -> AffineCall | None:
     known = contraction.read(name, args, kwargs)
     if known is None:
@@ -117,9 +118,7 @@ def _product(
     return call
 
 
-def _convolution(
-    transposed: bool, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor
-) -> AffineCall:
+def _convolution(transposed: bool, args: Arguments, kwargs: Options, out: Tensor) -> AffineCall:
     x, weight = args[0], _argument(args, kwargs, 1, "weight")
     bias = _argument(args, kwargs, 2, "bias")
     groups = _argument(args, kwargs, 6, "groups") or 1
@@ -147,7 +146,7 @@ def _convolution(
     return call
 
 
-def _embedding(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> AffineCall:
+def _embedding(args: Arguments, kwargs: Options, out: Tensor) -> AffineCall:
     ids, weight = args[0], _argument(args, kwargs, 1, "weight")
 
     def through(labels: Tensor) -> Tensor:
@@ -161,7 +160,7 @@ def _embedding(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Af
     )
 
 
-def _attention(args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> AffineCall:
+def _attention(args: Arguments, kwargs: Options, out: Tensor) -> AffineCall:
     """Multi-head attention: the inner products of what it projects are no business of units."""
     bound = inspect.signature(functional.multi_head_attention_forward).bind(*args, **kwargs)
     given = bound.arguments

@@ -1,11 +1,11 @@
 """Sums of products of tensors, each axis of which has a letter, as Einstein wrote them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 
 from sklflat.networks.tracing.flow import shared_over
+from sklflat.networks.tracing.tensors import Arguments, Options
 
 #: one letter an axis; axes of the batch that an ellipsis stands for have negative ones
 Letters = list[int]
@@ -13,7 +13,7 @@ Letters = list[int]
 Contraction = tuple[list[Tensor], list[Letters], Letters]
 
 
-def read(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Contraction | None:
+def read(name: str, args: Arguments, kwargs: Options) -> Contraction | None:
     """Factors, their letters and the letters of the product; None if it is not known."""
     if name == "linear":
         x, weight = args[0], args[1] if len(args) > 1 else kwargs["weight"]
@@ -46,7 +46,7 @@ def _matmul(a: Tensor, b: Tensor) -> Contraction:
     return [a, b], [[*lead_a, *own_a, inner], letters_b], [*range(n_lead), *own_a, *own_b]
 
 
-def _einsum(args: tuple[Any, ...]) -> Contraction | None:
+def _einsum(args: Arguments) -> Contraction | None:
     if not isinstance(args[0], str):
         return None
     tensors = list(args[1]) if isinstance(args[1], (list, tuple)) else list(args[1:])

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-#: labels of elements that a source does not reach, and of those that several channels reach
-NONE, SHARED = -1, -2
+from sklflat.networks.tracing.tensors import NONE
+
+#: label of an element that several channels reach
+SHARED = -2
 
 _ABOVE_ALL = 2**62
 _MAX_LABELINGS = 16
@@ -143,7 +145,7 @@ def _union(a: Tensor, b: Tensor) -> Tensor | None:
     return torch.where(a == NONE, b, a)
 
 
-def agreed(lowest: Tensor, highest: Tensor) -> Tensor:
+def common_label(lowest: Tensor, highest: Tensor) -> Tensor:
     """The one label among many, from their extremes; without any, `lowest` is above all."""
     one = torch.where((lowest == highest) & (lowest >= 0), lowest, SHARED)
     return torch.where(lowest == _ABOVE_ALL, NONE, one)
@@ -159,7 +161,7 @@ def shared_over(labels: Tensor, axes: Iterable[int]) -> Tensor:
     if not axes:
         return labels
     lowest = torch.where(labels == NONE, _ABOVE_ALL, labels).amin(axes, keepdim=True)
-    return agreed(lowest, labels.amax(axes, keepdim=True))
+    return common_label(lowest, labels.amax(axes, keepdim=True))
 
 
 def collected(size: int, index: Tensor, labels: Tensor) -> Tensor:
@@ -171,7 +173,7 @@ def collected(size: int, index: Tensor, labels: Tensor) -> Tensor:
     index, labels = index[valid], labels[valid]
     lowest = torch.full((size,), _ABOVE_ALL).scatter_reduce(0, index, labels, "amin")
     highest = torch.full((size,), -_ABOVE_ALL).scatter_reduce(0, index, labels, "amax")
-    return agreed(lowest, highest)
+    return common_label(lowest, highest)
 
 
 def arange_along(shape: Sequence[int], *axes: int) -> Tensor:

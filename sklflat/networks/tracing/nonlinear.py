@@ -1,12 +1,13 @@
 """A layer of units: what a nonlinearity makes of its input."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Size, Tensor
 
 from sklflat.networks.tracing.flow import (
-    NONE,
+    SHARED,
     Affine,
     Entries,
     Flow,
@@ -17,9 +18,44 @@ from sklflat.networks.tracing.flow import (
     collected,
 )
 from sklflat.networks.tracing.layout import Layout
-from sklflat.networks.tracing.ownership import Owners
+from sklflat.networks.tracing.tensors import NONE
 
 _STRIDE = 2**32
+
+
+class Owners:
+    """For each entry of some parameters, the one unit that it belongs to.
+
+    An entry that belongs to two units belongs to none.
+
+    Parameters
+    ----------
+    shapes : mapping of str to torch.Size
+        Of the parameters.
+    """
+
+    def __init__(self, shapes: Mapping[str, Size]) -> None:
+        self._shapes = shapes
+        self._units: dict[str, Tensor] = {}
+
+    def add(self, name: str, entries: Tensor, units: Tensor) -> None:
+        """Say whose some entries of a parameter are; NONE says nothing."""
+        new = collected(self._shapes[name].numel(), entries, units)
+        old = self._units.setdefault(name, new)
+        both = torch.where(old == new, old, SHARED)
+        self._units[name] = torch.where(old == NONE, new, torch.where(new == NONE, old, both))
+
+    def items(self) -> list[tuple[str, Tensor, Tensor]]:
+        """All that was added, as arguments of :meth:`add`."""
+        return [(name, torch.arange(len(u)), u) for name, u in self._units.items()]
+
+    def finished(self) -> dict[str, Tensor]:
+        """Tensors of the parameters' shapes with the units of the entries, -1 for none."""
+        return {
+            name: units.where(units >= 0, NONE).to(torch.int32).view(self._shapes[name])
+            for name, units in self._units.items()
+            if bool((units >= 0).any())
+        }
 
 
 @dataclass(eq=False)
@@ -82,7 +118,8 @@ def units_and_layout(flow: Flow, shape: torch.Size, n_rows: int) -> tuple[Tensor
     """
     rows = [labels for _, labels in flow.of(Rows)]
     by_row = rows[0] if len(rows) == 1 else None
-    by_axis = _channel_axis(shape)
+    channel = 1 if len(shape) >= 4 else -1
+    by_axis = arange_along(shape, *([channel] if len(shape) > 1 else []))
     units = _numbered([*_last_first(flow, Affine), *_last_first(flow, Layer), by_axis])
     layout = Layout.of(by_row, units, n_rows)
     if layout is None:  # some units have more positions than others
@@ -97,29 +134,17 @@ def _last_first(flow: Flow, kind: type[Affine] | type[Layer]) -> list[Tensor]:
     return [labels for _, labels in pairs]
 
 
-def _channel_axis(shape: torch.Size) -> Tensor:
-    if len(shape) < 2:
-        return torch.zeros(shape, dtype=torch.int64)
-    return arange_along(shape, 1 if len(shape) >= 4 else -1)
-
-
 def _numbered(labelings: list[Tensor]) -> Tensor:
     """The first labeling that knows an element decides, and units count up from the first."""
     keys = torch.full(labelings[0].shape, NONE)
     for rank, labels in enumerate(labelings):
         keys = torch.where((keys == NONE) & (labels >= 0), labels + rank * _STRIDE, keys)
     found, inverse = torch.unique(keys, return_inverse=True)
-    first = _first_places(len(found), inverse)
+    places, start = torch.arange(inverse.numel()), torch.full((len(found),), inverse.numel())
+    first = start.scatter_reduce(0, inverse.flatten(), places, "amin")
     number = torch.empty_like(first)
     number[first.argsort()] = torch.arange(len(found))
     return number[inverse]
-
-
-def _first_places(size: int, index: Tensor) -> Tensor:
-    """Where each of `size` items comes first in row-major order."""
-    places = torch.arange(index.numel())
-    start = torch.full((size,), index.numel())
-    return start.scatter_reduce(0, index.flatten(), places, "amin")
 
 
 def feed(layer: FoundLayer, flow: Flow, below: list[FoundLayer]) -> None:

@@ -8,35 +8,32 @@ from typing import Any
 
 from torch import Tensor
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sklflat.networks.tracing.tensors import named
 
 #: What makes a hidden layer; each works element by element, ``glu`` on two halves.
-NONLINEARITIES = _words("""
+NONLINEARITIES = named("""
     relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid tanh softplus softsign
     hardswish hardsigmoid hardtanh logsigmoid tanhshrink softshrink hardshrink threshold glu
 """)
 
 #: Rectifiers where their lower bound is 0.
-BOUNDS = _words("clamp clip clamp_min maximum max")
+BOUNDS = named("clamp clip clamp_min maximum max")
 
 #: Out of reach: what these compute inside is not shown.
-RECURRENT = _words("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell")
+RECURRENT = named("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell")
 
 #: What is counted when a module runs: all that may be a nonlinearity, and what ``nn.Identity``
 #: in place of one comes after.
 EVENTS = NONLINEARITIES | BOUNDS | {"linear"}
 
 #: Other elements in row-major order than before: none.
-RESHAPES = _words("""
+RESHAPES = named("""
     view reshape flatten unflatten ravel squeeze unsqueeze view_as reshape_as atleast_1d
     atleast_2d atleast_3d
 """)
 
 #: Elements of the first argument at other places.
-REARRANGEMENTS = _words("""
+REARRANGEMENTS = named("""
     permute transpose t swapaxes swapdims movedim moveaxis T mT H mH adjoint expand expand_as
     broadcast_to chunk split tensor_split hsplit vsplit dsplit split_with_sizes unbind getitem
     select narrow index_select gather take_along_dim flip roll repeat repeat_interleave tile
@@ -45,7 +42,7 @@ REARRANGEMENTS = _words("""
 """)
 
 #: Every element stays where it is; several arguments are broadcast.
-ELEMENTWISE = _words("""
+ELEMENTWISE = named("""
     add sub subtract rsub radd mul multiply rmul div divide true_divide rdiv truediv rtruediv
     floor_divide pow rpow iadd isub imul idiv itruediv ipow neg negative abs absolute sign square
     sqrt rsqrt reciprocal exp expm1 log log1p log2 sin cos erf erfc clamp clip clamp_min clamp_max
@@ -55,32 +52,32 @@ ELEMENTWISE = _words("""
 """)
 
 #: The first argument again, wherever and however it is stored.
-CASTS = _words("""
+CASTS = named("""
     detach clone contiguous to type type_as float double half bfloat16 int long bool cpu cuda data
     real requires_grad
 """)
 
 #: What has only the shape of its arguments.
-CONSTANTS = _words("""
+CONSTANTS = named("""
     zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full
     new_empty new_tensor zero fill
 """)
 
 #: What may bring values that left torch back into it.
-IMPORTS = _words("tensor as_tensor asarray from_numpy frombuffer from_dlpack")
+IMPORTS = named("tensor as_tensor asarray from_numpy frombuffer from_dlpack")
 
 #: Elementwise but for statistics of the whole, with a factor and a shift for each channel.
-NORMS = _words("""
+NORMS = named("""
     batch_norm layer_norm group_norm instance_norm rms_norm normalize local_response_norm
 """)
 
 #: One value for all elements along an axis.
-REDUCTIONS = _words("""
+REDUCTIONS = named("""
     mean sum amax amin max min median nanmean logsumexp prod std var
 """)
 
 #: Elements along an axis see each other and stay where they are.
-MIXTURES = _words("softmax log_softmax softmin cumsum cumprod logcumsumexp")
+MIXTURES = named("softmax log_softmax softmin cumsum cumprod logcumsumexp")
 
 #: Operations on neighbouring positions of one channel.
 POOLINGS = frozenset(
@@ -92,18 +89,18 @@ POOLINGS = frozenset(
 CONVOLUTIONS = frozenset(f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3))
 
 #: Sums of products, affine if one factor is a parameter.
-PRODUCTS = _words("""
+PRODUCTS = named("""
     linear matmul rmatmul mm bmm mv addmm addmv baddbmm einsum bilinear
     scaled_dot_product_attention
 """)
 
 #: Drawing from generators, always or in training.
-DRAWS = _words("""
+DRAWS = named("""
     rand randn randint randperm rand_like randn_like randint_like bernoulli normal uniform random
     exponential geometric cauchy log_normal multinomial poisson gumbel_softmax fractional_max_pool2d
     fractional_max_pool3d
 """)
-DRAWS_IN_TRAINING = _words("""
+DRAWS_IN_TRAINING = named("""
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_alpha_dropout feature_dropout rrelu
     multi_head_attention_forward
 """)

@@ -1,4 +1,4 @@
-"""How the labels of elements go through operations that make no new channels."""
+"""How labels pass through operations that make no new channels."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,12 +10,10 @@ from torch.nn import functional
 
 from sklflat.networks.tracing import operations
 from sklflat.networks.tracing.contraction import Contraction, project
-from sklflat.networks.tracing.flow import NONE, Entries, Flow, Pair, merged, shared_over
-from sklflat.networks.tracing.tensors import tensors_in
+from sklflat.networks.tracing.flow import Entries, Flow, Pair, merged, shared_over
+from sklflat.networks.tracing.tensors import NONE, Arguments, Options, moved, tensors_in
 
 FlowOf = Callable[[Tensor], Flow]
-Arguments = tuple[Any, ...]
-Options = dict[str, Any]
 
 
 def followed(
@@ -56,19 +54,13 @@ def _rearranged(
     func: Any, args: Arguments, kwargs: Options, outs: list[Tensor], flow_of: FlowOf
 ) -> list[Flow]:
     """The same operation on labels, one tensor's at a time."""
-    tensors = tensors_in(args[0])
-    flows = [flow_of(t) for t in tensors]
-    rest = [_on_cpu(a) for a in args[1:]]
+    flows = [flow_of(t) for t in tensors_in(args[0])]
+    given = args[0], *map(_on_cpu, args[1:])
     options = {key: _on_cpu(value) for key, value in kwargs.items()}
     pairs: list[list[Pair]] = [[] for _ in outs]
     for i, flow in enumerate(flows):
         for source, labels in flow.pairs:
-            given = [
-                labels if j == i else torch.full((), NONE).expand(t.shape)
-                for j, t in enumerate(tensors)
-            ]
-            moved = func(given[0] if isinstance(args[0], Tensor) else given, *rest, **options)
-            for kept, each in zip(pairs, tensors_in(moved), strict=True):
+            for kept, each in zip(pairs, moved(func, given, options, labels, i), strict=True):
                 kept.append((source, each))
     return [merged(flows, kept) for kept in pairs]
 
@@ -123,19 +115,19 @@ def along_axes(flow: Flow, args: Arguments, kwargs: Options, ndim: int) -> Flow:
         labels = shared_over(labels, axes)
         return labels.squeeze(axes) if drops else labels
 
-    return _without_blurred_entries(flow.relabeled(together), "a mean of parameters", ndim == 0)
+    return _without_ambiguous_entries(flow.relabeled(together), "a mean of parameters", ndim == 0)
 
 
-def _without_blurred_entries(flow: Flow, operation: str, is_number: bool) -> Flow:
+def _without_ambiguous_entries(flow: Flow, operation: str, is_number: bool) -> Flow:
     """Without parameters of which several entries meet in one element.
 
     It cannot be said any more whose they are, except where all meet in one number, which
     then is nobody's.
     """
-    blurred = [s for s, labels in flow.of(Entries) if not bool((labels >= 0).any())]
-    if not blurred:
+    ambiguous = [s for s, labels in flow.of(Entries) if not bool((labels >= 0).any())]
+    if not ambiguous:
         return flow
-    kept = tuple(pair for pair in flow.pairs if pair[0] not in blurred)
+    kept = tuple(pair for pair in flow.pairs if pair[0] not in ambiguous)
     return replace(flow, pairs=kept, lost=flow.lost | (set() if is_number else {(operation, None)}))
 
 
@@ -167,10 +159,12 @@ def product(contraction: Contraction, out: Tensor, flow_of: FlowOf) -> Flow:
         for flow, own in zip(flows, letters, strict=True)
         for source, labels in flow.pairs
     ]
-    return _without_blurred_entries(merged(flows, pairs), "a product of parameters", out.ndim == 0)
+    return _without_ambiguous_entries(
+        merged(flows, pairs), "a product of parameters", out.ndim == 0
+    )
 
 
 def halves(flow: Flow, dim: int) -> Flow:
-    """Both halves of a tensor on top of each other."""
+    """Both halves of a tensor, combined element by element, as ``glu`` does."""
     parts = [flow.relabeled(lambda labels, i=i: labels.chunk(2, dim)[i]) for i in (0, 1)]  # type: ignore[misc]
     return merged(parts, [pair for part in parts for pair in part.pairs])

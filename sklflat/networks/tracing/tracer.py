@@ -21,12 +21,10 @@ from sklflat.networks.tracing.flow import (
     arange_along,
     merged,
 )
-from sklflat.networks.tracing.nonlinear import FoundLayer
-from sklflat.networks.tracing.ownership import Owners
-from sklflat.networks.tracing.tensors import tensors_in
+from sklflat.networks.tracing.nonlinear import FoundLayer, Owners
+from sklflat.networks.tracing.tensors import MISUNDERSTOOD, TensorRegistry, tensors_in
 
 _UNSEEN = "an operation that torch does not show"
-_MISUNDERSTOOD = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 
 
 class Tracer(TorchFunctionMode):
@@ -52,13 +50,11 @@ class Tracer(TorchFunctionMode):
     def __init__(self, module: nn.Module, X: Tensor) -> None:
         super().__init__()
         self._module = module
-        self._names = {id(p): name for name, p in module.named_parameters()}
+        self._tensors: TensorRegistry[Flow] = TensorRegistry(module)
         self._shapes = {name: p.shape for name, p in module.named_parameters()}
         self._constants = {id(b) for b in module.buffers()}
         self._n_rows = len(X)
         self._callers: list[tuple[str, nn.Module]] = []
-        self._flows: dict[int, Flow] = {}
-        self._alive: list[Tensor] = []
         self._linear: dict[int, int] = {}
         self._n_affine = 0
         self._is_paused = False
@@ -67,7 +63,7 @@ class Tracer(TorchFunctionMode):
         self.events: list[str] = []
         self.unknown: set[str] = set()
         self.draws = False
-        self._record(X, Flow(((self._rows, arange_along(X.shape, 0)),), depends=True))
+        self._tensors.record(X, Flow(((self._rows, arange_along(X.shape, 0)),), depends=True))
 
     # --- which module is running -------------------------------------------------------------
 
@@ -102,25 +98,21 @@ class Tracer(TorchFunctionMode):
         event = self._linear.get(id(out))
         if event is not None:
             self._is_paused = True  # this runs in the middle of the module
-            self._record(out, self._nonlinearity("identity", out, self._flow(out), event))
+            self._tensors.record(out, self._nonlinearity("identity", out, self._flow(out), event))
             self._is_paused = False
 
     # --- what a tensor is --------------------------------------------------------------------
 
-    def _record(self, tensor: Tensor, flow: Flow) -> None:
-        self._flows[id(tensor)] = flow
-        self._alive.append(tensor)  # else its id could come to mean another tensor
-
     def _flow(self, tensor: Tensor) -> Flow:
-        known = self._flows.get(id(tensor))
+        known = self._tensors.get(tensor)
         if known is None:
             known = self._first_seen(tensor)
-            self._record(tensor, known)
+            self._tensors.record(tensor, known)
         return known
 
     def _first_seen(self, tensor: Tensor) -> Flow:
         """What is known about a parameter, a buffer, or a tensor that came from nowhere."""
-        name = self._names.get(id(tensor))
+        name = self._tensors.names.get(id(tensor))
         if name is not None:
             entries = torch.arange(tensor.numel()).view(tensor.shape)
             return Flow(((Entries(name), entries),))
@@ -151,26 +143,26 @@ class Tracer(TorchFunctionMode):
             flows = self._follow(name, func, args, kwargs, out)
             before = [id(t) for t in tensors_in([args, kwargs])]
             for tensor, flow in zip(outs, flows, strict=True):
-                self._record(tensor, flow)
+                self._tensors.record(tensor, flow)
                 if id(tensor) in before and name not in operations.CASTS:
-                    self._blur_base(tensor, name)
+                    self._forget_base(tensor, name)
         return out
 
-    def _blur_base(self, tensor: Tensor, name: str) -> None:
+    def _forget_base(self, tensor: Tensor, name: str) -> None:
         """What a view was made of has changed with it."""
         base = tensor._base
-        if base is not None and id(base) in self._flows:
+        if base is not None and self._tensors.get(base) is not None:
             flow = self._flow(base).losing(f"{name} in place on a view")
-            self._record(base, replace(flow, pairs=self._rows_of(base)))
+            self._tensors.record(base, replace(flow, pairs=self._rows_of(base)))
 
     def _assign(self, x: Tensor, index: Any, value: Any) -> None:
         flows = [self._flow(t) for t in tensors_in([x, value])]
         if any(f.depends or f.pairs for f in flows):
             try:
                 flow = rules.assigned(x, index, value, self._flow)
-            except _MISUNDERSTOOD:
+            except MISUNDERSTOOD:
                 flow = self._unknown("setitem", flows, x)
-            self._record(x, flow)
+            self._tensors.record(x, flow)
 
     def _follow(self, name: str, func: Any, args: Any, kwargs: Any, out: Any) -> list[Flow]:
         """What is known about each of the outputs."""
@@ -185,7 +177,7 @@ class Tracer(TorchFunctionMode):
             return [Flow()] * len(outs)
         try:
             known = self._understand(name, func, args, kwargs, out, event)
-        except _MISUNDERSTOOD:
+        except MISUNDERSTOOD:
             known = None
         if known is not None and len(known) == len(outs):
             return known

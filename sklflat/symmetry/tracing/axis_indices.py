@@ -5,8 +5,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-#: label of an element that no permutation moves
-NONE = -1
+from sklflat.networks.tracing.tensors import NONE
 
 
 class AxisIndexClasses:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
+from sklflat.networks.tracing.tensors import NONE
+from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
 from sklflat.symmetry.tracing.labels import Labels, tidy, varies, varying_axes
 
 
@@ -76,7 +77,7 @@ class ConcatenatedAxes:
         for pairs in tuple(self._pairs.get(id(given), ())):
             for out, layers in zip(outs, labels, strict=True):
                 wide = [x.unique() for x in layers if len(varying_axes(x)) > 1]
-                if any(_meets(x, pairs[0]) and _meets(x, pairs[1]) for x in wide):
+                if any(all(bool(torch.isin(x, own).any()) for own in pairs) for x in wide):
                     self._pairs.setdefault(id(out), []).append(pairs)
 
     def move(self, tensor: Tensor, copy: Tensor) -> None:
@@ -89,7 +90,3 @@ class ConcatenatedAxes:
         for tensor in given:
             for a, b in self._pairs.pop(id(tensor), ()):
                 self._classes.union(a, b)
-
-
-def _meets(a: Tensor, b: Tensor) -> bool:
-    return bool(torch.isin(a, b).any())

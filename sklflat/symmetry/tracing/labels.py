@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklflat.symmetry.tracing.axis_indices import NONE
+from sklflat.networks.tracing.tensors import NONE
 
 #: labels of a tensor: one integer tensor for each thing that its elements depend on
 Labels = list[Tensor]

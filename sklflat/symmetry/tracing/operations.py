@@ -1,26 +1,24 @@
 """What single operations of torch do to the labels of their arguments."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sklflat.networks.tracing.tensors import tensors_in
+from sklflat.networks.tracing.tensors import NONE, moved, tensors_in
 from sklflat.symmetry.tracing import aten_names as names
-from sklflat.symmetry.tracing.axis_indices import NONE
 from sklflat.symmetry.tracing.concatenation import ConcatenatedAxes
+from sklflat.symmetry.tracing.labelled_tensors import LabelledTensors
 from sklflat.symmetry.tracing.labels import (
     Labels,
     along,
     first_along,
     tidy,
-    varies,
     varying_axes,
 )
-from sklflat.symmetry.tracing.unification import Differs, Unifier, always, as_wide
-
-LabelsOf = Callable[[Tensor], Labels]
+from sklflat.symmetry.tracing.unification import Unifier, always, as_wide, differing
 
 
 class Operations:
@@ -29,41 +27,24 @@ class Operations:
     Parameters
     ----------
     unifier : Unifier
-    labels_of : callable
-        From a tensor to its labels.
-    is_data : callable
-        Whether a tensor depends on the module's input, or came from where no operation shows it.
-    is_input : callable
-        Whether a tensor was computed from the module's input.
-    regroup : callable
-        Gives the weight of a grouped convolution labels that are different in each group.
+    tensors : LabelledTensors
 
     Attributes
     ----------
-    noted : dict of int to Labels
+    counted_labels : dict of int to Labels
         For tensors of indices, by id, the labels along the axis that they count: these have an
         order as soon as the indices are used.
     """
 
-    def __init__(
-        self,
-        unifier: Unifier,
-        labels_of: LabelsOf,
-        is_data: Callable[[Tensor], bool],
-        is_input: Callable[[Tensor], bool],
-        regroup: Callable[..., None],
-    ) -> None:
-        self.unifier = unifier
-        self._is_data, self._is_input = is_data, is_input
+    def __init__(self, unifier: Unifier, tensors: LabelledTensors) -> None:
+        self.unifier, self.tensors = unifier, tensors
         self.classes = unifier.classes
-        self._labels_of = labels_of
-        self._regroup = regroup
         self.counted_labels: dict[int, Labels] = {}
         self.concatenated = ConcatenatedAxes(self.classes)
 
     def labels(self, t: Tensor) -> Labels:
         """The labels of a tensor, by their classes."""
-        return self.unifier.current(self._labels_of(t))
+        return self.unifier.current(self.tensors.labels(t))
 
     def follow(
         self, name: str, func: Any, args: Any, kwargs: Any, outs: list[Tensor]
@@ -95,7 +76,10 @@ class Operations:
         if name in names.NORMALISATIONS:
             return [self._normalise(args[0], [args[1]])]
         if name in names.WINDOWS:
-            return self._window(args[0], names.WINDOWS[name], outs)
+            x, n_axes = args[0], int(re.findall(r"(\d)d", name)[0])
+            axes = range(x.ndim - n_axes, x.ndim)
+            kept = self.unifier.pin_along(self.labels(x), axes, "a window over them")
+            return [kept for _ in outs]
         if names.is_elementwise(name, func):
             given = tensors_in([args, kwargs])
             shape = torch.broadcast_shapes(*(t.shape for t in given), outs[0].shape)
@@ -106,37 +90,32 @@ class Operations:
     # --- moved elements -----------------------------------------------------------------------
 
     def _rearrange(self, func: Any, args: Any, kwargs: Any, n_outs: int) -> list[Labels] | None:
-        """The same operation on labels, one tensor's at a time.
+        """The same operation on labels.
 
         Where elements go must not depend on the data, which are other ones the next time.
         """
-        tensors = tensors_in(args[0])
-        if any(self._labels_of(t) or self._is_input(t) for t in tensors_in([args[1:], kwargs])):
+        if any(
+            self.tensors.labels(t) or self.tensors.is_input(t)
+            for t in tensors_in([args[1:], kwargs])
+        ):
             return None
         found: list[Labels] = [[] for _ in range(n_outs)]
-        for i, tensor in enumerate(tensors):
-            for labels in self.labels(tensor):
-                given: Any = [
-                    labels.expand(t.shape).contiguous() if j == i else torch.full(t.shape, NONE)
-                    for j, t in enumerate(tensors)
-                ]
-                given = given[0] if isinstance(args[0], Tensor) else given
-                for out, moved in zip(
-                    found, tensors_in(func(given, *args[1:], **kwargs)), strict=True
-                ):
-                    out.append(moved)
+        for labels in self.labels(args[0]):
+            full = labels.expand(args[0].shape).contiguous()
+            for out, each in zip(found, moved(func, args, kwargs, full), strict=True):
+                out.append(each)
         return [tidy(out) for out in found]
 
     def _do_cat(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         tensors = [t for t in args[0] if t.ndim == outs[0].ndim]  # (0,) counts as nothing
-        given = [(t, self.labels(t), self._is_data(t)) for t in tensors]
+        given = [(t, self.labels(t), self.tensors.is_data(t)) for t in tensors]
         return [self.concatenated.concatenate(given, _dim(args, kwargs), outs[0])]
 
     def _do_stack(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         axis = _dim(args, kwargs) % outs[0].ndim
         layers = [[x.unsqueeze(axis) for x in self.labels(t)] for t in args[0]]
         wide = [t.unsqueeze(axis) for t in args[0]]
-        given = list(zip(wide, layers, map(self._is_data, args[0]), strict=True))
+        given = list(zip(wide, layers, map(self.tensors.is_data, args[0]), strict=True))
         return [self.concatenated.concatenate(given, axis, outs[0])]
 
     def _do_constant_pad_nd(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
@@ -193,11 +172,6 @@ class Operations:
             self.unifier.block(y, [a % x.ndim for a in axes])
         return self.unifier.current(labels)
 
-    def _window(self, x: Tensor, n_axes: int, outs: list[Tensor]) -> list[Labels]:
-        axes = [x.ndim - 1 - i for i in range(n_axes)]
-        kept = self.unifier.pin_along(self.labels(x), axes, "a window over them")
-        return [kept for _ in outs]
-
     # --- products -----------------------------------------------------------------------------
 
     def _do_bmm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
@@ -207,13 +181,13 @@ class Operations:
         return [found]
 
     def _product(self, a: Tensor, la: Labels, b: Tensor, lb: Labels) -> Labels:
-        return self.unifier.contract(la, lb, _differs(a), _differs(b))
+        return self.unifier.contract(la, lb, differing(a), differing(b))
 
     def _note_made(self, a: Tensor, b: Tensor, found: Labels) -> None:
         """Labels of a product of data that come from the other factor are those of units."""
-        if self._is_data(a) == self._is_data(b):
+        if self.tensors.is_data(a) == self.tensors.is_data(b):
             return
-        weight = b if self._is_data(a) else a
+        weight = b if self.tensors.is_data(a) else a
         mine = [x.unique() for x in self.labels(weight)]
         if mine:
             for labels in found:
@@ -291,7 +265,7 @@ class Operations:
             wide = [along(as_wide(x, 4), 0, 1, of=full) for x in self.labels(mask)]
             own = [x.flatten(0, 1) for x in wide]
             values = mask.expand(full).flatten(0, 1)
-            self.unifier.unify_elementwise(scores, own, always, _differs(values))
+            self.unifier.unify_elementwise(scores, own, always, differing(values))
             scores = self.unifier.current(scores + own)
         for x in scores:
             self.unifier.block(x, [2])
@@ -307,7 +281,7 @@ class Operations:
         out = outs[0]
         space = list(range(2, x.ndim))
         if groups > 1:
-            self._regroup(weight, groups, transposed)
+            self.tensors.regroup(weight, groups)
         lx = self.unifier.pin_along(self.labels(x), space, "a window over them")
         lw = self.unifier.pin_along(self.labels(weight), space, "a window over them")
         lx = [first_along(along(y, 1, of=x.shape), space) for y in lx]
@@ -333,7 +307,7 @@ class Operations:
 
     # --- normalisation ------------------------------------------------------------------------
 
-    def _scaled(self, x: Tensor, labels: Labels, others: list[Any], shape: Any) -> Labels:
+    def _scaled(self, x: Tensor, labels: Labels, others: Sequence[Any], shape: Any) -> Labels:
         """Multiplied with and shifted by what is laid out in some shape."""
         operands = [(x, labels)]
         for t in others:
@@ -363,14 +337,11 @@ class Operations:
     def _do_native_layer_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, normalised = args[:2]
         axes = list(range(x.ndim - len(normalised), x.ndim))
-        labels = self._scaled(x, self._normalise(x, axes), list(args[2:4]), tuple(normalised))
+        given = [t for t in args[2:4] if isinstance(t, Tensor)]
+        labels = self._scaled(x, self._normalise(x, axes), given, tuple(normalised))
         return [labels, *[[] for _ in outs[1:]]]
 
-    def _do_fused_rms_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
-        x, normalised = args[:2]
-        axes = list(range(x.ndim - len(normalised), x.ndim))
-        labels = self._scaled(x, self._normalise(x, axes), list(args[2:3]), tuple(normalised))
-        return [labels, *[[] for _ in outs[1:]]]
+    _do_fused_rms_norm = _do_native_layer_norm
 
     def _do_native_group_norm(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         x, weight, bias, *_, groups, _eps = args
@@ -386,7 +357,3 @@ class Operations:
 
 def _dim(args: Any, kwargs: Any) -> int:
     return args[1] if len(args) > 1 else kwargs.get("dim", 0)
-
-
-def _differs(values: Tensor) -> Differs:
-    return lambda axes: varies(values, sorted(axes))

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklflat.symmetry.tracing.axis_indices import NONE, AxisIndexClasses
+from sklflat.networks.tracing.tensors import NONE
+from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
 from sklflat.symmetry.tracing.labels import Labels, first_along, tidy, varies, varying_axes
 
 #: whether a tensor's elements differ along some axes
@@ -23,6 +24,11 @@ def as_wide(labels: Tensor, ndim: int) -> Tensor:
 def always(axes: set[int]) -> bool:
     """Of a tensor that is taken to differ everywhere."""
     return bool(axes)
+
+
+def differing(values: Tensor) -> Differs:
+    """Of the values of a tensor."""
+    return lambda axes: varies(values, sorted(axes))
 
 
 class Unifier:
@@ -63,10 +69,7 @@ class Unifier:
         for j in range(len(operands)):
             for i in range(j):
                 self.unify_elementwise(
-                    layers[i],
-                    layers[j],
-                    lambda axes, i=i: varies(values[i], sorted(axes)),  # type: ignore[misc]
-                    lambda axes, j=j: varies(values[j], sorted(axes)),  # type: ignore[misc]
+                    layers[i], layers[j], differing(values[i]), differing(values[j])
                 )
         return self.current([x for own in layers for x in own])
 
