@@ -61,7 +61,7 @@ def verified(
     Of the entries of a vector, the last two are summed with the same weight:
 
     >>> import torch
-    >>> from sklflat.symmetry import Group, Symmetry, ordered
+    >>> from sklflat.symmetry import Group, Symmetry
     >>> from sklflat.symmetry.verification import verified
     >>> labels = {"w": (torch.arange(4),)}
     >>> groups = Group("w[0]", torch.tensor([0, 1])), Group("w[0]", torch.tensor([2, 3]))
