@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklflat.connectivity.alignment import as_of
+from sklflat.connectivity.path_builder import as_of
 from sklflat.networks.state import State, read_state
 from sklflat.paths.barrier_table import KINDS, BarrierTable
 from sklflat.paths.losses import path_losses

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 
-from sklflat.connectivity.alignment import Data, Walk, as_of, symmetry_of
 from sklflat.connectivity.core_nulls import train_all
+from sklflat.connectivity.path_builder import Data, Walk, as_of, symmetry_of
 from sklflat.networks.network import copy_module
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
 from sklflat.paths.paths import Path

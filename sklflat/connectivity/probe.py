@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.connectivity.alignment import ALIGNMENTS
-from sklflat.connectivity.core import InvariantCore
-from sklflat.connectivity.core_gain import PathGain, gain_over_endpoints
-from sklflat.connectivity.networks import Networks, check_several, open_networks, train_networks
-from sklflat.connectivity.probe_steps import (
+from sklflat.connectivity.aligned_networks import (
     connectivity_nulls,
     core_of,
     measure_paths,
     merged_module,
 )
+from sklflat.connectivity.core import InvariantCore
+from sklflat.connectivity.core_gain import PathGain, gain_over_endpoints
+from sklflat.connectivity.networks import Networks, check_several, open_networks, train_networks
+from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path

@@ -8,7 +8,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from sklflat import ModeConnectivityProbe, PlaneDisplay, SAMClassifier, SAMRegressor, from_module
-from sklflat.connectivity.alignment import Data
+from sklflat.connectivity.path_builder import Data
 from sklflat.exceptions import ConnectivityWarning
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.state import read_state, write_state
