@@ -1,174 +1,200 @@
-"""The steps of ModeConnectivityProbe: barriers, scores, nulls, the network in the middle."""
+"""AlignedNetworks: what a ModeConnectivityProbe scores units on."""
 
-from collections.abc import Iterator, Mapping
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, fields
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sklflat.connectivity.core import PathScores
-from sklflat.connectivity.core_nulls import (
-    n_pairs,
-    paired_null,
-    rotation_null,
-    shuffled_label_pairs,
-    split_null,
-    untrained_pairs,
-)
+from sklflat.connectivity.core_scores import PathScores
 from sklflat.connectivity.networks import Networks
-from sklflat.networks.state import check_same_architecture
+from sklflat.connectivity.path_builder import Data, PathBuilder, symmetry_of
+from sklflat.networks.state import State
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.barriers import Barriers, measure_barriers, walk_barriers
 from sklflat.paths.paths import LinearPath, Path
-from sklflat.probing.nulls import Null, split_halves
-from sklflat.probing.resolve import resolve
+from sklflat.paths.repair.repair import Repair
+from sklflat.probing.nulls import split_halves
+from sklflat.probing.sample import Sample
+from sklflat.symmetry.symmetry import Symmetry
 
-#: points of the paths of null pairs. Fewer points have a higher minimum, so chance is not made easy
-_N_NULL_POINTS = 5
 #: distance of points around peaks. A smooth peak is missed by 4 of its square: .04 % of the barrier
 _TOL = 0.01
-#: pairs of untrained networks at most
-_MAX_UNTRAINED = 20
-#: pairs of networks to train, and draws from them, at most, unless more are asked for
-_MAX_TRAINED, _MAX_TRAINED_DRAWS = 10, 1000
 
 
-def measure_paths(networks: Networks, paths: list[Path], n_points: int) -> BarrierTable:
-    """Barriers along all paths, and along the straight lines between networks as they are."""
-    walk = networks.walk
-    parts = {"train": networks.match, "held-out": networks.held_out}
-    plain = partial(
-        measure_barriers,
-        networks.sample.network,
-        data={name: (own.X, own.y, own.weight) for name, own in parts.items()},
-        n_points=n_points,
-        tol=_TOL,
-        batch_statistics=walk.statistics,
-    )
-    found: dict[tuple[int, str], Barriers] = {}
-    for k, path in enumerate(paths, start=1):
-        found[k, "naive"] = plain(LinearPath(networks.states[0], networks.states[k]))
-        as_it_is = walk.symmetry is None and walk.kind == "linear"
-        found[k, "aligned"] = found[k, "naive"] if as_it_is else plain(path)
-        if walk.repair:
-            losses = networks.repairs[k - 1].losses
-            found[k, "repaired"] = walk_barriers(
-                {
-                    name: partial(losses, X=own.X, y=own.y, sample_weight=own.weight)
-                    for name, own in parts.items()
-                },
-                n_points=n_points,
-                tol=_TOL,
-            )
-    return BarrierTable(found)
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AlignedNetworks(Sample):
+    """Networks aligned with a first one, whose units are scored, and the paths to them.
 
-
-def core_of(networks: Networks, paths: list[Path], n_points: int) -> dict[str, Any]:
-    """Scores of all units: the lowest over the paths."""
-    sample, walk = networks.sample, networks.walk
-    weight = None if sample.weight is None else sample.weights
-    ts = np.linspace(0, 1, n_points)
-    halves = split_halves(sample.n_samples, networks.rng)
-    before, after = [], []
-    for k, path in enumerate(paths):
-        along = walk.activations(path, ts, sample.units, sample.X)
-        before.append(PathScores.of(along, weight, halves))
-        if walk.repair:
-            along = walk.activations(path, ts, sample.units, sample.X, networks.repairs[k])
-            after.append(PathScores.of(along, weight, halves))
-    plain, scored = PathScores.least(before), PathScores.least(after or before)
-    nothing = np.full(len(plain.eligible), np.nan)
-    return {
-        "score": np.where(plain.eligible, scored.agreement, 0.0),
-        "before": plain.agreement,
-        "after": scored.agreement if after else nothing,
-        "icc_before": plain.icc,
-        "icc_after": scored.icc if after else nothing,
-        "ends": plain.ends,
-        "path_variance": plain.variance,
-        "eligible": plain.eligible,
-        "halves": tuple(np.where(plain.eligible, half, 0.0) for half in scored.halves),
-    }
-
-
-# --- nulls ------------------------------------------------------------------------------------
-
-
-def connectivity_nulls(
-    networks: Networks,
-    n_draws: int,
-    asked: bool,
-    settings: Mapping[str, Any],
-    rng: np.random.RandomState,
-) -> list[Null]:
-    """What scores would be by chance: four nulls, or three where nothing can be trained.
+    The rows of the sample are those that units are scored on. All that is random was drawn when
+    the networks were aligned; the rest is computed when it is asked for, once.
 
     Parameters
     ----------
-    networks : Networks
-        Joined.
-    n_draws : int
-        Of each null.
-    asked : bool
-        Whether so many draws are wanted even where networks have to be trained for them.
-    settings : mapping
-        Of :func:`~sklflat.training.stacking.train`.
-    rng : RandomState
+    builder : PathBuilder
+        Knows the symmetry and the rows that units were matched on.
+    states : list of state
+        Of all networks as they are.
+    permutations : list of Tensor or None
+        Those of the units of all networks but the first.
+    aligned : list of state
+        Of all but the first, permuted.
+    paths : list of Path
+        From the first to each of these.
+    n_points : int
+        Points of a path at which units and losses are computed.
+    halves : (ndarray of int, ndarray of int)
+        Halves of the rows, to compare scores from the two.
     """
-    sample, walk = networks.sample, networks.walk
-    units, layer_of = sample.units, sample.units.layer_of
-    module = sample.network.module
-    few = walk.few.X
-    X = torch.cat([few, sample.X])
-    halves = np.arange(len(few)), np.arange(len(few), len(X))
-    weight = own = None
-    if sample.weight is not None:
-        own = sample.weights
-        weight = np.concatenate([np.ones(len(few)), own])
-    line = LinearPath(networks.states[0], networks.aligned[0])
-    first, last = walk.activations(line, np.array([0.0, 1.0]), units, X)
-    pair_ts = np.linspace(0, 1, _N_NULL_POINTS)
 
-    def score(pair: tuple[nn.Module, nn.Module]) -> tuple[NDArray, NDArray, NDArray]:
-        found = PathScores.of(walk.between(pair, units, sample.X, pair_ts, rng), own)
-        return found.agreement, layer_of, found.eligible
+    builder: PathBuilder
+    states: list[State]
+    permutations: list[torch.Tensor | None]
+    aligned: list[State]
+    paths: list[Path]
+    n_points: int
+    halves: tuple[NDArray, NDArray]
 
-    n_untrained = n_pairs(n_draws, layer_of, _MAX_UNTRAINED)
-    nulls = [
-        split_null(first, last, halves, layer_of, n_draws, rng, weight),
-        rotation_null(first, last, halves, layer_of, n_draws, rng, weight),
-        paired_null(
-            "untrained twins", untrained_pairs((module, module), n_untrained, rng), score, layer_of
-        ),
-    ]
-    if sample.training is not None:
-        most = (n_draws, n_draws) if asked else (min(n_draws, _MAX_TRAINED_DRAWS), _MAX_TRAINED)
-        n_trained = n_pairs(most[0], layer_of, most[1])
-        trained = shuffled_label_pairs(sample.training, n_trained, rng, **settings)
-        pairs = _modules(module, trained)
-        nulls.append(paired_null("trained on shuffled labels", pairs, score, layer_of))
-    return nulls
+    @classmethod
+    def align(
+        cls,
+        networks: Networks,
+        *,
+        align: str | None,
+        path: str,
+        repair: bool,
+        n_points: int,
+        rng: np.random.RandomState,
+    ) -> "AlignedNetworks":
+        """Align all networks with the first, and join them with it.
+
+        Parameters
+        ----------
+        networks : Networks
+        align, path, repair, n_points
+            As of :class:`~sklflat.ModeConnectivityProbe`.
+        rng : RandomState
+        """
+        sample = networks.sample
+        symmetry = None if align is None else symmetry_of(sample.network, networks.match.X)
+        builder = PathBuilder(sample.network, symmetry, align, path, repair, networks.match)
+        first, *others = networks.states
+        permutations, aligned, paths = [], [], []
+        for other in others:
+            permutations.append(builder.permutation(first, other, rng))
+            aligned.append(builder.permuted(other, permutations[-1]))
+            paths.append(builder.path(first, aligned[-1], rng))
+        return cls(
+            **{field.name: getattr(sample, field.name) for field in fields(Sample)},
+            builder=builder,
+            states=networks.states,
+            permutations=permutations,
+            aligned=aligned,
+            paths=paths,
+            n_points=n_points,
+            halves=split_halves(sample.n_samples, rng),
+        )
+
+    @property
+    def orders(self) -> list[dict[str, NDArray]]:
+        """For every network, the order of each group of units that aligns it with the first."""
+        symmetry = self.builder.symmetry
+        first = None if symmetry is None else symmetry.identity()
+        return [_orders(symmetry, perm) for perm in (first, *self.permutations)]
+
+    @cached_property
+    def repairs(self) -> list[Repair | None]:
+        """Repaired networks on each path; None where nothing is to be repaired."""
+        return [self.builder.repaired(path) for path in self.paths]
+
+    @cached_property
+    def barriers(self) -> BarrierTable:
+        """Barriers along all paths, and along the straight lines between networks as they are."""
+        held_out = Data(self.X, self.target, self.weight)
+        parts = {"train": self.builder.match, "held-out": held_out}
+        plain = partial(
+            measure_barriers,
+            self.network,
+            data={name: (rows.X, rows.y, rows.weight) for name, rows in parts.items()},
+            n_points=self.n_points,
+            tol=_TOL,
+            batch_statistics=self.builder.statistics,
+        )
+        as_they_are = self.builder.symmetry is None and self.builder.kind == "linear"
+        found: dict[tuple[int, str], Barriers] = {}
+        for k, (path, repair) in enumerate(zip(self.paths, self.repairs, strict=True), start=1):
+            found[k, "naive"] = plain(LinearPath(self.states[0], self.states[k]))
+            found[k, "aligned"] = found[k, "naive"] if as_they_are else plain(path)
+            if repair is not None:
+                losses = {
+                    name: partial(repair.losses, X=rows.X, y=rows.y, sample_weight=rows.weight)
+                    for name, rows in parts.items()
+                }
+                found[k, "repaired"] = walk_barriers(losses, n_points=self.n_points, tol=_TOL)
+        return BarrierTable(found)
+
+    @cached_property
+    def path_scores(self) -> tuple[PathScores, PathScores | None]:
+        """Scores of all units, on the paths as they are and repaired: the lowest over the paths."""
+        weight = None if self.weight is None else self.weights
+        ts = np.linspace(0, 1, self.n_points)
+        before, after = [], []
+        for path, repair in zip(self.paths, self.repairs, strict=True):
+            along = self.builder.activations(path, ts, self.units, self.X)
+            before.append(PathScores.of(along, weight, self.halves))
+            if repair is not None:
+                along = self.builder.activations(path, ts, self.units, self.X, repair)
+                after.append(PathScores.of(along, weight, self.halves))
+        return PathScores.least(before), PathScores.least(after) if after else None
+
+    @property
+    def eligible(self) -> NDArray:
+        """Mask (n_units,) of units with a signal at both ends of all paths."""
+        return self.path_scores[0].eligible
+
+    @property
+    def scores(self) -> NDArray:
+        """Least correlations (n_units,) along the (repaired) paths; 0 without a signal."""
+        plain, repaired = self.path_scores
+        return np.where(self.eligible, (repaired or plain).correlation, 0.0)
+
+    @property
+    def error_scale(self) -> float:
+        """What an error is a share of: 1 for classifiers, the variance of real targets.
+
+        As the error is a mean over outputs, so is the variance.
+        """
+        if self.trained.classes is not None:
+            return 1.0
+        y = self.target.double().reshape(self.n_samples, -1)
+        s = torch.as_tensor(self.weights)
+        return float((s @ (y - s @ y).square()).mean()) or 1.0
+
+    def midpoint(self) -> nn.Module:
+        """The (repaired) network in the middle of the first path."""
+        return next(iter(self.builder.modules(self.paths[0], [0.5], self.repairs[0])))
 
 
-def _modules(
-    like: nn.Module, pairs: Iterator[tuple[Any, Any]]
-) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """The modules of pairs of estimators; not those of a search that chose other sizes."""
-    for one, other in pairs:
-        first, second = (resolve(e).network.module for e in (one, other))
-        try:
-            for module in (first, second):
-                check_same_architecture(like, module)
-        except ValueError:
-            continue
-        yield first, second
+def _orders(symmetry: Symmetry | None, perm: torch.Tensor | None) -> dict[str, NDArray]:
+    """For each group which member is now at each index, and so for the parts of blocks."""
+    if symmetry is None or perm is None:
+        return {}
+    found: dict[str, NDArray] = {}
+    for group in symmetry.groups:
+        name, number = group.name, 1
+        while name in found:
+            name, number = f"{group.name}_{number}", number + 1
+        order = _indices(group.members, perm[group.members])
+        found[name] = order
+        for k, part in enumerate(group.inner):
+            rows = zip(part[torch.as_tensor(order)], perm[part], strict=True)
+            found[f"{name}.parts_{k}"] = np.stack([_indices(own, now) for own, now in rows])
+    return found
 
 
-def merged_module(networks: Networks, path: Path) -> nn.Module:
-    """The network in the middle of the first path."""
-    if networks.walk.repair:
-        return networks.repairs[0](0.5)
-    return next(iter(networks.walk.modules(path, [0.5])))
+def _indices(classes: torch.Tensor, wanted: torch.Tensor) -> NDArray:
+    """The index in `classes` of each of `wanted`."""
+    index = {c: i for i, c in enumerate(classes.tolist())}
+    return np.array([index[c] for c in wanted.tolist()])

@@ -1,6 +1,5 @@
-"""The invariant core: units that stay what they are on the way from one network to another."""
+"""The invariant core: units that stay what they are on the path from one network to another."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
-from sklflat.connectivity.core_scores import Agreement, Variation, eligible_units
+from sklflat.connectivity.core_scores import PathScores
 from sklflat.probing.restricted import Restriction, random_choice, restrict, restricted_score
 from sklflat.probing.selection import FDR
 
@@ -24,7 +23,7 @@ class CoreRestriction(Restriction):
     Attributes
     ----------
     estimator : fitted classifier or regressor
-        The first network, all units outside of the core held at their means.
+        The first network, all units outside of the core mean-ablated.
     n_units : int
     score : float
         Its accuracy, or R^2.
@@ -74,6 +73,31 @@ class InvariantCore:
     eligible: NDArray
     _probe: Any = field(repr=False)
     _halves: tuple[NDArray, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, plain: PathScores, repaired: PathScores | None, probe: Any) -> "InvariantCore":
+        """The core of a fitted probe.
+
+        Parameters
+        ----------
+        plain, repaired : PathScores
+            Of the path as it is, and repaired; None without repair.
+        probe : ModeConnectivityProbe
+            Fitted.
+        """
+        scored = repaired or plain
+        nothing = np.full(len(plain.eligible), np.nan)
+        return cls(
+            plain.correlation,
+            nothing if repaired is None else repaired.correlation,
+            plain.icc,
+            nothing if repaired is None else repaired.icc,
+            plain.ends,
+            plain.variance,
+            plain.eligible,
+            probe,
+            tuple(np.where(plain.eligible, half, 0.0) for half in scored.halves),
+        )
 
     @property
     def mask(self) -> NDArray:
@@ -142,7 +166,7 @@ class InvariantCore:
         )
 
     def sensitivity(self) -> dict[str, list[dict[str, Any]]]:
-        """How the core moves with what was chosen.
+        """How the core depends on what was chosen.
 
         Returns
         -------
@@ -185,56 +209,3 @@ class InvariantCore:
         tops = [set(np.argsort(-half)[:n].tolist()) for half in self._halves]
         common = len(tops[0] & tops[1])
         return {"rank_correlation": rank, "jaccard": common / (2 * n - common)}
-
-
-@dataclass(frozen=True, eq=False)
-class PathScores:
-    """Scores (n_units,) of all units along one path; ``halves`` are agreements on half the rows."""
-
-    agreement: NDArray
-    ends: NDArray
-    icc: NDArray
-    variance: NDArray
-    eligible: NDArray
-    halves: tuple[NDArray, ...] = ()
-
-    @classmethod
-    def of(
-        cls, path: Iterable[NDArray], weight: NDArray | None, halves: Sequence[NDArray] = ()
-    ) -> "PathScores":
-        """From activations (n, n_units) at the points of a path, one after the other."""
-        points = iter(path)
-        first = last = next(points)
-        agreement, variation = Agreement(first, weight), Variation(first, weight)
-        weights = [None if weight is None else weight[half] for half in halves]
-        parts = [Agreement(first[half], w) for half, w in zip(halves, weights, strict=True)]
-        for last in points:
-            agreement.add(last)
-            variation.add(last)
-            for part, half in zip(parts, halves, strict=True):
-                part.add(last[half])
-        return cls(
-            agreement.least,
-            agreement.last,
-            variation.icc,
-            variation.relative_variance,
-            eligible_units(first, last, weight),
-            tuple(part.least for part in parts),
-        )
-
-    @classmethod
-    def least(cls, paths: Sequence["PathScores"]) -> "PathScores":
-        """The lowest score of each unit over several paths; the greatest variance."""
-
-        def lowest(name: str) -> NDArray:
-            return np.min([getattr(scores, name) for scores in paths], axis=0)
-
-        halves = zip(*(scores.halves for scores in paths), strict=True)
-        return cls(
-            lowest("agreement"),
-            lowest("ends"),
-            lowest("icc"),
-            np.max([scores.variance for scores in paths], axis=0),
-            np.all([scores.eligible for scores in paths], axis=0),
-            tuple(np.min(half, axis=0) for half in halves),
-        )

@@ -12,7 +12,7 @@ from sklflat.metrics import ConfidenceInterval
 
 @dataclass(frozen=True)
 class PathGain:
-    """What scores along a path say beyond the agreement of the path's ends.
+    """What scores along a path say beyond the correlation of the path's ends.
 
     Attributes
     ----------
@@ -81,8 +81,8 @@ def gain_over_endpoints(
     Parameters
     ----------
     path_scores, end_scores : arrays of shape (n_units,)
-        For example :func:`~sklflat.connectivity.core_scores.profile_agreement` and
-        :func:`~sklflat.connectivity.core_scores.endpoint_agreement`.
+        For example least and last correlations with the start, of
+        :class:`~sklflat.connectivity.core_scores.LeastCorrelation`.
     path_selected, end_selected : bool arrays of shape (n_units,), default=None
         Which units each of them selects.
     truth : bool array of shape (n_units,), default=None

@@ -1,19 +1,26 @@
-"""How far units agree along a path by chance: four nulls for the invariant core."""
+"""How well units correlate along a path by chance: four nulls for the invariant core."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
+from sklflat.connectivity.aligned_networks import AlignedNetworks
+from sklflat.connectivity.core_scores import PathScores
+from sklflat.connectivity.networks import train_all
 from sklflat.metrics import matched_correlation
+from sklflat.metrics._checks import varying
+from sklflat.networks.state import check_same_architecture
+from sklflat.paths.paths import LinearPath
 from sklflat.probing.nulls import Null, random_rotations, reseeded, untrained_twins
+from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import TrainingSet
 from sklflat.training.runs import Training
-from sklflat.training.stacking import train
 
 Pair = tuple[Any, Any]
 #: scores of the units of a pair of networks, their layers, and which of them live
@@ -23,6 +30,76 @@ Scored = tuple[NDArray, NDArray, NDArray]
 _MIN_DRAWS = 30
 #: pairs of networks at least
 _MIN_PAIRS = 2
+#: points of the paths of these. Fewer points have a higher minimum, so chance is not made easy
+_N_POINTS = 5
+#: pairs of untrained networks at most
+_MAX_UNTRAINED = 20
+#: pairs of networks to train, and draws from them, at most, unless more are asked for
+_MAX_TRAINED, _MAX_TRAINED_DRAWS = 10, 1000
+
+
+def connectivity_nulls(
+    sample: AlignedNetworks,
+    n_draws: int,
+    asked: bool,
+    settings: Mapping[str, Any],
+    rng: np.random.RandomState,
+) -> list[Null]:
+    """What scores would be by chance: four nulls, or three where nothing can be trained.
+
+    Parameters
+    ----------
+    sample : AlignedNetworks
+    n_draws : int
+        Of each null.
+    asked : bool
+        Whether so many draws are wanted even where networks have to be trained for them.
+    settings : mapping
+        Of :func:`~sklflat.training.stacking.train`.
+    rng : RandomState
+    """
+    builder, units, layer_of = sample.builder, sample.units, sample.units.layer_of
+    module = sample.network.module
+    few = builder.few.X
+    X = torch.cat([few, sample.X])
+    halves = np.arange(len(few)), np.arange(len(few), len(X))
+    weight = own = None
+    if sample.weight is not None:
+        own = sample.weights
+        weight = np.concatenate([np.ones(len(few)), own])
+    line = LinearPath(sample.states[0], sample.aligned[0])
+    first, last = builder.activations(line, np.array([0.0, 1.0]), units, X)
+    ts = np.linspace(0, 1, _N_POINTS)
+
+    def score(pair: tuple[nn.Module, nn.Module]) -> Scored:
+        found = PathScores.of(builder.joined(pair, units, sample.X, ts, rng), own)
+        return found.correlation, layer_of, found.eligible
+
+    untrained = untrained_pairs((module, module), n_pairs(n_draws, layer_of, _MAX_UNTRAINED), rng)
+    nulls = [
+        split_null(first, last, halves, layer_of, n_draws, rng, weight),
+        rotation_null(first, last, halves, layer_of, n_draws, rng, weight),
+        paired_null("untrained twins", untrained, score, layer_of),
+    ]
+    if sample.training is not None:
+        most = (n_draws, n_draws) if asked else (min(n_draws, _MAX_TRAINED_DRAWS), _MAX_TRAINED)
+        n_trained = n_pairs(most[0], layer_of, most[1])
+        trained = shuffled_label_pairs(sample.training, n_trained, rng, **settings)
+        pairs = _modules(module, trained)
+        nulls.append(paired_null("trained on shuffled labels", pairs, score, layer_of))
+    return nulls
+
+
+def _modules(like: nn.Module, pairs: Iterator[Pair]) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """The modules of pairs of estimators; not those of a search that chose other sizes."""
+    for pair in pairs:
+        first, second = (resolve(estimator).network.module for estimator in pair)
+        try:
+            for module in (first, second):
+                check_same_architecture(like, module)
+        except ValueError:
+            continue
+        yield first, second
 
 
 def split_null(
@@ -34,7 +111,7 @@ def split_null(
     rng: np.random.RandomState,
     weight: NDArray | None = None,
 ) -> Null:
-    r"""Agreement of units that have nothing to do with each other, matched all the same.
+    r"""Correlations of units that have nothing to do with each other, matched all the same.
 
     A matching maximises what it is judged by. Here the rows of one network are shuffled, so that
     nothing is left to match; the units are matched anew on the first half and judged on the
@@ -69,11 +146,13 @@ def split_null(
             B[seen] = B[rng.permutation(seen)]
         return B
 
-    draws = [
-        _rematched(first, shuffled(last), halves, layer_of, weight)
-        for _ in range(_draws_a_unit(n_draws, first))
-    ]
-    return Null("unrelated units, matched on other rows", np.stack(draws))
+    draws = np.zeros((_draws_a_unit(n_draws, first), first.shape[1]))
+    for draw in draws:
+        unrelated = shuffled(last)
+        for layer in np.unique(layer_of):
+            units = layer_of == layer
+            draw[units] = _matched(first[:, units], unrelated[:, units], halves, weight)
+    return Null("unrelated units, matched on other rows", draws)
 
 
 def rotation_null(
@@ -85,13 +164,13 @@ def rotation_null(
     rng: np.random.RandomState,
     weight: NDArray | None = None,
 ) -> Null:
-    """Agreement of units with random directions of the other network's layers [1]_.
+    """Correlations of units with random directions of the other network's layers [1]_.
 
     Every layer of the second network, its units at unit variance, is read in a random orthonormal
     basis, the directions are matched to the units on the first half, and judged on the second. (The
     scale of a ReLU unit is arbitrary, and a large one would be in every direction.) A unit that
-    agrees no better with its partner than with these is in a subspace that both networks have, but
-    is no unit that both have.
+    correlates no better with its partner than with these is in a subspace that both networks have,
+    but is no unit that both have.
 
     Parameters
     ----------
@@ -108,12 +187,14 @@ def rotation_null(
     .. [1] W. Gurnee et al., "Universal neurons in GPT2 language models", 2024.
        https://arxiv.org/abs/2401.12181
     """
-    layers = [np.flatnonzero(layer_of == layer) for layer in np.unique(layer_of)]
     n = _draws_a_unit(n_draws, first)
     draws = np.zeros((n, first.shape[1]))
-    deviation = _deviations(last, weight)
+    w = np.ones(len(last)) if weight is None else weight
+    a, s = last[w > 0], w[w > 0] / w.sum()
+    deviation = np.where(varying(a), np.sqrt(s @ np.square(a - s @ a)), 0.0)
     last = np.divide(last, deviation, out=np.zeros_like(last), where=deviation > 0)
-    for units in layers:
+    for layer in np.unique(layer_of):
+        units = np.flatnonzero(layer_of == layer)
         for k, B in enumerate(random_rotations(last[:, units], n, rng)):
             draws[k, units] = _matched(first[:, units], B, halves, weight)
     return Null("random rotations of the layers", draws)
@@ -186,7 +267,7 @@ def n_pairs(n_draws: int, layer_of: NDArray, most: int) -> int:
 def shuffled_label_pairs(
     training: TrainingSet, n_pairs: int, rng: np.random.RandomState, **settings: Any
 ) -> Iterator[Pair]:
-    """Pairs of estimators trained on shuffled labels: agreement where nothing is to be learned.
+    """Pairs of estimators trained on shuffled labels, from which nothing is to be learned.
 
     Both of a pair are given the same shuffled labels, as the pair in question was given the same
     true ones: if labels have nothing to do with the inputs, the pairs are exchangeable. Networks
@@ -227,39 +308,8 @@ def shuffled_label_pairs(
         yield trainings[k].estimator, trainings[k + 1].estimator
 
 
-def train_all(trainings: list[Training], n_jobs: int | None, **settings: Any) -> None:
-    """Train, stacked where that is possible; the first training that failed is raised."""
-    for i in train(trainings, n_jobs=n_jobs, **settings):
-        error = trainings[i].error
-        if error is not None:
-            raise error
-
-
 def _draws_a_unit(n_draws: int, A: NDArray) -> int:
     return max(_MIN_DRAWS, int(np.ceil(n_draws / A.shape[1])))
-
-
-def _deviations(A: NDArray, weight: NDArray | None) -> NDArray:
-    """Standard deviations (n_units,); 0 for constant units."""
-    w = np.ones(len(A)) if weight is None else weight
-    a, s = A[w > 0], w[w > 0] / w.sum()
-    varies = np.ptp(a, axis=0) > 1e-12 * np.abs(a).max(axis=0)
-    return np.where(varies, np.sqrt(s @ np.square(a - s @ a)), 0.0)
-
-
-def _rematched(
-    A: NDArray,
-    B: NDArray,
-    halves: tuple[NDArray, NDArray],
-    of: NDArray,
-    weight: NDArray | None,
-) -> NDArray:
-    """Correlations (n_units,) of units that are matched on one half, on the other."""
-    r = np.zeros(A.shape[1])
-    for layer in np.unique(of):
-        units = of == layer
-        r[units] = _matched(A[:, units], B[:, units], halves, weight)
-    return r
 
 
 def _matched(

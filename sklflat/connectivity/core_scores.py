@@ -1,174 +1,51 @@
-"""How much of a unit stays on the way from one network to another: scores of the invariant core."""
+"""How much of a unit stays along a path between two networks: scores of the invariant core."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sklflat.metrics._checks import varying
 
-def profile_agreement(path: Iterable[ArrayLike], weight: ArrayLike | None = None) -> NDArray:
+
+class LeastCorrelation:
     r"""Least correlation of a unit along the path with itself at the path's start.
 
     .. math:: s_u = \min_t r_u(t), \qquad r_u(t) = \mathrm{corr}_x(a_u(x, 0), a_u(x, t))
 
     The start is the reference network, whose units are scored; all others are aligned to it. The
-    other end is a point of the path, so :math:`s_u` is at most :func:`endpoint_agreement`. Where
-    activations are a straight path themselves, :math:`a(t) = (1 - t)\, a(0) + t\, a(1)`, the two
-    are equal: centred profiles then move along a segment, on which the angle with its start only
-    grows, so the minimum is at the other end. What is below that is what the path adds.
-
-    Parameters
-    ----------
-    path : iterable of arrays of shape (n_samples, n_units)
-        Activations at the points of the path, the start first; they are read one after the other.
-    weight : array of shape (n_samples,), default=None
-        Of the samples.
-
-    Returns
-    -------
-    ndarray of shape (n_units,)
-        In [-1, 1]; 0 for a unit that is constant somewhere on the path, unless it is negative
-        elsewhere.
-
-    Examples
-    --------
-    A unit that turns into its negative, and one that only changes its scale and its mean:
-
-    >>> import numpy as np
-    >>> from sklflat.connectivity.core_scores import profile_agreement
-    >>> a = np.array([[0.0, 0.0], [1.0, 1.0], [3.0, 3.0]])
-    >>> profile_agreement([a, a * [0.5, 2.0] + [0.0, 1.0], a * [-1.0, 5.0]]).round(12)
-    array([-1.,  1.])
-    """
-    points = iter(path)
-    agreement = Agreement(next(points), weight)
-    for a in points:
-        agreement.add(a)
-    return agreement.least
-
-
-def endpoint_agreement(
-    first: ArrayLike, last: ArrayLike, weight: ArrayLike | None = None
-) -> NDArray:
-    r"""Correlation :math:`\mathrm{corr}_x(a_u(x, 0), a_u(x, 1))` of matched units: no path at all.
-
-    This is what a path has to beat.
-
-    Parameters
-    ----------
-    first, last : arrays of shape (n_samples, n_units)
-    weight : array of shape (n_samples,), default=None
-
-    Returns
-    -------
-    ndarray of shape (n_units,)
-        In [-1, 1], 0 for constant units.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklflat.connectivity.core_scores import endpoint_agreement
-    >>> a = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
-    >>> endpoint_agreement(a, 3 * a + 1).round(12)
-    array([1., 0.])
-    """
-    r = (_standardised(first, weight) * _standardised(last, weight)).sum(axis=0)
-    return np.clip(r, -1, 1)
-
-
-def path_icc(path: Iterable[ArrayLike], weight: ArrayLike | None = None) -> NDArray:
-    r"""Intraclass correlation ICC(C,1) of a unit, samples by points of the path [1]_.
-
-    With :math:`\bar a_x`, :math:`\bar a_t` the means of a sample and of a point, and k points,
-
-    .. math:: \frac{R - E}{R + (k - 1) E}, \qquad R = k\, \mathrm{Var}_x \bar a_x, \qquad
-        E = \frac{1}{k - 1} \sum_t E_x [a(x, t) - \bar a_x - \bar a_t + \bar a]^2
-
-    A shift of the mean along the path is forgiven, a change of scale is not.
-
-    Parameters
-    ----------
-    path : iterable of at least two arrays of shape (n_samples, n_units)
-        They are read one after the other.
-    weight : array of shape (n_samples,), default=None
-
-    Returns
-    -------
-    ndarray of shape (n_units,)
-        At most 1; 0 for constant units.
-
-    References
-    ----------
-    .. [1] K. McGraw, S. Wong, "Forming inferences about some intraclass correlation
-       coefficients", Psychological Methods 1, 1996. https://doi.org/10.1037/1082-989X.1.1.30
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklflat.connectivity.core_scores import path_icc
-    >>> a = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
-    >>> path_icc([a, a * [1.0, -1.0] + 2]).round(12)
-    array([ 1., -1.])
-    """
-    return _varied(path, weight).icc
-
-
-def path_variance(
-    path: Iterable[ArrayLike], weight: ArrayLike | None = None, *, relative: bool = False
-) -> NDArray:
-    r"""How far a unit's activation varies along the path: the idea as it was first stated.
-
-    .. math:: E_x \mathrm{Var}_t\, a_u(x, t), \qquad\text{or relative to}\quad
-        \mathrm{Var}_{x,t}\, a_u(x, t)
-
-    Low values were to be the invariant core. They are not: a dead unit has 0, a collapse of the
-    variance lowers all, and a rescaling of ReLU units changes it. Kept for comparison. One minus
-    the relative one is an intraclass correlation up to factors of the degrees of freedom.
-
-    Parameters
-    ----------
-    path : iterable of arrays of shape (n_samples, n_units)
-    weight : array of shape (n_samples,), default=None
-    relative : bool, default=False
-
-    Returns
-    -------
-    ndarray of shape (n_units,)
-        Not negative; relative: in [0, 1], 0 for constant units.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklflat.connectivity.core_scores import path_variance
-    >>> a = np.array([[1.0, 0.0], [3.0, 0.0]])
-    >>> path_variance([a, a + [2.0, 0.0]]), path_variance([a, a + [2.0, 0.0]], relative=True)
-    (array([1., 0.]), array([0.5, 0. ]))
-    """
-    found = _varied(path, weight)
-    return found.relative_variance if relative else found.variance
-
-
-def _varied(path: Iterable[ArrayLike], weight: ArrayLike | None) -> "Variation":
-    points = iter(path)
-    found = Variation(next(points), weight)
-    for a in points:
-        found.add(a)
-    return found
-
-
-class Agreement:
-    """Correlations with the start of a path, point by point: see :func:`profile_agreement`.
+    other end is a point of the path, so :math:`s_u` is at most the correlation of the ends, which
+    needs no path and is what a path has to beat. Where activations are a straight path themselves,
+    :math:`a(t) = (1 - t)\, a(0) + t\, a(1)`, the two are equal: centred profiles then move along a
+    segment, on which the angle with its start only grows, so the minimum is at the other end. What
+    is below that is what the path adds.
 
     Parameters
     ----------
     first : array of shape (n_samples, n_units)
         Activations at the start.
     weight : array of shape (n_samples,), default=None
+        Of the samples.
 
     Attributes
     ----------
     least, last : ndarray of shape (n_units,)
-        The lowest so far, and that of the point that was added last.
+        The lowest so far, and that of the point that was added last; in [-1, 1]. 0 for a unit that
+        is constant somewhere on the path, unless it is negative elsewhere.
+
+    Examples
+    --------
+    A unit that turns into its negative, and one that only changes its scale and its mean:
+
+    >>> import numpy as np
+    >>> from sklflat.connectivity.core_scores import LeastCorrelation
+    >>> a = np.array([[0.0, 0.0], [1.0, 1.0], [3.0, 3.0]])
+    >>> score = LeastCorrelation(a)
+    >>> for point in (a * [0.5, 2.0] + [0.0, 1.0], a * [-1.0, 5.0]):
+    ...     score.add(point)
+    >>> score.least.round(12)
+    array([-1.,  1.])
     """
 
     def __init__(self, first: ArrayLike, weight: ArrayLike | None = None) -> None:
@@ -184,13 +61,47 @@ class Agreement:
 
 
 class Variation:
-    """Variances along a path, point by point: see :func:`path_variance` and :func:`path_icc`.
+    r"""Intraclass correlation and variance of a unit, samples by points of the path.
+
+    With :math:`\bar a_x`, :math:`\bar a_t` the means of a sample and of a point, and k points, the
+    intraclass correlation ICC(C,1) [1]_ is
+
+    .. math:: \frac{R - E}{R + (k - 1) E}, \qquad R = k\, \mathrm{Var}_x \bar a_x, \qquad
+        E = \frac{1}{k - 1} \sum_t E_x [a(x, t) - \bar a_x - \bar a_t + \bar a]^2
+
+    A shift of the mean along the path is forgiven, a change of scale is not. The variance
+
+    .. math:: E_x \mathrm{Var}_t\, a_u(x, t), \qquad\text{or relative to}\quad
+        \mathrm{Var}_{x,t}\, a_u(x, t)
+
+    is the idea as it was first stated: low values were to be the invariant core. They are not: a
+    dead unit has 0, a collapse of the variance lowers all, and a rescaling of ReLU units changes
+    it. Kept for comparison. One minus the relative one is an intraclass correlation up to factors
+    of the degrees of freedom.
 
     Parameters
     ----------
     first : array of shape (n_samples, n_units)
         Activations at the start.
     weight : array of shape (n_samples,), default=None
+        Of the samples.
+
+    References
+    ----------
+    .. [1] K. McGraw, S. Wong, "Forming inferences about some intraclass correlation
+       coefficients", Psychological Methods 1, 1996. https://doi.org/10.1037/1082-989X.1.1.30
+
+    Examples
+    --------
+    A unit that shifts, one that turns into its negative, and a dead one:
+
+    >>> import numpy as np
+    >>> from sklflat.connectivity.core_scores import Variation
+    >>> a = np.array([[1.0, 1.0, 0.0], [3.0, 3.0, 0.0]])
+    >>> path = Variation(a)
+    >>> path.add(a * [1.0, -1.0, 0.0] + [2.0, 4.0, 0.0])
+    >>> path.icc, path.variance, path.relative_variance
+    (array([ 1., -1.,  0.]), array([1., 1., 0.]), array([0.5, 1. , 0. ]))
     """
 
     def __init__(self, first: ArrayLike, weight: ArrayLike | None = None) -> None:
@@ -240,6 +151,59 @@ class Variation:
         mean = (self._start + self._total / len(self._shifts))[self._seen]
         s = self._s[self._seen]
         return s @ np.square(mean - s @ mean)
+
+
+@dataclass(frozen=True, eq=False)
+class PathScores:
+    """Scores (n_units,) of all units along one path; those of ``halves`` are from half the rows."""
+
+    correlation: NDArray
+    ends: NDArray
+    icc: NDArray
+    variance: NDArray
+    eligible: NDArray
+    halves: tuple[NDArray, ...] = ()
+
+    @classmethod
+    def of(
+        cls, path: Iterable[NDArray], weight: NDArray | None, halves: Sequence[NDArray] = ()
+    ) -> "PathScores":
+        """From activations (n, n_units) at the points of a path, one after the other."""
+        points = iter(path)
+        first = last = next(points)
+        correlation, variation = LeastCorrelation(first, weight), Variation(first, weight)
+        weights = [None if weight is None else weight[half] for half in halves]
+        parts = [LeastCorrelation(first[half], w) for half, w in zip(halves, weights, strict=True)]
+        for last in points:
+            correlation.add(last)
+            variation.add(last)
+            for part, half in zip(parts, halves, strict=True):
+                part.add(last[half])
+        return cls(
+            correlation.least,
+            correlation.last,
+            variation.icc,
+            variation.relative_variance,
+            eligible_units(first, last, weight),
+            tuple(part.least for part in parts),
+        )
+
+    @classmethod
+    def least(cls, paths: Sequence["PathScores"]) -> "PathScores":
+        """The lowest score of each unit over several paths; the greatest variance."""
+
+        def lowest(name: str) -> NDArray:
+            return np.min([getattr(scores, name) for scores in paths], axis=0)
+
+        halves = zip(*(scores.halves for scores in paths), strict=True)
+        return cls(
+            lowest("correlation"),
+            lowest("ends"),
+            lowest("icc"),
+            np.max([scores.variance for scores in paths], axis=0),
+            np.all([scores.eligible for scores in paths], axis=0),
+            tuple(np.min(half, axis=0) for half in halves),
+        )
 
 
 def eligible_units(
@@ -307,8 +271,7 @@ def _standardised(A: ArrayLike, weight: ArrayLike | None) -> NDArray:
         s = _weights(len(a), weight)
         root = np.sqrt(s)[:, None]
         a = np.where(s[:, None] > 0, a, a[s > 0][:1])  # a row without weight is not seen
-    # what is left of a constant after subtracting its mean is not variance
-    varies = np.ptp(a, axis=0) > 1e-12 * np.abs(a).max(axis=0)
+    varies = varying(a)
     d = np.where(varies, a - s @ a, 0)
     d = d / np.where(varies, np.abs(d).max(axis=0), 1) * root
     return d / np.where(varies, np.linalg.norm(d, axis=0), 1)

@@ -1,122 +1,91 @@
-"""Networks of one architecture, trained or given, and the rows that they are judged on."""
+"""Networks of one architecture, trained or given, checked, and opened on rows to score them on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 
-from sklflat.connectivity.core_nulls import train_all
-from sklflat.connectivity.path_builder import Data, Walk, as_of, symmetry_of
+from sklflat.connectivity.path_builder import Data, as_of
 from sklflat.networks.network import copy_module
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
-from sklflat.paths.paths import Path
-from sklflat.paths.repair.repair import Repair
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample, TrainingSet
 from sklflat.probing.split import Rows, split_rows
-from sklflat.symmetry.symmetry import Symmetry
 from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 #: rows on which networks are compared, and how far apart outputs may be, relative to the largest
 _N_COMPARED, _APART = 64, 1e-3
 
 
+@dataclass(frozen=True, eq=False)
 class Networks:
-    """Networks of one architecture, and the rows that they are matched and judged on.
+    """Networks of one architecture, and the rows that they are matched and scored on.
 
     Parameters
     ----------
     estimators : list of fitted estimators
     sample : Sample
-        Units of the first, on the rows that are judged on.
-    matched_on : Rows
-        The others.
-    rng : RandomState
-
-    Attributes
-    ----------
+        Units of the first, on the rows that they are scored on.
+    match : Data
+        The rows that they are matched on.
     states : list of state
         Of all networks, in the first one's precision.
-    aligned : list of state
-        Of all but the first, aligned with it.
-    repairs : list of Repair
-        Of the paths to them; empty where nothing is repaired.
     """
 
-    walk: Walk
+    estimators: list[Any]
+    sample: Sample
+    match: Data
+    states: list[State]
 
-    def __init__(
-        self,
+    @classmethod
+    def of(
+        cls,
         estimators: list[Any],
-        sample: Sample,
-        matched_on: Rows,
-        rng: np.random.RandomState,
-    ) -> None:
-        self.estimators = estimators
-        self.sample = sample
-        self.rng = rng
-        trained = [sample.trained, *(resolve(e) for e in estimators[1:])]
-        X = sample.trained.to_input(matched_on.X)
-        for i, other in enumerate(trained[1:], start=1):
-            check_same_architecture(trained[0].network.module, other.network.module)
-            rows = other.to_input(matched_on.X)
+        scored: Rows,
+        matched: Rows,
+        layers: Any,
+        training: TrainingSet | None,
+    ) -> "Networks":
+        """Open fitted estimators, and check that their networks can be compared."""
+        scored = _without_zero_weights(scored)
+        if len(scored) < 2:
+            raise ValueError(
+                f"{len(scored)} rows with a positive sample weight are left to score units on: "
+                "give more."
+            )
+        sample = Sample.of(
+            estimators[0],
+            scored.X,
+            scored.y,
+            layers=layers,
+            weight=scored.weight,
+            training=training,
+            numbers=scored.numbers,
+        )
+        first, others = sample.trained, [resolve(e) for e in estimators[1:]]
+        X = first.to_input(matched.X)
+        for i, other in enumerate(others, start=1):
+            check_same_architecture(first.network.module, other.network.module)
+            rows = other.to_input(matched.X)
             if rows.shape != X.shape or not torch.allclose(rows.to(X), X, rtol=1e-4, atol=1e-6):
                 raise ValueError(
                     f"Network {i} reads other inputs than the first: what stands before it in its "
                     "pipeline was fitted on other data. Fit the transformers once, before the "
                     "networks."
                 )
-            _check_same_task(trained[0], other, i)
-            _check_same_function(trained[0], other, i, X[:_N_COMPARED])
-        y = np.asarray(matched_on.y)
+            _check_same_task(first, other, i)
+            _check_same_function(first, other, i, X[:_N_COMPARED])
+        y = np.asarray(matched.y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
-        self.match = Data(X, sample.trained.to_target(y), matched_on.weight)
-        self.states: list[State] = [
-            as_of(sample.network, read_state(t.network.module)) for t in trained
-        ]
-        self.aligned: list[State] = []
-        self.repairs: list[Repair] = []
-
-    def walk_by(self, how: str | None, kind: str, repair: bool) -> None:
-        """Find the symmetry, if there is something to align, and settle the way of going."""
-        network = self.sample.network
-        symmetry = None if how is None else symmetry_of(network, self.match.X)
-        self.walk = Walk(network, symmetry, how, kind, repair, self.match)
-
-    def join_all(self) -> tuple[list[Path], list[dict[str, NDArray]]]:
-        """Paths from the first network to the others, and how these were permuted."""
-        paths: list[Path] = []
-        symmetry = self.walk.symmetry
-        orders = [_orders(symmetry, None if symmetry is None else symmetry.identity())]
-        for state in self.states[1:]:
-            perm, aligned = self.walk.aligned(self.states[0], state, self.rng)
-            orders.append(_orders(symmetry, perm))
-            self.aligned.append(aligned)
-            paths.append(self.walk.path(self.states[0], aligned, self.rng))
-        self.repairs = [self.walk.repair_of(path) for path in paths if self.walk.repair]
-        return paths, orders
-
-    @property
-    def held_out(self) -> Data:
-        """The rows that are judged on."""
-        return Data(self.sample.X, self.sample.target, self.sample.weight)
-
-    @property
-    def error_scale(self) -> float:
-        """What an error is a share of: 1 for classifiers, the variance of real targets.
-
-        As the error is a mean over outputs, so is the variance.
-        """
-        if self.sample.trained.classes is not None:
-            return 1.0
-        y = self.sample.target.double().reshape(self.sample.n_samples, -1)
-        s = torch.as_tensor(self.sample.weights)
-        return float((s @ (y - s @ y).square()).mean()) or 1.0
+        match = Data(X, first.to_target(y), matched.weight)
+        states = [as_of(first.network, read_state(t.network.module)) for t in (first, *others)]
+        return cls(estimators, sample, match, states)
 
 
 def _check_same_task(first: TrainedNetwork, other: TrainedNetwork, number: int) -> None:
@@ -144,9 +113,9 @@ def _check_same_function(
     first: TrainedNetwork, other: TrainedNetwork, number: int, X: torch.Tensor
 ) -> None:
     """Raise unless the first architecture with the other's weights does what the other does."""
-    twin = copy_module(first.network.module)
-    write_state(twin, as_of(first.network, read_state(other.network.module)))
-    found = twin(first.network.prepare(X).clone()).double()
+    copy = copy_module(first.network.module)
+    write_state(copy, as_of(first.network, read_state(other.network.module)))
+    found = copy(first.network.prepare(X).clone()).double()
     expected = other.network.forward(X).to(found)
     scale = float(expected.abs().max()) if expected.numel() else 0.0
     if found.shape != expected.shape or not torch.allclose(
@@ -157,32 +126,6 @@ def _check_same_function(
             "one's module do not compute what it computes. They may differ in what has no weights, "
             "such as the activation function, pooling or the number of heads."
         )
-
-
-def _orders(symmetry: Symmetry | None, perm: torch.Tensor | None) -> dict[str, NDArray]:
-    """For each group the member that is now in each place, and so for the parts of blocks."""
-    if symmetry is None or perm is None:
-        return {}
-    found: dict[str, NDArray] = {}
-    for group in symmetry.groups:
-        name, number = group.name, 1
-        while name in found:
-            name, number = f"{group.name}_{number}", number + 1
-        order = _places(group.members, perm[group.members])
-        found[name] = order
-        for k, part in enumerate(group.inner):
-            rows = zip(part[torch.as_tensor(order)], perm[part], strict=True)
-            found[f"{name}.parts_{k}"] = np.stack([_places(own, now) for own, now in rows])
-    return found
-
-
-def _places(classes: torch.Tensor, wanted: torch.Tensor) -> NDArray:
-    """Where in some classes others are."""
-    place = {c: i for i, c in enumerate(classes.tolist())}
-    return np.array([place[c] for c in wanted.tolist()])
-
-
-# --- networks ---------------------------------------------------------------------------------
 
 
 def check_several(estimators: Sequence[Any]) -> None:
@@ -201,12 +144,13 @@ def check_several(estimators: Sequence[Any]) -> None:
             )
 
 
-def open_networks(
+def given_networks(
     estimators: Sequence[Any], rows: Rows, layers: Any, rng: np.random.RandomState
 ) -> Networks:
-    """Frozen networks, with one half of the rows to match on and the other to judge on."""
+    """Frozen networks, with one half of the rows to match on and the other to score on."""
     check_several(estimators)
-    return _halved(list(estimators), rows, layers, None, rng)
+    scored, matched = _halves(rows, rng)
+    return Networks.of(list(estimators), scored, matched, layers, None)
 
 
 def train_networks(
@@ -226,54 +170,36 @@ def train_networks(
             "The network at the end of this estimator is frozen, so n_models trainings would give "
             "the same one. Pass a list of frozen networks."
         )
-    fitted, judged = split_rows(rows, holdout, is_classifier(fresh), rng)
+    fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
     # the first has the seed that it was given, if it was given one
     seeds = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models - 1))]
     trainings = [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in seeds]
     train_all(trainings, n_jobs, **settings)
-    estimators = [training.estimator for training in trainings]
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs)
-    if holdout is None:
-        return _halved(estimators, rows, layers, training, rng)
-    return Networks(estimators, _sample(estimators, judged, layers, training), fitted, rng)
+    scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
+    return Networks.of([t.estimator for t in trainings], scored, matched, layers, training)
 
 
-def _halved(
-    estimators: list[Any],
-    rows: Rows,
-    layers: Any,
-    training: TrainingSet | None,
-    rng: np.random.RandomState,
-) -> Networks:
-    rows = _with_weight(rows)
+def train_all(trainings: list[Training], n_jobs: int | None, **settings: Any) -> None:
+    """Train, stacked where that is possible; the first training that failed is raised."""
+    for i in train(trainings, n_jobs=n_jobs, **settings):
+        error = trainings[i].error
+        if error is not None:
+            raise error
+
+
+def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:
+    """Rows to score units on, and rows to match them on."""
+    rows = _without_zero_weights(rows)
     if len(rows) < 4:
         raise ValueError(
             f"n_samples={len(rows)} rows cannot be split into some to match units on and some to "
             "score them on: give 4 at least, and better hundreds."
         )
-    match, judge = (rows.take(half) for half in split_halves(len(rows), rng))
-    return Networks(estimators, _sample(estimators, judge, layers, training), match, rng)
+    match, score = split_halves(len(rows), rng)
+    return rows.take(score), rows.take(match)
 
 
-def _with_weight(rows: Rows) -> Rows:
-    """The rows that are there, as one without weight is not."""
-    if rows.weight is None:
-        return rows
-    return rows.take(np.flatnonzero(rows.weight.numpy() > 0))
-
-
-def _sample(estimators: list[Any], rows: Rows, layers: Any, training: TrainingSet | None) -> Sample:
-    rows = _with_weight(rows)
-    if len(rows) < 2:
-        raise ValueError(
-            f"{len(rows)} rows with a positive sample weight are left to score units on: give more."
-        )
-    return Sample.of(
-        estimators[0],
-        rows.X,
-        rows.y,
-        layers=layers,
-        weight=rows.weight,
-        training=training,
-        numbers=rows.numbers,
-    )
+def _without_zero_weights(rows: Rows) -> Rows:
+    weight = rows.weight
+    return rows if weight is None else rows.take(np.flatnonzero(weight.numpy() > 0))

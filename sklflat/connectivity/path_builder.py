@@ -1,4 +1,4 @@
-"""From networks to a path between them: align, join, repair, and watch units on the way."""
+"""PathBuilder: aligns two networks, joins them by a path, and reads units along it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -80,57 +80,18 @@ def symmetry_of(network: Network, X: Tensor) -> Symmetry:
     raise UnsupportedNetworkError(
         "No unit of this network can be aligned: "
         + (f"units keep their places by {why}." if why else "it has no group of units to exchange.")
-        + " Use align=None to walk between the networks as they are."
+        + " Use align=None to join the networks as they are."
     )
 
 
-def align(
-    how: str,
-    symmetry: Symmetry,
-    network: Network,
-    a: State,
-    b: State,
-    rows: Data,
-    random_state: Any,
-) -> Tensor:
-    """The permutation of the second network's units that aligns them with the first's.
-
-    Parameters
-    ----------
-    how : {"weights", "activations", "ot", "straight_through"}
-    symmetry : Symmetry
-    network : Network
-        The architecture and the criterion.
-    a, b : state
-    rows : Data
-        Data to match on.
-    random_state : RandomState
-    """
-    names = [name for name, _ in network.module.named_parameters()]
-    if how == "weights":
-        return match_weights(symmetry, a, b, names=names, random_state=random_state).perm
-    if how == "activations":
-        return match_by_activations(symmetry, network.module, a, b, rows.X).perm
-    if how == "ot":
-        return match_transport(symmetry, a, b, names=names).perm
-    return match_straight_through(
-        symmetry, network, a, b, rows.X, rows.y, random_state=random_state
-    ).perm
-
-
-def join(kind: str, network: Network, a: State, b: State, rows: Data, random_state: Any) -> Path:
-    """A path from one network to another: straight, or trained to be low."""
-    if kind == "linear":
-        return LinearPath(a, b)
-    n_bends = 1 if kind == "bezier" else 3
-    return fit_bend(
-        network, a, b, rows.X, rows.y, kind=kind, n_bends=n_bends, random_state=random_state
-    )
+def as_of(network: Network, state: Mapping[str, Tensor]) -> State:
+    """A state on the device and in the precision of a network."""
+    return {name: network.prepare(tensor) for name, tensor in state.items()}
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How pairs of networks of one architecture are aligned, joined and looked at.
+class PathBuilder:
+    """How two networks of one architecture are aligned, joined and repaired.
 
     Attributes
     ----------
@@ -138,17 +99,19 @@ class Walk:
         The architecture and the criterion.
     symmetry : Symmetry or None
         None aligns nothing.
-    how : str or None
+    align : str or None
         One of :data:`ALIGNMENTS`.
     kind : {"linear", "bezier", "polychain"}
+        A straight line, or a curve that is trained to be low.
     repair : bool
+        Whether moments of hidden layers are restored along a path.
     match : Data
-        To match on, to train bends and to take moments.
+        To match units on, to train curves on and to take moments of.
     """
 
     network: Network
     symmetry: Symmetry | None
-    how: str | None
+    align: str | None
     kind: str
     repair: bool
     match: Data
@@ -167,20 +130,41 @@ class Walk:
         norms = (m for m in self.network.module.modules() if isinstance(m, _BatchNorm))
         return self.few.X if any(m.running_mean is not None for m in norms) else None
 
-    def aligned(self, a: State, b: State, rng: Any) -> tuple[Tensor | None, State]:
-        """The permutation of the second network, and its state with it."""
-        if self.symmetry is None or self.how is None:
-            return None, b
-        perm = align(self.how, self.symmetry, self.network, a, b, self.few, rng)
-        return perm, self.symmetry.permute(b, perm)
+    def permutation(self, a: State, b: State, rng: Any) -> Tensor | None:
+        """The permutation of the second network's units that aligns them with the first's."""
+        symmetry, module, rows = self.symmetry, self.network.module, self.few
+        if symmetry is None or self.align is None:
+            return None
+        if self.align == "activations":
+            return match_by_activations(symmetry, module, a, b, rows.X).perm
+        if self.align == "straight_through":
+            return match_straight_through(
+                symmetry, self.network, a, b, rows.X, rows.y, random_state=rng
+            ).perm
+        names = [name for name, _ in module.named_parameters()]
+        if self.align == "ot":
+            return match_transport(symmetry, a, b, names=names).perm
+        return match_weights(symmetry, a, b, names=names, random_state=rng).perm
+
+    def permuted(self, state: State, perm: Tensor | None) -> State:
+        """A network's state with its units in another order."""
+        if self.symmetry is None or perm is None:
+            return state
+        return self.symmetry.permute(state, perm)
 
     def path(self, a: State, b: State, rng: Any) -> Path:
         """The path between two aligned networks."""
-        return join(self.kind, self.network, a, b, self.match.spread(), rng)
+        if self.kind == "linear":
+            return LinearPath(a, b)
+        n_bends = 1 if self.kind == "bezier" else 3
+        rows = self.match.spread()
+        return fit_bend(
+            self.network, a, b, rows.X, rows.y, kind=self.kind, n_bends=n_bends, random_state=rng
+        )
 
-    def repair_of(self, path: Path) -> Repair:
-        """Repaired networks on a path."""
-        return Repair(self.network, path, self.few.X)
+    def repaired(self, path: Path) -> Repair | None:
+        """Repaired networks on a path; None if none is to be repaired."""
+        return Repair(self.network, path, self.few.X) if self.repair else None
 
     def modules(
         self, path: Path, ts: Iterable[float], repair: Repair | None = None
@@ -189,12 +173,12 @@ class Walk:
         if repair is not None:
             yield from map(repair, ts)
             return
-        twin = copy_module(self.network.module)
+        module = copy_module(self.network.module)
         for t in ts:
-            write_state(twin, path.at(t))
+            write_state(module, path.at(t))
             if self.statistics is not None:
-                recompute_batch_statistics(twin, [self.network.prepare(self.statistics)])
-            yield twin
+                recompute_batch_statistics(module, [self.network.prepare(self.statistics)])
+            yield module
 
     def activations(
         self,
@@ -219,15 +203,10 @@ class Walk:
             with torch.no_grad():
                 yield units.activations(module, X, self.network.batch_size).double().numpy()
 
-    def between(
+    def joined(
         self, pair: tuple[nn.Module, nn.Module], units: Units, X: Tensor, ts: NDArray, rng: Any
     ) -> Iterator[NDArray]:
-        """Align and join any pair of such networks, and watch units along the path."""
+        """Align and join two modules, and read the units' activations along the path."""
         a, b = (as_of(self.network, read_state(module)) for module in pair)
-        path = self.path(a, self.aligned(a, b, rng)[1], rng)
-        return self.activations(path, ts, units, X, self.repair_of(path) if self.repair else None)
-
-
-def as_of(network: Network, state: Mapping[str, Tensor]) -> State:
-    """A state on the device and in the precision of a network."""
-    return {name: network.prepare(tensor) for name, tensor in state.items()}
+        path = self.path(a, self.permuted(b, self.permutation(a, b, rng)), rng)
+        return self.activations(path, ts, units, X, self.repaired(path))

@@ -1,6 +1,7 @@
-"""ModeConnectivityProbe: whether networks are in one basin, and what stays the same between."""
+"""ModeConnectivityProbe: whether networks are in one basin, and which units stay the same."""
 
 import os
+from collections.abc import Sequence
 from copy import copy
 from numbers import Integral, Real
 from typing import Any
@@ -9,15 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.connectivity.aligned_networks import (
-    connectivity_nulls,
-    core_of,
-    measure_paths,
-    merged_module,
-)
+from sklflat.connectivity.aligned_networks import AlignedNetworks
 from sklflat.connectivity.core import InvariantCore
 from sklflat.connectivity.core_gain import PathGain, gain_over_endpoints
-from sklflat.connectivity.networks import Networks, check_several, open_networks, train_networks
+from sklflat.connectivity.core_nulls import connectivity_nulls
+from sklflat.connectivity.networks import check_several, given_networks, train_networks
 from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
@@ -50,7 +47,7 @@ class ModeConnectivityProbe(UnitProbe):
     second network; with several networks, whose least score counts, they are stricter than need be.
 
     Shared is not true: what all seeds learn from a spurious cue is shared, too. And theory says
-    that a path adds little to the agreement of its ends [3]_: ``gain_over_endpoints_`` says how
+    that a path adds little to the correlation of its ends [3]_: ``gain_over_endpoints_`` says how
     much.
 
     Parameters
@@ -71,8 +68,8 @@ class ModeConnectivityProbe(UnitProbe):
     align : {"activations", "weights", "ot", "straight_through"} or None, default="activations"
         How units are matched: by what they do on the rows matched on, by their weights, by optimal
         transport (needs POT), or by gradients of the midpoint's loss. Weights need no data, but
-        suffer where units of ReLU networks have scales of their own. None walks between the
-        networks as they are.
+        suffer where units of ReLU networks have scales of their own. None joins the networks
+        as they are.
     repair : bool, default=True
         Whether moments of hidden layers are restored along the path (REPAIR), and units are scored
         on the repaired path. The statistics of batch normalisation are computed anew on the rows
@@ -174,8 +171,6 @@ class ModeConnectivityProbe(UnitProbe):
     _score_name = "least correlation along the path"
     symmetry_: Symmetry | None
     path_: Path
-    _networks: Networks
-    _core: dict[str, Any]
 
     def __init__(
         self,
@@ -214,45 +209,14 @@ class ModeConnectivityProbe(UnitProbe):
 
     # --- fit, step by step --------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> Any:
-        """Train the networks, unless they are frozen, join them and score the units on the way.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        **fit_params
-            As of every probe. ``sample_weight`` also weights barriers, matching and scores.
-
-        Returns
-        -------
-        self : object
-        """
-        super().fit(X, y, **fit_params)
-        found = self._core
-        del self._networks, self._core
-        seen = copy(self)  # the core is that of this fit, whatever is fitted later
-        seen.__dict__.pop("core_", None)
-        self.core_ = InvariantCore(
-            found["before"],
-            found["after"],
-            found["icc_before"],
-            found["icc_after"],
-            found["ends"],
-            found["path_variance"],
-            found["eligible"],
-            seen,
-            found["halves"],
-        )
-        return self
-
     def _settings(self) -> dict[str, Any]:
         """How networks are trained."""
         return {"cache_dir": self.cache_dir, "verbose": self.verbose}
 
-    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AlignedNetworks:
+        """Train the networks, unless they are frozen; align them and join them."""
         if isinstance(self.estimator, (list, tuple)):
-            networks = open_networks(self.estimator, rows, self.layers, rng)
+            networks = given_networks(self.estimator, rows, self.layers, rng)
         elif is_frozen(self.estimator):
             check_several([self.estimator])
         else:
@@ -268,87 +232,43 @@ class ModeConnectivityProbe(UnitProbe):
             )
         self.estimators_ = networks.estimators
         self.estimator_ = networks.estimators[0]
-        self._networks = networks
-        return networks.sample
+        sample = AlignedNetworks.align(
+            networks,
+            align=self.align,
+            path=self.path,
+            repair=self.repair,
+            n_points=self.n_points,
+            rng=rng,
+        )
+        _warn_of_pinned(sample.builder.symmetry)
+        return sample
 
     def _score_units(self, sample: Sample) -> NDArray:
-        networks = self._networks
-        networks.walk_by(self.align, self.path, self.repair)
-        self.symmetry_ = networks.walk.symmetry
-        self.verified_ = None if self.symmetry_ is None else self.symmetry_.verified
-        self._warn_of_frozen()
-        self.paths_, self.permutations_ = networks.join_all()
-        self.path_ = self.paths_[0]
-        self.barriers_ = measure_paths(networks, self.paths_, self.n_points)
-        self._warn_of_infinite(self.barriers_)
-        tol = self.barrier_tol * networks.error_scale
-        barrier = self.barriers_.largest("aligned", "error", "held-out", "mean")
-        self.connected_ = bool(barrier <= tol)
-        self._core = core_of(networks, self.paths_, self.n_points)
-        return self._core["score"]
+        assert isinstance(sample, AlignedNetworks)
+        _warn_of_infinite(sample.barriers)
+        return sample.scores
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
-        networks = self._networks
-        nulls = connectivity_nulls(networks, n_draws, self.n_null != "auto", self._settings(), rng)
-        dead = sample.dead | ~self._core["eligible"]
-        self._warn_of_few_draws(sample, nulls, dead)
-        self.gain_over_endpoints_ = self._gain(nulls, dead)
-        module = merged_module(networks, self.path_)
-        self.merged_ = with_module(self.estimator_, sample.trained, module)
+        assert isinstance(sample, AlignedNetworks)
+        nulls = connectivity_nulls(sample, n_draws, self.n_null != "auto", self._settings(), rng)
+        _warn_of_few_draws(sample, nulls)
         return nulls
 
-    def _gain(self, nulls: list[Null], dead: NDArray) -> PathGain:
-        """The score beside the agreement of the ends, over units that have both."""
-        scores = [np.where(dead, 0.0, self._core[name]) for name in ("score", "ends")]
-        own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
-        chosen = [
-            (q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR)[~dead]
-            for s in scores
-        ]
-        return gain_over_endpoints(
-            scores[0][~dead], scores[1][~dead], path_selected=chosen[0], end_selected=chosen[1]
-        )
-
-    # --- what may be wrong --------------------------------------------------------------------
-
-    def _warn_of_frozen(self) -> None:
-        if self.symmetry_ is not None and self.symmetry_.pinned:
-            axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in self.symmetry_.pinned.items())
-            warn(
-                f"Only {self.symmetry_.n_movable} of {self.symmetry_.n_hidden} hidden channels can "
-                f"be aligned; the others keep their places ({axes}) and are compared as they are.",
-                ConnectivityWarning,
-            )
-
-    @staticmethod
-    def _warn_of_infinite(barriers: BarrierTable) -> None:
-        for (other, kind), ts in barriers.non_finite.items():
-            warn(
-                f"The loss is not finite at t = {np.round(ts, 4).tolist()} of the {kind} path to "
-                f"network {other}, so its barrier is NaN.",
-                ConnectivityWarning,
-            )
-
-    def _warn_of_few_draws(self, sample: Sample, nulls: list[Null], dead: NDArray) -> None:
-        """Of layers none of whose units could be in the core, however high their scores."""
-        scores = np.where(dead, 0.0, self._core["score"])
-        p = np.max([null.p_values(scores) for null in nulls], axis=0)
-        layer_of = sample.units.layer_of
-        hopeless: dict[str, list[str]] = {}
-        for null in nulls:
-            least = null.p_values(np.ones(len(p)))  # no score is higher
-            for layer in np.unique(layer_of[~dead]):
-                own = (layer_of == layer) & ~dead
-                best = np.where(own, np.minimum(p, least), p)
-                if q_values(best, sample.dead)[own].min() > FDR:
-                    hopeless.setdefault(null.name, []).append(sample.units.layers[layer].name)
-        if hopeless:
-            which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
-            warn(
-                f"A null has too few draws for units of some layers to be in the core, whatever "
-                f"their scores ({which}). Raise n_null, or probe one layer by layers=.",
-                ConnectivityWarning,
-            )
+    def _record(self, sample: Sample) -> None:
+        assert isinstance(sample, AlignedNetworks)
+        super()._record(sample)
+        self.symmetry_ = sample.builder.symmetry
+        self.verified_ = None if self.symmetry_ is None else self.symmetry_.verified
+        self.permutations_ = sample.orders
+        self.paths_, self.path_ = sample.paths, sample.paths[0]
+        self.barriers_ = sample.barriers
+        barrier = self.barriers_.largest("aligned", "error", "held-out", "mean")
+        self.connected_ = bool(barrier <= self.barrier_tol * sample.error_scale)
+        self.gain_over_endpoints_ = _gain(sample, self.nulls_)
+        self.merged_ = with_module(self.estimator_, sample.trained, sample.midpoint())
+        fitted = copy(self)  # the core is that of this fit, whatever is fitted later
+        fitted.__dict__.pop("core_", None)
+        self.core_ = InvariantCore.of(*sample.path_scores, fitted)
 
     # --- what people look at ------------------------------------------------------------------
 
@@ -373,3 +293,62 @@ class ModeConnectivityProbe(UnitProbe):
             return super().__sklearn_tags__()
         first = type(self)(self.estimator[0] if self.estimator else None)
         return first.__sklearn_tags__()
+
+
+# --- what the path adds, and what may be wrong ----------------------------------------------------
+
+
+def _gain(sample: AlignedNetworks, nulls: Sequence[Null]) -> PathGain:
+    """The score beside the correlation of the ends, over units that have both."""
+    dead = sample.dead | ~sample.eligible
+    scores = [np.where(dead, 0.0, s) for s in (sample.scores, sample.path_scores[0].ends)]
+    own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
+    chosen = [
+        (q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR)[~dead]
+        for s in scores
+    ]
+    return gain_over_endpoints(
+        scores[0][~dead], scores[1][~dead], path_selected=chosen[0], end_selected=chosen[1]
+    )
+
+
+def _warn_of_pinned(symmetry: Symmetry | None) -> None:
+    if symmetry is not None and symmetry.pinned:
+        axes = "; ".join(f"{op}: {', '.join(a)}" for op, a in symmetry.pinned.items())
+        warn(
+            f"Only {symmetry.n_movable} of {symmetry.n_hidden} hidden channels can "
+            f"be aligned; the others keep their places ({axes}) and are compared as they are.",
+            ConnectivityWarning,
+        )
+
+
+def _warn_of_infinite(barriers: BarrierTable) -> None:
+    for (other, kind), ts in barriers.non_finite.items():
+        warn(
+            f"The loss is not finite at t = {np.round(ts, 4).tolist()} of the {kind} path to "
+            f"network {other}, so its barrier is NaN.",
+            ConnectivityWarning,
+        )
+
+
+def _warn_of_few_draws(sample: AlignedNetworks, nulls: Sequence[Null]) -> None:
+    """Of layers none of whose units could be in the core, however high their scores."""
+    dead = sample.dead | ~sample.eligible
+    scores = np.where(dead, 0.0, sample.scores)
+    p = np.max([null.p_values(scores) for null in nulls], axis=0)
+    layer_of = sample.units.layer_of
+    hopeless: dict[str, list[str]] = {}
+    for null in nulls:
+        least = null.p_values(np.ones(len(p)))  # no score is higher
+        for layer in np.unique(layer_of[~dead]):
+            own = (layer_of == layer) & ~dead
+            best = np.where(own, np.minimum(p, least), p)
+            if q_values(best, sample.dead)[own].min() > FDR:
+                hopeless.setdefault(null.name, []).append(sample.units.layers[layer].name)
+    if hopeless:
+        which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
+        warn(
+            f"A null has too few draws for units of some layers to be in the core, whatever "
+            f"their scores ({which}). Raise n_null, or probe one layer by layers=.",
+            ConnectivityWarning,
+        )

@@ -17,10 +17,7 @@ from sklflat.connectivity.core_nulls import (
     split_null,
     untrained_pairs,
 )
-from sklflat.connectivity.core_scores import (
-    eligible_units,
-    profile_agreement,
-)
+from sklflat.connectivity.core_scores import PathScores
 from sklflat.datasets import make_shared_private
 from sklflat.metrics import matched_correlation
 from sklflat.probing.nulls import split_halves
@@ -58,10 +55,8 @@ def along(pair, X, n_points=9):
 def scorer(X, halves):
     def score(pair):
         pair = aligned(pair, X[halves[0]])
-        path = list(along(pair, X[halves[1]]))
-        n_units = path[0].shape[1]
-        lives = eligible_units(path[0], path[-1])
-        return profile_agreement(path), np.zeros(n_units, dtype=int), lives
+        found = PathScores.of(along(pair, X[halves[1]]), None)
+        return found.correlation, np.zeros(len(found.ends), dtype=int), found.eligible
 
     return score
 

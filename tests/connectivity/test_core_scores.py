@@ -8,13 +8,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from sklflat.connectivity.core_gain import gain_over_endpoints
-from sklflat.connectivity.core_scores import (
-    eligible_units,
-    endpoint_agreement,
-    path_icc,
-    path_variance,
-    profile_agreement,
-)
+from sklflat.connectivity.core_scores import LeastCorrelation, Variation, eligible_units
 from sklflat.metrics import intraclass_correlation
 
 
@@ -32,47 +26,75 @@ def linear_path(seed=0, n_points=26, n_samples=30, n_units=6):
     return (1 - t) * first + t * last
 
 
+def over(path, score, weight=None):
+    """Show a score all points of a path, one after the other."""
+    found = score(path[0], weight)
+    for point in path[1:]:
+        found.add(point)
+    return found
+
+
+def least_correlation(path, **weight):
+    return over(path, LeastCorrelation, **weight).least
+
+
+def end_correlation(path, **weight):
+    return over(path, LeastCorrelation, **weight).last
+
+
+def path_icc(path, **weight):
+    return over(path, Variation, **weight).icc
+
+
+def path_variance(path, **weight):
+    return over(path, Variation, **weight).variance
+
+
+def relative_variance(path, **weight):
+    return over(path, Variation, **weight).relative_variance
+
+
 SCORES = {
-    "agreement": profile_agreement,
-    "ends": lambda path, **weight: endpoint_agreement(path[0], path[-1], **weight),
+    "least correlation": least_correlation,
+    "ends": end_correlation,
     "variance": path_variance,
-    "relative variance": lambda path, **weight: path_variance(path, relative=True, **weight),
+    "relative variance": relative_variance,
     "ICC(C,1)": path_icc,
 }
 
 
-def test_agreement_is_the_least_of_scipys_correlations_with_the_start():
+def test_the_score_is_the_least_of_scipys_correlations_with_the_start():
     path = random_path()
     expected = [
         min(pearsonr(path[0, :, u], path[t, :, u]).statistic for t in range(1, 4)) for u in range(5)
     ]
-    np.testing.assert_allclose(profile_agreement(path), expected, atol=1e-12)
+    np.testing.assert_allclose(least_correlation(path), expected, atol=1e-12)
     ends = [pearsonr(path[0, :, u], path[-1, :, u]).statistic for u in range(5)]
-    np.testing.assert_allclose(endpoint_agreement(path[0], path[-1]), ends, atol=1e-12)
+    np.testing.assert_allclose(end_correlation(path), ends, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_on_a_straight_path_of_features_the_agreement_is_that_of_the_ends(seed):
+def test_on_a_straight_path_of_features_the_score_is_that_of_the_ends(seed):
     path = linear_path(seed)
-    ends = endpoint_agreement(path[0], path[-1])
-    np.testing.assert_allclose(profile_agreement(path), ends, atol=1e-12)
+    ends = end_correlation(path)
+    np.testing.assert_allclose(least_correlation(path), ends, atol=1e-12)
     assert ends.min() < 0.5  # so this is no statement about units that stay as they are
     # from the other end it is the same number
-    np.testing.assert_allclose(profile_agreement(path[::-1]), ends, atol=1e-12)
+    np.testing.assert_allclose(least_correlation(path[::-1]), ends, atol=1e-12)
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_agreement_is_never_above_that_of_the_ends(seed):
+def test_the_score_is_never_above_that_of_the_ends(seed):
     path = random_path(seed)
-    assert (profile_agreement(path) <= endpoint_agreement(path[0], path[-1]) + 1e-12).all()
+    assert (least_correlation(path) <= end_correlation(path) + 1e-12).all()
 
 
 def test_a_detour_is_seen_by_the_path_and_not_by_the_ends():
     a = np.arange(10.0)[:, None]
     detour = np.cos(np.pi * np.arange(10.0))[:, None]
-    assert endpoint_agreement(a, a) == pytest.approx(1)
-    assert profile_agreement([a, detour, a]) == pytest.approx(pearsonr(a[:, 0], detour[:, 0])[0])
+    assert end_correlation([a, a]) == pytest.approx(1)
+    assert least_correlation([a, detour, a]) == pytest.approx(pearsonr(a[:, 0], detour[:, 0])[0])
 
 
 def test_variance_on_a_straight_path_is_that_of_the_ends_up_to_the_grid():
@@ -81,7 +103,7 @@ def test_variance_on_a_straight_path_is_that_of_the_ends_up_to_the_grid():
     expected = np.square(path[-1] - path[0]).mean(axis=0) * (26 + 1) / (12 * (26 - 1))
     np.testing.assert_allclose(path_variance(path), expected, rtol=1e-12)
     np.testing.assert_allclose(
-        path_variance(path, relative=True), expected / path.var(axis=(0, 1)), rtol=1e-12
+        relative_variance(path), expected / path.var(axis=(0, 1)), rtol=1e-12
     )
 
 
@@ -90,9 +112,7 @@ def test_a_relative_variance_is_an_intraclass_correlation_for_many_samples():
     # one-way ICC of variances 1 and 1: 1/2
     np.testing.assert_allclose(path_icc(path), 0.5, atol=0.02)
     k = 30
-    np.testing.assert_allclose(
-        1 - path_variance(path, relative=True) * k / (k - 1), path_icc(path), atol=0.02
-    )
+    np.testing.assert_allclose(1 - relative_variance(path) * k / (k - 1), path_icc(path), atol=0.02)
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -105,17 +125,17 @@ def test_constant_units_score_zero_and_never_nan(name):
     np.testing.assert_allclose(scores[1:3], 0, atol=1e-20)
 
 
-def test_a_unit_that_dies_on_the_way_has_no_agreement():
+def test_a_unit_that_dies_on_the_path_scores_zero_at_most():
     path = random_path()
     path[2, :, 0] = 0
-    assert profile_agreement(path)[0] <= 0
+    assert least_correlation(path)[0] <= 0
 
 
-def test_raw_variance_crowns_dead_units_and_agreement_does_not():
+def test_raw_variance_crowns_dead_units_and_correlation_does_not():
     path = random_path()
     path[:, :, 3] = 0
     assert path_variance(path).argmin() == 3
-    assert profile_agreement(path).argmax() != 3
+    assert least_correlation(path).argmax() != 3
 
 
 @pytest.mark.parametrize("name", SCORES)
@@ -133,7 +153,7 @@ def test_rescaled_units_score_the_same_except_by_raw_variance(name):
 
 def test_a_scale_that_changes_along_the_path_is_seen_by_the_icc_alone():
     path = random_path()[:1] * np.linspace(1, 3, 4)[:, None, None]
-    np.testing.assert_allclose(profile_agreement(path), 1)
+    np.testing.assert_allclose(least_correlation(path), 1)
     assert path_icc(path).max() < 0.9
 
 
