@@ -1,4 +1,4 @@
-"""Probes are functions of a sample: fit sets attributes that stay, and carries nothing in others."""
+"""Probes are functions of a sample: what fit sets stays, and nothing is carried in attributes."""
 
 import numpy as np
 import pytest
