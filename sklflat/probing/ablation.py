@@ -1,4 +1,4 @@
-"""AblationProbe: how much the loss rises when a unit is silenced."""
+"""AblationProbe: how much the loss rises when a unit is mean-ablated."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.unit_probe import UnitProbe
 
-#: rows of one forward pass, several copies of a batch with a unit silenced in each; and bytes of
+#: rows of one forward pass, several copies of a batch with one unit ablated in each; and bytes of
 #: the widest layer of units in it
 _MAX_ROWS, _MAX_BYTES = 8192, 2**26
 
@@ -153,8 +153,8 @@ def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
         for start in range(0, len(own), n_copies):
             numbers = own[start : start + n_copies]
             channels = torch.as_tensor(units.channel_of[numbers])
-            silence = Silence(layer, channels.to(network.device), means[numbers])
-            rise[:, numbers] = _mean_losses(sample, permutations, silence) - plain
+            ablation = Ablation(layer, channels.to(network.device), means[numbers])
+            rise[:, numbers] = _mean_losses(sample, permutations, ablation) - plain
     return rise
 
 
@@ -172,16 +172,16 @@ def _copies_at_once(sample: Sample) -> int:
     return max(1, rows // min(sample.n_samples, sample.network.batch_size))
 
 
-class Silence:
-    """Holds one channel of a layer at a constant in each of several copies of a batch.
+class Ablation:
+    """Fixes one channel of a layer at a constant in each of several copies of a batch.
 
     Parameters
     ----------
     layer : int
     channels : Tensor of shape (n_copies,), int
-        The channel that is silenced in each copy.
+        The channel that is ablated in each copy.
     constants : Tensor of shape (n_copies,)
-        What it is held at.
+        What it is fixed at.
     """
 
     def __init__(self, layer: int, channels: Tensor, constants: Tensor) -> None:
@@ -202,17 +202,17 @@ class Silence:
         return copies.flatten(0, 1)
 
 
-def _mean_losses(sample: Sample, permutations: NDArray, silence: Silence | None) -> NDArray:
-    """Mean losses (m, n_copies) over the sample, with units silenced or not."""
+def _mean_losses(sample: Sample, permutations: NDArray, ablation: Ablation | None) -> NDArray:
+    """Mean losses (m, n_copies) over the sample, with units ablated or not."""
     network, units = sample.network, sample.units
-    n_copies = 1 if silence is None else len(silence)
+    n_copies = 1 if ablation is None else len(ablation)
     total = torch.zeros(2, len(permutations), n_copies, dtype=network.dtype, device=network.device)
     for rows in torch.arange(sample.n_samples).split(network.batch_size):
         x = network.prepare(sample.X[rows])
-        if silence is None:
+        if ablation is None:
             z = network.module(x)
         else:
-            with units.replaced(silence):
+            with units.replaced(ablation):
                 z = network.module(x.repeat(n_copies, *(1,) * (x.ndim - 1)))
         for r, permutation in enumerate(permutations):
             total[:, r] += _loss_sums(sample, z, rows, permutation, n_copies)

@@ -120,11 +120,11 @@ def sample_basin(
 ) -> Basin:
     """Models of the basin in which a trained network is.
 
-    From the minimum one goes along a random direction until, on one part of the data, the upper
-    confidence bound of the loss's rise is as high as the budget. The model there is a member if
-    that bound is within the budget on the other part, too; else it is rejected and another
-    direction is tried. Bounds are normal ones of the mean over samples of the change of their loss,
-    so they are for data drawn like these.
+    A step from the minimum along a random direction is as long as the upper confidence bound of
+    the loss's rise, on one part of the data, allows. The model there is a member if that bound is
+    within the budget on the other part, too; else it is rejected and another direction is tried.
+    Bounds are normal ones of the mean over samples of the change of their loss, so they are for
+    data drawn like these.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def sample_basin(
     members : array-like of shape (m, p), or sequence of fitted estimators or states, default=None
         Candidates that are checked in place of sampled ones: parameters in the order of this
         network's, estimators, or states by name such as the points ``path.at(t)`` of a path. Each
-        is checked on its own: whether the loss stays low on the way to it is what
+        is checked on its own: whether the loss stays low between is what
         :class:`~sklflat.ModeConnectivityProbe` says.
     n_directions : int, default=10
     check_fraction : float, default=0.5

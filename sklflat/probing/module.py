@@ -170,7 +170,7 @@ class FittedModule(BaseEstimator):
         return torch.as_tensor(encoded)
 
     def trained_network(self) -> TrainedNetwork:
-        """What the probes look into: the network as a private copy, and the way into it."""
+        """The network as a private copy, and how data become its input."""
         network = Network(self.module, self.criterion, device=self.device)
         return TrainedNetwork(network, self._targets, self._loss, self._to_input, self._to_target)
 

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 from sklearn.base import clone
-from torch import Tensor, nn
+from torch import nn
 
 from sklflat.metrics import monte_carlo_p_values
-from sklflat.networks import MLP, ParameterVector
+from sklflat.networks import MLP
 from sklflat.networks.network import copy_module
 from sklflat.training.engine.randomness import RandomStream
 
@@ -224,32 +224,6 @@ def _reinitialise(module: nn.Module, rng: np.random.RandomState) -> None:
             flat.copy_(flat[torch.randperm(len(flat))])
 
 
-def permuted_label_twins(
-    estimator: Any, X: Any, y: NDArray, n_twins: int, rng: np.random.RandomState, **fit_params: Any
-) -> Iterator[Any]:
-    """Clones of an estimator, fitted to labels that were shuffled among the samples.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Cloned, with a ``random_state`` of its own wherever it has one.
-    X : array-like of shape (n_samples, ...)
-    y : ndarray of shape (n_samples, ...)
-    n_twins : int
-    rng : RandomState
-    **fit_params
-        Go to ``fit``.
-
-    Yields
-    ------
-    estimator
-        Fitted.
-    """
-    for _ in range(n_twins):
-        twin = reseeded(estimator, rng)
-        yield twin.fit(X, y[rng.permutation(len(y))], **fit_params)
-
-
 def reseeded(estimator: Any, rng: np.random.RandomState) -> Any:
     """A clone whose random states, nested ones too, are drawn anew."""
     twin = clone(estimator)
@@ -294,33 +268,6 @@ def random_rotations(A: NDArray, n_draws: int, rng: np.random.RandomState) -> It
             yield A * rng.choice([-1.0, 1.0])
         else:
             yield A @ ortho_group.rvs(n_units, random_state=rng)
-
-
-def random_directions(
-    blocks: Any, vector: ParameterVector, n_draws: int, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Random unit-length directions inside each unit's own block of parameters.
-
-    Parameters
-    ----------
-    blocks : Blocks
-        The entries of the parameter vector that belong to each unit.
-    vector : ParameterVector
-    n_draws : int
-    generator : torch.Generator
-
-    Yields
-    ------
-    Tensor of shape (n_units, p)
-        Row u is zero outside of unit u's block.
-    """
-    for _ in range(n_draws):
-        D = torch.zeros(len(blocks), len(vector), dtype=vector.dtype)
-        for u in range(len(blocks)):
-            entries = blocks.indices(u)
-            d = torch.randn(len(entries), generator=generator, dtype=vector.dtype)
-            D[u, entries] = d / d.norm().clamp_min(torch.finfo(d.dtype).tiny)
-        yield D
 
 
 def split_halves(n_samples: int, rng: np.random.RandomState) -> tuple[NDArray, NDArray]:

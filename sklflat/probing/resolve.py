@@ -88,7 +88,7 @@ def resolve(estimator: Any) -> TrainedNetwork:
     estimator : estimator
         Fitted: a facade, a skorch net, a ``Pipeline`` or search that ends in one, a
         ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns. The steps of a
-        pipeline before the last become part of the way in.
+        pipeline before the last become part of its ``to_input``.
 
     Returns
     -------
@@ -177,28 +177,28 @@ def _resolve_pipeline(pipeline: Pipeline) -> TrainedNetwork:
         return trained
     before = pipeline[:-1]
     check_is_fitted(before)
-    return replace(trained, to_input=_After(before, trained.to_input))
+    return replace(trained, to_input=_Preprocessed(before, trained.to_input))
 
 
-def way_in(estimator: Any) -> Any:
+def preprocessing(estimator: Any) -> Any:
     """The fitted transformer in front of the network, or None."""
     if isinstance(estimator, FrozenEstimator):
-        return way_in(estimator.estimator)
+        return preprocessing(estimator.estimator)
     if _is_search(estimator):
-        return way_in(estimator.best_estimator_)
+        return preprocessing(estimator.best_estimator_)
     if isinstance(estimator, FittedModule):
         return estimator.transformer
     if not isinstance(estimator, Pipeline):
         return None
-    inner = way_in(estimator.steps[-1][1])
+    inner = preprocessing(estimator.steps[-1][1])
     before = [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
     before += [] if inner is None else [inner]
     return make_pipeline(*(FrozenEstimator(step) for step in before)) if before else None
 
 
 @dataclass(frozen=True)
-class _After:
-    """The way into a network that stands behind transformers."""
+class _Preprocessed:
+    """Preprocessing, and what makes its result the network's input."""
 
     transformer: Any
     to_input: Any

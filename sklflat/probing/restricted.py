@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor
-from sklflat.probing.resolve import resolve, way_in
+from sklflat.probing.resolve import preprocessing, resolve
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
 class RestrictedModule(nn.Module):
-    """A module of which only some units speak; the others are held at constants.
+    """A module with some of its units; the others are mean-ablated.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class RestrictedModule(nn.Module):
     units : Units
     keep : bool array of shape (n_units,)
     constants : array of shape (n_units,)
-        What the units that are not kept are held at.
+        What the units that are not kept are fixed at: their means.
     """
 
     def __init__(self, module: nn.Module, units: Units, keep: NDArray, constants: NDArray) -> None:
@@ -187,7 +187,7 @@ def with_module(estimator: Any, trained: TrainedNetwork, module: nn.Module) -> A
     """
     network, targets = trained.network, trained.targets
     criterion = network.criterion.module
-    common = (str(network.device), way_in(estimator))
+    common = (str(network.device), preprocessing(estimator))
     if trained.classes is None:
         return ModuleRegressor(module, criterion, *common)
     # the labels in the order of the module's outputs

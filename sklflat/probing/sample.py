@@ -114,7 +114,7 @@ class Sample:
         """
         trained = resolve(estimator)
         examples = trained.to_input(X)[:_N_EXAMPLES]
-        # settles the precision; what is wrong with the input, Units.find says better
+        # may trigger the float64 fallback; what is wrong with the input, Units.find says better
         with torch.no_grad(), suppress(Exception):
             trained.network.forward(examples)
         units = Units.find(trained.network.module, examples, layers)

@@ -73,17 +73,17 @@ def split_rows(
     groups = np.zeros(n, dtype=int)
     if by_class and rows.y.ndim == 1:
         groups = np.unique(rows.y, return_inverse=True)[1]
-    held = np.zeros(n, dtype=bool)
+    held_out = np.zeros(n, dtype=bool)
     carried = 0.0  # what rounding withheld from the groups before
     for group in range(groups.max(initial=0) + 1):
         members = rng.permutation(np.flatnonzero(groups == group))
         share = holdout * len(members) + carried
-        n_held = min(max(round(share), 0), len(members) - 1)
-        carried = share - n_held
-        held[members[:n_held]] = True
-    if held.sum() < 2:
+        n_held_out = min(max(round(share), 0), len(members) - 1)
+        carried = share - n_held_out
+        held_out[members[:n_held_out]] = True
+    if held_out.sum() < 2:
         raise ValueError(
-            f"holdout={holdout} leaves {held.sum()} of n_samples={n} rows to score units on. Give "
-            "more samples, a greater holdout, or holdout=None to score on the training rows."
+            f"holdout={holdout} leaves {held_out.sum()} of n_samples={n} rows to score units on. "
+            "Give more samples, a greater holdout, or holdout=None to score on the training rows."
         )
-    return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
+    return rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.nulls import Null, seeded
-from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted, way_in
+from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample, TrainingSet
 from sklflat.probing.selection import n_pooled_draws, q_values, select
@@ -162,7 +162,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         trained = resolve(self.estimator_)
-        x = trained.to_input(X)  # the network's own complaints are the better ones
+        x = trained.to_input(X)  # the network's own errors say more
         validate_data(self, X, reset=False, skip_check_array=True)
         A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
         return A.double().numpy()[:, self.support_]
@@ -253,7 +253,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _input_names(self) -> NDArray | None:
         """Names of what the network reads; None where they are not known."""
         names = getattr(self, "feature_names_in_", None)
-        before = way_in(self.estimator_)
+        before = preprocessing(self.estimator_)
         if before is None:
             return names
         try:
@@ -266,7 +266,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     ) -> Restriction:
         """The network reduced to the selected units, and whether it matters which they are.
 
-        Every other unit of the probed layers is held at its mean activation.
+        Every other unit of the probed layers is mean-ablated: fixed at its mean activation.
 
         Parameters
         ----------

@@ -10,14 +10,12 @@ from sklflat import SAMClassifier
 from sklflat.networks import MLP
 from sklflat.probing.nulls import (
     Null,
-    permuted_label_twins,
     permuted_targets,
     random_rotations,
     reseeded,
     split_halves,
     untrained_twins,
 )
-from tests._estimators import MOONS, SIDE
 
 
 def test_pooled_p_values_count_all_draws():
@@ -117,21 +115,6 @@ def test_untrained_twins_have_the_variance_of_fresh_modules():
     twin = next(untrained_twins(nn.Linear(400, 50), 1, np.random.RandomState(0)))
     # torch's Linear: uniform on +-1/sqrt(400), of standard deviation 0.05 / sqrt(3)
     assert twin.weight.std().item() == pytest.approx(0.05 / np.sqrt(3), rel=0.02)
-
-
-def test_permuted_label_twins_are_trained_on_the_same_labels_in_another_order():
-    class Recorder(SAMClassifier):
-        def fit(self, X, y=None, sample_weight=None):
-            self.y_ = y
-            return super().fit(X, y, sample_weight)
-
-    base = Recorder((3,), max_iter=2, random_state=7)
-    with pytest.warns(match="Maximum iterations"):
-        a, b = permuted_label_twins(base, MOONS, SIDE, 2, np.random.RandomState(0))
-    assert a.random_state != b.random_state
-    for twin in a, b:
-        np.testing.assert_array_equal(np.sort(twin.y_), np.sort(SIDE))
-        assert 0.3 < np.mean(twin.y_ == SIDE) < 0.7
 
 
 def test_nested_random_states_are_drawn_anew():

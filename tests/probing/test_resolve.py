@@ -14,7 +14,7 @@ from torch import nn
 
 from sklflat import SAMClassifier, SAMRegressor, from_module
 from sklflat.exceptions import RefitWarning, UnsupportedNetworkError
-from sklflat.probing.resolve import is_frozen, resolve, unfitted, way_in
+from sklflat.probing.resolve import is_frozen, preprocessing, resolve, unfitted
 from tests._estimators import IRIS, MOONS, SIDE, SPECIES, Net, skorch_net
 
 LABELS = ["setosa", "versicolor", "virginica"]
@@ -66,7 +66,7 @@ def test_the_network_says_what_the_estimator_says(make):
     y = estimator.predict(X)
     loss = trained.network.losses(trained.to_input(X), trained.to_target(y)).numpy()
     np.testing.assert_allclose(loss, -np.log(p.max(axis=1)), rtol=1e-5, atol=1e-7)
-    before = way_in(estimator)
+    before = preprocessing(estimator)
     if before is not None:
         inner = resolve(estimator).to_input(X)
         np.testing.assert_allclose(inner, before.transform(X), rtol=1e-6, atol=1e-7)
