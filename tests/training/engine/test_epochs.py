@@ -1,6 +1,7 @@
 """The loop over epochs: why it ends, and that a checkpoint from before it said so is read."""
 
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from sklflat import SAMClassifier
@@ -53,6 +54,13 @@ def test_an_interrupted_training_is_not_an_ended_one():
         fitting.throw(KeyboardInterrupt())
     assert request.net is clf.net_
     assert (clf._record.ended, clf.n_iter_) == ("interrupted", 2)
+
+
+def test_warnings_point_at_the_line_that_called_fit():
+    with pytest.warns(UserWarning, match="clipped|converged") as caught:
+        SAMClassifier((3,), max_iter=2, batch_size=50, random_state=0).fit(X, Y)
+    assert [w.category for w in caught] == [UserWarning, ConvergenceWarning]
+    assert {w.filename for w in caught} == {__file__}
 
 
 def test_partial_fit_runs_all_the_epochs_that_it_was_asked_for():

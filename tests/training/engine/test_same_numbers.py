@@ -92,8 +92,8 @@ def assert_same(a, b):
     for state in ("momentum_buffer", "exp_avg_sq", "step"):
         for p, q in zip(a.module_.parameters(), b.module_.parameters(), strict=True):
             if state in a.optimizer_.state[p]:
-                held = a.optimizer_.state[p][state], b.optimizer_.state[q][state]
-                torch.testing.assert_close(*held, rtol=0, atol=1e-12)
+                states = a.optimizer_.state[p][state], b.optimizer_.state[q][state]
+                torch.testing.assert_close(*states, rtol=0, atol=1e-12)
 
 
 MODULES = [{}, {"dropout": 0.3}, {"norm": True, "dropout": 0.3}]
