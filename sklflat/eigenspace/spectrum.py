@@ -12,7 +12,7 @@ from torch import nn
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.curvature import Eigenpairs, Subspace
-from sklflat.eigenspace.analysis import OPERATORS, TRACES, Surface, warn_not_converged
+from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, Surface, warn_not_converged
 from sklflat.eigenspace.clusters import cluster_units
 from sklflat.eigenspace.neurons import (
     Response,
