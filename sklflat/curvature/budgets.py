@@ -1,4 +1,4 @@
-"""How far noise may go: the scale at which the loss rises, or a score falls, by so much."""
+"""The scale of noise at which the loss rises, or a score falls, by a given amount."""
 
 import math
 from collections.abc import Callable
@@ -12,17 +12,17 @@ from torch import Tensor
 from sklflat.curvature.displacements import Displacements, normal
 from sklflat.curvature.landscape import Landscape
 
-#: a factor that a single correction of the scale is kept within
+#: the largest factor of a single correction of the scale
 _LARGEST_STEP = 4.0
 #: a measured rise this near to the wanted one is met
 _MET = 0.03
-#: a rise that differs from the wanted one by so much is not measured precisely
+#: a rise that differs from the wanted one by this share is not measured precisely
 _FAR = 0.3
 #: relative standard error that is wanted of a rise, and the largest number of pairs to get there
 _PRECISION, _MOST_PAIRS = 0.05, 128
-#: the same where later rises are told from this one
+#: the same for the first measurement, which later ones use as a control variate
 _PRECISION_FIRST = 0.04
-#: pairs that tell what changed since, and pairs from which on their own spread is believed
+#: pairs for a regression estimate, and pairs from which on their own spread is used
 _FEWEST, _FEWEST_FIRST = 6, 16
 
 
@@ -43,7 +43,7 @@ class Rise:
 
 
 class NoiseGauge:
-    r"""Measures what noise does to a loss, always with the same draws.
+    r"""Measures the rise of a loss under noise, always with the same draws.
 
     Draws come in pairs :math:`\pm\xi`, which cancels odd orders. Where top eigenpairs of the
     Hessian are known, their part of the second order, which varies most, is replaced by its
@@ -63,7 +63,7 @@ class NoiseGauge:
     vectors : Tensor of shape (k, p), default=None
         Eigenpairs at w.
     rises : ndarray of shape (n,), default=None
-        What another gauge with the same seeds found nearby, in its ``rises``.
+        The ``rises`` of another gauge with the same seeds, at parameters nearby.
 
     Attributes
     ----------
@@ -72,7 +72,8 @@ class NoiseGauge:
     was_infinite : bool
         Whether a loss under noise was not finite.
     rises : ndarray of shape (n,) or None
-        By single pairs, of the last precise measurement; less what is known of them.
+        By single pairs, of the last precise measurement, less their second order along the
+        known eigenvectors.
     """
 
     def __init__(
@@ -102,14 +103,14 @@ class NoiseGauge:
         self.draws = w.new_zeros(0, len(w))
 
     def _draw(self, n: int) -> None:
-        """Let there be at least n draws."""
+        """Draw until there are at least n draws."""
         numbers = range(len(self.draws), n)
         if numbers:
             Z = torch.stack([normal((*self._seeds, i), self.w) for i in numbers])
             self.draws = torch.cat([self.draws, self._noise(Z)])
 
     def _rises(self, c: float, start: int, stop: int) -> NDArray:
-        """Mean rise at both ends of some pairs, less what is known of it."""
+        """Mean rise of each pair, less its second order along the known eigenvectors."""
         self._draw(stop)
         found = []
         for xi in self.draws[start:stop]:
@@ -130,7 +131,7 @@ class NoiseGauge:
 
         Its standard error is at most 5 % of a target, or else of the rise; where the rise is far
         from the target, the error is only small enough to say so. Where the same draws were
-        measured before, at another scale or place, a few of them may be enough.
+        measured before, at another scale or at other parameters, a few of them may be enough.
         """
         known = c * c * self._expected
         rises = self._rises(c, 0, self.n_pairs)
@@ -154,9 +155,9 @@ class NoiseGauge:
             rises = np.append(rises, self._rises(c, n, 2 * n))
 
     def _by_few(self, rises: NDArray, known: float) -> Rise | None:
-        """The mean over many draws, where what changed since they were measured is told by few.
+        """A regression estimate of the mean over many draws, from a few of them.
 
-        A regression estimate: the earlier rises, times a slope, are a control variate.
+        The earlier rises of all draws, times a slope, are the control variate.
         """
         before, n = self.rises, len(rises)
         if before is None or not _FEWEST <= n < len(before) or not before[:n].any():

@@ -56,7 +56,7 @@ class SpectralDensity:
 
     @property
     def nodes(self) -> NDArray:
-        """Places of the atoms, ascending."""
+        """Positions of the atoms, ascending."""
         return self._atoms()[0]
 
     @property
@@ -170,9 +170,9 @@ def spectral_density(
     n_steps : int, default=40
         Products for each.
     known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
-        Eigenpairs that are at hand: they become exact atoms, and the rest is estimated.
+        Known eigenpairs: they become exact atoms, and the rest is estimated.
     probes : sequence of (nodes, weights), default=()
-        Quadratures of the rest that are at hand, as from the run that found the eigenpairs.
+        Known quadratures of the rest, as from the run that found the eigenpairs.
     seed : int, default=0
 
     Returns

@@ -1,4 +1,4 @@
-"""Random displacements of parameters: how large in each filter, and in which subspace."""
+"""Gaussian displacements of parameters: their size in each filter, and their subspace."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,31 +121,31 @@ class InSubspace:
 
 @dataclass(frozen=True)
 class NullOfInputs:
-    """Changes of layers that no input of theirs can see: rows of weights in a null space.
+    """Projection onto the null space of layers' inputs, on which no output depends.
 
     Parameters
     ----------
-    places : sequence of Tensor of shape (n_rows, width), int
+    indices : sequence of Tensor of shape (n_rows, width), int
         For each layer, where the entries of its rows (weights, then the bias) are in a vector.
     bases : sequence of Tensor of shape (width, r)
         Orthonormal columns, orthogonal to all inputs of the layer (with a one for the bias).
     """
 
-    places: Sequence[Tensor]
+    indices: Sequence[Tensor]
     bases: Sequence[Tensor]
 
     def apply(self, A: Tensor) -> Tensor:
         """B a for all rows a of A (..., p)."""
         out = torch.zeros_like(A)
-        for place, N in zip(self.places, self.bases, strict=True):
-            out[..., place.flatten()] = (A[..., place] @ N @ N.T).flatten(-2)
+        for index, N in zip(self.indices, self.bases, strict=True):
+            out[..., index.flatten()] = (A[..., index] @ N @ N.T).flatten(-2)
         return out
 
     def trace(self, spread: Spread) -> Tensor:
         """The trace of B C B, with C the covariance of the spread."""
         total = spread.deviation.new_zeros(())
-        for place, N in zip(self.places, self.bases, strict=True):
-            total = total + (spread.deviation[place].square() @ N.square().sum(1)).sum()
+        for index, N in zip(self.indices, self.bases, strict=True):
+            total = total + (spread.deviation[index].square() @ N.square().sum(1)).sum()
         if spread.radial is not None:
             variance = spread.deviation.square()
             total = total - (variance * spread.radial * self.apply(spread.radial)).sum()

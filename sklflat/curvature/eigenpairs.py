@@ -33,8 +33,8 @@ _N_CHECKS = 2
 class Eigenpairs:
     r"""Eigenvalues and eigenvectors, each with its true residual.
 
-    An eigenvalue of the operator lies within ``residuals[i]`` of ``values[i]``, whatever happened
-    on the way to it.
+    An eigenvalue of the operator lies within ``residuals[i]`` of ``values[i]``, whatever the
+    solver did.
 
     Parameters
     ----------
@@ -212,14 +212,14 @@ class _Solver:
         return Eigenpairs(values, V, r, good, self._spent, self._krylov)
 
     def _residuals(self, values: NDArray, V: Tensor, AV: Tensor) -> NDArray:
-        """True residuals (k,); products that do not stand the check are made anew."""
-        if not self._stands(V, AV):
+        """True residuals (k,); products that fail the check are computed again."""
+        if not self._is_accurate(V, AV):
             AV = self.operator.product(V)
         R = AV - torch.as_tensor(values).to(V)[:, None] * V
         return R.double().norm(dim=1).cpu().numpy()
 
-    def _stands(self, V: Tensor, AV: Tensor) -> bool:
-        """Whether fresh products with random combinations of all vectors are as foretold."""
+    def _is_accurate(self, V: Tensor, AV: Tensor) -> bool:
+        """Whether fresh products with random sums of all vectors equal those of the run."""
         if len(V) <= _N_CHECKS:
             return False
         signs = torch.randint(2, (_N_CHECKS, len(V)), generator=self.generator).to(V) * 2 - 1

@@ -103,7 +103,7 @@ class GaussNewtonFactor:
         accuracy = 1e-9 if expected.dtype == torch.float64 else 1e-3
         return bool((got - expected).norm() <= accuracy * scale)
 
-    # --- what it is for -----------------------------------------------------------------------
+    # --- products ------------------------------------------------------------------------------
 
     def gram(self) -> Tensor:
         """F F' of shape (n_rows, n_rows)."""
@@ -148,7 +148,7 @@ class GaussNewtonFactor:
         return torch.stack(rows)
 
     def _rows_of_rest(self) -> Iterator[tuple[Tensor, int]]:
-        """Rows (n_rows, size) of each parameter that no layer answers for, and its place."""
+        """Rows (n_rows, size) of each parameter outside of the layers, and its number."""
         group: list[int] = []
         limit = self.operator.memory_budget // (self.n_rows * self._roots.element_size())
         sizes = self.operator.vector.sizes

@@ -16,8 +16,8 @@ class Fisher(GaussNewton):
         \Big/ \sum_i s_i, \qquad g_i(y) = \nabla_w \ell(z_i, y)
 
     For cross-entropy, logistic, squared and Poisson losses the expectation is known in closed form,
-    and F is the generalised Gauss-Newton matrix. The *empirical* Fisher puts the labels of the data
-    in the place of the model's; it is neither, even at a minimum (Kunstner et al. 2019 [1]_).
+    and F is the generalised Gauss-Newton matrix. The *empirical* Fisher uses the labels of the data
+    in place of the model's; it is neither, even at a minimum (Kunstner et al. 2019 [1]_).
 
     Parameters
     ----------

@@ -140,9 +140,9 @@ class KrylovBasis:
         return coefficients @ self._Q[: self.n_steps]
 
     def products(self, S: NDArray) -> Tensor:
-        """Products (k, p) with :meth:`vectors`, put together from those that were made.
+        """Products (k, p) with :meth:`vectors`, combined from those of the steps.
 
-        Without locked vectors, whose part of the products is not kept.
+        Only without locked vectors, whose part of the products is not stored.
         """
         n = self.n_steps
         C = self._H[: n + 1, :n] @ S
@@ -171,7 +171,7 @@ class KrylovBasis:
         self.restarted = True
 
     def _orthogonal(self, w: Tensor, n: int) -> tuple[Tensor, NDArray]:
-        """What of w is orthogonal to the first n vectors and the locked ones; what was removed."""
+        """The part of w orthogonal to the first n and the locked vectors; what was removed."""
         coefficients = np.zeros(max(n, 1))
         before = float(w.norm())
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The loss around a point: what noise may know about where it is injected."""
+"""The loss around a point in parameter space: its values, Hessian and null spaces."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -198,7 +198,7 @@ class Landscape:
         return self._insensitive
 
     def _find_insensitive(self) -> tuple[Tensor, Tensor]:
-        """Change one parameter at a time and see whether the outputs care."""
+        """Change one parameter tensor at a time, and see whether the outputs change."""
         w = self.vector.read()
         z = self.outputs(w)
         allowed = _UNCHANGED * float((z - z.mean()).norm())
@@ -219,12 +219,12 @@ class Landscape:
         return torch.cat(marks[0]), torch.cat(marks[1])
 
     def null_spaces(self, w: Tensor) -> list[tuple[str, Tensor, Tensor]]:
-        """Changes of each affine layer that none of its inputs can see, at parameters w (p,).
+        """The null space of each affine layer's inputs, at parameters w (p,).
 
         Returns
         -------
-        list of (name, places, basis)
-            Of the layer; ``places`` (n_rows, width) says where the entries of its rows, the bias
+        list of (name, indices, basis)
+            Of the layer; ``indices`` (n_rows, width) says where the entries of its rows, the bias
             at the end, are in a vector; the columns of ``basis`` (width, r) are orthonormal and
             orthogonal to all inputs, to about 1e-12 of their length.
 
@@ -258,14 +258,14 @@ class Landscape:
         self.n_passes += 1
         unseen = w.new_zeros(0, 0)
         return [
-            (name, places, _null(triangles.get(name, unseen), places.shape[1]).to(w))
-            for name, _, places in layers
+            (name, indices, _null(triangles.get(name, unseen), indices.shape[1]).to(w))
+            for name, _, indices in layers
         ]
 
     @property
-    def affine_places(self) -> list[Tensor]:
+    def affine_indices(self) -> list[Tensor]:
         """Where the rows of each affine layer are in a vector, as :meth:`null_spaces` says."""
-        return [places for _, _, places in self._affine_layers()]
+        return [indices for _, _, indices in self._affine_layers()]
 
     def _affine_layers(self) -> list[tuple[str, nn.Module, Tensor]]:
         """Layers whose null space is known, and where their rows are in a vector."""
@@ -281,10 +281,10 @@ class Landscape:
             known = isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and _unfolds(m))
             if not known or id(m.weight) not in own:
                 continue
-            places = own[id(m.weight)].flatten(1)
+            indices = own[id(m.weight)].flatten(1)
             if m.bias is not None and id(m.bias) in own:
-                places = torch.cat([places, own[id(m.bias)][:, None]], 1)
-            found.append((name, m, places))
+                indices = torch.cat([indices, own[id(m.bias)][:, None]], 1)
+            found.append((name, m, indices))
         return found
 
 

@@ -137,7 +137,7 @@ class NetworkOperator(CurvatureOperator):
         memory_budget: int = 2**30,
     ) -> None:
         with torch.no_grad():
-            network.forward(X[:2])  # settles the precision
+            network.forward(X[:2])  # triggers the float64 fallback
         self.vector = network.vector if vector is None else vector
         super().__init__(len(self.vector), network.dtype, network.device)
         self.network = network
@@ -170,13 +170,13 @@ class NetworkOperator(CurvatureOperator):
             storage = t.untyped_storage()
             if storage.data_ptr() not in own:
                 seen[storage.data_ptr()] = storage.nbytes()
-            return t.detach()  # the tensor itself would hold the graph that holds it
+            return t.detach()  # the tensor itself would keep its own graph alive
 
         weight = None if s is None else s[:n]
-        held = []  # storages are told apart by their addresses, so none may be freed meanwhile
+        alive = []  # storages are told apart by their addresses, so none may be freed meanwhile
         with saved_tensors_hooks(note, lambda t: t):
             for x, *targets in self.network.pairs(X[:n], y[:n], weight):
-                held.append(self._linear(x, targets))
+                alive.append(self._linear(x, targets))
         return max(1, sum(seen.values()) // n)
 
     def _choose(self, batch_size: int | None, n: int) -> int:
@@ -205,7 +205,7 @@ class NetworkOperator(CurvatureOperator):
                 self._kept.append(self._linear(x, targets))
         self._weight = sums[1]
         if float(self._weight) <= 0:
-            raise ValueError("The weights of all samples are zero, so there is no loss to look at.")
+            raise ValueError("The weights of all samples are zero, so there is no loss.")
         mean = self.network.criterion.mean
         self.loss = float(mean(sums[0], sums[1]))
         self.gradient = mean(total, sums[1])
@@ -262,15 +262,15 @@ class NetworkOperator(CurvatureOperator):
             network = Network(
                 self.network.module, self.network.criterion.module, device=self.device, dtype=dtype
             )
-            twin = type(self)(network, *rows, **self._options())
-            products.append((twin @ v).double())
-            if twin.dtype != dtype:
+            copy = type(self)(network, *rows, **self._options())
+            products.append((copy @ v).double())
+            if copy.dtype != dtype:
                 return float("nan")
         scale = products[1].norm().clamp_min(torch.finfo(torch.float64).tiny)
         return float((products[0] - products[1]).norm() / scale)
 
     def _options(self) -> dict[str, Any]:
-        """What else a twin of this operator is made with."""
+        """Further constructor arguments for a copy of this operator."""
         return {}
 
     # --- products -----------------------------------------------------------------------------

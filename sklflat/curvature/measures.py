@@ -1,4 +1,4 @@
-"""How single directions spread over the spectrum: local densities of states."""
+"""Spectral measures of single directions, also known as local densities of states."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _CUTOFF = 1e-10
 
 @dataclass(frozen=True)
 class SpectralMeasures:
-    r"""Where on the spectrum of a matrix some unit vectors lie.
+    r"""Spectral measures of unit vectors: their squared components by eigenvalue.
 
     .. math:: \mu_j(\lambda) = \sum_i (u_j \cdot v_i)^2\, \delta(\lambda - \lambda_i)
 

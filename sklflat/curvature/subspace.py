@@ -102,7 +102,7 @@ def principal_angles(V: Tensor, W: Tensor) -> Tensor:
 def retained_energy(
     operator: CurvatureOperator, vectors: Tensor, values: Tensor, signs: Tensor
 ) -> float:
-    """How much of one product with vectors of a subspace lies inside it, from 0 to 1.
+    """Share of a product's energy that stays in the subspace, from 0 to 1.
 
     A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors are
     weighted by the inverse eigenvalues, so that all count alike if nothing changed.

@@ -12,7 +12,7 @@ from sklflat.curvature.operator import CurvatureOperator
 
 @dataclass(frozen=True)
 class TraceEstimate:
-    """A trace and how sure it is.
+    """An estimate of a trace with its standard error.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def hutchinson(
     operator : CurvatureOperator
     n_matvec : int, default=30
     known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
-        Eigenpairs that are at hand: their values are added up, and only the rest is estimated.
+        Known eigenpairs: their values are added up, and only the rest is estimated.
     seed : int, default=0
 
     Returns
@@ -63,12 +63,8 @@ def hutchinson(
     3.0
     """
     _check(n_matvec, 1)
-    Z = _signs(operator, n_matvec, seed)
-    known_sum = 0.0
-    if known is not None:
-        values, V = known
-        known_sum = float(np.sum(values))
-        Z = Z - (Z @ V.T) @ V
+    known_sum, V = _known(operator, known)
+    Z = _without(_signs(operator, n_matvec, seed), V)
     samples = _quadratic(Z, operator.product(Z))
     return TraceEstimate(known_sum + float(samples.mean()), _error_of_mean(samples), n_matvec)
 
@@ -87,9 +83,8 @@ def hutch_plus_plus(
     operator : CurvatureOperator
     n_matvec : int, default=30
         A third for the sketch, a third for the trace on it, a third for the rest.
-    known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
-        Eigenpairs that are at hand.
-    seed : int, default=0
+    known, seed
+        As of :func:`hutchinson`.
 
     Returns
     -------
@@ -130,7 +125,7 @@ def xtrace(
     known: tuple[NDArray, Tensor] | None = None,
     seed: int = 0,
 ) -> TraceEstimate:
-    r"""XTrace: every probe serves for the sketch of all others and tests the sketch of these [1]_.
+    r"""XTrace: each probe estimates the rest of the trace that the others' sketch leaves [1]_.
 
     With :math:`Q_i` an orthonormal basis of the sketch without probe i,
 
@@ -144,9 +139,8 @@ def xtrace(
     operator : CurvatureOperator
     n_matvec : int, default=30
         Half for the sketch, half for the trace on it.
-    known : (ndarray of shape (k,), Tensor of shape (k, p)), default=None
-        Eigenpairs that are at hand.
-    seed : int, default=0
+    known, seed
+        As of :func:`hutchinson`.
 
     Returns
     -------

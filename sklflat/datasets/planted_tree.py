@@ -137,7 +137,7 @@ def _leaf_labels(
     """Labels of the leaves from left to right: 0 and 1 under each last split, in random order."""
     last = question[2 ** (depth - 1) - 1 :]
     first = rng.randint(2, size=len(last))
-    # twins that ask the same question must differ, or the split above them would hardly matter
+    # siblings that split on the same feature must differ, or their parent would hardly matter
     left, right = last[0:-1:2], last[1::2]
     first[1::2] = np.where(left == right, 1 - first[0:-1:2], first[1::2])
     return np.column_stack([first, 1 - first]).ravel()

@@ -1,4 +1,4 @@
-"""What several measures ask of their input."""
+"""Checks of the input that several measures share."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

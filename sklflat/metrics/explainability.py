@@ -81,7 +81,7 @@ def tree_explainability(
     r"""Cross-validated :math:`R^2` of each unit as a small regression tree of the factors.
 
     Defined as :func:`sparse_probe_explainability`, with scikit-learn's ``DecisionTreeRegressor``
-    in the place of the linear model.
+    in place of the linear model.
 
     Parameters
     ----------

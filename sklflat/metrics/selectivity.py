@@ -73,7 +73,7 @@ def target_correlation(
     discrete: bool = True,
     sample_weight: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
-    r"""Share of each unit's variance that goes with the target.
+    r"""Share of each unit's variance that the target explains.
 
     For class labels the correlation ratio
     :math:`\eta^2 = \mathrm{SS}_\mathrm{between} / \mathrm{SS}_\mathrm{total}`; for real targets

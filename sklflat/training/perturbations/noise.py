@@ -306,7 +306,7 @@ class FlatNoise(Perturbation):
 
     def _projection(self, landscape: Landscape, state: State) -> Projection:
         if self.subspace == "null":
-            places = landscape.affine_places
+            places = landscape.affine_indices
             return NullOfInputs(places, [state[f"null_{i}"] for i in range(len(places))])
         empty = state["deviation"].new_zeros(0, len(state["deviation"]))
         name = {"isotropic": "", "random": "random"}.get(self.subspace, "vectors")
