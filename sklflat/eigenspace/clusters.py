@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-#: no more clusters than this are looked for
+#: the largest number of clusters that is tried
 _MAX_CLUSTERS = 8
 
 #: pairs of bootstrap samples that are clustered and compared, and null data sets

@@ -1,7 +1,7 @@
-"""From a sample to its curvature: the operator, the top of its spectrum, trace and density."""
+"""The loss surface of a sample: operator, eigenpairs, trace, density, and units in it."""
 
-import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sklflat.curvature import (
     ScaledOperator,
     SpectralDensity,
     SpectralMeasures,
+    Subspace,
     TraceEstimate,
     block_measures,
     eigenpairs,
@@ -32,7 +33,10 @@ from sklflat.curvature import (
     xtrace,
 )
 from sklflat.curvature.density import rest_of_quadrature
-from sklflat.eigenspace.neurons import Neurons
+from sklflat.eigenspace.clusters import cluster_units
+from sklflat.eigenspace.neurons import Neurons, Response, unit_response
+from sklflat.eigenspace.noise import noise_rises
+from sklflat.exceptions import warn
 from sklflat.networks import Network, ParameterVector
 from sklflat.probing.sample import Sample
 
@@ -51,104 +55,110 @@ _N_PROBES, _N_STEPS, _N_TRACE = 8, 30, 30
 #: rows of the Gauss-Newton factor behind the spectral measures
 _N_FACTOR_ROWS = 1024
 
+#: units whose loss under noise is measured, and samples it is measured on
+_MAX_NOISY, _MAX_NOISE_ROWS = 200, 1000
 
-@dataclass
-class Surface:
-    """The curvature of a network's loss on a sample.
+
+@dataclass(frozen=True, kw_only=True)
+class LossSurface(Sample):
+    """A sample with the curvature of its network's loss, and its units as directions in that.
 
     Parameters
     ----------
-    sample : Sample
-        Its network has the criterion whose loss it is.
     operator : NetworkOperator
         In the parameters' own units.
     neurons : Neurons
+    pairs : Eigenpairs
+        In the metric, as all of the spectrum.
+    noise_rises : ndarray of shape (n_units,)
+        Rise of the loss by noise on a unit's parameters; NaN where it was not measured.
+    clusters : (ndarray of shape (n_units,), float)
+        Cluster of each unit, -1 for dead ones; p-value of the clusters' stability.
+    seeds : (int, int)
+        Of the spectrum's random vectors and of those of the response.
     """
 
-    sample: Sample
     operator: NetworkOperator
     neurons: Neurons
-    scaled: CurvatureOperator = field(init=False)
+    pairs: Eigenpairs
+    noise_rises: NDArray
+    clusters: tuple[NDArray, float]
+    seeds: tuple[int, int]
     _others: list[CurvatureOperator] = field(init=False, default_factory=list)
 
-    def __post_init__(self) -> None:
-        scale = self.neurons.scale
-        self.scaled = self.operator if scale is None else ScaledOperator(self.operator, scale)
-
     @classmethod
-    def of(
-        cls,
-        sample: Sample,
-        *,
-        operator: str,
-        metric: str,
-        outgoing: bool,
-        criterion: nn.Module | None,
-        batch_size: int | None,
-        memory_budget: int,
-    ) -> "Surface":
-        """Linearise the loss on a sample."""
-        network = sample.network
-        if criterion is not None:
-            network = Network(
-                network.module,
-                criterion,
-                device=network.device,
-                dtype=network.dtype,
-                batch_size=network.batch_size,
-            )
-            sample = replace(sample, trained=replace(sample.trained, network=network))
-        if batch_size is not None and batch_size > sample.n_samples:
-            raise ValueError(
-                f"batch_size={batch_size} is more than the {sample.n_samples} samples that the "
-                "loss is taken on. Lower it, or use batch_size=None."
-            )
-        # half for vectors, half for what is kept between products
-        op = OPERATORS[operator](
-            network,
-            sample.X,
-            sample.target,
-            sample.weight,
-            batch_size=batch_size,
-            memory_budget=memory_budget // 2,
+    def measured(cls, sample: Sample, spectrum: Any, rng: np.random.RandomState) -> "LossSurface":
+        """Linearise the loss on a sample, find eigenpairs, and put noise on units.
+
+        Parameters
+        ----------
+        sample : Sample
+        spectrum : HessianSpectrum
+            Only its parameters are read.
+        rng : RandomState
+        """
+        if spectrum.criterion is not None:
+            sample = _with_criterion(sample, spectrum.criterion)
+        operator = _linearised(sample, spectrum)
+        neurons = Neurons.of(
+            sample.units, operator.vector, spectrum.metric, spectrum.outgoing, operator.dtype
         )
-        neurons = Neurons.of(sample.units, op.vector, metric, outgoing, op.dtype)
-        return cls(sample, op, neurons)
+        seeds = _seed(rng), _seed(rng)
+        pairs = eigenpairs(
+            neurons.in_metric(operator),
+            spectrum.n_components,
+            spectrum.which,
+            tol=spectrum.tol,
+            max_matvec=spectrum.max_iter,
+            capacity=_capacity(operator, spectrum.n_components),
+            seed=seeds[0],
+        )
+        live = ~sample.dead & neurons.are_defined
+        surface = cls(
+            **{f.name: getattr(sample, f.name) for f in fields(Sample)},
+            operator=operator,
+            neurons=neurons,
+            pairs=pairs,
+            seeds=seeds,
+            noise_rises=_noise_rises(sample, operator, neurons, live, spectrum.noise_level, rng),
+            clusters=_clusters(sample, neurons, pairs, live, spectrum.n_clusters, rng),
+        )
+        vars(surface).update(vars(sample))  # what the sample has computed is not computed again
+        return surface
 
     @property
     def n_matvec(self) -> int:
         """Products with vectors so far."""
         return self.operator.n_matvec + sum(op.n_matvec for op in self._others)
 
-    def pairs(self, k: int, which: Any, tol: float, max_iter: int | None, seed: int) -> Eigenpairs:
-        """The eigenpairs in the metric."""
-        return eigenpairs(
+    @cached_property
+    def scaled(self) -> CurvatureOperator:
+        """The operator in the metric."""
+        return self.neurons.in_metric(self.operator)
+
+    @cached_property
+    def top(self) -> Subspace:
+        """The span of the eigenvectors."""
+        return Subspace(self.pairs.vectors)
+
+    @cached_property
+    def response(self) -> Response:
+        """How far top directions and random ones move the units."""
+        return unit_response(
+            self.network,
+            self.units,
+            self.X,
+            self.weights,
+            self.neurons,
+            self.top,
             self.scaled,
-            k,
-            which,
-            tol=tol,
-            max_matvec=max_iter,
-            capacity=self._capacity(k),
-            seed=seed,
+            torch.Generator().manual_seed(self.seeds[1]),
         )
 
-    def _capacity(self, k: int) -> int:
-        """Lanczos vectors that fit into the other half of the budget, beside the pairs."""
-        p = self.operator.size
-        itemsize = torch.empty(0, dtype=self.operator.dtype).element_size()
-        budget = self.operator.memory_budget
-        fits = budget // (p * itemsize) - 2 * k
-        if fits < min(k + 2, p):
-            raise ValueError(
-                f"memory_budget={2 * budget} bytes is too small for n_components={k}: half of it "
-                f"holds {budget // (p * itemsize)} vectors of {p} parameters, and at least "
-                f"{3 * k + 2} are needed. Raise it to {2 * (3 * k + 2) * p * itemsize} or more."
-            )
-        return int(min(p, max(4 * k, 80), fits))
-
-    def density(self, pairs: Eigenpairs, seed: int) -> SpectralDensity:
+    @cached_property
+    def density(self) -> SpectralDensity:
         """The spectral density, with the pairs as exact atoms and their own run as a probe."""
-        p = self.operator.size
+        pairs, p = self.pairs, self.operator.size
         if len(pairs.krylov[0]) == p:  # the matrix was formed: all is known
             return SpectralDensity(pairs.krylov[0], [], p)
         found = pairs.converged
@@ -157,46 +167,45 @@ class Surface:
             self.scaled,
             _N_PROBES - (rest is not None),
             min(_N_STEPS, p - int(found.sum())),
-            known=_known(pairs),
+            known=self._certified,
             probes=[] if rest is None else [rest],
-            seed=seed,
+            seed=self.seeds[0],
         )
 
-    def trace(
-        self, method: str, pairs: Eigenpairs, density: SpectralDensity | None, seed: int
-    ) -> TraceEstimate:
+    def trace(self, method: str, with_density: bool) -> TraceEstimate:
         """The trace; Hutchinson's costs nothing where there is a density."""
-        if len(pairs.krylov[0]) == self.operator.size:
-            return TraceEstimate(float(pairs.krylov[0].sum()), 0.0, 0)
-        if method == "hutchinson" and density is not None:
-            rest = self.operator.size - len(density.known)
-            samples = rest * np.array([nodes @ weights for nodes, weights in density.probes])
+        nodes = self.pairs.krylov[0]
+        if len(nodes) == self.operator.size:  # the matrix was formed
+            return TraceEstimate(float(nodes.sum()), 0.0, 0)
+        if method == "hutchinson" and with_density:
+            known, probes = self.density.known, self.density.probes
+            samples = (self.operator.size - len(known)) * np.array([x @ w for x, w in probes])
             error = float(samples.std(ddof=1) / np.sqrt(len(samples)))
-            return TraceEstimate(float(density.known.sum() + samples.mean()), error, 0)
-        return TRACES[method](self.scaled, _N_TRACE, known=_known(pairs), seed=seed)
+            return TraceEstimate(float(known.sum() + samples.mean()), error, 0)
+        return TRACES[method](self.scaled, _N_TRACE, known=self._certified, seed=self.seeds[0])
 
+    @property
+    def _certified(self) -> tuple[NDArray, Tensor]:
+        """The eigenpairs that converged."""
+        found = self.pairs.converged
+        return self.pairs.values[found], self.pairs.vectors[torch.as_tensor(found)]
+
+    @cached_property
     def measures(self) -> SpectralMeasures | None:
         """Every unit's spectral measure by the Gauss-Newton matrix, on the first samples.
 
         None if a sample has more outputs than there are rows, or the loss is not convex.
         """
-        network, sample = self.operator.network, self.sample
-        n_outputs = network.outputs(sample.X[:1]).shape[1]
+        n_outputs = self.network.outputs(self.X[:1]).shape[1]
         n = _N_FACTOR_ROWS // n_outputs
-        if n == 0:
+        if n == 0 or self.neurons.scale is not None:
             return None
-        X, y, s = (t if t is None else t[:n] for t in self.operator.data)
-        assert X is not None
-        assert y is not None
-        operator = GaussNewton(network, X, y, s, memory_budget=self.operator.memory_budget)
-        factor = GaussNewtonFactor(operator)
-        if self.neurons.scale is None:
-            return block_measures(factor, self.neurons.blocks, self.neurons.d)
-        return None
+        X, y, s = _rows(self.operator, slice(n))
+        operator = GaussNewton(self.network, X, y, s, memory_budget=self.operator.memory_budget)
+        return block_measures(GaussNewtonFactor(operator), self.neurons.blocks, self.neurons.d)
 
-    def layer_eigenvalues(self, k: int, tol: float, seed: int) -> dict[str, NDArray]:
+    def layer_eigenvalues(self, k: int, tol: float) -> dict[str, NDArray]:
         """Top eigenvalues of the blocks of single layers."""
-        network = self.operator.network
         X, y, s = self.operator.data
         groups: dict[str, list[tuple[str | None, nn.Parameter]]] = {}
         vector = self.operator.vector
@@ -207,39 +216,119 @@ class Surface:
         for layer, parameters in groups.items():
             own = ParameterVector(parameters)
             op = type(self.operator)(
-                network, X, y, s, vector=own, memory_budget=self.operator.memory_budget
+                self.network, X, y, s, vector=own, memory_budget=self.operator.memory_budget
             )
             scaled = op if self.neurons.scale is None else ScaledOperator(op, own.read().abs())
-            values[layer] = eigenpairs(scaled, min(k, op.size), tol=tol, seed=seed).values
+            values[layer] = eigenpairs(scaled, min(k, op.size), tol=tol, seed=self.seeds[0]).values
             self._others.append(op)
         return values
 
-    def proxy_overlap(self, pairs: Eigenpairs, seed: int) -> float:
+    def proxy_overlap(self) -> float:
         """Overlap of the gradient covariance's top subspace with the pairs'."""
         X, y, s = self.operator.data
-        proxy: CurvatureOperator = GradientCovariance(
-            self.operator.network, X, y, s, memory_budget=self.operator.memory_budget
+        budget = self.operator.memory_budget
+        proxy = self.neurons.in_metric(
+            GradientCovariance(self.network, X, y, s, memory_budget=budget)
         )
-        if self.neurons.scale is not None:
-            proxy = ScaledOperator(proxy, self.neurons.scale)
         self._others.append(proxy)
-        found = eigenpairs(proxy, len(pairs.values), tol=1e-2, audit=False, seed=seed)
-        return subspace_overlap(found.vectors, pairs.vectors)
+        found = eigenpairs(proxy, len(self.pairs.values), tol=1e-2, audit=False, seed=self.seeds[0])
+        return subspace_overlap(found.vectors, self.pairs.vectors)
 
 
-def _known(pairs: Eigenpairs) -> tuple[NDArray, Tensor]:
-    found = pairs.converged
-    return pairs.values[found], pairs.vectors[torch.as_tensor(found)]
+def _seed(rng: np.random.RandomState) -> int:
+    return int(rng.randint(2**31 - 1))
+
+
+def _with_criterion(sample: Sample, criterion: nn.Module) -> Sample:
+    network = sample.network
+    network = Network(
+        network.module,
+        criterion,
+        device=network.device,
+        dtype=network.dtype,
+        batch_size=network.batch_size,
+    )
+    return replace(sample, trained=replace(sample.trained, network=network))
+
+
+def _linearised(sample: Sample, spectrum: Any) -> NetworkOperator:
+    if spectrum.batch_size is not None and spectrum.batch_size > sample.n_samples:
+        raise ValueError(
+            f"batch_size={spectrum.batch_size} is more than the {sample.n_samples} samples that "
+            "the loss is taken on. Lower it, or use batch_size=None."
+        )
+    return OPERATORS[spectrum.operator](
+        sample.network,
+        sample.X,
+        sample.target,
+        sample.weight,
+        batch_size=spectrum.batch_size,
+        memory_budget=spectrum.memory_budget // 2,  # the other half is for Lanczos vectors
+    )
+
+
+def _capacity(operator: NetworkOperator, k: int) -> int:
+    """Lanczos vectors that fit into the other half of the budget, beside the pairs."""
+    p, budget = operator.size, operator.memory_budget
+    itemsize = operator.dtype.itemsize
+    fits = budget // (p * itemsize) - 2 * k
+    if fits < min(k + 2, p):
+        raise ValueError(
+            f"memory_budget={2 * budget} bytes is too small for n_components={k}: half of it "
+            f"holds {budget // (p * itemsize)} vectors of {p} parameters, and at least "
+            f"{3 * k + 2} are needed. Raise it to {2 * (3 * k + 2) * p * itemsize} or more."
+        )
+    return int(min(p, max(4 * k, 80), fits))
+
+
+def _rows(operator: NetworkOperator, rows: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Some rows of the data that an operator is taken on."""
+    X, y, s = operator.data
+    return X[rows], y[rows], None if s is None else s[rows]
+
+
+def _noise_rises(
+    sample: Sample,
+    operator: NetworkOperator,
+    neurons: Neurons,
+    live: NDArray,
+    level: float | None,
+    rng: np.random.RandomState,
+) -> NDArray:
+    """Rise of the loss by noise on single units, of at most so many units on so many rows."""
+    rises = np.full(len(live), np.nan)
+    if level is not None:
+        chosen = np.sort(rng.permutation(np.flatnonzero(live))[:_MAX_NOISY])
+        X, y, s = _rows(operator, np.sort(rng.permutation(sample.n_samples)[:_MAX_NOISE_ROWS]))
+        rises[chosen] = noise_rises(
+            sample.network, X, y, s, neurons.blocks, chosen, level=level, seed=_seed(rng)
+        )
+    return rises
+
+
+def _clusters(
+    sample: Sample,
+    neurons: Neurons,
+    pairs: Eigenpairs,
+    live: NDArray,
+    n_clusters: int | None,
+    rng: np.random.RandomState,
+) -> tuple[NDArray, float]:
+    labels, p_value = np.full(len(live), -1), float("nan")
+    if live.any():
+        loadings = neurons.loadings(pairs.vectors).double().cpu().numpy()
+        strata = sample.units.layer_of[live]
+        labels[live], p_value = cluster_units(loadings[:, live], strata, n_clusters, rng)
+    return labels, p_value
 
 
 def warn_not_converged(pairs: Eigenpairs, tol: float) -> None:
     """Say which pairs are not certified, and how far off they are."""
     scale = max(float(np.abs(pairs.values).max()), np.finfo(float).tiny)
-    warnings.warn(
+    warn(
         f"{np.count_nonzero(~pairs.converged)} of {len(pairs.values)} eigenpairs are not certified "
         f"to tol={tol:g} after {pairs.n_matvec} products: the largest residual is "
         f"{pairs.residuals.max() / scale:.2g} of the largest eigenvalue. Raise max_iter or tol, or "
         "ask for fewer n_components.",
         ConvergenceWarning,
-        stacklevel=6,
     )

@@ -12,17 +12,17 @@ from sklflat.training.estimators.trained_network import network_of
 
 _OPERATORS = {"hessian": Hessian, "ggn": GaussNewton}
 
-#: so many epochs go by before the dearer kind of start is tried again
+#: records after which the slower kind of start is tried again
 _RETRY = 10
 
 
 class CurvatureMonitor(Callback):
     """A callback that records top eigenvalues and the trace at the end of epochs.
 
-    Give it to ``callbacks=`` of any estimator of this package, or to any skorch net. It looks at
-    copies, so the training is the same to the last bit with it and without it. It starts from
-    the eigenvectors of the time before where that needed fewer products than a random start did,
-    and tries the other kind again now and then.
+    Give it to ``callbacks=`` of any estimator of this package, or to any skorch net. It works
+    on copies, so the training is the same to the last bit with it and without it. It starts from
+    the eigenvectors of the previous record (a warm start) where that took fewer products than a
+    random start, and tries the other kind again every ten records.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class CurvatureMonitor(Callback):
         Largest eigenvalues.
     operator : {"hessian", "ggn"}, default="hessian"
     every : int, default=1
-        Epochs between two looks.
+        Epochs between two records.
     max_samples : int, default=1000
         The loss is that on so many training samples, evenly spread over the data.
     trace : int, default=10
@@ -110,7 +110,7 @@ class CurvatureMonitor(Callback):
         self.before_: torch.Tensor | None = None
 
     def on_epoch_end(self, net: Any, dataset_train: Any = None, **kwargs: Any) -> None:
-        """Look at the curvature and record it."""
+        """Record the curvature."""
         self.n_seen_ += 1
         if self.n_seen_ % self.every:
             return

@@ -1,4 +1,4 @@
-"""How the neurons of a network lie in the eigenspace of its curvature."""
+"""Scores of units from their directions in the eigenspace of the curvature."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.curvature import CurvatureOperator, Subspace
+from sklflat.curvature import CurvatureOperator, ScaledOperator, Subspace
 from sklflat.curvature.linearised import exact_arithmetic
 from sklflat.networks import Blocks, Network, ParameterVector, Units
 from sklflat.probing.nulls import Null
@@ -19,7 +19,7 @@ _BLOCK = 20_000_000
 #: more draws than this for each unit change no p-value that anybody acts on
 _MAX_DRAWS = 10_000
 
-#: random directions beside the top ones, for each of these
+#: random directions for each top one
 _N_RANDOM = 3
 
 
@@ -75,6 +75,10 @@ class Neurons:
     def are_defined(self) -> NDArray:
         """Mask (U,) of units that have parameters other than zero."""
         return (self.norms > 0).cpu().numpy()
+
+    def in_metric(self, operator: CurvatureOperator) -> CurvatureOperator:
+        """An operator over the parameters, T A T."""
+        return operator if self.scale is None else ScaledOperator(operator, self.scale)
 
     def loadings(self, V: Tensor) -> Tensor:
         """Products (k, U) of directions V (k, p) with each unit's direction."""
@@ -169,7 +173,7 @@ def _curvature(neurons: Neurons, operator: CurvatureOperator, directions: Tensor
 
 @dataclass(frozen=True)
 class Response:
-    r"""How far directions in parameter space move the units.
+    r"""Mean square derivatives of activations along directions in parameter space.
 
     Parameters
     ----------
@@ -204,7 +208,7 @@ class Response:
         return _share(self.flat.mean(0), self.top.mean(0))
 
     def null(self, n_draws: int, rng: np.random.RandomState) -> Null:
-        """The same with random directions in the place of the top ones."""
+        """The same with random directions in place of the top ones."""
         k, m = len(self.top), len(self.random)
         draws = []
         for _ in range(max(int(np.ceil(n_draws / self.top.shape[1])), 200)):
@@ -257,8 +261,8 @@ def unit_response(
     s = torch.as_tensor(weights).to(operator.device, operator.dtype)
 
     def energies(V: Tensor) -> NDArray:
-        moved = V if neurons.scale is None else V * neurons.scale
-        return np.stack([_energy(network, units, X, s, v) for v in moved])
+        steps = V if neurons.scale is None else V * neurons.scale
+        return np.stack([_energy(network, units, X, s, v) for v in steps])
 
     def curvature(V: Tensor) -> NDArray:
         return (V * operator.product(V)).double().sum(1).cpu().numpy()

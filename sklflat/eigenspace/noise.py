@@ -1,4 +1,4 @@
-"""How much noise on one unit's parameters raises the loss, and whether a score foretells it."""
+"""Rise of the loss under noise on one unit's parameters, and its correlation with a score."""
 
 from dataclasses import dataclass
 

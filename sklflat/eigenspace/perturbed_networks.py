@@ -1,4 +1,4 @@
-"""A network moved along a direction of its eigenspace."""
+"""A network perturbed along a direction of its eigenspace."""
 
 from numbers import Integral
 from typing import Any
@@ -13,8 +13,8 @@ from sklflat.probing.resolve import resolve
 from sklflat.probing.restricted import with_module
 
 
-def moved(spectrum: Any, direction: Any, scale: float, seed: int) -> Any:
-    """A frozen estimator with moved parameters: see ``HessianSpectrum.perturb``."""
+def perturbed(spectrum: Any, direction: Any, scale: float, seed: int) -> Any:
+    """A frozen estimator with perturbed parameters: see ``HessianSpectrum.perturb``."""
     trained = resolve(spectrum.estimator_)
     module = copy_module(trained.network.module)
     vector = ParameterVector.of(module)

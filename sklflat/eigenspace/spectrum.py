@@ -1,39 +1,32 @@
-"""HessianSpectrum: the curvature of a trained network, and how its neurons lie in it."""
+"""HessianSpectrum: the curvature of a trained network, and its units' directions in it."""
 
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.curvature import Eigenpairs, Subspace
-from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, Surface, warn_not_converged
-from sklflat.eigenspace.clusters import cluster_units
+from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, LossSurface, warn_not_converged
 from sklflat.eigenspace.neurons import (
-    Response,
     flat_alignment,
     flat_alignment_null,
     unit_curvature,
     unit_curvature_null,
-    unit_response,
 )
-from sklflat.eigenspace.noise import noise_rises, rank_correlation
-from sklflat.eigenspace.perturbed_networks import moved
+from sklflat.eigenspace.noise import RankCorrelation, rank_correlation
+from sklflat.eigenspace.perturbed_networks import perturbed
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
-
-#: units whose loss under noise is measured, and samples it is measured on
-_MAX_NOISY, _MAX_NOISE_ROWS = 200, 1000
 
 
 class HessianSpectrum(UnitProbe):
-    r"""Eigenvalues and eigenvectors of the loss's curvature, and the units' places among them.
+    r"""Eigenvalues and eigenvectors of the loss's curvature, and scores of units from them.
 
     Every eigenpair carries its true residual :math:`\|H v - \lambda v\|`; what did not converge
     says so. Every unit gets a score with a null and a p-value:
@@ -42,12 +35,13 @@ class HessianSpectrum(UnitProbe):
       of the top eigenvectors, :math:`1 - \sum_{i \le k} (u_j \cdot v_i)^2`, against directions that
       are uniform inside the same parameters;
     - ``"response"``: how far directions of the complement move the unit's activation, as a share
-      of that and how far the top directions do, against random directions in the place of these;
+      of that and how far the top directions do, against random directions in place of these;
     - ``"curvature"``: :math:`u_j^\top H u_j`, against directions inside the same parameters.
 
     That units in flat directions are the real ones is a claim, not a premise: in networks with
-    planted truth they were the redundant ones. ``supported_sign_`` says which way the score goes
-    with how much the loss rises when noise is put on the unit, and is 0 where that is not clear.
+    planted truth they were the redundant ones. ``supported_sign_`` is the sign of the rank
+    correlation between the score and the rise of the loss under noise on the unit, and 0 where its
+    interval covers 0.
 
     Parameters
     ----------
@@ -58,12 +52,12 @@ class HessianSpectrum(UnitProbe):
     n_components : int, default=10
         Eigenpairs. The literature expects as many outliers as there are classes.
     which : {"largest", "smallest", "both"}, default="largest"
-        By value. The units' top subspace is the span of what was asked for.
+        By value. The units' top subspace is the span of these.
     operator : {"hessian", "ggn", "fisher", "gradient_covariance"}, default="hessian"
         See :mod:`sklflat.curvature`.
     unit_score : {"flat_alignment", "response", "curvature"}, default="flat_alignment"
     metric : {"plain", "adaptive"}, default="plain"
-        ``"adaptive"`` looks at :math:`T H T` with :math:`T = \mathrm{diag}|w|`, which does not
+        ``"adaptive"`` decomposes :math:`T H T` with :math:`T = \mathrm{diag}|w|`, which does not
         change when ReLU units are rescaled.
     outgoing : bool, default=False
         Whether the weights that read a unit belong to its parameters too.
@@ -79,7 +73,7 @@ class HessianSpectrum(UnitProbe):
     by_layer : bool, default=False
         Whether to compute the top eigenvalues of each layer's own block.
     criterion : torch.nn.Module, default=None
-        A loss to look at in place of the one of the network.
+        A loss whose curvature is taken in place of the network's own.
     noise_level : float or None, default=0.5
         Length of the noise on a unit's parameters behind ``supported_sign_``, relative to theirs.
         None leaves that out.
@@ -92,7 +86,7 @@ class HessianSpectrum(UnitProbe):
     memory_budget : int, default=2**31
         Bytes, half for vectors and half for what is kept between products.
     holdout : float or None, default=None
-        Share of the rows to look at the loss on and not to train on. None: the training loss.
+        Share of the rows that are held out, on which the loss is taken. None: the training loss.
     n_jobs : int or None, default=None
         Not used: one network is trained.
     random_state : int, RandomState instance or None, default=None
@@ -236,119 +230,65 @@ class HessianSpectrum(UnitProbe):
 
     # --- fit, step by step --------------------------------------------------------------------
 
-    def _score_units(self, sample: Sample) -> NDArray:
-        rng = check_random_state(self.random_state)
-        surface = Surface.of(
-            sample,
-            operator=self.operator,
-            metric=self.metric,
-            outgoing=self.outgoing,
-            criterion=self.criterion,
-            batch_size=self.batch_size,
-            memory_budget=self.memory_budget,
-        )
-        pairs = self._decompose(surface, int(rng.randint(2**31 - 1)))
-        top = Subspace(pairs.vectors)
-        scores = self._scores(surface, top, int(rng.randint(2**31 - 1)))
-        self._check_claim(surface, scores, rng)
-        self._cluster(surface, pairs, rng)
-        self._null_of = surface, top
-        return scores
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> LossSurface:
+        sample = super()._prepare(rows, rng)
+        surface = LossSurface.measured(sample, self, check_random_state(self.random_state))
+        if not surface.pairs.converged.all():
+            warn_not_converged(surface.pairs, self.tol)
+        return surface
 
-    def _decompose(self, surface: Surface, seed: int) -> Eigenpairs:
-        """Eigenpairs, trace, density, and what else is known of the surface."""
-        operator = surface.operator
-        pairs = surface.pairs(self.n_components, self.which, self.tol, self.max_iter, seed)
+    def _score_units(self, sample: Sample) -> NDArray:
+        assert isinstance(sample, LossSurface)
+        if self.unit_score == "curvature":
+            return unit_curvature(sample.neurons, sample.scaled)
+        if self.unit_score == "response":
+            return sample.response.scores()
+        return flat_alignment(sample.neurons, sample.top)
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        assert isinstance(sample, LossSurface)
+        if self.unit_score == "curvature":
+            return [unit_curvature_null(sample.neurons, sample.scaled, n_draws, rng)]
+        if self.unit_score == "response":
+            return [sample.response.null(n_draws, rng)]
+        return [flat_alignment_null(sample.neurons, sample.top, n_draws, rng)]
+
+    def _record(self, sample: Sample) -> None:
+        assert isinstance(sample, LossSurface)
+        super()._record(sample)
+        operator, pairs = sample.operator, sample.pairs
         self.eigenvalues_ = pairs.values
         self.eigenvectors_ = pairs.vectors.cpu().numpy()
         self.residuals_ = pairs.residuals
-        self.n_iter_ = pairs.n_matvec
         self.converged_ = bool(pairs.converged.all())
-        if not self.converged_:
-            warn_not_converged(pairs, self.tol)
-        self.density_ = surface.density(pairs, seed) if self.density else None
-        trace = surface.trace(self.trace_method, pairs, self.density_, seed)
+        self.n_iter_ = pairs.n_matvec
+        self.loadings_ = sample.neurons.loadings(pairs.vectors).double().cpu().numpy().T
+        self.density_ = sample.density if self.density else None
+        trace = sample.trace(self.trace_method, self.density)
         self.trace_, self.trace_std_ = trace.value, trace.std_error
         self.loss_ = operator.loss
         self.gradient_norm_ = float(operator.gradient.norm())
         self.rounding_error_ = operator.rounding_error()
-        self.spectral_measure_ = surface.measures()
-        proxy = self.operator != "gradient_covariance"
-        self.proxy_overlap_ = surface.proxy_overlap(pairs, seed) if proxy else float("nan")
+        self.spectral_measure_ = sample.measures
+        is_proxy = self.operator == "gradient_covariance"
+        self.proxy_overlap_ = float("nan") if is_proxy else sample.proxy_overlap()
         if self.by_layer:
-            self.layer_eigenvalues_ = surface.layer_eigenvalues(self.n_components, self.tol, seed)
-        return pairs
-
-    def _scores(self, surface: Surface, top: Subspace, seed: int) -> NDArray:
-        self.response_: Response | None = None
-        if self.unit_score == "curvature":
-            return unit_curvature(surface.neurons, surface.scaled)
-        if self.unit_score == "flat_alignment":
-            return flat_alignment(surface.neurons, top)
-        sample = surface.sample
-        self.response_ = unit_response(
-            sample.network,
-            sample.units,
-            sample.X,
-            sample.weights,
-            surface.neurons,
-            top,
-            surface.scaled,
-            torch.Generator().manual_seed(seed),
-        )
-        return self.response_.scores()
-
-    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
-        surface, top = self._null_of
-        del self._null_of
-        if self.unit_score == "response":
-            assert self.response_ is not None
-            null = self.response_.null(n_draws, rng)
-        elif self.unit_score == "curvature":
-            null = unit_curvature_null(surface.neurons, surface.scaled, n_draws, rng)
-        else:
-            null = flat_alignment_null(surface.neurons, top, n_draws, rng)
-        self.n_matvec_ = surface.n_matvec
-        return [null]
-
-    def _check_claim(self, surface: Surface, scores: NDArray, rng: np.random.RandomState) -> None:
-        """Whether the score goes with what noise on the unit does to the loss."""
-        sample = surface.sample
-        self.noise_rises_ = np.full(len(scores), np.nan)
-        self.supported_correlation_, self.supported_sign_ = None, 0
-        if self.noise_level is None:
-            return
-        able = np.flatnonzero(~sample.dead & surface.neurons.are_defined)
-        chosen = np.sort(rng.permutation(able)[:_MAX_NOISY])
-        rows = np.sort(rng.permutation(sample.n_samples)[:_MAX_NOISE_ROWS])
-        X, y, s = (t if t is None else t[rows] for t in surface.operator.data)
-        assert X is not None
-        assert y is not None
-        self.noise_rises_[chosen] = noise_rises(
-            sample.network,
-            X,
-            y,
-            s,
-            surface.neurons.blocks,
-            chosen,
-            level=self.noise_level,
-            seed=int(rng.randint(2**31 - 1)),
-        )
-        correlation = rank_correlation(scores[chosen], self.noise_rises_[chosen])
-        self.supported_correlation_, self.supported_sign_ = correlation, correlation.sign
-
-    def _cluster(self, surface: Surface, pairs: Eigenpairs, rng: np.random.RandomState) -> None:
-        sample = surface.sample
-        live = ~sample.dead & surface.neurons.are_defined
-        self.loadings_ = surface.neurons.loadings(pairs.vectors).double().cpu().numpy().T
-        self.unit_labels_ = np.full(len(live), -1)
-        self.cluster_p_value_ = float("nan")
-        if live.any():
-            self.unit_labels_[live], self.cluster_p_value_ = cluster_units(
-                self.loadings_[live].T, sample.units.layer_of[live], self.n_clusters, rng
+            self.layer_eigenvalues_ = sample.layer_eigenvalues(self.n_components, self.tol)
+        self.response_ = sample.response if self.unit_score == "response" else None
+        self.unit_labels_, self.cluster_p_value_ = sample.clusters
+        self.n_matvec_ = sample.n_matvec
+        # is the score correlated with the rise of the loss under noise on the unit?
+        self.noise_rises_ = sample.noise_rises
+        self.supported_correlation_: RankCorrelation | None = None
+        self.supported_sign_ = 0
+        if self.noise_level is not None:
+            chosen = ~np.isnan(self.noise_rises_)
+            self.supported_correlation_ = rank_correlation(
+                self.unit_scores_[chosen], self.noise_rises_[chosen]
             )
+            self.supported_sign_ = self.supported_correlation_.sign
 
-    # --- what people look at ------------------------------------------------------------------
+    # --- results ------------------------------------------------------------------------------
 
     def to_frame(self) -> Any:
         """The units as a tidy DataFrame.
@@ -378,7 +318,7 @@ class HessianSpectrum(UnitProbe):
         return frame
 
     def perturb(self, direction: int | str | ArrayLike, scale: float, *, seed: int = 0) -> Any:
-        """The network moved along a direction in parameter space.
+        """The network perturbed along a direction in parameter space.
 
         Parameters
         ----------
@@ -393,7 +333,7 @@ class HessianSpectrum(UnitProbe):
         Returns
         -------
         estimator : ModuleClassifier or ModuleRegressor
-            A frozen estimator that predicts by the moved network.
+            A frozen estimator that predicts by the perturbed network.
         """
         check_is_fitted(self)
-        return moved(self, direction, scale, seed)
+        return perturbed(self, direction, scale, seed)
