@@ -15,9 +15,38 @@ from sklflat.curvature import (
 )
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector, Units
-from tests.cases import CASES
+from tests.cases import CASES, Case
 
 N = 11
+
+
+class Attention(nn.Module):
+    """PyTorch's own attention, and little else."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.head = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3))
+
+    def forward(self, X):
+        return self.head(self.attention(X, X, X, need_weights=False)[0].mean(1))
+
+
+NETWORKS = CASES | {"multihead_attention": Case(Attention, (3, 4))}
+
+#: one network a kind of layer; the others are slow ones
+QUICK = {
+    "mlp",
+    "functional_mlp",
+    "cnn",
+    "sequence_cnn",
+    "resnet",
+    "tied_mlp",
+    "multihead_attention",
+}
+each_network = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in NETWORKS]
+)
 
 
 class Oracle:
@@ -27,7 +56,7 @@ class Oracle:
     """
 
     def __init__(self, name, criterion=None):
-        case = CASES[name]
+        case = NETWORKS[name]
         self.module, self.X = case.module(), case.rows(N)
         generator = torch.Generator().manual_seed(2)
         z = self.module(self.X).detach()
@@ -87,13 +116,7 @@ def close(A, B, accuracy=1e-10):
     return (A - B).norm() <= accuracy * B.norm()
 
 
-#: the same layers as the transformer's, with axes in another order
-SLOW = {"transformer_batch_second"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES]
-)
+@each_network
 def test_products_on_every_architecture(name):
     oracle = Oracle(name)
     data = oracle.network, oracle.X, oracle.y, oracle.s
@@ -185,7 +208,7 @@ def test_scaled_operator():
     assert close(ScaledOperator(operator, t).dense(), expected)
 
 
-@pytest.mark.parametrize("name", CASES)
+@each_network
 def test_factor_of_the_gauss_newton_matrix(name):
     oracle = Oracle(name)
     G = oracle.gauss_newton()

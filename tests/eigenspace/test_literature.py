@@ -74,7 +74,10 @@ def n_outliers(values):
     return int(np.argmax(-np.diff(np.log(values)))) + 1
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 10])
+@pytest.mark.parametrize(
+    "n_classes",
+    [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(10, marks=pytest.mark.slow)],
+)
 def test_outliers_are_one_less_than_classes_whatever_the_width(n_classes):
     # Sagun et al. 2017: parameters that are added only lengthen the bulk. This is so while the
     # network learns; once the loss nears zero single classes leave the outliers one after another.
@@ -131,6 +134,7 @@ def test_rescaling_of_dinh_changes_the_spectrum_but_not_the_adaptive_one():
     np.testing.assert_allclose(adaptive[1], adaptive[0], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_sam_finds_flatter_minima():
     # Foret et al. 2021, figure 3: lambda_1 and lambda_1 / lambda_5 are lower
     X, y = digits_of(10)
@@ -175,12 +179,14 @@ def edge_ratio(eta, rho, n_steps=6000, every=30):
     return np.median(ratios), edge * eta / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta", [0.2, 0.5])
 def test_gradient_descent_hovers_at_the_edge_of_stability(eta):
     # Cohen et al. 2021: sharpness rises to 2 / eta and stays
     assert edge_ratio(eta, 0.0)[0] == pytest.approx(1, abs=0.07)
 
 
+@pytest.mark.slow
 def test_sam_hovers_at_its_own_edge_below_that():
     # Long and Bartlett 2023
     ratio, edge = edge_ratio(0.2, 0.05)
