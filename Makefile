@@ -63,6 +63,15 @@ lint: $(STAMP) ## Check format, lint and types
 test: lint ## Check format, lint and types, then run the tests and doctests
 	@$(TEST_ENV) $(BIN)/python $(PYTEST)
 
+# Whatever the room, the rules of the house and the public import paths hold.
+ROOM ?= $(shell .ci/changed-rooms)
+FAST := tests/test_architecture.py tests/test_public_paths.py
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in ROOM=paths or ROOM=training/runs; without, of the rooms changed since the last commit
+	@echo "Rooms: $(or $(ROOM),none)"
+	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
+
 .PHONY: test-slow
 test-slow: $(STAMP) $(STAMP_OLDEST) ## The slow tests, and the common checks on the oldest scikit-learn
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py

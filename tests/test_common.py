@@ -21,20 +21,41 @@ assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
 
 TINY = SAMClassifier((5,), "tanh", max_iter=5, learning_rate_init=0.02)
 
+# One of every class, as cheap as it may be: a check fits it up to fourteen times.
 CHEAP = [
-    AblationProbe(TINY, n_null=200, random_state=0),
-    ActivationProbe(TINY, n_null=200, random_state=0),
+    AblationProbe(TINY, n_null=50, random_state=0),
+    ActivationProbe(TINY, n_null=50, random_state=0),
+    HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=50, random_state=0),
+    ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
+    FlatNoiseClassifier((8,), sigma=0.02, n_directions=1, learning_rate_init=0.1, max_iter=10),
+    FlatNoiseRegressor(
+        (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=20
+    ),
+    SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
+    SAMRegressor((10,), max_iter=20, learning_rate_init=0.1),
+]
+
+# What the checks see of these is the same code as above, or the same at greater length.
+FURTHER = [
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
-    HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=200, random_state=0),
     HessianSpectrum(
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=40, n_units=1, random_state=0),
     FlatNoiseClassifier((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=20),
     FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
-    SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
-    SAMRegressor((10,), max_iter=30, learning_rate_init=0.05),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
+]
+
+DEFAULTS = [
+    AblationProbe(),
+    ActivationProbe(),
+    FlatNoiseClassifier(),
+    FlatNoiseRegressor(),
+    HessianSpectrum(),
+    ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
+    SAMClassifier(),
+    SAMRegressor(),
 ]
 
 
@@ -43,18 +64,11 @@ def test_cheap_instances(estimator, check):
     check(estimator)
 
 
+def test_every_class_has_a_cheap_instance():
+    assert {type(estimator) for estimator in CHEAP} == {type(e) for e in DEFAULTS + FURTHER}
+
+
 @pytest.mark.slow
-@parametrize_with_checks(
-    [
-        AblationProbe(),
-        ActivationProbe(),
-        FlatNoiseClassifier(),
-        FlatNoiseRegressor(),
-        HessianSpectrum(),
-        ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
-        SAMClassifier(),
-        SAMRegressor(),
-    ]
-)
-def test_defaults(estimator, check):
+@parametrize_with_checks(FURTHER + DEFAULTS)
+def test_further_instances_and_defaults(estimator, check):
     check(estimator)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests._slow import slow_unless
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [
@@ -15,6 +17,8 @@ PAGES = sorted(
         *ROOT.glob("docs/*.md"),
     ]
 )
+# Pages that train many networks; each of them has a room of tests that runs the same without them.
+SLOW = {"connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
@@ -42,7 +46,9 @@ def run(page: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name
+    "page",
+    slow_unless(lambda page: page.name not in SLOW, [page for page in PAGES if blocks(page)]),
+    ids=lambda page: page.name,
 )
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib").use("Agg")

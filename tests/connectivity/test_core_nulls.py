@@ -24,6 +24,7 @@ from sklflat.probing.nulls import split_halves
 from sklflat.probing.sample import TrainingSet
 from sklflat.probing.selection import q_values
 from tests._probes import two_layer
+from tests._slow import slow_after
 
 
 def hidden(module, X):
@@ -180,9 +181,10 @@ def test_the_scale_of_a_unit_is_of_no_account():
 # --- what they are for ------------------------------------------------------------------------
 
 
-def test_planted_shared_units_are_found_and_private_ones_are_not():
+@pytest.mark.parametrize("seeds", slow_after(1, [range(1), range(1, 4)]), ids=str)
+def test_planted_shared_units_are_found_and_private_ones_are_not(seeds):
     n_right = n_found = n_shared = 0
-    for seed in range(4):
+    for seed in seeds:
         X, _, truth, pair = planted(seed)
         rng = np.random.RandomState(seed)
         halves = split_halves(len(X), rng)
@@ -209,6 +211,7 @@ def test_p_values_of_untrained_pairs_are_uniform_under_their_null():
     assert kstest(p, "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_rotated_networks_have_no_core_under_the_rotation_null():
     X, _, _, pair = planted(1)
     rng = np.random.RandomState(1)

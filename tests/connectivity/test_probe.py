@@ -29,6 +29,7 @@ from sklflat.exceptions import ConnectivityWarning, UnsupportedNetworkError
 from sklflat.networks.state import write_state
 from sklflat.symmetry import find_symmetry
 from tests._probes import two_layer
+from tests._slow import slow_after
 from tests.aligned_cases import Unknown
 
 X, Y = load_digits(return_X_y=True)
@@ -188,24 +189,39 @@ def test_a_curve_and_several_networks():
     )
 
 
-def test_pipelines_searches_regressors_and_batch_normalisation():
-    pipe = make_pipeline(StandardScaler(), SMALL)
-    search = GridSearchCV(SMALL, {"alpha": [0.1, 0.3]}, cv=2)
-    for estimator in (pipe, search):
-        probe = ModeConnectivityProbe(estimator, **QUICK).fit(X[ROWS], Y[ROWS])
-        assert probe.merged_.score(X[ROWS], Y[ROWS]) > 0.8
+@pytest.mark.parametrize(
+    "estimator",
+    slow_after(
+        1,
+        [
+            make_pipeline(StandardScaler(), SMALL),
+            GridSearchCV(SMALL, {"alpha": [0.1, 0.3]}, cv=2),
+        ],
+    ),
+    ids=["pipeline", "search"],
+)
+def test_pipelines_and_searches(estimator):
+    probe = ModeConnectivityProbe(estimator, **QUICK).fit(X[ROWS], Y[ROWS])
+    assert probe.merged_.score(X[ROWS], Y[ROWS]) > 0.8
+
+
+MORE = {**QUICK, "n_null": 100}  # some of sixteen units are dead
+
+
+def test_regressors():
     reg = SAMRegressor((16,), max_iter=30, learning_rate_init=0.01)
     target = X[ROWS, 20:30].sum(1)
-    more = {**QUICK, "n_null": 100}  # some of sixteen units are dead
-    probe = ModeConnectivityProbe(reg, **more).fit(X[ROWS], target)
+    probe = ModeConnectivityProbe(reg, **MORE).fit(X[ROWS], target)
     assert probe.merged_.score(X[ROWS], target) > 0.5
 
+
+def test_batch_normalisation():
     def net(n_features, n_outputs):
         layers = nn.Linear(n_features, 16), nn.BatchNorm1d(16), nn.ReLU()
         return nn.Sequential(*layers, nn.Linear(16, n_outputs))
 
     clf = SAMClassifier(net=net, rho=0, max_iter=10, learning_rate_init=0.01)
-    probe = ModeConnectivityProbe(clf, **more).fit(X[ROWS], Y[ROWS])
+    probe = ModeConnectivityProbe(clf, **MORE).fit(X[ROWS], Y[ROWS])
     assert probe.barriers_.value("repaired") < probe.barriers_.value("naive")
 
 

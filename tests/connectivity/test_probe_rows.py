@@ -14,6 +14,7 @@ from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.state import read_state, write_state
 from sklflat.probing import sample_basin
 from sklflat.probing.nulls import split_halves
+from tests._slow import slow_after
 
 X, Y = load_digits(return_X_y=True)
 ORDER = np.random.RandomState(0).permutation(len(X))  # else the writers are not the same
@@ -52,7 +53,7 @@ def test_rows_are_spread_evenly_over_weights():
     np.testing.assert_array_equal(Data(data.X, data.y).spread(4).y, [0, 3, 6, 9])
 
 
-@pytest.mark.parametrize("path", ["linear", "bezier"])
+@pytest.mark.parametrize("path", slow_after(1, ["linear", "bezier"]))
 def test_rows_without_weight_are_not_there(path):
     rng = np.random.RandomState(0)
     weight = (rng.uniform(size=400) < 0.7).astype(float)
@@ -204,7 +205,7 @@ class Normed(nn.Module):
         return self.last(torch.relu(self.norm(self.first(rows))))
 
 
-@pytest.mark.parametrize("path", ["linear", "bezier"])
+@pytest.mark.parametrize("path", slow_after(1, ["linear", "bezier"]))
 def test_batch_statistics_are_those_of_every_point(path):
     """All kinds of paths by statistics of their own, as a loop over points measures it."""
     ends = [

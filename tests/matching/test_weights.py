@@ -11,6 +11,7 @@ from sklflat.matching import match_weights
 from sklflat.networks.state import read_state
 from sklflat.paths.paths import LinearPath
 from sklflat.symmetry import find_symmetry
+from tests._slow import slow_after
 from tests.aligned_cases import ALIGNED
 from tests.symmetry import _symmetries
 
@@ -32,18 +33,19 @@ def test_the_hand_made_symmetries_are_symmetries(name):
     torch.testing.assert_close(function(b, X), function(a, X), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("n_networks", slow_after(1, [5, 100]))
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_planted_permutation_is_recovered_in_every_restart(name):
-    """100 networks, each matched from a start of its own; at least 99 exactly."""
+def test_a_planted_permutation_is_recovered_in_every_restart(name, n_networks):
+    """Networks that are each matched from a start of its own; 99 of 100 exactly, or all of five."""
     n_exact = 0
-    for seed in range(100):
+    for seed in range(n_networks):
         symmetry, a, b, _, _ = planted(name, seed)
         # the first restart begins at the identity, which is as good as a random permutation;
         # the second at the initial guess: it has to find the optimum alone
         matching = match_weights(symmetry, a, b, n_restarts=2, random_state=seed)
         back = symmetry.permute(b, matching.perm)
         n_exact += all(torch.equal(back[n], a[n]) for n in a)
-    assert n_exact >= 99
+    assert n_exact >= 0.99 * n_networks
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,12 @@ def all_permutations(symmetry):
         yield perm
 
 
-def test_the_best_of_all_permutations_of_a_small_network():
+@pytest.mark.parametrize("n_pairs", slow_after(1, [2, 10]))
+def test_the_best_of_all_permutations_of_a_small_network(n_pairs):
     """Against exhaustive search, on networks that have nothing to do with each other."""
     n_best = 0
     orders = [list(order) for order in itertools.permutations(range(4))]
-    for seed in range(10):
+    for seed in range(n_pairs):
         generator = torch.Generator().manual_seed(seed)
         symmetry, a, _ = _symmetries.mlp(generator, sizes=(3, 4, 4, 2))
         _, b, _ = _symmetries.mlp(generator, sizes=(3, 4, 4, 2))
@@ -98,7 +101,7 @@ def test_the_best_of_all_permutations_of_a_small_network():
         assert matching.objective <= max(values) + 1e-9
         assert matching.objective >= matching.objective_identity
         n_best += matching.objective >= max(values) - 1e-9
-    assert n_best >= 9
+    assert n_best >= 0.9 * n_pairs
 
 
 def test_the_objective_is_that_of_the_permutation():

@@ -9,6 +9,7 @@ import torch
 
 from sklflat.networks import ParameterVector
 from sklflat.networks.units import Units
+from tests._slow import slow_unless
 from tests.cases import CASES
 
 SEEDS = range(3)
@@ -71,7 +72,12 @@ def over_twins(case, function, *args):
     return torch.stack([function(twin, X, units, *args) for twin in twins]).any(0)
 
 
-@pytest.mark.parametrize("name", CASES)
+def _is_quick(name):
+    """All but those that are nearly others of the table, with as many units."""
+    return name not in ("transformer_batch_second", "preactivation_resnet")
+
+
+@pytest.mark.parametrize("name", slow_unless(_is_quick, CASES))
 def test_incoming_entries_are_those_that_change_this_unit_only(name):
     units = Units.find(CASES[name].module(), CASES[name].rows())
     blocks = units.incoming(ParameterVector.of(CASES[name].module()))
@@ -83,7 +89,7 @@ def test_incoming_entries_are_those_that_change_this_unit_only(name):
             assert blocks.indices(unit).tolist() == alone[channel].nonzero().flatten().tolist()
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in TIED])
+@pytest.mark.parametrize("name", slow_unless(_is_quick, [n for n in CASES if n not in TIED]))
 def test_outgoing_entries_are_those_that_do_nothing_when_the_unit_is_silent(name):
     units = Units.find(CASES[name].module(), CASES[name].rows())
     blocks = units.outgoing(ParameterVector.of(CASES[name].module()))

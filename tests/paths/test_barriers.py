@@ -23,6 +23,7 @@ from sklflat.paths.losses import PathLosses, path_losses
 from sklflat.paths.paths import LinearPath
 from sklflat.paths.trained_curves import fit_bend
 from sklflat.probing import resolve
+from tests._slow import slow_after
 
 
 @pytest.mark.parametrize("ends", [(1.0, 2.0), (3.0, 1.0), (2.0, 2.0)])
@@ -263,7 +264,7 @@ def pair():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("kind", ["bezier", "polychain"])
+@pytest.mark.parametrize("kind", slow_after(1, ["polychain", "bezier"]))
 def test_a_curve_leads_around_the_barrier(pair, kind):
     network, a, b, X, y = pair
     data = {"train": (X, y)}

@@ -11,6 +11,7 @@ from sklflat.curvature import Landscape, normal
 from sklflat.exceptions import NoiseWarning
 from sklflat.probing import largest_noise, noise_profile, resolve, sample_basin
 from sklflat.training.perturbations import FlatNoise
+from tests._slow import slow_after
 
 X, Y = load_digits(return_X_y=True)
 X, Y = X[:500] / 16, Y[:500]
@@ -45,7 +46,7 @@ def accuracies(clf, subspace, lengths, n_draws, seed):
 
 
 @pytest.mark.parametrize("subspace", ["flat", "isotropic", "sharp"])
-@pytest.mark.parametrize("budget", [0.01, 0.1])
+@pytest.mark.parametrize("budget", slow_after(1, [0.1, 0.01]))
 def test_against_a_grid(clf, subspace, budget):
     found = largest_noise(
         clf, X, LABELS, subspaces=[subspace], accuracy_budget=budget, n_draws=3, seed=1

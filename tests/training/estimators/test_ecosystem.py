@@ -37,6 +37,7 @@ from tests._estimators import (
     skorch_net,
     small,
 )
+from tests._slow import slow_after
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -84,7 +85,7 @@ def test_grid_search_reaches_into_a_skorch_net():
     same(best, again.fit(MOONS, SIDE))
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", slow_after(1, ["threading", "loky"]))
 def test_parallel_grid_search_is_the_sequential_one(backend):
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
