@@ -23,6 +23,7 @@ MOVED = {
     "sklflat.connectivity.repair": "sklflat.paths",
     "sklflat.connectivity.state": "sklflat.networks.state",
     "sklflat.training.dispatch": "sklflat.training.runs",
+    "sklflat.training.perturbations.looks": "sklflat.training.perturbations.subspace_check",
     "sklflat.training.stacked": "sklflat.training.stacking",
 }
 

@@ -14,8 +14,8 @@ from sklflat.exceptions import NoiseWarning, warn
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators.parameters import Constraints, NetworkParameters
-from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, Look
 from sklflat.training.perturbations.noise import DRIFTED, LONGEST, FlatNoise
+from sklflat.training.perturbations.subspace_check import BACKED_OFF, CAPPED, EMPTY, Look
 
 #: what is left of a subspace that is another one now, and the share of the steps it may serve
 _GONE, _TOO_LONG = 0.5, 0.25

@@ -22,7 +22,7 @@ from sklflat.curvature import (
 )
 from sklflat.curvature.displacements import Projection
 from sklflat.training.perturbations.base import Perturbation, Position, State
-from sklflat.training.perturbations.looks import BACKED_OFF, CAPPED, EMPTY, FINE, Look
+from sklflat.training.perturbations.subspace_check import BACKED_OFF, CAPPED, EMPTY, FINE, Look
 
 SUBSPACES = ("flat", "soft", "null", "isotropic", "sharp", "random")
 #: those that are made of top eigenvectors

@@ -20,7 +20,7 @@ from sklflat.training.engine.vector_engine import (
 )
 from sklflat.training.stacking.data import StackedBatches
 from sklflat.training.stacking.perturbation import StackedPerturbation, phase
-from sklflat.training.stacking.rows import StackedRows
+from sklflat.training.stacking.replicas import StackedRows
 from sklflat.training.stacking.update import StackedUpdate
 
 #: trials of a forward pass: other threads, as those of dask, draw random numbers in between
