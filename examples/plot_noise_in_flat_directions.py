@@ -45,7 +45,7 @@ for subspace in ("flat", "random", "sharp"):
 
 # %%
 # At the same harm flat noise is longer. Was the subspace still the right one when it was used, and
-# was the budget met? Every look is in ``noise_history_``.
+# was the budget met? Every check is in ``noise_history_``.
 
 flat = arms["flat"]
 late = flat.noise_history_["step"] > 100
@@ -56,7 +56,7 @@ print("overlap at refreshes", flat.subspace_overlap_.round(2))
 # What noise does to the trained network
 # --------------------------------------
 # On the left, points of equal height are equally harmful; on the right, how much of the subspace
-# was left at each look.
+# was left at each check.
 
 NoiseDisplay.from_estimator(flat, X_test, y_test)
 

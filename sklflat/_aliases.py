@@ -27,6 +27,9 @@ MOVED = {
     "sklflat.training.stacked": "sklflat.training.stacking",
 }
 
+#: public names that are now called otherwise: (former module, former name) -> name
+RENAMED = {("sklflat.training.perturbations.looks", "Look"): "SubspaceCheck"}
+
 
 class Finder(MetaPathFinder, Loader):
     """Imports former modules as windows on those that took their place."""
@@ -43,7 +46,9 @@ class Finder(MetaPathFinder, Loader):
         def get(name: str) -> Any:
             if name == "__path__":  # it has no modules inside
                 raise AttributeError(name)
-            return getattr(import_module(MOVED[module.__name__]), name)
+            return getattr(
+                import_module(MOVED[module.__name__]), RENAMED.get((module.__name__, name), name)
+            )
 
         module.__getattr__ = get  # type: ignore[method-assign]
         module.__doc__ = f"Moved to :mod:`{MOVED[module.__name__]}`."

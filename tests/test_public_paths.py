@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sklflat._aliases import MOVED
+from sklflat._aliases import MOVED, RENAMED
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.rst"
 
@@ -46,7 +46,8 @@ FORMER_PAIRS = [(module, name) for module, names in FORMER.items() for name in n
 
 @pytest.mark.parametrize(("module", "name"), [*documented(), *FORMER_PAIRS])
 def test_a_public_path_can_be_imported(module, name):
-    assert getattr(import_module(module), name).__name__ == name
+    found = getattr(import_module(module), name)
+    assert found.__name__ == RENAMED.get((module, name), name)
 
 
 def test_a_former_path_gives_the_very_object():

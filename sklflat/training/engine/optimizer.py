@@ -10,7 +10,7 @@ from sklflat.curvature import Landscape
 from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.passes import Passes
 from sklflat.training.engine.step import PerturbedStep
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 
 def trained_parameters(
@@ -159,7 +159,7 @@ class PerturbedOptimizer(torch.optim.Optimizer):
         return self._step.n_skipped_steps
 
     @property
-    def perturbation_state(self) -> State:
+    def perturbation_state(self) -> PerturbationState:
         """What the perturbation remembers, for example ``cosine`` of Fisher SAM."""
         return self._step.state or {}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklflat.curvature import Landscape
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 #: ``gradient_at(w_tilde)`` returns loss and gradient (p,) there, or at w for None
 GradientAt = Callable[[Tensor | None], tuple[Tensor, Tensor]]
@@ -56,7 +56,7 @@ class PerturbedStep:
         self.seed = seed
         self.landscape: Landscape | None = None
         self.t = 0
-        self.state: State | None = None
+        self.state: PerturbationState | None = None
         self.n_begun = 0
         self.n_gradient_evaluations = 0
         self.n_skipped_steps = 0
@@ -114,8 +114,8 @@ class PerturbedStep:
 
 
 def perturbed_direction(
-    perturbation: Any, at: Position, state: State | None, gradient_at: GradientAt
-) -> tuple[Tensor, Tensor, State | None]:
+    perturbation: Any, at: Position, state: PerturbationState | None, gradient_at: GradientAt
+) -> tuple[Tensor, Tensor, PerturbationState | None]:
     """Loss, direction and next state of one step, from one or two gradients.
 
     ``perturbation`` is None, a Perturbation, or one that works on the replicas of a stack.

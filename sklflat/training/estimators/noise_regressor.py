@@ -57,7 +57,7 @@ class FlatNoiseRegressor(PerturbedRegressor, FlatNoiseTraining):
     noise_history_ : dict of ndarray of shape (n_checks,)
         ``step``, ``overlap``, ``kept``, ``length``, ``rise`` (measured, relative to the loss) and
         ``state`` of every check of the subspace: see
-        :class:`~sklflat.training.perturbations.subspace_check.Look`.
+        :class:`~sklflat.training.perturbations.subspace_check.SubspaceCheck`.
     null_dimensions_ : dict of str to int
         For ``subspace="null"``: the dimension of each layer's null space.
     n_products_, n_loss_evaluations_ : int

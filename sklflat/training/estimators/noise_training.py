@@ -15,7 +15,7 @@ from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators.parameters import Constraints, NetworkParameters
 from sklflat.training.perturbations.noise import DRIFTED, LONGEST, FlatNoise
-from sklflat.training.perturbations.subspace_check import BACKED_OFF, CAPPED, EMPTY, Look
+from sklflat.training.perturbations.subspace_check import BACKED_OFF, CAPPED, EMPTY, SubspaceCheck
 
 #: what is left of a subspace that is another one now, and the share of the steps it may serve
 _GONE, _TOO_LONG = 0.5, 0.25
@@ -57,8 +57,9 @@ class FlatNoiseTraining(NetworkParameters):
         self._read_record(steps.state or {}, landscape)
 
     def _read_record(self, state: dict[str, torch.Tensor], landscape: Landscape | None) -> None:
-        checks = state.get("looks", torch.zeros(0, len(Look._fields))).double().cpu().numpy()
-        self.noise_history_ = dict(zip(Look._fields, checks.T, strict=True))
+        fields = SubspaceCheck._fields
+        checks = state.get("looks", torch.zeros(0, len(fields))).double().cpu().numpy()
+        self.noise_history_ = dict(zip(fields, checks.T, strict=True))
         length, overlap = self.noise_history_["length"], self.noise_history_["overlap"]
         self.noise_scale_ = float(length[-1]) if len(length) else 0.0
         self.subspace_overlap_ = overlap[np.isfinite(overlap)]

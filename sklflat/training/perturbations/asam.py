@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sklflat._compat import Interval
-from sklflat.training.perturbations.base import Perturbation, Position, State, unit
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position, unit
 
 
 class ASAM(Perturbation):
@@ -48,7 +48,9 @@ class ASAM(Perturbation):
         self.rho = rho
         self.eta = eta
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho T^2 g / |T g|``."""
         T = torch.where(at.is_weight, at.w.abs() + self.eta, 1.0)
         Tg = T * g

@@ -12,7 +12,8 @@ from torch import Tensor
 from sklflat._compat import Interval, validate_parameter_constraints
 from sklflat.curvature import Landscape
 
-State = dict[str, Tensor]
+#: what a perturbation remembers between steps, by name
+PerturbationState = dict[str, Tensor]
 
 
 @dataclass
@@ -126,7 +127,7 @@ class Perturbation(BaseEstimator):
         """Whether ``perturb`` reads per-sample gradients."""
         return False
 
-    def init(self, w: Tensor) -> State:
+    def init(self, w: Tensor) -> PerturbationState:
         """The state before the first step."""
         return {}
 
@@ -134,14 +135,18 @@ class Perturbation(BaseEstimator):
         """Whether step t (from 0) takes its gradient at a perturbed point."""
         return True
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """The perturbed point w~ of shape (p,), and the next state."""
         raise TypeError(f"{type(self).__name__} must define perturb(g, at, state).")
 
-    def combine(self, g: Tensor, g_tilde: Tensor, state: State) -> tuple[Tensor, State]:
+    def combine(
+        self, g: Tensor, g_tilde: Tensor, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """The direction of shape (p,) that the base optimiser gets, and the next state."""
         return g_tilde, state
 
-    def reuse(self, g: Tensor, state: State) -> Tensor:
+    def reuse(self, g: Tensor, state: PerturbationState) -> Tensor:
         """The direction in a step that does not ascend."""
         return g

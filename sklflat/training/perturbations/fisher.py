@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.training.perturbations.base import Perturbation, Position, State, unit
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position, unit
 
 
 class FisherSAM(Perturbation):
@@ -69,7 +69,7 @@ class FisherSAM(Perturbation):
         """Whether per-sample gradients are read."""
         return self.fisher != "batch"
 
-    def init(self, w: Tensor) -> State:
+    def init(self, w: Tensor) -> PerturbationState:
         """No step taken yet."""
         return {"cosine": w.new_full((), torch.nan)}
 
@@ -85,7 +85,9 @@ class FisherSAM(Perturbation):
             )
         return at.squared_gradients(labels)
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho F g / sqrt(g . F g)``."""
         u = unit(g)  # the formula does not depend on |g| beyond f, and g . F g may underflow
         Fu = u / (1 + self.eta * self._information(g, at))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sklflat._compat import Interval
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 
 class FriendlySAM(Perturbation):
@@ -55,11 +55,13 @@ class FriendlySAM(Perturbation):
         self.sigma = sigma
         self.lam = lam
 
-    def init(self, w: Tensor) -> State:
+    def init(self, w: Tensor) -> PerturbationState:
         """No mean yet."""
         return {"m": torch.zeros_like(w)}
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho u / |u|`` with ``u = g - sigma m``."""
         if at.t == 0:
             return at.ahead(g, self.rho), {"m": g}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sklflat._compat import Interval
-from sklflat.training.perturbations.base import Perturbation, Position, State, reject
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position, reject
 
 
 class GSAM(Perturbation):
@@ -61,11 +61,13 @@ class GSAM(Perturbation):
         self.rho_min = rho_min
         self.lr_min = lr_min
 
-    def init(self, w: Tensor) -> State:
+    def init(self, w: Tensor) -> PerturbationState:
         """No learning rate seen yet."""
         return {"lr_max": w.new_zeros(())}
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho_t g / |g|``."""
         lr_max = state["lr_max"].clamp(min=at.learning_rate)
         span = lr_max - self.lr_min
@@ -73,6 +75,8 @@ class GSAM(Perturbation):
         rho_t = self.rho_min + (self.rho - self.rho_min) * share.clamp(0.0, 1.0)
         return at.ahead(g, rho_t), {"lr_max": lr_max}
 
-    def combine(self, g: Tensor, g_tilde: Tensor, state: State) -> tuple[Tensor, State]:
+    def combine(
+        self, g: Tensor, g_tilde: Tensor, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``g~ - alpha g_orth``."""
         return g_tilde - self.alpha * reject(g, g_tilde), state

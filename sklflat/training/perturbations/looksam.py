@@ -8,8 +8,8 @@ from torch import Tensor
 from sklflat._compat import Interval
 from sklflat.training.perturbations.base import (
     Perturbation,
+    PerturbationState,
     Position,
-    State,
     norm,
     reject,
 )
@@ -61,7 +61,7 @@ class LookSAM(Perturbation):
         self.k = k
         self.alpha = alpha
 
-    def init(self, w: Tensor) -> State:
+    def init(self, w: Tensor) -> PerturbationState:
         """No direction to reuse yet."""
         return {"u": torch.zeros_like(w)}
 
@@ -69,11 +69,15 @@ class LookSAM(Perturbation):
         """True every k-th step."""
         return t % self.k == 0
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho g / |g|``."""
         return at.ahead(g, self.rho), state
 
-    def combine(self, g: Tensor, g_tilde: Tensor, state: State) -> tuple[Tensor, State]:
+    def combine(
+        self, g: Tensor, g_tilde: Tensor, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """The direction g~; keeps ``u = g_v / |g_v|``."""
         g_v = reject(g_tilde, g)
         # where g~ is along g, the rest is rounding error and has no direction to reuse
@@ -81,6 +85,6 @@ class LookSAM(Perturbation):
         is_noise = length < 8 * torch.finfo(g.dtype).eps * torch.linalg.vector_norm(g_tilde)
         return g_tilde, {"u": g_v.div_(length.masked_fill_(is_noise, torch.inf))}
 
-    def reuse(self, g: Tensor, state: State) -> Tensor:
+    def reuse(self, g: Tensor, state: PerturbationState) -> Tensor:
         """``g + alpha (|g| / |g_v|) g_v``, which is g where g_v vanishes."""
         return torch.addcmul(g, state["u"], norm(g).mul_(self.alpha))

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 
 class MomentumSAM(Perturbation):
@@ -42,7 +42,9 @@ class MomentumSAM(Perturbation):
     def __init__(self, rho: float = 0.3) -> None:
         self.rho = rho
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w - rho v / |v|``."""
         if at.velocity is None:
             return at.w, state

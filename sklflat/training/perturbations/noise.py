@@ -21,19 +21,25 @@ from sklflat.curvature import (
     subspace_overlap,
 )
 from sklflat.curvature.displacements import Projection
-from sklflat.training.perturbations.base import Perturbation, Position, State
-from sklflat.training.perturbations.subspace_check import BACKED_OFF, CAPPED, EMPTY, FINE, Look
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
+from sklflat.training.perturbations.subspace_check import (
+    BACKED_OFF,
+    CAPPED,
+    EMPTY,
+    FINE,
+    SubspaceCheck,
+)
 
 SUBSPACES = ("flat", "soft", "null", "isotropic", "sharp", "random")
 #: those that are made of top eigenvectors
 _BY_CURVATURE = ("flat", "soft", "sharp")
 #: overlap of two subspaces below which the older one is out of date
 DRIFTED = 0.8
-#: looks between two refreshes
-_LOOKS = 4
+#: subspace checks between two refreshes
+_N_CHECKS = 4
 #: accepted residual of an eigenvector, relative to the largest eigenvalue
 _TOL = 0.005
-#: looks at the size of the noise begin after so many steps, and become rarer by a factor of two
+#: checks of the size of the noise begin after so many steps, and become rarer by a factor of two
 _EARLIEST = 8
 #: longest noise that a budget is filled with, and the length that a search begins with, relative
 #: to the parameters' length
@@ -80,7 +86,7 @@ class FlatNoise(Perturbation):
     subspace : {"flat", "soft", "null", "isotropic", "sharp", "random"}, default="flat"
     budget : {"loss", "norm"} or None, default="loss"
         What is the same for all subspaces: the expected rise of the loss, relative to the loss,
-        measured and adjusted at every look; or the length of the noise, relative to the
+        measured and adjusted at every check; or the length of the noise, relative to the
         parameters' (root of mean squares). None: sigma is the standard deviation itself, with
         :math:`\Sigma = \sigma^2 B^2` and no scaling by filters.
     n_directions : int, default=10
@@ -159,12 +165,15 @@ class FlatNoise(Perturbation):
         """Zero where there is no noise."""
         return 1.0 if isinstance(self.sigma, str) else self.sigma
 
-    def init(self, w: Tensor) -> State:
-        """No look taken yet."""
-        return {"looks": w.new_zeros(0, len(Look._fields), dtype=torch.float64)}
+    def init(self, w: Tensor) -> PerturbationState:
+        """Nothing checked yet."""
+        # "looks" is the record of checks, "looked" the step of the last: kept trainings say so
+        return {"looks": w.new_zeros(0, len(SubspaceCheck._fields), dtype=torch.float64)}
 
-    def perturb(self, g: Tensor | None, at: Position, state: State) -> tuple[Tensor, State]:
-        """``w + xi``; looks at the landscape first where that is due."""
+    def perturb(
+        self, g: Tensor | None, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
+        """``w + xi``; checks subspace and size first where that is due."""
         if at.landscape is None:
             raise ValueError(
                 "FlatNoise needs the loss around w, which is not at hand here. Pass landscape= to "
@@ -172,9 +181,9 @@ class FlatNoise(Perturbation):
             )
         n = at.seeds[1]
         if "deviation" in state and len(state["deviation"]) != len(at.w):
-            state = {"looks": state["looks"]}  # parameters were added or frozen
+            state = {"looks": state["looks"]}  # other parameters are trained now
         if "deviation" not in state or self._due(n, state):
-            state = self._look(at, n, state)
+            state = self._check(at, n, state)
         pair, is_second = divmod(n, 2) if self.antithetic is True else (n, 0)
         state = self._drawn(at, state, pair)
         xi = state["block"][pair % _BLOCK]
@@ -184,7 +193,7 @@ class FlatNoise(Perturbation):
             xi = (xi if last is None else xi - last) / math.sqrt(2)
         return torch.add(at.w, xi, alpha=-1 if is_second else 1, out=at.scratch), state
 
-    def _drawn(self, at: Position, state: State, number: int) -> State:
+    def _drawn(self, at: Position, state: PerturbationState, number: int) -> PerturbationState:
         """The state with a block of draws that holds this one."""
         block = number // _BLOCK
         if int(state.get("drawn", _NONE)) == block:
@@ -199,25 +208,25 @@ class FlatNoise(Perturbation):
         """The noise at w (p,), apart from its size: displacements of scale 1."""
         here = Position(w, torch.ones_like(w, dtype=torch.bool), 0.0, landscape=landscape)
         here.seeds = (seed, 0)
-        state = self._look(here, 0, self.init(w))
+        state = self._check(here, 0, self.init(w))
         return self._displacements(landscape, state, 1.0)
 
-    # --- looking ----------------------------------------------------------------------------
+    # --- subspace checks --------------------------------------------------------------------
 
-    def _due(self, n: int, state: State) -> bool:
+    def _due(self, n: int, state: PerturbationState) -> bool:
         between = n - int(state["looked"])
         whole_pair = self.antithetic is not True or n % 2 == 0
         soon = max(_EARLIEST, int(state["looked"]))
-        return whole_pair and between >= max(1, min(self.refresh // _LOOKS, soon))
+        return whole_pair and between >= max(1, min(self.refresh // _N_CHECKS, soon))
 
-    def _look(self, at: Position, n: int, state: State) -> State:
+    def _check(self, at: Position, n: int, state: PerturbationState) -> PerturbationState:
         """Bring subspace and scale up to date, and record what was found."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
         state = dict(state)
-        overlap = kept = math.nan
+        overlap = retained = math.nan
         if self._needs_curvature:
-            overlap, kept, own = self._directions(at, n, state)
+            overlap, retained, own = self._directions(at, n, state)
             state |= own
         if self.subspace == "random" and "random" not in state:
             state["random"] = orthonormal(self._k(w), (at.seeds[0], 1), w)
@@ -227,8 +236,8 @@ class FlatNoise(Perturbation):
         state["deviation"] = spread.deviation
         if spread.radial is not None:
             state["radial"] = spread.radial
-        scale, look = self._scaled(at, n, state)
-        row = torch.tensor([look._replace(overlap=overlap, kept=kept)], dtype=torch.float64)
+        scale, check = self._scaled(at, n, state)
+        row = torch.tensor([check._replace(overlap=overlap, kept=retained)], dtype=torch.float64)
         state["looks"] = torch.cat([state["looks"], row.to(state["looks"].device)])
         state["scale"] = w.new_tensor(scale)
         state["looked"] = torch.tensor(n)
@@ -249,25 +258,27 @@ class FlatNoise(Perturbation):
         by_loss = self.budget == "loss" and self.sigma != "max" and self.subspace != "null"
         return self.subspace in _BY_CURVATURE or by_loss
 
-    def _directions(self, at: Position, n: int, state: State) -> tuple[float, float, State]:
-        """Overlap with the subspace before, if refreshed; what was kept; new eigenpairs, if any."""
+    def _directions(
+        self, at: Position, n: int, state: PerturbationState
+    ) -> tuple[float, float, PerturbationState]:
+        """Overlap with the last subspace, if refreshed; retained energy; new eigenpairs, if any."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
         k = self._k(w)
         old = state.get("vectors")
         if old is not None and len(old) != k:
             old = None
-        age = n - int(state.get("refreshed", torch.tensor(n)))
-        if old is not None and age < self.refresh // _LOOKS:
+        since_refresh = n - int(state.get("refreshed", torch.tensor(n)))
+        if old is not None and since_refresh < self.refresh // _N_CHECKS:
             return math.nan, math.nan, {}
         operator = landscape.hessian(w, at.mask)
-        kept = math.nan
-        if old is not None and age < self.refresh:
+        retained = math.nan
+        if old is not None and since_refresh < self.refresh:
             landscape.n_matvec += 1
             signs = normal((at.seeds[0], 2, n), state["values"]).sign()
-            kept = retained_energy(operator, old, state["values"], signs)
-            if kept >= DRIFTED:
-                return math.nan, kept, {}
+            retained = retained_energy(operator, old, state["values"], signs)
+            if retained >= DRIFTED:
+                return math.nan, retained, {}
         pairs = eigenpairs(
             operator,
             k,
@@ -286,7 +297,11 @@ class FlatNoise(Perturbation):
         if self._is_zero(values, w, landscape):
             vectors = torch.zeros_like(vectors)
         overlap = math.nan if old is None else subspace_overlap(old, vectors)
-        return overlap, kept, {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)}
+        return (
+            overlap,
+            retained,
+            {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)},
+        )
 
     @staticmethod
     def _is_zero(values: Tensor, w: Tensor, landscape: Landscape) -> bool:
@@ -294,7 +309,7 @@ class FlatNoise(Perturbation):
         rounding = torch.finfo(w.dtype).eps * abs(landscape.loss(w))
         return float(values.abs().max()) * (1 + float(w.square().sum())) <= 10 * rounding
 
-    def _null(self, landscape: Landscape, w: Tensor, first: bool) -> State:
+    def _null(self, landscape: Landscape, w: Tensor, first: bool) -> PerturbationState:
         spaces = landscape.null_spaces(w)
         if first and not any(N.shape[1] for _, _, N in spaces):
             ranks = ", ".join(f"{name or 'the module'} (rank {len(N)})" for name, _, N in spaces)
@@ -304,7 +319,7 @@ class FlatNoise(Perturbation):
             )
         return {f"null_{i}": N for i, (_, _, N) in enumerate(spaces)}
 
-    def _projection(self, landscape: Landscape, state: State) -> Projection:
+    def _projection(self, landscape: Landscape, state: PerturbationState) -> Projection:
         if self.subspace == "null":
             places = landscape.affine_indices
             return NullOfInputs(places, [state[f"null_{i}"] for i in range(len(places))])
@@ -320,20 +335,24 @@ class FlatNoise(Perturbation):
             inside = (floor / (size + floor)).sqrt()
         return InSubspace(V, inside, float(self.subspace != "sharp"))
 
-    def _displacements(self, landscape: Landscape, state: State, scale: float) -> Displacements:
+    def _displacements(
+        self, landscape: Landscape, state: PerturbationState, scale: float
+    ) -> Displacements:
         spread = Spread(state["deviation"], landscape.filters, state.get("radial"))
         return Displacements(spread, self._projection(landscape, state), scale)
 
     # --- how large --------------------------------------------------------------------------
 
-    def _scaled(self, at: Position, n: int, state: State) -> tuple[float, Look]:
+    def _scaled(
+        self, at: Position, n: int, state: PerturbationState
+    ) -> tuple[float, SubspaceCheck]:
         """The scale c that the budget allows, and what is known about it."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
         noise = self._displacements(landscape, state, 1.0)
         length, size = float(noise.length()), float(w.norm())
         if length == 0 or (size == 0 and self.budget is not None):
-            return 0.0, Look(n, math.nan, math.nan, 0.0, 0.0, EMPTY)
+            return 0.0, SubspaceCheck(n, math.nan, math.nan, 0.0, 0.0, EMPTY)
         searched = self.sigma == "max" or self.budget == "loss"
         before = float(state.get("scale", torch.zeros(())))
         n_pairs = _N_PAIRS_LATER if before else _N_PAIRS
@@ -343,7 +362,7 @@ class FlatNoise(Perturbation):
             w,
             noise,
             n_pairs if searched else _N_WATCHED,
-            (at.seeds[0], 3),  # the same draws at every look: what changes is told by a few
+            (at.seeds[0], 3),  # the same draws at every check: what changes is told by a few
             known.get("values"),
             known.get("vectors"),
             state["rises"].cpu().numpy() if "rises" in state else None,
@@ -359,7 +378,9 @@ class FlatNoise(Perturbation):
         if gauge.rises is not None:
             state["rises"] = torch.as_tensor(gauge.rises)
         relative = rise / abs(gauge.loss) if gauge.loss else math.nan
-        return c, Look(n, math.nan, math.nan, c / whole if size else math.nan, relative, outcome)
+        return c, SubspaceCheck(
+            n, math.nan, math.nan, c / whole if size else math.nan, relative, outcome
+        )
 
     def _by_loss(
         self, gauge: NoiseGauge, start: float, largest: float, first: bool

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 
 class SAM(Perturbation):
@@ -35,6 +35,8 @@ class SAM(Perturbation):
     def __init__(self, rho: float = 0.05) -> None:
         self.rho = rho
 
-    def perturb(self, g: Tensor, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """``w + rho g / |g|``."""
         return at.ahead(g, self.rho), state

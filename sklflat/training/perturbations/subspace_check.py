@@ -1,13 +1,13 @@
-"""What noise found when it looked at the loss around the weights."""
+"""The record of checks of the noise's subspace and size."""
 
 from typing import NamedTuple
 
-#: what is said of a look in the last column of its record
+#: outcomes of a check, the last column of its record
 FINE, CAPPED, BACKED_OFF, EMPTY = range(4)
 
 
-class Look(NamedTuple):
-    """A row of the record: what was found when the noise was set.
+class SubspaceCheck(NamedTuple):
+    """A row of ``noise_history_``: subspace and size of the noise at one step.
 
     Attributes
     ----------
@@ -15,8 +15,8 @@ class Look(NamedTuple):
     overlap : float
         Of the refreshed subspace with the one before; NaN where it was not refreshed.
     kept : float
-        How much of a product with vectors of the subspace in use still lies inside it; NaN where
-        that was not looked at.
+        Retained energy: the share of a product with vectors of the subspace in use that still
+        lies inside it; NaN where that was not measured.
     length : float
         Root of the expected squared length of the noise, relative to the parameters' length.
     rise : float

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklflat.training.engine.replays import Replays, is_known
-from sklflat.training.perturbations.base import Perturbation, Position, State
+from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 
 Pick = Callable[[Tensor], Tensor]
 
@@ -104,35 +104,49 @@ class RowsPerturbation:
         self.needs_gradient = self.template.needs_gradient
         self.ascends = self.template.ascends
 
-    def perturb(self, g: Tensor | None, at: Position, state: State) -> tuple[Tensor, State]:
+    def perturb(
+        self, g: Tensor | None, at: Position, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """Perturbed points (R, p) and the next state."""
         given = {"w": at.w, "rate": at.learning_rate, "g": g, "velocity": at.velocity}
 
-        def method(p: Perturbation, own: dict[str, Any], state: State) -> tuple[Tensor, State]:
+        def method(
+            p: Perturbation, own: dict[str, Any], state: PerturbationState
+        ) -> tuple[Tensor, PerturbationState]:
             here = Position(own["w"], at.is_weight, own["rate"], at.t, own.get("velocity"))
             return p.perturb(own.get("g"), here, state)  # type: ignore[arg-type]
 
         return self._call(("perturb", phase(self.template, at.t)), method, given, state)
 
-    def combine(self, g: Tensor | None, g_tilde: Tensor, state: State) -> tuple[Tensor, State]:
+    def combine(
+        self, g: Tensor | None, g_tilde: Tensor, state: PerturbationState
+    ) -> tuple[Tensor, PerturbationState]:
         """Directions (R, p) and the next state."""
 
-        def method(p: Perturbation, own: dict[str, Any], state: State) -> tuple[Tensor, State]:
+        def method(
+            p: Perturbation, own: dict[str, Any], state: PerturbationState
+        ) -> tuple[Tensor, PerturbationState]:
             return p.combine(own.get("g"), own["g_tilde"], state)  # type: ignore[arg-type]
 
         return self._call("combine", method, {"g": g, "g_tilde": g_tilde}, state)
 
-    def reuse(self, g: Tensor, state: State) -> Tensor:
+    def reuse(self, g: Tensor, state: PerturbationState) -> Tensor:
         """Directions (R, p) of a step that does not ascend."""
 
-        def method(p: Perturbation, own: dict[str, Any], state: State) -> tuple[Tensor, State]:
+        def method(
+            p: Perturbation, own: dict[str, Any], state: PerturbationState
+        ) -> tuple[Tensor, PerturbationState]:
             return p.reuse(own["g"], state), {}
 
         return self._call("reuse", method, {"g": g}, state)[0]
 
     def _call(
-        self, name: Hashable, method: Callable[..., Any], given: dict[str, Any], state: State
-    ) -> tuple[Tensor, State]:
+        self,
+        name: Hashable,
+        method: Callable[..., Any],
+        given: dict[str, Any],
+        state: PerturbationState,
+    ) -> tuple[Tensor, PerturbationState]:
         given = {key: value for key, value in given.items() if value is not None}
         groups = (list(given), list(state), list(self.values))
         inputs = _distinct([*given.values(), *state.values(), *self.values.values()])

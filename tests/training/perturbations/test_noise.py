@@ -250,10 +250,10 @@ QUICK = {
 def test_the_loss_budget_is_met_in_training(subspace):
     """The rise at the end of training, on the same samples, with draws of our own."""
     clf = FlatNoiseClassifier(sigma=0.05, subspace=subspace, **QUICK).fit(DIGITS, DIGIT)
-    looks = clf.noise_history_
-    reached = (looks["length"] < 0.5) & (looks["step"] > 40)
+    history = clf.noise_history_
+    reached = (history["length"] < 0.5) & (history["step"] > 40)
     assert reached.sum() >= 6
-    assert np.abs(looks["rise"][reached] - 0.05).max() < 0.005
+    assert np.abs(history["rise"][reached] - 0.05).max() < 0.005
     assert clf.score(DIGITS, DIGIT) > 0.85
     assert clf.n_gradient_evaluations_ == 6 * clf.n_iter_
 

@@ -1,4 +1,4 @@
-"""What looks at the loss cost, how well they meet a budget, and that they survive a checkpoint."""
+"""What subspace checks cost, how well they meet a budget, and that they survive a checkpoint."""
 
 import pickle
 
@@ -59,12 +59,12 @@ def test_rises_of_another_landscape_are_of_no_use_and_not_used():
 
 @pytest.mark.parametrize("subspace", ["flat", "isotropic", "sharp"])
 def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, monkeypatch):
-    """At every look of a training, the rise under 300 pairs of fresh draws."""
+    """At every check of a training, the rise under 300 pairs of fresh draws."""
     off = []
-    look = FlatNoise._look
+    check = FlatNoise._check
 
     def checked(self, at, n, state):
-        state = look(self, at, n, state)
+        state = check(self, at, n, state)
         noise = self._displacements(at.landscape, state, float(state["scale"]))
         loss = at.landscape.loss(at.w)
         xi = noise(torch.stack([normal((9, n, i), at.w) for i in range(300)]))
@@ -73,7 +73,7 @@ def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, mon
             off.append(abs(rise / loss / 0.05 - 1))
         return state
 
-    monkeypatch.setattr(FlatNoise, "_look", checked)
+    monkeypatch.setattr(FlatNoise, "_check", checked)
     X, y = load_digits(return_X_y=True)
     common = {"max_iter": 25, "batch_size": 50, "learning_rate_init": 0.005, "refresh": 200}
     FlatNoiseClassifier((32,), sigma=0.05, subspace=subspace, random_state=1, **common).fit(
