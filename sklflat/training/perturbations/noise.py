@@ -22,13 +22,8 @@ from sklflat.curvature import (
 )
 from sklflat.curvature.displacements import Projection
 from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
-from sklflat.training.perturbations.subspace_check import (
-    BACKED_OFF,
-    CAPPED,
-    EMPTY,
-    FINE,
-    SubspaceCheck,
-)
+from sklflat.training.perturbations.noise_scale import for_rise, longest_within, with_finite_loss
+from sklflat.training.perturbations.subspace_check import EMPTY, SubspaceCheck
 
 SUBSPACES = ("flat", "soft", "null", "isotropic", "sharp", "random")
 #: those that are made of top eigenvectors
@@ -369,42 +364,19 @@ class FlatNoise(Perturbation):
         )
         whole = size / length
         if searched:
-            fill = self._largest if self.sigma == "max" else self._by_loss
-            c, rise, outcome = fill(gauge, before or _START * whole, LONGEST * whole, not before)
+            start, longest = before or _START * whole, LONGEST * whole
+            if isinstance(self.sigma, str):
+                c, rise, outcome = longest_within(gauge, self.accuracy_budget, start, longest)
+            else:
+                n_steps = _N_LATER if before else _N_FIRST
+                c, rise, outcome = for_rise(gauge, self.sigma, start, longest, n_steps)
         else:
             assert not isinstance(self.sigma, str)
             c = self.sigma if self.budget is None else self.sigma * whole
-            c, rise, outcome = self._finite(gauge, c)
+            c, rise, outcome = with_finite_loss(gauge, c)
         if gauge.rises is not None:
             state["rises"] = torch.as_tensor(gauge.rises)
         relative = rise / abs(gauge.loss) if gauge.loss else math.nan
         return c, SubspaceCheck(
             n, math.nan, math.nan, c / whole if size else math.nan, relative, outcome
         )
-
-    def _by_loss(
-        self, gauge: NoiseGauge, start: float, largest: float, first: bool
-    ) -> tuple[float, float, int]:
-        assert not isinstance(self.sigma, str)
-        target = self.sigma * abs(gauge.loss)
-        n_steps = _N_FIRST if first else _N_LATER
-        c, rise = gauge.scale_for_rise(target, start, largest, n_steps)
-        if gauge.was_infinite:
-            return c, rise.value, BACKED_OFF
-        return c, rise.value, CAPPED if c >= largest and abs(rise.value) < 0.9 * target else FINE
-
-    def _largest(
-        self, gauge: NoiseGauge, start: float, largest: float, first: bool
-    ) -> tuple[float, float, int]:
-        wanted = gauge.landscape.score_at(gauge.w) - self.accuracy_budget
-        c = gauge.largest_scale(lambda c: gauge.score(c) >= wanted, start, largest)
-        return c, math.nan, CAPPED if c >= largest else FINE
-
-    @staticmethod
-    def _finite(gauge: NoiseGauge, c: float) -> tuple[float, float, int]:
-        """The scale, halved until the loss is finite; half of that, not to stand at the edge."""
-        rise, outcome = gauge.rise(c).value, FINE
-        while not math.isfinite(rise) and c > 0:
-            c, outcome = c / 4, BACKED_OFF
-            rise = gauge.rise(c).value
-        return c, rise, outcome
