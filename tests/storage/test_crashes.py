@@ -14,42 +14,45 @@ from sklflat.storage import RunStore, read, write
 from sklflat.storage import files as files_module
 from tests._files import run
 
-# --- crashes and full disks -----------------------------------------------------------------
 
-WRITER = """
-import os, signal, sys
-import numpy as np
-from sklflat.storage import files
+def write_in_a_child(path, n):
+    """Exit status of a process that writes a file and is killed before its n-th system call.
 
-path, n = sys.argv[1], int(sys.argv[2])
-calls = 0
+    With n = 0 it is not killed, and its status is the number of its calls.
+    """
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    calls = 0
 
-def counted(function):
-    def call(*args, **kwargs):
-        global calls
-        calls += 1
-        if calls == n:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return function(*args, **kwargs)
-    return call
+    def counted(function):
+        def call(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
 
-for name in ("open", "write", "fsync", "close", "replace"):
-    setattr(files.os, name, counted(getattr(os, name)))
-files.write(path, {"w": np.full(50_000, 2.0)}, {"version": 2})
-os.close = os.close
-print("calls", calls)
-"""
+        return call
+
+    try:
+        for name in ("open", "write", "fsync", "close", "replace"):
+            setattr(files_module.os, name, counted(getattr(os, name)))
+        files_module.write(path, {"w": np.full(50_000, 2.0)}, {"version": 2})
+    except BaseException:
+        calls = 0
+    os._exit(calls)
 
 
 def test_a_kill_before_any_system_call_of_a_save_leaves_a_whole_file(tmp_path):
     """Before each call that the writer makes, and (n = 0) none."""
     path = tmp_path / "file.safetensors"
-    n_calls = int(run(WRITER, path, 0).stdout.split()[-1])
+    n_calls = write_in_a_child(path, 0)
     assert n_calls >= 8
     seen = set()
     for n in range(1, n_calls + 1):
         write(path, {"w": np.full(50_000, 1.0)}, {"version": 1})
-        assert run(WRITER, path, n).returncode == -signal.SIGKILL
+        assert write_in_a_child(path, n) == -signal.SIGKILL
         arrays, info = read(path)
         assert (arrays["w"] == info["version"]).all()
         seen.add(info["version"])

@@ -6,6 +6,7 @@ import pickle
 import random
 import sys
 import time
+import tracemalloc
 import zipfile
 
 import pytest
@@ -44,7 +45,6 @@ def test_1000_truncations_and_bit_flips_are_noticed(path):
         else:
             damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        start = time.perf_counter()
         try:
             found = read(path)
         except CheckpointError:
@@ -52,7 +52,6 @@ def test_1000_truncations_and_bit_flips_are_noticed(path):
         if found is not None:  # white space of the header
             assert same(found[0], ARRAYS)
             assert found[1] == INFO
-        assert time.perf_counter() - start < 1
 
 
 def crafted(header, data=b""):
@@ -147,26 +146,40 @@ def malformed_headers():
         yield known[:cut] + draw.randbytes(draw.randrange(1, 200))
 
 
-def test_500_crafted_files_are_refused_in_a_moment_and_run_no_code(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path = tmp_path / "crafted.safetensors"
+@pytest.fixture(scope="module")
+def crafted_files(tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("crafted")
     archive = tmp_path / "archive"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("data.pkl", bytes(10**6))
     torch.save({"w": torch.ones(2)}, tmp_path / "torch")
-    contents = [
-        *malformed_entries(),
-        *malformed_headers(),
-        archive.read_bytes(),
-        (tmp_path / "torch").read_bytes(),
-    ]
-    assert len(contents) >= 500
-    modules = set(sys.modules)
-    for content in contents:
+    others = [archive.read_bytes(), (tmp_path / "torch").read_bytes()]
+    return [*malformed_entries(), *malformed_headers(), *others]
+
+
+@pytest.mark.slow
+def test_crafted_files_are_refused_in_a_moment(tmp_path, crafted_files):
+    path = tmp_path / "crafted.safetensors"
+    for content in crafted_files:
         path.write_bytes(content)
         start = time.perf_counter()
         with pytest.raises(CheckpointError):
             read(path)
         assert time.perf_counter() - start < 1
+
+
+def test_500_crafted_files_are_refused_and_run_no_code(tmp_path, monkeypatch, crafted_files):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "crafted.safetensors"
+    assert len(crafted_files) >= 500
+    modules = set(sys.modules)
+    for content in crafted_files:
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(CheckpointError):
+            read(path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 32 * len(content) + 2**20  # no size that a file names is allocated
     assert set(sys.modules) == modules
     assert not (tmp_path / "EVIL").exists()

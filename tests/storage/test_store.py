@@ -2,9 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
-import textwrap
 import warnings
 
 import numpy as np
@@ -77,19 +74,26 @@ def test_only_what_was_left_long_ago_is_cleaned_up(tmp_path):
 
 
 def test_two_processes_write_one_directory(tmp_path):
-    script = """
-    import sys
-    import numpy as np
-    from sklflat.storage import RunStore
-    store, value = RunStore(sys.argv[1]), float(sys.argv[2])
-    for _ in range(150):
-        store.put("c" * 8, {"w": np.full(3000, value)}, value)
-        arrays, info = store.get("c" * 8)
-        assert (arrays["w"] == info).all()
-    """
-    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(script), str(tmp_path)]
-    both = [subprocess.Popen([*command, value]) for value in "12"]
-    assert [process.wait() for process in both] == [0, 0]
+    def child(value):
+        code = 1
+        try:
+            warnings.simplefilter("error")
+            store = RunStore(tmp_path)
+            for _ in range(150):
+                store.put("c" * 8, {"w": np.full(3000, value)}, value)
+                arrays, info = store.get("c" * 8)
+                assert (arrays["w"] == info).all()
+            code = 0
+        finally:
+            os._exit(code)
+
+    pids = []
+    for value in (1.0, 2.0):
+        pid = os.fork()
+        if pid == 0:
+            child(value)
+        pids.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0, 0]
 
 
 # --- fingerprints ---------------------------------------------------------------------------
@@ -158,20 +162,22 @@ def again(n):
     assert keys[0] == keys[-1]
 
 
-def test_fingerprints_are_those_of_other_processes(tmp_path):
-    script = """
-    import numpy as np
-    import pandas as pd
-    from sklflat import SAMClassifier
-    from sklflat.storage import fingerprint
-    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
-    print(fingerprint({"a", "b", "c"}, {"x": 1, "y": np.arange(3)}, frame, SAMClassifier(rho=0.1)))
-    """
-    found = {
-        run(script, env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("0", "1", "77")
-    }
-    assert len(found) == 1
-    assert len(found.pop().strip()) == 32
+PRINT_KEY = """
+import numpy as np
+import pandas as pd
+from sklflat import SAMClassifier
+from sklflat.storage import fingerprint
+frame = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+print(fingerprint({"a", "b", "c"}, {"x": 1, "y": np.arange(3)}, frame, SAMClassifier(rho=0.1)))
+"""
+
+
+@pytest.mark.parametrize("seed", ["1", *(pytest.param(k, marks=pytest.mark.slow) for k in "07")])
+def test_fingerprints_are_those_of_other_processes(seed, capsys):
+    exec(PRINT_KEY, {})
+    key = capsys.readouterr().out
+    assert len(key.strip()) == 32
+    assert run(PRINT_KEY, env={**os.environ, "PYTHONHASHSEED": seed}).stdout == key
 
 
 def test_the_checksum_covers_names_types_and_shapes():

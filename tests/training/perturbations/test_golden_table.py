@@ -14,7 +14,8 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("rho", [0.0, pytest.param(0.6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rho", [0.0, 0.6])
 def test_two_layer_row(rho):
     published, got = PUBLISHED[rho], run_row(rho)
     assert got.train_loss == pytest.approx(published.train_loss, rel=1e-3)

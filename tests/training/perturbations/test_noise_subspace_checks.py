@@ -57,6 +57,7 @@ def test_rises_of_another_landscape_are_of_no_use_and_not_used():
     assert found.std_error < 0.05 * expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subspace", ["flat", "isotropic", "sharp"])
 def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, monkeypatch):
     """At every check of a training, the rise under 300 pairs of fresh draws."""
@@ -84,13 +85,22 @@ def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, mon
     assert np.mean(np.array(off) < 0.1) >= 0.75  # of a standard error of 5 % it is twice
 
 
-def test_an_epoch_costs_at_most_1_3_plain_ones():
-    """Counted in gradients of a batch, over two intervals between refreshes; all is the default."""
+@pytest.mark.parametrize(
+    ("hidden", "n_samples", "n_steps"),
+    [((8,), 200, 2007), pytest.param((100,), 1797, 9 * 223, marks=pytest.mark.slow)],
+)
+def test_an_epoch_costs_at_most_1_3_plain_ones(hidden, n_samples, n_steps):
+    """Counted in gradients of a batch, over two intervals between refreshes.
+
+    On all digits everything is the default.
+    """
     X, y = load_digits(return_X_y=True)
-    clf = FlatNoiseClassifier(max_iter=223, tol=0, n_iter_no_change=10_000, random_state=0)
-    clf.fit(X / 16, y)
+    X, y = X[:n_samples] / 16, y[:n_samples]
+    per_epoch = -(-n_samples // 200)
+    own = {"max_iter": n_steps // per_epoch, "tol": 0, "n_iter_no_change": 10_000}
+    clf = FlatNoiseClassifier(hidden, random_state=0, **own).fit(X, y)
     n = clf.n_gradient_evaluations_
-    assert n == 9 * 223 > 2 * clf.refresh
+    assert n == n_steps > 2 * clf.refresh
     # a product costs about two gradients, a forward pass a third of one; 256 samples against 200
     extra = 256 / 200 * (2 * clf.n_products_ + clf.n_loss_evaluations_ / 3)
     assert 1 + extra / n <= 1.3
@@ -117,6 +127,7 @@ def test_a_checkpoint_at_any_step_goes_on_to_the_same_bits(antithetic):
             assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "rises"), [("tanh", (1e-4, 0.02)), ("relu", (1e-9, 1e-3))])
 def test_length_at_equal_rise_follows_the_share_of_the_trace(activation, rises):
     """At equal rise flat noise is ``sqrt(1 / (1 - s))`` times as long as isotropic noise."""
@@ -137,7 +148,7 @@ WILD = {
 }
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 def test_a_subspace_that_is_gone_for_long_is_noticed_by_one_check(seed):
     """Refreshed too rarely at a high learning rate, which leaves few checks."""
     own = {**WILD, "learning_rate_init": 0.5, "refresh": 400, "max_iter": 80}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
 import pytest
@@ -11,11 +12,13 @@ from torch import nn
 
 from sklflat.exceptions import LostWorkerWarning
 from sklflat.training.runs import Training
+from sklflat.training.runs import dispatch as dispatch_module
+from sklflat.training.runs.dispatch import dispatch
 from sklflat.training.stacking import train
 from tests._stacks import DIGITS, LABELS, distance, estimators
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
 def test_what_is_trained_alone_goes_through_joblib(backend):
     made = estimators(n=2)
     reference = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
@@ -27,7 +30,7 @@ def test_what_is_trained_alone_goes_through_joblib(backend):
         assert distance(a, b) < 1e-12
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
 def test_workers_stack_a_part_each(backend):
     made = estimators(n=6)
     alone = [clone(e).fit(DIGITS[:200], LABELS[:200]) for e in made]
@@ -54,6 +57,30 @@ class KillsItsProcess(nn.Linear):
         return super().forward(X)
 
 
+def losing_pool(calls, **settings):
+    """Does one unit, and loses its workers if there are others."""
+    (function, arguments, _), *others = calls
+    yield function(*arguments)
+    if others:
+        raise BrokenProcessPool
+
+
+def test_what_lost_workers_left_is_begun_anew_three_times_at_most(monkeypatch):
+    monkeypatch.setattr(dispatch_module, "Parallel", lambda **settings: losing_pool)
+    begun = []
+
+    def work(unit):
+        begun.append([t.X for t in unit])
+
+    trainings = [Training(None, k, None) for k in range(5)]
+    with pytest.warns(LostWorkerWarning, match=r"1 of 3 units are begun anew"):
+        assert list(dispatch(trainings, [[0, 1], [2], [3, 4]], 2, work)) == [0, 1, 2, 3, 4]
+    assert begun == [[0, 1], [2], [3, 4]]
+    with pytest.warns(LostWorkerWarning), pytest.raises(BrokenProcessPool):
+        list(dispatch(trainings, [[0], [1], [2], [3]], 2, work))
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_unit_begun_anew(tmp_path):
     flag = str(tmp_path / "killed")
     net = partial(KillsItsProcess, flag=flag)
@@ -66,6 +93,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_unit_begun_anew(tmp_path):
         assert distance(t.estimator, clone(t.estimator).fit(t.X, t.y)) < 1e-10
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_of_two_processes_gives_the_same():
     distributed = pytest.importorskip("distributed")
     made = estimators(n=6)

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from joblib import parallel_config
 from sklearn.base import clone
 
 from sklflat.exceptions import DamagedFileWarning, StorageError
@@ -98,14 +99,23 @@ def test_trainings_that_cannot_be_repeated_are_not_kept(tmp_path):
     assert len(list(RunStore(tmp_path).keys())) == 1
 
 
-@pytest.mark.parametrize("variant", ["sam", "looksam", "friendly"])
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_a_stack_that_is_cut_off_goes_on_to_the_same_bits(tmp_path, monkeypatch, variant, solver):
+@pytest.mark.parametrize(
+    ("variant", "solver", "cuts"),
+    [("friendly", "adam", (4,))]
+    + [
+        pytest.param(variant, solver, (1, 4, 9), marks=pytest.mark.slow)
+        for variant in ("sam", "looksam", "friendly")
+        for solver in ("sgd", "adam")
+    ],
+)
+def test_a_stack_that_is_cut_off_goes_on_to_the_same_bits(
+    tmp_path, monkeypatch, variant, solver, cuts
+):
     monkeypatch.setattr(runs, "EVERY", 0.0)
     parameters = {"dropout": 0.2, "early_stopping": True, "max_iter": 12, "n_iter_no_change": 2}
     reference = estimators(variant, n=4, solver=solver, **parameters)
     list(train(trainings(reference)))
-    for n_epochs in (1, 4, 9):
+    for n_epochs in cuts:
         cache = tmp_path / str(n_epochs)
         made = [clone(e) for e in reference]
         run_epoch, left = Stack.run_epoch, [n_epochs]
@@ -169,12 +179,14 @@ def test_a_directory_that_cannot_be_used_is_an_error(tmp_path):
         list(train(trainings(estimators(n=2)), cache_dir=tmp_path / "file"))
 
 
-def test_workers_share_a_directory(tmp_path):
+@pytest.mark.parametrize("backend", ["threading", pytest.param("loky", marks=pytest.mark.slow)])
+def test_workers_share_a_directory(tmp_path, backend):
     reference = estimators(n=6)
-    list(train(trainings(reference), cache_dir=tmp_path, n_jobs=2))
-    assert len(list(RunStore(tmp_path).keys())) == 6
     again = [clone(e) for e in reference]
-    list(train(trainings(again), cache_dir=tmp_path, n_jobs=2))
+    with parallel_config(backend=backend):
+        list(train(trainings(reference), cache_dir=tmp_path, n_jobs=2))
+        assert len(list(RunStore(tmp_path).keys())) == 6
+        list(train(trainings(again), cache_dir=tmp_path, n_jobs=2))
     assert bits(again) == bits(reference)
 
 

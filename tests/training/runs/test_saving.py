@@ -24,7 +24,7 @@ from sklflat import (
     save,
 )
 from sklflat.exceptions import CheckpointError
-from sklflat.storage import files
+from sklflat.storage import files, objects
 from sklflat.storage.objects import decode, encode
 from tests._stacks import DIGITS, LABELS
 
@@ -210,8 +210,8 @@ def forged_tables():
     return tables
 
 
-def test_forged_objects_are_refused_and_run_no_code(path, tmp_path):
-    modules = set(sys.modules)
+@pytest.mark.slow
+def test_forged_objects_are_refused_in_a_moment(path):
     for entries in forged_tables():
         arrays, info = forged(entries)
         files.write(path, arrays, {"object": info})
@@ -219,6 +219,23 @@ def test_forged_objects_are_refused_and_run_no_code(path, tmp_path):
         with pytest.raises(CheckpointError):
             load(path)
         assert time.perf_counter() - start < 1
+
+
+def test_forged_objects_are_refused_and_run_no_code(path, tmp_path, monkeypatch):
+    modules, made, make = set(sys.modules), [], objects._Decoder._make
+
+    def counted(self, k, *entry):
+        made.append(k)
+        make(self, k, *entry)
+
+    monkeypatch.setattr(objects._Decoder, "_make", counted)
+    for entries in forged_tables():
+        arrays, info = forged(entries)
+        files.write(path, arrays, {"object": info})
+        made.clear()
+        with pytest.raises(CheckpointError):
+            load(path)
+        assert len(made) <= len(entries or ())  # each entry is looked at once at most
     new = {name.split(".")[0] for name in set(sys.modules) - modules}
     assert not new & {"antigravity", "this"}
     for info in (
@@ -237,14 +254,15 @@ def test_forged_objects_are_refused_and_run_no_code(path, tmp_path):
         load(tmp_path / "nothing")
 
 
-def test_random_changes_of_the_table_never_escape(path):
+@pytest.mark.parametrize("n", [100, pytest.param(500, marks=pytest.mark.slow)])
+def test_random_changes_of_the_table_never_escape(path, n):
     """Any single value of the JSON table is replaced by others, with a right checksum."""
     save(SAMClassifier(**QUICK).fit(X[:40], y[:40] % 3), path)
     arrays, info = files.read(path)
     draw = np.random.RandomState(0)
     text = json.dumps(info)
     others = [None, -1, 10**9, "os:system", [], {}, {"r": 0}, {"r": 3}, "x", True]
-    for _ in range(500):
+    for _ in range(n):
         changed = json.loads(text)
         place = changed["object"]["entries"]
         while isinstance(place, list) and place:
