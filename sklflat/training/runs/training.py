@@ -51,17 +51,17 @@ class Training:
     seconds: float = 0.0
     why_alone: str | None = None
 
-    def fitting(self, place: Callable[[Any], Any] | None = None) -> Fitting:
+    def fitting(self, checkpoint: Callable[[Any], Any] | None = None) -> Fitting:
         """The training, as one that asks for its epochs.
 
-        ``place(net)`` may return the checkpoint that it goes on from.
+        ``checkpoint(net)`` may return the one that it resumes from.
         """
         self.estimator._validate_params()
 
         def setup() -> Any:
             net = self.estimator.net_
             net.prepare(self.mask, self.initial, self.snapshots_at)
-            return None if place is None else place(net)
+            return None if checkpoint is None else checkpoint(net)
 
         return self.estimator._fitting(self.X, self.y, setup=setup, **self.fit_params)
 

@@ -27,12 +27,12 @@ class StackedBatches:
         width = max(self.n_samples.values())
         # rows of row numbers; shorter data sets leave the end of theirs unused
         self.order = torch.zeros(len(loaders), width, dtype=torch.long, device=some.device)
-        self.place = {i: k for k, i in enumerate(loaders)}
+        self.position = {i: k for k, i in enumerate(loaders)}
         for i, loader in loaders.items():
             own = None if loader.order is None else loader.order.next()
             n = self.n_samples[i]
             row = torch.arange(n) if own is None else torch.as_tensor(own)
-            self.order[self.place[i], :n] = row
+            self.order[self.position[i], :n] = row
 
     def steps(self) -> Iterator[list[tuple[Hashable, int, int, list[int]]]]:
         """Per step the replicas that have a batch: kind, first and last row, and who they are."""
@@ -54,7 +54,7 @@ class StackedBatches:
         if len(members) == len(self.order):
             rows = self.order[:, start:stop]
         else:
-            rows = self.order[[self.place[i] for i in members], start:stop]
+            rows = self.order[[self.position[i] for i in members], start:stop]
         return [
             _gather([self.data[i][k] for i in members], rows)
             for k in range(len(self.data[members[0]]))

@@ -1,4 +1,4 @@
-"""A perturbation for the rows of a stack, each with its own parameters."""
+"""A perturbation for the replicas of a stack, each with its own parameters."""
 
 import copy
 from collections.abc import Callable, Hashable, Sequence
@@ -42,7 +42,7 @@ class StackedPerturbation:
         self.keys: dict[Hashable, list[str]] = {}
 
     def read(self, perturbations: Sequence[Perturbation | None], w: Tensor) -> None:
-        """Take over the real parameters of all rows, of one ``kind``; w says dtype and device."""
+        """Read the real parameters of replicas of one ``kind``; w says dtype and device."""
         for name in _varying(self.template):
             column = [float(getattr(p, name)) for p in perturbations]
             self.values[name] = torch.tensor(column, dtype=w.dtype, device=w.device)
@@ -56,16 +56,16 @@ class StackedPerturbation:
         fixed = {k: v for k, v in parameters.items() if k not in _varying(perturbation)}
         return type(perturbation), repr(sorted(fixed.items())), perturbation.rho == 0
 
-    def of(self, pick: Pick) -> "RowsPerturbation | None":
-        """The perturbation of the rows that ``pick`` takes."""
+    def of(self, pick: Pick) -> "ReplicaPerturbation | None":
+        """The perturbation of the replicas that ``pick`` takes."""
         if self.template is None:
             return None
         values = {name: pick(v) for name, v in self.values.items()}
-        return RowsPerturbation(self, self.template, values)
+        return ReplicaPerturbation(self, self.template, values)
 
 
 def _varying(perturbation: Perturbation | None) -> list[str]:
-    """Names of the parameters that may differ between rows; a radius of zero does not."""
+    """Names of the parameters that may differ between replicas; a radius of zero does not."""
     if perturbation is None:
         return []
     parameters = perturbation.get_params(deep=False)
@@ -82,16 +82,16 @@ def _distinct(tensors: list[Tensor]) -> list[Tensor]:
     ]
 
 
-class RowsPerturbation:
-    """Evaluates a perturbation on rows: what its methods get and return is (R, ...).
+class ReplicaPerturbation:
+    """Evaluates a perturbation on replicas: what its methods get and return is (R, ...).
 
     Parameters
     ----------
     stacked : StackedPerturbation
     template : Perturbation
-        Brings the parameters that are the same in all rows.
+        Brings the parameters that are the same in all replicas.
     values : dict of str to Tensor of shape (R,)
-        Parameters of the rows.
+        Parameters of the replicas.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class RowsPerturbation:
 
         def one(*tensors: Tensor) -> tuple[Tensor, ...]:
             rest = iter(tensors)
-            own, held, values = (dict(zip(group, rest, strict=False)) for group in groups)
+            own, before, values = (dict(zip(group, rest, strict=False)) for group in groups)
             p = copy.copy(self.template)
             p.__dict__.update(values)
-            result, after = method(p, own, held)
+            result, after = method(p, own, before)
             known[kind] = list(after)
             return result, *after.values()
 

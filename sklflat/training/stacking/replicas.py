@@ -1,4 +1,4 @@
-"""One step of some rows of a stack."""
+"""One step of some replicas of a stack."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from sklflat.training.engine.step import masked_gradients, perturbed_direction, 
 from sklflat.training.perturbations.base import Position
 
 
-class StackedRows:
-    """One step of some rows of a stack.
+class ReplicaStep:
+    """One step of some replicas of a stack.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class StackedRows:
     def _random_states(self) -> list[Tensor]:
         return [g.get_state() for g in self.generators] if self.stack.replays.may_draw else []
 
-    def _go_to(self, states: list[Tensor]) -> None:
+    def _set_random_states(self, states: list[Tensor]) -> None:
         for g, state in zip(self.generators, states, strict=False):
             g.set_state(state)
 
@@ -64,14 +64,14 @@ class StackedRows:
         return losses, direction, state
 
     def gradient_at(self, w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Losses (R,) and gradients (R, p) at the rows of w, or of w_tilde."""
+        """Losses (R,) and gradients (R, p) at the replicas' w, or w_tilde."""
         stack = self.stack
         if self.passes:
             self._states_after = self._random_states()
-            self._go_to(self._states)
+            self._set_random_states(self._states)
         self.passes.append(1)
         names = list(stack.others)
-        w = self.w if w_tilde is None else self._lasting(w_tilde)
+        w = self.w if w_tilde is None else self._in_stack_memory(w_tilde)
         others = [self.pick(stack.others[name]) for name in names]
         temperature = [self.pick(stack.temperatures)] if stack.tempered else []
         inputs = [w, *others, *temperature, *self.batch]
@@ -86,7 +86,7 @@ class StackedRows:
             self.after = dict(zip(names, outputs[2:], strict=True))
         return outputs[0], outputs[1]
 
-    def _lasting(self, w_tilde: Tensor) -> Tensor:
+    def _in_stack_memory(self, w_tilde: Tensor) -> Tensor:
         """The same values in memory that stays, where the views of it are known."""
         if self.w is not self.stack.w:
             return w_tilde
@@ -125,13 +125,13 @@ class StackedRows:
         finally:
             net.criterion_.temperature = temperature
 
-    def settle(self, taken: Sequence[bool]) -> None:
-        """Leave random numbers where the first pass left them.
+    def advance_random_states(self, taken: Sequence[bool]) -> None:
+        """Leave random generators where the first pass left them.
 
         Where no step was taken, they go back to where they were before.
         """
         if len(self.passes) > 1:
-            self._go_to(self._states_after)
+            self._set_random_states(self._states_after)
         for g, state, good in zip(self.generators, self._states, taken, strict=False):
             if not good:
                 g.set_state(state)

@@ -129,16 +129,18 @@ class StackedSearchCV(GridSearchCV):
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, params.get("groups")))
         candidates = list(self._candidates())
-        # scikit-learn cuts data and parameters for each fit; they are kept instead of fitted
-        orders = _Orders(len(splits))
+        # first pass: scikit-learn splits data and sets parameters for each fit, which is recorded
+        recorded = _RecordFits(len(splits))
         settings = {"cv": splits, "error_score": "raise", "refit": False, "scoring": _no_score}
-        _Search(_StandIn(self.estimator, orders), candidates, **settings).fit(X, y, **params)
+        _Search(_DeferredEstimator(self.estimator, recorded), candidates, **settings).fit(
+            X, y, **params
+        )
         own = ("stack", "n_jobs", "cache_dir", "verbose")
-        results = _Results(orders.fits, {name: getattr(self, name) for name in own})
-        # and then it meets what has been trained, where it would train
+        results = _TrainedFits(recorded.fits, {name: getattr(self, name) for name in own})
+        # second pass: where scikit-learn would fit, it gets what has been trained
         given = ("scoring", "refit", "verbose", "error_score", "return_train_score")
         settings = {"cv": splits, **{name: getattr(self, name) for name in given}}
-        search = _Search(_StandIn(self.estimator, results), candidates, **settings)
+        search = _Search(_DeferredEstimator(self.estimator, results), candidates, **settings)
         search.fit(X, y, **params)
         self._take_over(search, results)
         return self
@@ -148,7 +150,7 @@ class StackedSearchCV(GridSearchCV):
             return ParameterGrid(self.param_grid)
         return ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state)
 
-    def _take_over(self, search: Any, results: "_Results") -> None:
+    def _take_over(self, search: Any, results: "_TrainedFits") -> None:
         for name, value in vars(search).items():
             if name.endswith("_") and not name.startswith("_"):
                 setattr(self, name, value)
@@ -175,16 +177,16 @@ class _Search(GridSearchCV):
         evaluate_candidates(self.candidates)
 
 
-class _StandIn:
-    """Looks like an estimator, but leaves ``fit`` to a desk, in the order of scikit-learn."""
+class _DeferredEstimator:
+    """An estimator whose ``fit`` is done by an executor, in the order in which it is called."""
 
-    def __init__(self, estimator: Any, desk: Any) -> None:
+    def __init__(self, estimator: Any, executor: Any) -> None:
         self.estimator = estimator
-        self.desk = desk
+        self.executor = executor
         self.fitted: Any = None
 
-    def __sklearn_clone__(self) -> "_StandIn":
-        return _StandIn(clone(self.estimator), self.desk)
+    def __sklearn_clone__(self) -> "_DeferredEstimator":
+        return _DeferredEstimator(clone(self.estimator), self.executor)
 
     def __sklearn_tags__(self) -> Any:
         return self.estimator.__sklearn_tags__()
@@ -195,17 +197,17 @@ class _StandIn:
             raise AttributeError(name)
         return getattr(own["estimator"] if own["fitted"] is None else own["fitted"], name)
 
-    def set_params(self, **params: Any) -> "_StandIn":
+    def set_params(self, **params: Any) -> "_DeferredEstimator":
         self.estimator.set_params(**params)
         return self
 
-    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "_StandIn":
-        self.fitted = self.desk.fit(self.estimator, X, y, fit_params)
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "_DeferredEstimator":
+        self.fitted = self.executor.fit(self.estimator, X, y, fit_params)
         return self
 
 
-class _Orders:
-    """Notes the fits that are asked for; folds share their data."""
+class _RecordFits:
+    """Executor that records the fits that are asked for; folds share their data."""
 
     def __init__(self, n_splits: int) -> None:
         self.n_splits = n_splits
@@ -262,8 +264,8 @@ class _Fit:
         return None
 
 
-class _Results:
-    """Trains all fits at once and hands them out in order; what comes after is fitted."""
+class _TrainedFits:
+    """Executor that trains all recorded fits at once and returns them in order; others it fits."""
 
     def __init__(self, fits: Sequence[_Fit], settings: dict[str, Any]) -> None:
         self.fits = list(fits)

@@ -20,7 +20,7 @@ from sklflat.training.engine.vector_engine import (
 )
 from sklflat.training.stacking.data import StackedBatches
 from sklflat.training.stacking.perturbation import StackedPerturbation, phase
-from sklflat.training.stacking.replicas import StackedRows
+from sklflat.training.stacking.replicas import ReplicaStep
 from sklflat.training.stacking.update import StackedUpdate
 
 #: trials of a forward pass: other threads, as those of dask, draw random numbers in between
@@ -47,7 +47,7 @@ class Stack:
     While the stack lives, the networks' parameters, buffers and optimiser states are views of
     its rows, so that whatever looks at a network sees where it is. Every replica has its own
     data, random numbers, learning rate, radius, L2 penalty, temperature, mask and state of the
-    perturbation, and goes the way that it would go alone.
+    perturbation, and is identical to training alone up to rounding.
 
     Parameters
     ----------
@@ -70,11 +70,11 @@ class Stack:
         self.w = torch.stack([v.read() for v in vectors])
         self.w_tilde = torch.empty_like(self.w)
         for v, row in zip(vectors, self.w, strict=True):
-            _point(v.parameters, v.views(row))
+            _use_memory(v.parameters, v.views(row))
         owned = [_other_tensors(n, v.parameters) for n, v in zip(nets, vectors, strict=True)]
         self.others = {name: torch.stack([own[name].data for own in owned]) for name in owned[0]}
         for i, own in enumerate(owned):
-            _point(own.values(), [rows[i] for rows in self.others.values()])
+            _use_memory(own.values(), [rows[i] for rows in self.others.values()])
         self.update = StackedUpdate([n.optimizer_ for n in nets], self.w)
         self.perturbation = StackedPerturbation(nets[0].steps_.perturbation)
         self.state = self._join_states()
@@ -89,7 +89,7 @@ class Stack:
         self.replays = Replays(modules, reason, stacked=True, lasting=1)
         self.replays.why_not = self.replays.why_not or why_not_recorded(modules, net.user_classes())
         self.run = self.vector.runner(net.module_)
-        self._gone: set[int] = set()
+        self._released: set[int] = set()
 
     def _join_states(self) -> dict[str, Tensor] | None:
         first = self.nets[0].steps_.perturbation
@@ -99,30 +99,30 @@ class Stack:
         states = [first.init(w) if state is None else state for state, w in rows]
         return {key: torch.stack([s[key].to(self.w.device) for s in states]) for key in states[0]}
 
-    # --- leaving ----------------------------------------------------------------------------
+    # --- releasing --------------------------------------------------------------------------
 
     def release(self, i: int) -> None:
         """Give the i-th network tensors of its own; the stack does not train it any more."""
-        if i in self._gone:
+        if i in self._released:
             return
-        self._gone.add(i)
+        self._released.add(i)
         net = self.nets[i]
         vector = trained_parameters(net.optimizer_, net.module_)
         own = [*vector.parameters, *_other_tensors(net, vector.parameters).values()]
-        _point(own, [t.detach().clone() for t in own])
+        _use_memory(own, [t.detach().clone() for t in own])
         self.update.release(i)
-        self._push(i)
+        self._copy_state(i)
 
-    def _push(self, i: int) -> None:
+    def _copy_state(self, i: int) -> None:
         """Give the i-th network a copy of its perturbation's state."""
         steps = self.nets[i].steps_
         if self.state is not None and (steps.t or steps.n_skipped_steps):
             steps.state = {key: rows[i].clone() for key, rows in self.state.items()}
 
-    def push_states(self) -> None:
+    def copy_states(self) -> None:
         """Give every network a copy of its perturbation's state, which is no view of a row."""
-        for i in set(range(len(self.nets))) - self._gone:
-            self._push(i)
+        for i in set(range(len(self.nets))) - self._released:
+            self._copy_state(i)
 
     def release_all(self) -> None:
         """Give every network tensors of its own."""
@@ -170,7 +170,7 @@ class Stack:
         self.tempered = any(t != 1.0 for t in temperatures)
 
     def _partition(self, members: list[int]) -> Iterable[list[int]]:
-        """Replicas that are at the same place in the perturbation."""
+        """Replicas in the same phase of the perturbation."""
         if self.perturbation.template is None:
             return [members]
         steps = {i: self.nets[i].steps_.t for i in members}
@@ -186,7 +186,7 @@ class Stack:
             net.begin_step()
         whole = rows == list(range(len(self.nets)))
         index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
-        some = StackedRows(self, index, nets, batch)
+        some = ReplicaStep(self, index, nets, batch)
         losses, direction, state = some.direction()
         ok = (direction.sum(1) + losses).isfinite()
         taken = ok.tolist()
@@ -199,7 +199,7 @@ class Stack:
             sums[i].n_samples += some.n_rows
             sums[i].n_batches += 1
             sums[i].n_skipped += not good
-        some.settle(taken)
+        some.advance_random_states(taken)
         if not all(taken):
             index = torch.as_tensor(rows, device=self.w.device)[ok]
             rows = [i for i, good in zip(rows, taken, strict=True) if good]
@@ -208,11 +208,11 @@ class Stack:
             some.after = {key: value[ok] for key, value in some.after.items()}
         if rows:
             self.update.step(rows, direction)
-            _put(self.others, index, some.after)
+            _write(self.others, index, some.after)
             if self.state is not None and state is not None:
-                _put(self.state, index, state)
+                _write(self.state, index, state)
 
-    # --- is it right ------------------------------------------------------------------------
+    # --- verification -----------------------------------------------------------------------
 
     def check(self, loaders: Sequence[TensorLoader]) -> None:
         """Compare the first replica's gradient on a batch with the one that it gets alone.
@@ -244,14 +244,14 @@ class Stack:
     def _gradients(self, batch: list[Tensor]) -> Tensor:
         """Gradients (n_replicas, p) on a batch, if computing them changes nothing else."""
         for _ in range(_N_TRIALS):
-            some = StackedRows(self, None, self.nets, batch)
+            some = ReplicaStep(self, None, self.nets, batch)
             before = python_state(self.replays.modules)
             try:
                 _, g = some.gradient_at(None)
             except Exception as error:  # whatever vectorising a user's code may raise
                 raise CannotStackError(f"the network cannot be vectorised ({error})") from error
             finally:
-                some.settle([False] * len(self.nets))
+                some.advance_random_states([False] * len(self.nets))
             if python_state(self.replays.modules) == before:
                 return g
         raise CannotStackError("the forward pass changes Python state")
@@ -278,12 +278,12 @@ def _other_tensors(net: Any, trained: Sequence[Tensor]) -> dict[str, Tensor]:
     return {name: t for name, t in named if id(t) not in own}
 
 
-def _point(tensors: Iterable[Tensor], views: Iterable[Tensor]) -> None:
+def _use_memory(tensors: Iterable[Tensor], views: Iterable[Tensor]) -> None:
     """Let tensors be other memory."""
     for tensor, view in zip(tensors, views, strict=True):
         tensor.data = view
 
 
-def _put(rows: dict[str, Tensor], index: Tensor | None, values: dict[str, Tensor]) -> None:
+def _write(rows: dict[str, Tensor], index: Tensor | None, values: dict[str, Tensor]) -> None:
     for key, value in values.items():
         rows[key][slice(None) if index is None else index] = value

@@ -1,4 +1,4 @@
-"""Which networks can be rows of one stack."""
+"""Which networks can be replicas of one stack."""
 
 import os
 from collections.abc import Hashable
@@ -12,7 +12,7 @@ _MOST = 64
 
 
 def stack_key(net: Any) -> Hashable:
-    """What two nets have to have in common to be rows of one stack."""
+    """What two nets have to have in common to be replicas of one stack."""
     modules = (net.module_, net.criterion_)
     parts = [(name, type(part)) for m in modules for name, part in m.named_modules()]
     plain = [item for item in attributes(modules) if item[0] != "temperature"]
@@ -28,7 +28,7 @@ def stack_key(net: Any) -> Hashable:
 
 
 def why_not_stacked(net: Any) -> str | None:
-    """Why a net cannot be a row of a stack; None if, from all that can be seen, it can."""
+    """Why a net cannot be a replica of a stack; None if, from all that can be seen, it can."""
     reason = net.why_not_vector()
     if reason is not None:
         return reason

@@ -22,19 +22,20 @@ from sklflat.exceptions import (
 )
 from sklflat.training.engine.epochs import Epoch, Fitting
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.dispatch import dispatch
-from sklflat.training.runs.run_directory import Checkpoint, Runs
+from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 from sklflat.training.stacking.data import SharedData
 from sklflat.training.stacking.stack import CannotStackError, EpochSum, Stack
 from sklflat.training.stacking.stackable import replicas_at_once, stack_key, why_not_stacked
 
-#: share of the rows below which a stack is rebuilt without those that have ended
+#: share of the replicas below which a stack is rebuilt without those that have ended
 _LIVE = 0.7
 
 
 @dataclass
-class _Running:
+class _StartedTraining:
     """A training under way, and the epoch that it waits for."""
 
     i: int
@@ -43,15 +44,15 @@ class _Running:
     request: Epoch
     random_state: Any
     key: Any = None
-    watched: bool = False
+    has_callbacks: bool = False
 
     @property
     def net(self) -> Any:
         return self.request.net
 
     @property
-    def place(self) -> tuple[int, Training, Any]:
-        """What a checkpoint is made of."""
+    def member(self) -> tuple[int, Training, Any]:
+        """What the checkpoint of a stack needs to know of it."""
         return self.i, self.training, self.request.batches.order
 
     def advance(self, sums: EpochSum | None) -> bool:
@@ -74,8 +75,8 @@ class _Running:
             return False
         return True
 
-    def start_again(self) -> None:
-        """Forget all that was done."""
+    def reset(self) -> None:
+        """Undo the start, so that the training can be run alone."""
         self.fitting.close()
         self.training.estimator.random_state = self.random_state
 
@@ -92,7 +93,7 @@ def train(
     """Train estimators, and yield the position of each when it has ended.
 
     Estimators whose networks differ in numbers only (seed, data, ``rho``, learning rate, ...)
-    are trained as one stack, each as it would be trained alone; the others by joblib.
+    are trained as one stack, identical to training alone up to rounding; the others by joblib.
 
     Parameters
     ----------
@@ -120,12 +121,12 @@ def train(
         With ``stack="force"``; says what cannot be stacked and why.
     """
     with tqdm(total=len(trainings), unit="fit", disable=not verbose, delay=1.0) as bar:
-        for i in _finished(trainings, stack, n_jobs, max_replicas, cache_dir, verbose):
+        for i in _train_all(trainings, stack, n_jobs, max_replicas, cache_dir, verbose):
             bar.update()
             yield i
 
 
-def _finished(
+def _train_all(
     trainings: Sequence[Training],
     stack: bool | str,
     n_jobs: int | None,
@@ -141,11 +142,11 @@ def _finished(
         work = partial(_train_here, verbose=max(verbose - 1, 0), **settings)
         yield from dispatch(trainings, units, n_jobs, work)
         return
-    runs = Runs(cache_dir, trainings)
-    together = _Together(trainings, stack, max_replicas, verbose, runs)
-    yield from together.run()
-    for i in dispatch(trainings, [[i] for i in sorted(together.alone)], n_jobs):
-        runs.keep(i, trainings[i])
+    directory = RunDirectory(cache_dir, trainings)
+    stacked = _StackTrainer(trainings, stack, max_replicas, verbose, directory)
+    yield from stacked.run()
+    for i in dispatch(trainings, [[i] for i in sorted(stacked.alone)], n_jobs):
+        directory.save_result(i, trainings[i])
         yield i
 
 
@@ -155,8 +156,8 @@ def _train_here(unit: Sequence[Training], **settings: Any) -> None:
         pass
 
 
-class _Together:
-    """Puts trainings into stacks and runs these; what is left is ``alone``."""
+class _StackTrainer:
+    """Trains what can be stacked, group by group; the positions of all others are in ``alone``."""
 
     def __init__(
         self,
@@ -164,9 +165,9 @@ class _Together:
         stack: bool | str,
         max_replicas: int | None,
         verbose: int,
-        runs: Runs,
+        directory: RunDirectory,
     ) -> None:
-        self.runs = runs
+        self.directory = directory
         self.trainings = trainings
         self.stack = stack
         self.max_replicas = max_replicas
@@ -175,53 +176,58 @@ class _Together:
         self.shared = SharedData()
 
     def run(self) -> Iterator[int]:
-        waiting: dict[Any, list[_Running]] = {}
+        """Resume the stacks that were cut off; plan the others and train them in groups."""
         resumed: set[int] = set()
-        for name, places in self.runs.stacks():
-            if self.stack and not resumed & set(places):
-                resumed |= set(places)
-                yield from self._resume(name, places)
-        for i, training in enumerate(self.trainings):
+        for name, checkpoints in self.directory.unfinished_stacks():
+            if self.stack and not resumed & set(checkpoints):
+                resumed |= set(checkpoints)
+                yield from self._resume_stack(name, checkpoints)
+        groups: dict[Any, list[_StartedTraining]] = {}
+        for i in range(len(self.trainings)):
             if i in resumed:
                 continue
-            result = self.runs.result(i)
-            reason = "stack=False" if not self.stack else _why_not_started(training)
-            if reason is not None and result is None:
-                self._leave(i, reason)
-                continue
-            running = self._start(i, training, result)
-            if result is not None and running is None and training.error is None:
-                training.why_alone = "it was kept"
-            if running is None:
-                if i not in self.alone:
-                    yield i
-                continue
-            group = waiting.setdefault(running.key, [])
-            group.append(running)
-            if len(group) >= self._limit(running):
-                yield from self._run_group(waiting.pop(running.key))
-        for group in waiting.values():
-            yield from self._run_group(group)
+            started = self._plan(i)
+            if started is not None:
+                group = groups.setdefault(started.key, [])
+                group.append(started)
+                if len(group) >= self._limit(started):
+                    yield from self._train_group(groups.pop(started.key))
+            elif i not in self.alone:
+                yield i
+        for group in groups.values():
+            yield from self._train_group(group)
 
-    def _resume(self, name: str, places: dict[int, Checkpoint]) -> Iterator[int]:
+    def _plan(self, i: int) -> _StartedTraining | None:
+        """Start a training that can be stacked; None if it has ended or is to be trained alone."""
+        training, result = self.trainings[i], self.directory.result(i)
+        reason = _why_not_started(training) if self.stack else "stack=False"
+        if reason is not None and result is None:
+            self._leave_alone(i, reason)
+            return None
+        started = self._start(i, training, result)
+        if result is not None and started is None and training.error is None:
+            training.why_alone = "it was kept"
+        return started
+
+    def _resume_stack(self, name: str, checkpoints: dict[int, Checkpoint]) -> Iterator[int]:
         """Go on with a stack that was cut off."""
         group = []
-        for i, place in places.items():
-            running = self._start(i, self.trainings[i], place)
-            if running is not None:
-                group.append(running)
+        for i, checkpoint in checkpoints.items():
+            started = self._start(i, self.trainings[i], checkpoint)
+            if started is not None:
+                group.append(started)
             elif i not in self.alone:
-                self.runs.keep(i, self.trainings[i])
+                self.directory.save_result(i, self.trainings[i])
                 yield i
         if group:
-            yield from self._run_group(group, name)
+            yield from self._train_group(group, name)
 
-    def _limit(self, running: _Running) -> int:
+    def _limit(self, started: _StartedTraining) -> int:
         if self.max_replicas is not None:
             return self.max_replicas
-        return replicas_at_once(running.net, running.request.batches.batch_size)
+        return replicas_at_once(started.net, started.request.batches.batch_size)
 
-    def _leave(self, i: int, reason: str) -> None:
+    def _leave_alone(self, i: int, reason: str) -> None:
         if self.stack == "force":
             raise UnsupportedNetworkError(
                 f"stack='force', but training {i} cannot be stacked: {reason}. Use stack=True to "
@@ -233,12 +239,12 @@ class _Together:
         self.alone.append(i)
 
     def _start(
-        self, i: int, training: Training, place: Checkpoint | None = None
-    ) -> _Running | None:
-        """Begin a training, or go on; None if it has ended or is to be trained alone."""
+        self, i: int, training: Training, checkpoint: Checkpoint | None = None
+    ) -> _StartedTraining | None:
+        """Begin or resume a training; None if it has ended or is to be trained alone."""
         random_state = copy.deepcopy(training.estimator.random_state)
         try:
-            fitting = training.fitting(lambda net: place)
+            fitting = training.fitting(lambda net: checkpoint)
             request = next(fitting)
         except StopIteration:
             return None
@@ -250,19 +256,19 @@ class _Together:
         except Exception as error:
             training.error = error
             return None
-        running = _Running(i, training, fitting, request, random_state)
+        started = _StartedTraining(i, training, fitting, request, random_state)
         reason = why_not_stacked(request.net)
         if reason is not None:
-            running.start_again()
-            self._leave(i, reason)
+            started.reset()
+            self._leave_alone(i, reason)
             return None
         loader = request.batches
         loader.share(self.shared.one_of)
-        running.key = stack_key(request.net), loader.batch_size
-        running.watched = bool(training.estimator.callbacks)
-        return running
+        started.key = stack_key(request.net), loader.batch_size
+        started.has_callbacks = bool(training.estimator.callbacks)
+        return started
 
-    def _run_group(self, group: list[_Running], name: str | None = None) -> Iterator[int]:
+    def _train_group(self, group: list[_StartedTraining], name: str | None = None) -> Iterator[int]:
         if name is None:
             group = _in_order(group)
         if len(group) == 1 and name is None:
@@ -274,12 +280,12 @@ class _Together:
         except CannotStackError as refusal:
             stack.release_all()
             for r in group:
-                r.start_again()
-                self._leave(r.i, str(refusal))
+                r.reset()
+                self._leave_alone(r.i, str(refusal))
             return
         live = dict(enumerate(group))
         try:
-            yield from self._epochs(stack, live, name)
+            yield from self._train_stack(stack, live, name)
         except BaseException:
             for r in live.values():
                 r.fitting.close()
@@ -287,11 +293,13 @@ class _Together:
         finally:
             stack.release_all()
 
-    def _epochs(self, stack: Stack, live: dict[int, _Running], name: str | None) -> Iterator[int]:
+    def _train_stack(
+        self, stack: Stack, live: dict[int, _StartedTraining], name: str | None
+    ) -> Iterator[int]:
         while live:
-            if self.runs.is_due:
-                stack.push_states()
-                name = self.runs.keep_stack([r.place for r in live.values()], name)
+            if self.directory.is_save_due:
+                stack.copy_states()
+                name = self.directory.save_stack([r.member for r in live.values()], name)
             start = time.perf_counter()
             sums = stack.run_epoch({row: r.request.batches for row, r in live.items()})
             share = (time.perf_counter() - start) / len(live)
@@ -300,9 +308,9 @@ class _Together:
                 if not r.advance(sums[row]):
                     stack.release(row)
                     del live[row]
-                    self.runs.keep(r.i, r.training)
+                    self.directory.save_result(r.i, r.training)
                     yield r.i
-                elif r.watched and stack_key(r.net) != r.key[0]:
+                elif r.has_callbacks and stack_key(r.net) != r.key[0]:
                     stack.release(row)
                     del live[row]
                     yield self._finish_alone(r, "a callback changed the network")
@@ -312,19 +320,19 @@ class _Together:
                 live.clear()
                 live.update(enumerate(rest))
                 stack = Stack([r.net for r in rest])
-        self.runs.forget_stack(name)
+        self.directory.delete_stack(name)
 
-    def _finish_alone(self, running: _Running, reason: str | None) -> int:
+    def _finish_alone(self, started: _StartedTraining, reason: str | None) -> int:
         start = time.perf_counter()
-        while running.advance(None):
+        while started.advance(None):
             pass
-        running.training.seconds += time.perf_counter() - start
-        running.training.why_alone = reason
-        self.runs.keep(running.i, running.training)
-        return running.i
+        started.training.seconds += time.perf_counter() - start
+        started.training.why_alone = reason
+        self.directory.save_result(started.i, started.training)
+        return started.i
 
 
-def _in_order(group: list[_Running]) -> list[_Running]:
+def _in_order(group: list[_StartedTraining]) -> list[_StartedTraining]:
     """Neighbours with equal options take their optimiser's step, and get their data, at once."""
     seen: dict[int, int] = {}
     data = [seen.setdefault(id(r.request.batches.data[-1]), len(seen)) for r in group]

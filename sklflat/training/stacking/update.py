@@ -1,4 +1,4 @@
-"""The base optimisers' steps on the rows of a stack."""
+"""The base optimisers' steps on the replicas of a stack."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from sklflat.training.engine.updates import MOMENTS, apply_step
 
 
 class StackedUpdate:
-    """Steps of one kind of torch optimiser for many networks, one row each.
+    """Steps of one kind of torch optimiser for many networks, one replica each.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class StackedUpdate:
         self.steps = [torch.tensor(float(count)) for count in self.counts]
         self.moments = {key: torch.stack(self._pull(key)) for key in MOMENTS[self.kind]}
         for i in range(len(optimizers)):
-            self._tie(i, {key: rows[i] for key, rows in self.moments.items()})
+            self._set_moments(i, {key: rows[i] for key, rows in self.moments.items()})
 
     def _count(self, i: int) -> int:
         state = self.optimizers[i].state.get(self.vectors[i].parameters[0], {})
@@ -47,7 +47,7 @@ class StackedUpdate:
             for optimizer, vector in zip(self.optimizers, self.vectors, strict=True)
         ]
 
-    def _tie(self, i: int, rows: dict[str, Tensor], copy: bool = False) -> None:
+    def _set_moments(self, i: int, rows: dict[str, Tensor], copy: bool = False) -> None:
         """Make the torch optimiser's state views, or copies, of rows of moments (p,)."""
         optimizer, vector = self.optimizers[i], self.vectors[i]
         for key, row in rows.items():
@@ -59,7 +59,7 @@ class StackedUpdate:
 
     def release(self, i: int) -> None:
         """Give the i-th optimiser a state of its own."""
-        self._tie(i, {key: rows[i] for key, rows in self.moments.items()}, copy=True)
+        self._set_moments(i, {key: rows[i] for key, rows in self.moments.items()}, copy=True)
         self.optimizers[i]._opt_called = True  # type: ignore[attr-defined]  # schedulers ask
 
     @property
@@ -106,9 +106,9 @@ class StackedUpdate:
         return {key: moment[own] for key, moment in self.moments.items()}
 
     def _apply(self, i: int, w: Tensor, d: Tensor, moments: dict[str, Tensor]) -> None:
-        held: dict[str, list[Any]] = {key: [moment] for key, moment in moments.items()}
+        moment_lists: dict[str, list[Any]] = {key: [moment] for key, moment in moments.items()}
         options = self.optimizers[i].param_groups[0]
-        apply_step(self.kind, options, w, d, held, torch.tensor(float(self.counts[i])))
+        apply_step(self.kind, options, w, d, moment_lists, torch.tensor(float(self.counts[i])))
 
 
 def _options(optimizer: torch.optim.Optimizer) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""A replica of a stack is numerically identical to the network trained alone."""
+"""A replica of a stack is identical to the network trained alone, up to rounding."""
 
 import itertools
 
