@@ -85,8 +85,7 @@ COVARIANCES = [
 
 def quick_first(values, n_quick=1):
     """Cases of which only the first few are quick."""
-    slow = [pytest.param(value, marks=pytest.mark.slow) for value in values[n_quick:]]
-    return [*values[:n_quick], *slow]
+    return values[:n_quick] + [pytest.param(v, marks=pytest.mark.slow) for v in values[n_quick:]]
 
 
 @pytest.mark.parametrize(("subspace", "antithetic", "n_draws"), COVARIANCES)
@@ -328,9 +327,6 @@ def test_batch_statistics_are_those_of_the_final_weights():
         a = first(torch.as_tensor(DIGITS).to(first.weight.dtype))
     torch.testing.assert_close(norm.running_mean, a.mean(0))
     torch.testing.assert_close(norm.running_var, a.var(0))
-
-
-# --- bad input --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
