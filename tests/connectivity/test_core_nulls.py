@@ -181,10 +181,11 @@ def test_the_scale_of_a_unit_is_of_no_account():
 # --- what they are for ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seeds", slow_after(1, [range(1), range(1, 4)]), ids=str)
-def test_planted_shared_units_are_found_and_private_ones_are_not(seeds):
+# of the eleven units that one pair yields, one may be chance's
+@pytest.mark.parametrize(("n_pairs", "precision"), slow_after(1, [(1, 0.9), (4, 0.95)]))
+def test_planted_shared_units_are_found_and_private_ones_are_not(n_pairs, precision):
     n_right = n_found = n_shared = 0
-    for seed in seeds:
+    for seed in range(n_pairs):
         X, _, truth, pair = planted(seed)
         rng = np.random.RandomState(seed)
         halves = split_halves(len(X), rng)
@@ -194,7 +195,7 @@ def test_planted_shared_units_are_found_and_private_ones_are_not(seeds):
         n_found += found.sum()
         n_shared += truth.units.sum()
     assert n_right >= 0.8 * n_shared
-    assert n_right >= 0.95 * n_found
+    assert n_right >= precision * n_found
 
 
 def test_p_values_of_untrained_pairs_are_uniform_under_their_null():
