@@ -12,7 +12,6 @@ from sklearn.utils import check_random_state
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.datasets.draws import (
-    AT_LEAST_0,
     AT_LEAST_1,
     POSITIVE,
     Seed,
@@ -36,13 +35,11 @@ class _Branch(NamedTuple):
 
 
 @validated(
-    n_samples=[AT_LEAST_1],
     n_classes=[Interval(Integral, 3, None, closed="left")],
     tree=[StrOptions({"balanced", "unbalanced", "star"})],
     separation=[POSITIVE],
     decay=[Interval(Real, 0, 1, closed="neither")],
     n_features_per_branch=[AT_LEAST_1],
-    n_noise=[AT_LEAST_0],
 )
 def make_class_tree(
     n_samples: int = 1000,

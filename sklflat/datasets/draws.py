@@ -9,13 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat._compat import Interval, validate_parameter_constraints
+from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 
 __all__ = [
     "AT_LEAST_0",
     "AT_LEAST_1",
     "CORRELATION",
-    "LABEL_NOISE",
     "NON_NEGATIVE",
     "POSITIVE",
     "Seed",
@@ -34,13 +33,26 @@ AT_LEAST_0 = Interval(Integral, 0, None, closed="left")
 AT_LEAST_1 = Interval(Integral, 1, None, closed="left")
 POSITIVE = Interval(Real, 0, None, closed="neither")
 NON_NEGATIVE = Interval(Real, 0, None, closed="left")
-LABEL_NOISE = Interval(Real, 0, 0.5, closed="left")  # at one half nothing would be real
 CORRELATION = Interval(Real, -1, 1, closed="both")
+
+#: of parameters that mean the same in every generator that has them
+_COMMON: dict[str, list[Any]] = {
+    "n_samples": [AT_LEAST_1],
+    "n_features": [AT_LEAST_1],
+    "n_relevant": [AT_LEAST_1],
+    "n_noise": [AT_LEAST_0],
+    "n_unused": [AT_LEAST_0],
+    "signal": [POSITIVE],
+    "noise": [NON_NEGATIVE],
+    "label_noise": [Interval(Real, 0, 0.5, closed="left")],  # at one half nothing would be real
+    "task": [StrOptions({"regression", "classification"})],
+    "random_state": ["random_state"],
+}
 
 
 def validated(**constraints: list[Any]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check a generator's parameters as scikit-learn's own generators check theirs."""
-    constraints = {"random_state": ["random_state"], **constraints}
+    """Check a generator's parameters, those of `_COMMON` too, as scikit-learn's own do."""
+    constraints = _COMMON | constraints
 
     def decorate(make: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(make)

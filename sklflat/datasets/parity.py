@@ -4,18 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from sklflat.datasets.draws import AT_LEAST_1, LABEL_NOISE, Seed, flip_labels, validated
+from sklflat.datasets.draws import Seed, flip_labels, validated
 from sklflat.datasets.truth import Truth
 
 __all__ = ["make_sparse_parity"]
 
 
-@validated(
-    n_samples=[AT_LEAST_1],
-    n_features=[AT_LEAST_1],
-    n_relevant=[AT_LEAST_1],
-    label_noise=[LABEL_NOISE],
-)
+@validated()
 def make_sparse_parity(
     n_samples: int = 1000,
     *,

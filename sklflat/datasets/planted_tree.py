@@ -7,20 +7,14 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sklflat._compat import Interval
-from sklflat.datasets.draws import AT_LEAST_1, LABEL_NOISE, Seed, flip_labels, validated
+from sklflat.datasets.draws import Seed, flip_labels, validated
 from sklflat.datasets.tree import PlantedTree
 from sklflat.datasets.truth import Truth
 
 __all__ = ["make_planted_tree"]
 
 
-@validated(
-    n_samples=[AT_LEAST_1],
-    n_features=[AT_LEAST_1],
-    n_relevant=[AT_LEAST_1],
-    depth=[Interval(Integral, 1, 16, closed="both")],
-    label_noise=[LABEL_NOISE],
-)
+@validated(depth=[Interval(Integral, 1, 16, closed="both")])
 def make_planted_tree(
     n_samples: int = 1000,
     *,

@@ -8,10 +8,8 @@ from sklearn.utils import check_random_state
 
 from sklflat._compat import Interval
 from sklflat.datasets.draws import (
-    AT_LEAST_0,
     AT_LEAST_1,
     CORRELATION,
-    LABEL_NOISE,
     NON_NEGATIVE,
     Seed,
     contiguous_columns,
@@ -24,14 +22,11 @@ __all__ = ["make_redundant_features"]
 
 
 @validated(
-    n_samples=[AT_LEAST_1],
     n_informative=[AT_LEAST_1],
     n_copies=[AT_LEAST_1],
-    n_noise=[AT_LEAST_0],
     correlation=[Interval(Real, 0, 1, closed="right")],
     easiness=[NON_NEGATIVE, None],
     spurious_correlation=[CORRELATION],
-    label_noise=[LABEL_NOISE],
 )
 def make_redundant_features(
     n_samples: int = 1000,

@@ -6,27 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from sklflat._compat import StrOptions
 from sklflat.datasets.draws import AT_LEAST_0, AT_LEAST_1, NON_NEGATIVE, Seed, validated
 from sklflat.datasets.network import PlantedNetwork
-from sklflat.datasets.teacher_student import plant_biases, plant_teacher, relu_moments
+from sklflat.datasets.teacher_student import plant_biases, plant_teacher, relu_moments, taught
 from sklflat.datasets.truth import Truth
 
 __all__ = ["make_shared_private"]
 
 
 @validated(
-    n_samples=[AT_LEAST_1],
-    n_features=[AT_LEAST_1],
     n_shared=[AT_LEAST_1],
     n_private=[AT_LEAST_0],
     n_cancelling=[AT_LEAST_0],
-    n_unused=[AT_LEAST_0],
     n_students=[AT_LEAST_1],
     weight_noise=[NON_NEGATIVE],
     private_scale=[NON_NEGATIVE],
-    task=[StrOptions({"regression", "classification"})],
-    noise=[NON_NEGATIVE],
 )
 def make_shared_private(
     n_samples: int = 1000,
@@ -119,23 +113,17 @@ def make_shared_private(
     >>> float(abs(truth.students[1].output(X) - y).max()) < 1e-12
     True
     """
-    if n_shared > n_features:
-        raise ValueError(
-            f"n_shared={n_shared} must be at most n_features={n_features}, since the directions "
-            "of the teacher's units are orthonormal."
-        )
     if n_cancelling % 2:
         raise ValueError(f"n_cancelling={n_cancelling} must be even: its units come in pairs.")
     rng = check_random_state(random_state)
-    teacher = plant_teacher(n_features, n_shared, rng)
+    teacher = plant_teacher(n_features, n_shared, rng, "n_shared")
     counts = (n_private, n_cancelling, n_unused)
     students = tuple(
         _student(teacher, counts, weight_noise, private_scale, rng) for _ in range(n_students)
     )
-    X = rng.normal(size=(n_samples, n_features))
-    y = teacher.output(X) + noise * rng.normal(size=n_samples)
+    X, y = taught(teacher, n_samples, task, noise, rng)
     truth = Truth(latent=teacher.hidden(X), teacher=teacher, network=students[0], students=students)
-    return X, y if task == "regression" else (y > 0).astype(np.int64), truth
+    return X, y, truth
 
 
 def _student(

@@ -10,9 +10,7 @@ from sklflat.datasets.draws import (
     AT_LEAST_0,
     AT_LEAST_1,
     CORRELATION,
-    LABEL_NOISE,
     NON_NEGATIVE,
-    POSITIVE,
     Seed,
     balanced_labels,
     contiguous_columns,
@@ -25,14 +23,10 @@ __all__ = ["make_spurious"]
 
 
 @validated(
-    n_samples=[AT_LEAST_1],
     n_real=[AT_LEAST_1],
     n_spurious=[AT_LEAST_0],
-    n_noise=[AT_LEAST_0],
     easiness=[NON_NEGATIVE],
-    signal=[POSITIVE],
     spurious_correlation=[CORRELATION, tuple, list],
-    label_noise=[LABEL_NOISE],
 )
 def make_spurious(
     n_samples: int = 1000,

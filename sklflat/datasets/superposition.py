@@ -7,22 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from sklflat._compat import Interval, StrOptions
-from sklflat.datasets.draws import AT_LEAST_1, NON_NEGATIVE, Seed, validated
+from sklflat._compat import Interval
+from sklflat.datasets.draws import AT_LEAST_1, Seed, validated
 from sklflat.datasets.truth import Truth
 
 __all__ = ["make_superposition"]
 
 
 @validated(
-    n_samples=[AT_LEAST_1],
     n_components=[AT_LEAST_1],
-    n_features=[AT_LEAST_1],
-    n_relevant=[AT_LEAST_1],
     sparsity=[Interval(Real, 0, 1, closed="left")],
     decay=[Interval(Real, 0, 1, closed="right")],
-    task=[StrOptions({"regression", "classification"})],
-    noise=[NON_NEGATIVE],
 )
 def make_superposition(
     n_samples: int = 1000,

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.utils import check_random_state
 
-from sklflat._compat import StrOptions
-from sklflat.datasets.draws import AT_LEAST_0, AT_LEAST_1, NON_NEGATIVE, Seed, validated
+from sklflat.datasets.draws import AT_LEAST_0, AT_LEAST_1, Seed, validated
 from sklflat.datasets.network import PlantedNetwork
 from sklflat.datasets.truth import Truth
 
@@ -17,16 +16,7 @@ __all__ = ["make_teacher_student"]
 _DEAD = -12.0  # bias of a dead unit, in standard deviations of its input: never reached
 
 
-@validated(
-    n_samples=[AT_LEAST_1],
-    n_features=[AT_LEAST_1],
-    n_teacher=[AT_LEAST_1],
-    task=[StrOptions({"regression", "classification"})],
-    noise=[NON_NEGATIVE],
-    n_redundant=[AT_LEAST_0],
-    n_dead=[AT_LEAST_0],
-    n_unused=[AT_LEAST_0],
-)
+@validated(n_teacher=[AT_LEAST_1], n_redundant=[AT_LEAST_0], n_dead=[AT_LEAST_0])
 def make_teacher_student(
     n_samples: int = 1000,
     *,
@@ -114,24 +104,33 @@ def make_teacher_student(
     >>> truth.network.n_parameters - truth.network.flat_dimension
     71
     """
-    if n_teacher > n_features:
-        raise ValueError(
-            f"n_teacher={n_teacher} must be at most n_features={n_features}, since the directions "
-            "of the teacher's units are orthonormal."
-        )
     if n_redundant == 1:
         raise ValueError("n_redundant=1 leaves nothing to share with: use 0, or at least 2.")
     rng = check_random_state(random_state)
-    teacher = plant_teacher(n_features, n_teacher, rng)
+    teacher = plant_teacher(n_features, n_teacher, rng, "n_teacher")
     student = _student(teacher, n_redundant, n_dead, n_unused, rng)
-    X = rng.normal(size=(n_samples, n_features))
+    X, y = taught(teacher, n_samples, task, noise, rng)
+    return X, y, Truth(latent=teacher.hidden(X), teacher=teacher, network=student)
+
+
+def taught(
+    teacher: PlantedNetwork, n_samples: int, task: str, noise: float, rng: np.random.RandomState
+) -> tuple[NDArray, NDArray]:
+    """Standard normal inputs, and a teacher's noisy output or its sign as labels."""
+    X = rng.normal(size=(n_samples, len(teacher.W1)))
     y = teacher.output(X) + noise * rng.normal(size=n_samples)
-    truth = Truth(latent=teacher.hidden(X), teacher=teacher, network=student)
-    return X, y if task == "regression" else (y > 0).astype(np.int64), truth
+    return X, y if task == "regression" else (y > 0).astype(np.int64)
 
 
-def plant_teacher(n_features: int, n_teacher: int, rng: np.random.RandomState) -> PlantedNetwork:
+def plant_teacher(
+    n_features: int, n_teacher: int, rng: np.random.RandomState, name: str
+) -> PlantedNetwork:
     """The teacher of :func:`make_teacher_student`: orthonormal directions, output variance 1."""
+    if n_teacher > n_features:
+        raise ValueError(
+            f"{name}={n_teacher} must be at most n_features={n_features}, since the directions "
+            "of the teacher's units are orthonormal."
+        )
     W = np.linalg.qr(rng.normal(size=(n_features, n_teacher)))[0]
     b = plant_biases(n_teacher, rng)
     mean, variance = relu_moments(b)
@@ -174,7 +173,8 @@ def _student(
     idle_biases = np.concatenate([np.full(n_dead, _DEAD), plant_biases(n_unused, rng)])
     typical = np.abs(teacher.W2).mean()
     dead_weights = typical * rng.choice([-1.0, 1.0], n_dead) * rng.uniform(0.5, 1.5, n_dead)
-    outgoing = teacher.W2[of, 0] * _shares(of, rng)
+    shares = rng.uniform(0.5, 1.5, size=len(of))  # of the teacher's outgoing weight
+    outgoing = teacher.W2[of, 0] * shares / np.bincount(of, weights=shares)[of]
     counts = [n_teacher - n_shared, n_redundant, n_dead, n_unused]
     units = rng.permutation(sum(counts))
     alpha = np.exp(rng.uniform(-1, 1, size=len(units)))
@@ -186,9 +186,3 @@ def _student(
         status=np.repeat(["live", "redundant", "dead", "unused"], counts)[units],
         group=np.concatenate([of, np.full(n_idle, -1)])[units],
     )
-
-
-def _shares(of: NDArray, rng: np.random.RandomState) -> NDArray:
-    """Part of the teacher's outgoing weight that each unit carries, adding up to 1 a feature."""
-    parts = rng.uniform(0.5, 1.5, size=len(of))
-    return parts / np.bincount(of, weights=parts)[of]

@@ -8,10 +8,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sklflat.datasets.draws import (
-    AT_LEAST_0,
     AT_LEAST_1,
-    LABEL_NOISE,
-    POSITIVE,
     Seed,
     balanced_labels,
     contiguous_columns,
@@ -25,15 +22,7 @@ __all__ = ["make_two_mechanisms"]
 _REGIONS = np.array(["a", "b", "both"])
 
 
-@validated(
-    n_samples=[AT_LEAST_1],
-    n_a=[AT_LEAST_1],
-    n_b=[AT_LEAST_1],
-    n_noise=[AT_LEAST_0],
-    signal=[POSITIVE],
-    proportions=[tuple, list],
-    label_noise=[LABEL_NOISE],
-)
+@validated(n_a=[AT_LEAST_1], n_b=[AT_LEAST_1], proportions=[tuple, list])
 def make_two_mechanisms(
     n_samples: int = 1000,
     *,

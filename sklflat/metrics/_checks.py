@@ -2,9 +2,11 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import column_or_1d
+from sklearn.utils import check_array, column_or_1d
 
-__all__ = ["check_labels", "varying"]
+from sklflat._compat import check_sample_weight
+
+__all__ = ["check_labels", "check_vector", "check_weights", "varying"]
 
 
 def varying(A: NDArray) -> NDArray[np.bool_]:
@@ -25,3 +27,17 @@ def check_labels(y: ArrayLike, name: str = "y", *, advice: str) -> NDArray:
                 f"{name} must hold class labels, but one is {labels[wrong][0]:.6g}. {advice}"
             )
     return labels
+
+
+def check_vector(values: ArrayLike, name: str, min_samples: int = 1) -> NDArray[np.float64]:
+    """At least so many finite numbers, shape (n_samples,)."""
+    options = {"ensure_min_samples": min_samples, "input_name": name}
+    return column_or_1d(check_array(values, ensure_2d=False, dtype=np.float64, **options))
+
+
+def check_weights(sample_weight: ArrayLike | None, A: NDArray) -> NDArray[np.float64]:
+    """A weight a sample of A, shape (n_samples,); none is negative, and not all are zero."""
+    s = check_sample_weight(sample_weight, A, dtype=np.float64, ensure_non_negative=True)
+    if not s.any():  # scikit-learn raises it itself from 1.9 on
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return s

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length, check_scalar, column_or_1d
 
-from sklflat._compat import check_sample_weight
+from sklflat.metrics._checks import check_weights
 
 __all__ = ["expected_calibration_error"]
 
@@ -77,9 +77,7 @@ def expected_calibration_error(
     if strategy not in ("uniform", "quantile"):
         raise ValueError(f"strategy must be 'uniform' or 'quantile', got {strategy!r}.")
     truth = column_or_1d(check_array(y_true, ensure_2d=False, dtype=None, input_name="y_true"))
-    weight = check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True)
-    if not weight.any():  # scikit-learn raises it itself from 1.9 on
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    weight = check_weights(sample_weight, truth)
     known = _check_labels(truth, labels)
     probability = _check_probabilities(y_prob, known)
     check_consistent_length(truth, probability)

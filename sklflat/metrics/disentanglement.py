@@ -214,12 +214,9 @@ def mutual_information_gap(
         check_scalar(n_bins, "n_bins", int, min_val=2)
     Z = np.column_stack([_labelled(z, n_bins) for z in Z.T])
     V = np.column_stack([_labelled(v, None if discrete else n_bins) for v in F.T])
-    return float(np.mean([_gap(Z, v) for v in V.T]))
-
-
-def _gap(Z: NDArray, v: NDArray) -> float:
-    information = np.sort([mutual_info_score(v, z) for z in Z.T])
-    return float((information[-1] - information[-2]) / mutual_info_score(v, v))
+    information = np.sort([[mutual_info_score(v, z) for z in Z.T] for v in V.T])
+    entropy = np.array([mutual_info_score(v, v) for v in V.T])
+    return float(np.mean((information[:, -1] - information[:, -2]) / entropy))
 
 
 def _labelled(z: NDArray, n_bins: int | None) -> NDArray:

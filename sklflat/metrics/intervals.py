@@ -7,7 +7,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from sklearn.utils import check_array, check_random_state, check_scalar, column_or_1d
+from sklearn.utils import check_random_state, check_scalar
+
+from sklflat.exceptions import warn
+from sklflat.metrics._checks import check_vector
 
 __all__ = ["ConfidenceInterval", "bca_interval", "sign_flip_test"]
 
@@ -82,26 +85,16 @@ def bca_interval(
         include_boundaries="neither",
     )
     check_scalar(n_resamples, "n_resamples", int, min_val=1)
-    sample = _check_values(values, "values", min_samples=2)
+    sample = check_vector(values, "values", min_samples=2)
     if np.ptp(sample) == 0:
         point = float(statistic(sample))
         return ConfidenceInterval(point, point)
-    return _bca(sample, statistic, confidence_level, n_resamples, random_state)
-
-
-def _bca(
-    values: NDArray,
-    statistic: Callable[..., Any],
-    confidence_level: float,
-    n_resamples: int,
-    random_state: int | np.random.RandomState | None,
-) -> ConfidenceInterval:
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         # our own warning below says what is returned in its place
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
-            (values,),
+            (sample,),
             statistic,
             confidence_level=confidence_level,
             n_resamples=n_resamples,
@@ -111,10 +104,9 @@ def _bca(
     interval = result.confidence_interval
     if np.isfinite(interval).all():
         return ConfidenceInterval(float(interval.low), float(interval.high))
-    warnings.warn(
+    warn(
         "The BCa correction is undefined for this sample: returning the percentile interval.",
         RuntimeWarning,
-        stacklevel=3,
     )
     tail = (1 - confidence_level) / 2
     low, high = np.quantile(result.bootstrap_distribution, [tail, 1 - tail])
@@ -174,11 +166,12 @@ def sign_flip_test(
             f"alternative must be 'two-sided', 'greater' or 'less', got {alternative!r}."
         )
     check_scalar(n_resamples, "n_resamples", int, min_val=1)
-    d = _check_values(differences, "differences", min_samples=1)
+    d = check_vector(differences, "differences", min_samples=1)
     if len(d) <= _MAX_EXACT:
         return float(np.mean(_as_extreme(d, _all_sums(d), alternative)))
-    sums = _random_sums(d, n_resamples, check_random_state(random_state))
-    b = np.count_nonzero(_as_extreme(d, sums, alternative))
+    rng = check_random_state(random_state)
+    signs = rng.randint(0, 2, size=(n_resamples, len(d)), dtype=np.int8)
+    b = np.count_nonzero(_as_extreme(d, (2 * signs - 1) @ d, alternative))
     return (b + 1) / (n_resamples + 1)
 
 
@@ -190,13 +183,6 @@ def _all_sums(differences: NDArray) -> NDArray:
     return sums
 
 
-def _random_sums(
-    differences: NDArray, n_resamples: int, random_state: np.random.RandomState
-) -> NDArray:
-    signs = random_state.randint(0, 2, size=(n_resamples, len(differences)), dtype=np.int8)
-    return (2 * signs - 1) @ differences
-
-
 def _as_extreme(differences: NDArray, sums: NDArray, alternative: str) -> NDArray:
     """Which sums are at least as extreme as the observed one; equal up to rounding counts."""
     observed = differences.sum()
@@ -205,8 +191,3 @@ def _as_extreme(differences: NDArray, sums: NDArray, alternative: str) -> NDArra
         return np.abs(sums) >= np.abs(observed) - slack
     sign = 1 if alternative == "greater" else -1
     return sign * sums >= sign * observed - slack
-
-
-def _check_values(values: ArrayLike, name: str, min_samples: int) -> NDArray:
-    options = {"ensure_min_samples": min_samples, "input_name": name}
-    return column_or_1d(check_array(values, ensure_2d=False, dtype=np.float64, **options))

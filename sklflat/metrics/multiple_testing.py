@@ -5,7 +5,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import false_discovery_control
-from sklearn.utils import check_array, column_or_1d
+
+from sklflat.metrics._checks import check_vector
 
 __all__ = ["benjamini_hochberg", "holm", "monte_carlo_p_values"]
 
@@ -55,8 +56,8 @@ def monte_carlo_p_values(
     if alternative not in ("greater", "less"):
         raise ValueError(f"alternative must be 'greater' or 'less', got {alternative!r}.")
     sign = 1.0 if alternative == "greater" else -1.0
-    values = sign * _check(observed, "observed")
-    draws = np.sort(sign * _check(null, "null"))
+    values = sign * check_vector(observed, "observed")
+    draws = np.sort(sign * check_vector(null, "null"))
     b = len(draws) - np.searchsorted(draws, values - 1e-12 * np.abs(values), side="left")
     return (b + 1) / (len(draws) + 1)
 
@@ -137,13 +138,8 @@ def benjamini_hochberg(p_values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(false_discovery_control(_check_p(p_values)), dtype=np.float64)
 
 
-def _check(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    checked = check_array(values, ensure_2d=False, dtype=np.float64, input_name=name)
-    return column_or_1d(checked)
-
-
 def _check_p(p_values: ArrayLike) -> NDArray[np.float64]:
-    p = _check(p_values, "p_values")
+    p = check_vector(p_values, "p_values")
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f"p_values must lie in [0, 1], got {p.min():.6g} to {p.max():.6g}.")
     return p

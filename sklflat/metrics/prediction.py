@@ -8,8 +8,7 @@ from scipy.special import rel_entr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, recall_score
 from sklearn.utils import check_array, check_consistent_length
 
-from sklflat._compat import check_sample_weight
-from sklflat.metrics._checks import check_labels
+from sklflat.metrics._checks import check_labels, check_weights
 
 __all__ = ["Fidelity", "fidelity", "prediction_disagreement"]
 
@@ -133,14 +132,7 @@ def _labels(
     advice = "Compare real outputs with fidelity(..., discrete=False).r2."
     a, b = check_labels(y_a, names[0], advice=advice), check_labels(y_b, names[1], advice=advice)
     check_consistent_length(a, b)
-    return a, b, _weights(sample_weight, a)
-
-
-def _weights(sample_weight: ArrayLike | None, a: NDArray) -> NDArray:
-    s = check_sample_weight(sample_weight, a, dtype=np.float64, ensure_non_negative=True)
-    if not s.any():  # scikit-learn raises it itself from 1.9 on
-        raise ValueError("Sample weights must contain at least one non-zero number.")
-    return s
+    return a, b, check_weights(sample_weight, a)
 
 
 def _r2(
@@ -154,7 +146,7 @@ def _r2(
             f"y_network of shape {f.shape} and y_surrogate of shape {g.shape} must be alike."
         )
     f, g = f.reshape(len(f), -1), g.reshape(len(f), -1)
-    s = _weights(weight, f)
+    s = check_weights(weight, f)
     total = s @ np.square(f - np.average(f, axis=0, weights=s)).sum(axis=1)
     if total <= np.square(1e-12 * np.abs(f).max()) * s.sum():
         return float("nan")

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_array, check_consistent_length
 
-from sklflat._compat import check_sample_weight
-from sklflat.metrics._checks import check_labels, varying
+from sklflat.metrics._checks import check_labels, check_weights, varying
 
 __all__ = ["class_selectivity", "target_correlation"]
 
@@ -119,21 +118,10 @@ def target_correlation(
 def permuted_class_selectivity(
     A: NDArray, y: NDArray, permutations: NDArray, sample_weight: NDArray | None = None
 ) -> NDArray[np.float64]:
-    """:func:`class_selectivity` with the labels in several orders.
+    """:func:`class_selectivity` (m, n_units) with the labels in several orders.
 
-    Parameters
-    ----------
-    A : array of shape (n_samples, n_units)
-    y : array of shape (n_samples,), int
-        Indices of classes.
-    permutations : array of shape (m, n_samples), int
-        Row r gives sample i the label ``y[permutations[r, i]]``. Weights stay with the samples.
-    sample_weight : array of shape (n_samples,), default=None
-
-    Returns
-    -------
-    ndarray of shape (m, n_units)
-        0 also where only one class is left with positive weight.
+    Row r of the permutations (m, n_samples) gives sample i the label ``y[permutations[r, i]]``, the
+    index of a class. Weights stay with the samples; 0 also where one class alone is left with some.
     """
     A, s, varies = _prepared(A, sample_weight)
     A = A - np.minimum(A[s > 0].min(axis=0), 0)
@@ -144,20 +132,9 @@ def permuted_class_selectivity(
 def permuted_target_correlation(
     A: NDArray, y: NDArray, permutations: NDArray, sample_weight: NDArray | None = None
 ) -> NDArray[np.float64]:
-    """:func:`target_correlation` with the targets in several orders.
+    """:func:`target_correlation` (m, n_units) with the targets in orders as above.
 
-    Parameters
-    ----------
-    A : array of shape (n_samples, n_units)
-    y : array of shape (n_samples,), int, or (n_samples,) or (n_samples, n_targets), float or bool
-        Indices of classes; or real targets.
-    permutations : array of shape (m, n_samples), int
-        Row r gives sample i the target ``y[permutations[r, i]]``. Weights stay with the samples.
-    sample_weight : array of shape (n_samples,), default=None
-
-    Returns
-    -------
-    ndarray of shape (m, n_units)
+    Integers (n_samples,) are indices of classes, all else real targets (n_samples[, n_targets]).
     """
     A, s, varies = _prepared(A, sample_weight)
     A = A - s @ A
@@ -230,7 +207,5 @@ def _check(
 ) -> tuple[NDArray, NDArray, NDArray]:
     A = check_array(activations, dtype=np.float64, input_name="activations")
     check_consistent_length(A, y)
-    s = check_sample_weight(sample_weight, A, dtype=np.float64, ensure_non_negative=True)
-    if not s.any():  # scikit-learn raises it itself from 1.9 on
-        raise ValueError("Sample weights must contain at least one non-zero number.")
+    s = check_weights(sample_weight, A)
     return A[s > 0], y[s > 0], s[s > 0]
