@@ -28,15 +28,7 @@ _FEWEST, _FEWEST_FIRST = 6, 16
 
 @dataclass(frozen=True)
 class Rise:
-    """The expected rise of the loss under noise, measured.
-
-    Parameters
-    ----------
-    value : float
-        Not finite if a loss is not.
-    std_error : float
-        Of the mean over draws.
-    """
+    """The expected rise of the loss under noise, not finite if a loss is not, and its error."""
 
     value: float
     std_error: float

@@ -13,14 +13,8 @@ _MASK64 = (1 << 64) - 1
 def normal(seeds: Sequence[int], like: Tensor) -> Tensor:
     """Standard normal numbers (p,), the same for the same seeds on every device.
 
-    They are drawn in single precision, which takes a quarter of the time of double.
-
-    Parameters
-    ----------
-    seeds : sequence of int
-        Such as the seed of a training and the number of a step.
-    like : Tensor of shape (p,)
-        Says length, dtype and device.
+    They are drawn in single precision, which takes a quarter of the time of double. Seeds are such
+    as that of a training and the number of a step; `like` (p,) says length, dtype and device.
     """
     mixed = 0
     for seed in seeds:  # splitmix64, so that neighbouring seeds share nothing
@@ -195,12 +189,6 @@ class Displacements:
         return Displacements(self.spread, self.projection, scale)
 
     def expected_rise(self, values: Tensor, vectors: Tensor) -> float:
-        r"""The mean of :math:`\tfrac12 \xi^\top H \xi` for H with these eigenpairs and no others.
-
-        Parameters
-        ----------
-        values : Tensor of shape (k,)
-        vectors : Tensor of shape (k, p)
-        """
+        r"""The mean of :math:`\tfrac12 \xi^\top H \xi` for H with k eigenpairs and no others."""
         variance = self.spread.root(self.projection.apply(vectors)).square().sum(-1)
         return 0.5 * self.scale**2 * float((values * variance).sum())

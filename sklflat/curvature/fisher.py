@@ -66,7 +66,8 @@ class Fisher(GaussNewton):
         if self.kind == "empirical":
             return _outer_products([output_gradients(self, z, y, s)])
         # one stream a batch, known again by its data, so that every product sees the same labels
-        generator = torch.Generator(z.device).manual_seed(self.seed + _fingerprint(z))
+        fingerprint = int(abs(float(z.double().sum())) * 1e6) % 2**31
+        generator = torch.Generator(z.device).manual_seed(self.seed + fingerprint)
         rows = z[:, None] if z.ndim == 1 else z
         criterion = self.network.criterion.module
         if isinstance(criterion, nn.NLLLoss):
@@ -127,8 +128,3 @@ def _outer_products(draws: list[tuple[Tensor, Tensor]]) -> Metric:
         return torch.stack(parts).sum(0).reshape(t.shape)
 
     return metric
-
-
-def _fingerprint(z: Tensor) -> int:
-    """A number that tells batches apart."""
-    return int(abs(float(z.double().sum())) * 1e6) % 2**31

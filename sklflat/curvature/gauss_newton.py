@@ -1,6 +1,6 @@
 """The generalised Gauss-Newton matrix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ from sklflat.curvature.linearised import (
     Linear,
     NetworkOperator,
     Views,
-    check_twice_differentiable,
+    differentiable_again,
     exact_arithmetic,
 )
 from sklflat.networks import Criterion
 
 Metric = Callable[[Tensor], Tensor]
 Push = Callable[[Views], Tensor]
-Pull = Callable[[Tensor], list[Tensor | None]]
+Pull = Callable[[Tensor], Sequence[Tensor | None]]
 
 
 class GaussNewton(NetworkOperator):
@@ -56,37 +56,23 @@ class GaussNewton(NetworkOperator):
         return lambda views: pull(metric(push(views)))
 
     def jacobian(self, x: Tensor) -> tuple[Tensor, Push, Pull]:
-        """The outputs z of one batch, and products with J and its transpose.
+        """The outputs z (n, ...) of one batch, and products with J and its transpose.
 
-        Parameters
-        ----------
-        x : Tensor of shape (n, ...)
-
-        Returns
-        -------
-        z : Tensor of shape (n, ...)
-        push : callable
-            Maps tensors of the parameters' shapes to J v, of the shape of z.
-        pull : callable
-            Maps a tensor of the shape of z to J'u, as tensors of the parameters' shapes.
+        J v is of the shape of z, for tensors v of the parameters' shapes; J'u the other way round.
         """
         with exact_arithmetic:
             z = self._run(self._leaves, x)
             # J v as the derivative of J'u with respect to u, which it is linear in
             u = torch.zeros_like(z, requires_grad=True)
             back = torch.autograd.grad(z, self._leaves, u, create_graph=True, allow_unused=True)
-        live = [i for i, b in enumerate(back) if b is not None and b.requires_grad]
-        outputs = [back[i] for i in live]
-        check_twice_differentiable(outputs)
+        live = differentiable_again(back)
 
         def push(views: Views) -> Tensor:
-            v = [views[i].to(outputs[j].dtype) for j, i in enumerate(live)]
-            return torch.autograd.grad(outputs, u, v, retain_graph=True)[0]
+            v = [views[i].to(b.dtype) for i, b in live.items()]
+            return torch.autograd.grad(list(live.values()), u, v, retain_graph=True)[0]
 
-        def pull(t: Tensor) -> list[Tensor | None]:
-            return list(
-                torch.autograd.grad(z, self._leaves, t, retain_graph=True, allow_unused=True)
-            )
+        def pull(t: Tensor) -> Sequence[Tensor | None]:
+            return torch.autograd.grad(z, self._leaves, t, retain_graph=True, allow_unused=True)
 
         return z.detach(), push, pull
 
@@ -112,12 +98,8 @@ def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None)
 
 def _losses(criterion: Criterion, z: Tensor, y: Tensor) -> Tensor:
     own = criterion.module
-    if isinstance(own, nn.NLLLoss):
-        return (
-            F.cross_entropy(
-                z, y, weight=own.weight, ignore_index=own.ignore_index, reduction="none"
-            )
-            .reshape(len(z), -1)
-            .sum(1)
-        )
-    return criterion.terms(z, y)[0]
+    if not isinstance(own, nn.NLLLoss):
+        return criterion.terms(z, y)[0]
+    weight, ignored = own.weight, own.ignore_index
+    losses = F.cross_entropy(z, y, weight=weight, ignore_index=ignored, reduction="none")
+    return losses.reshape(len(z), -1).sum(1)

@@ -1,14 +1,11 @@
 """The Hessian of the loss."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from sklflat.curvature.linearised import (
-    Linear,
-    NetworkOperator,
-    Views,
-    check_twice_differentiable,
-)
+from sklflat.curvature.linearised import Linear, NetworkOperator, Views, differentiable_again
 
 
 class Hessian(NetworkOperator):
@@ -43,16 +40,15 @@ class Hessian(NetworkOperator):
     def _linearise(self, x: Tensor, y: Tensor, s: Tensor | None) -> Linear:
         loss, _ = self.network.sums(self._run(self._leaves, x), y, s)
         gradient = torch.autograd.grad(loss, self._leaves, create_graph=True, allow_unused=True)
-        live = [i for i, g in enumerate(gradient) if g is not None and g.requires_grad]
-        outputs = [gradient[i] for i in live]
-        check_twice_differentiable(outputs)
+        live = differentiable_again(gradient)
+        outputs = list(live.values())
 
-        def product(views: Views) -> list[Tensor | None]:
+        def product(views: Views) -> Sequence[Tensor | None]:
             if not live:
                 return [None] * len(views)
-            v = [views[i].to(outputs[j].dtype) for j, i in enumerate(live)]
-            return list(
-                torch.autograd.grad(outputs, self._leaves, v, retain_graph=True, allow_unused=True)
+            v = [views[i].to(g.dtype) for i, g in live.items()]
+            return torch.autograd.grad(
+                outputs, self._leaves, v, retain_graph=True, allow_unused=True
             )
 
         return product

@@ -1,6 +1,7 @@
 """The loss around a point in parameter space: its values, Hessian and null spaces."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -106,8 +107,6 @@ class Landscape:
         self.n_passes = 0
         self.n_matvec = 0
         self.filters = _filters(self.vector)
-        self._insensitive: tuple[Tensor, Tensor] | None = None
-        self._affine: list[tuple[str, nn.Module, Tensor]] | None = None
 
     def __len__(self) -> int:
         return len(self.vector)
@@ -185,19 +184,15 @@ class Landscape:
     @property
     def free_length(self) -> Tensor:
         """Weights (p,) of layers whose rows may have any length."""
-        return self._found()[0]
+        return self._insensitive[0]
 
     @property
     def inert(self) -> Tensor:
         """Vectors (p,) on which the outputs do not depend at all."""
-        return self._found()[1]
+        return self._insensitive[1]
 
-    def _found(self) -> tuple[Tensor, Tensor]:
-        if self._insensitive is None:
-            self._insensitive = self._find_insensitive()
-        return self._insensitive
-
-    def _find_insensitive(self) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def _insensitive(self) -> tuple[Tensor, Tensor]:
         """Change one parameter tensor at a time, and see whether the outputs change."""
         w = self.vector.read()
         z = self.outputs(w)
@@ -234,7 +229,7 @@ class Landscape:
         learning", CVPR 2021. https://arxiv.org/abs/2103.07113
         """
         self.vector.write(w)
-        layers = self._affine_layers()
+        layers = self.affine_layers
         triangles: dict[str, Tensor] = {}
         handles = []
         for name, module, _ in layers:
@@ -265,20 +260,21 @@ class Landscape:
     @property
     def affine_indices(self) -> list[Tensor]:
         """Where the rows of each affine layer are in a vector, as :meth:`null_spaces` says."""
-        return [indices for _, _, indices in self._affine_layers()]
+        return [indices for _, _, indices in self.affine_layers]
 
-    def _affine_layers(self) -> list[tuple[str, nn.Module, Tensor]]:
+    @cached_property
+    def affine_layers(self) -> list[tuple[str, nn.Module, Tensor]]:
         """Layers whose null space is known, and where their rows are in a vector."""
-        if self._affine is None:
-            self._affine = self._find_affine_layers()
-        return self._affine
-
-    def _find_affine_layers(self) -> list[tuple[str, nn.Module, Tensor]]:
         numbers = self.vector.views(torch.arange(len(self), device=self.vector.device))
         own = {id(p): v for p, v in zip(self.vector.parameters, numbers, strict=True)}
         found = []
         for name, m in self.network.module.named_modules():
-            known = isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and _unfolds(m))
+            known = isinstance(m, nn.Linear) or (
+                isinstance(m, nn.Conv2d)
+                and m.groups == 1
+                and m.padding_mode == "zeros"
+                and not isinstance(m.padding, str)
+            )
             if not known or id(m.weight) not in own:
                 continue
             indices = own[id(m.weight)].flatten(1)
@@ -297,10 +293,6 @@ def _filters(vector: ParameterVector) -> Tensor:
         numbers.append(torch.arange(rows).repeat_interleave(size // max(rows, 1)) + n)
         n += rows
     return torch.cat(numbers).to(vector.device)
-
-
-def _unfolds(m: nn.Conv2d) -> bool:
-    return m.groups == 1 and m.padding_mode == "zeros" and not isinstance(m.padding, str)
 
 
 def _input_rows(m: Any, x: Tensor) -> Tensor:

@@ -60,22 +60,15 @@ class _SharedSettings:
 exact_arithmetic = _SharedSettings()
 
 
-def check_twice_differentiable(outputs: Sequence[Tensor]) -> None:
-    """Raise for derivatives that passed through a function that can be differentiated only once.
+def differentiable_again(first: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """Those of some first derivatives that depend on what they are taken at, by their position.
 
-    PyTorch cuts the graph there. A second derivative would not fail, but miss that part.
-
-    Parameters
-    ----------
-    outputs : sequence of Tensor
-        First derivatives, with their graph.
-
-    Raises
-    ------
-    UnsupportedNetworkError
+    An UnsupportedNetworkError if one passed through a function that can be differentiated only
+    once: PyTorch cuts the graph there, so a second derivative would not fail, but miss that part.
     """
+    outputs = {i: g for i, g in enumerate(first) if g is not None and g.requires_grad}
     seen: set[Any] = set()
-    ahead = [t.grad_fn for t in outputs]
+    ahead = [t.grad_fn for t in outputs.values()]
     while ahead:
         node = ahead.pop()
         if node is None or node in seen:
@@ -87,6 +80,7 @@ def check_twice_differentiable(outputs: Sequence[Tensor]) -> None:
                 "marked once_differentiable."
             )
         ahead += [following for following, _ in node.next_functions]
+    return outputs
 
 
 class NetworkOperator(CurvatureOperator):
@@ -240,18 +234,9 @@ class NetworkOperator(CurvatureOperator):
         )
 
     def rounding_error(self, n_rows: int = 64, seed: int = 0) -> float:
-        """Relative error of a product in this precision, measured against float64 on some rows.
+        """Relative error of a product with a random vector, against float64 on some rows.
 
-        Parameters
-        ----------
-        n_rows : int, default=64
-        seed : int, default=0
-            Of the vector.
-
-        Returns
-        -------
-        error : float
-            0 in float64; NaN for a module that cannot run in it.
+        0 in float64; NaN for a module that cannot run in it.
         """
         if self.dtype == torch.float64:
             return 0.0

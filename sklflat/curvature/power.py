@@ -71,7 +71,8 @@ def stochastic_power_iteration(
     Eigenpairs
     """
     generator = torch.Generator().manual_seed(seed)
-    first = [op.n_matvec for op in {id(op): op for op in (*batches, operator)}.values()]
+    operators = {id(op): op for op in (*batches, operator)}.values()
+    first = sum(op.n_matvec for op in operators)
     V = torch.zeros(0, operator.size, dtype=operator.dtype, device=operator.device)
     values, residuals, scale = [], [], 0.0
     for _ in range(k):
@@ -93,12 +94,11 @@ def stochastic_power_iteration(
         V = torch.cat([V, v[None]])
     order = np.argsort(values)[::-1].copy()
     r = np.array(residuals)[order]
-    spent = sum(op.n_matvec for op in {id(op): op for op in (*batches, operator)}.values())
     return Eigenpairs(
         np.array(values)[order],
         V[torch.as_tensor(order)],
         r,
         r <= tol * max(np.abs(values).max(), np.finfo(float).tiny),
-        spent - sum(first),
+        sum(op.n_matvec for op in operators) - first,
         (np.zeros(0), np.zeros(0)),
     )

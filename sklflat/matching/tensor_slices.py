@@ -96,11 +96,8 @@ class TensorSlice:
     def exchangeable(self, unknown: NDArray) -> NDArray:
         """A number for every column, equal for columns that unknown classes may exchange.
 
-        Parameters
-        ----------
-        unknown : ndarray of shape (n_classes + 1,), int
-            Number of the part a class belongs to, or -1 where it is known which class of the other
-            network it gets its content from.
+        ``unknown`` (n_classes + 1,) is the number of the part a class belongs to, or -1 where it is
+        known which class of the other network it gets its content from.
         """
         own = _numbers(self._rest[self.index[0]], unknown)
         shape = [1 if i in self.axes else n for i, n in enumerate(self.shape)]

@@ -6,13 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.matching.assignment import (
-    Counted,
-    best_order,
-    hungarian,
-    parts_of,
-    rearranged,
-)
+from sklflat.matching.assignment import Counted, best_order, hungarian, parts_of, rearranged
 from sklflat.matching.result import Matching
 from sklflat.matching.weight_objective import WeightObjective
 from sklflat.networks.state import State

@@ -1,16 +1,23 @@
 """Weight matching: the permutation that brings the weights of two networks closest."""
 
-import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from sklflat.matching.assignment import Counted, best_inner, best_order, rearranged
-from sklflat.matching.initial_guess import initial_guess
+from sklflat.exceptions import warn
+from sklflat.matching.assignment import (
+    Counted,
+    Solve,
+    best_inner,
+    best_order,
+    parts_of,
+    rearranged,
+)
 from sklflat.matching.result import Matching
 from sklflat.matching.weight_objective import WeightObjective
 from sklflat.networks.state import State
@@ -20,22 +27,7 @@ from sklflat.symmetry.symmetry import Symmetry
 class Ascent:
     """A permutation that is improved group by group until no group can be improved.
 
-    Parameters
-    ----------
-    weights : WeightObjective
-    perm : Tensor of shape (n_classes,), int
-        To start from.
-    solve : callable
-        Of linear assignment problems.
-    tol : float
-        Gains below this part of the norms are rounding.
-
-    Attributes
-    ----------
-    perm : Tensor of shape (n_classes,), int
-    value : float
-        Of the objective.
-    n_sweeps : int
+    A step that gains less than `tol` of the product of norms is rounding.
     """
 
     def __init__(self, weights: WeightObjective, perm: Tensor, solve: Counted, tol: float) -> None:
@@ -53,19 +45,14 @@ class Ascent:
             for group in order:
                 if group in waiting:
                     waiting.remove(group)
-                    if self._improve(group):
+                    if any(self._accept(group, step) for step in self._steps(group)):
                         waiting |= self.weights.neighbours[group]
         if waiting:
-            warnings.warn(
+            warn(
                 f"max_sweeps={max_sweeps!r} sweeps did not end the ascent of weight matching; "
                 "increase max_sweeps.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
-
-    def _improve(self, group: int) -> bool:
-        """Reorder one group if the objective rises."""
-        return any(self._accept(group, step) for step in self._steps(group))
 
     def _steps(self, i: int) -> Iterator[Tensor]:
         """Permutations of one group that may raise the objective."""
@@ -80,6 +67,7 @@ class Ascent:
                 yield rearranged(self.weights.symmetry, group, order, inner)
 
     def _accept(self, group: int, step: Tensor) -> bool:
+        """Take a step of one group if the objective rises."""
         perm = self.perm[step]
         if torch.equal(perm, self.perm):
             return False
@@ -89,6 +77,47 @@ class Ascent:
             return False
         self.perm, self.moved, self.value = perm, moved, value
         return True
+
+
+def initial_guess(
+    weights: WeightObjective, solve: Solve, order: Sequence[int] | None = None
+) -> Tensor:
+    """A permutation (n_classes,) found by assigning one group after the other.
+
+    In a given order, or always the one next, most of whose weights are known to correspond.
+
+    Coordinate ascent needs to know, for the gain of exchanging two units, to which units of the
+    other network their neighbours correspond. At the start that is not known, and what is computed
+    from a random guess is noise: in a residual network it comes from all blocks, and drowns the
+    little that inputs and outputs say about the stream. So the ascent starts from a guess that
+    needs no neighbours. The largest inner product that any order of the neighbours allows is that
+    of the *sorted* weights (the rearrangement inequality). If the second network is a permutation
+    of the first, it is largest for the right pairs, whatever the permutation.
+    """
+    symmetry = weights.symmetry
+    # the number of the part of every class; -1 for those that nothing moves or that are assigned
+    unknown = np.full(symmetry.n_classes + 1, -1)
+    for number, classes in enumerate(part for g in symmetry.groups for part in parts_of(g)):
+        unknown[classes] = number
+    perm = symmetry.identity()
+    moved = weights.permuted(perm)
+    left = list(range(len(symmetry.groups)) if order is None else order)
+    shares: dict[int, float] = {}
+    while left:
+        if order is None:
+            shares |= {i: weights.determinate(i, unknown) for i in left if i not in shares}
+            i = max(left, key=shares.__getitem__)
+        else:
+            i = left[0]
+        left.remove(i)
+        group = symmetry.groups[i]
+        gains = weights.gains(i, perm, moved, unknown)
+        perm = perm[rearranged(symmetry, group, *best_order(group, gains, solve))]
+        moved = weights.permuted(perm, moved, i)
+        unknown[np.concatenate(parts_of(group))] = -1
+        for near in weights.neighbours[i]:
+            shares.pop(near, None)
+    return perm
 
 
 def match_weights(
@@ -112,9 +141,9 @@ def match_weights(
     by coordinate ascent: given all other groups, the best order of one group is a linear assignment
     problem, for blocks such as heads one of assignment problems. The problem as a whole is NP-hard,
     so the ascent is started several times, and the best end is kept: first from `start`, then from
-    initial guesses in which groups are assigned one by one, by weights and by sorted weights
-    (:mod:`sklflat.matching.initial_guess`): in the second start in order of how much is known, in
-    the others in random order. It stops early when no permutation can be better.
+    initial guesses in which groups are assigned one by one, by weights and by sorted weights: in
+    the second start in order of how much is known, in the others in random order. It stops early
+    when no permutation can be better.
 
     Where a tensor has one group on two axes, gains are those of one axis at a time, and a step is
     taken only if the objective itself rises.

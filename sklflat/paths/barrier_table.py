@@ -81,12 +81,8 @@ class BarrierTable:
     ) -> float:
         """The value halfway, above what a barrier is measured from; negative where it is below.
 
-        See :meth:`~sklflat.paths.barriers.Barriers.midpoint`. NaN where it is not finite.
-
-        Parameters
-        ----------
-        kind, measure, data, definition, other
-            As in :meth:`value`.
+        See :meth:`~sklflat.paths.barriers.Barriers.midpoint`; parameters are those of
+        :meth:`value`. NaN where it is not finite.
         """
         return self._of(kind, other).midpoint(measure, data, definition)
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sklflat.curvature import (
@@ -15,7 +16,7 @@ from sklflat.curvature import (
 )
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector, Units
-from tests.cases import CASES, Case
+from tests.cases import CASES, BasicBlock, Case
 
 N = 11
 
@@ -32,7 +33,24 @@ class Attention(nn.Module):
         return self.head(self.attention(X, X, X, need_weights=False)[0].mean(1))
 
 
-NETWORKS = CASES | {"multihead_attention": Case(Attention, (3, 4))}
+class NarrowResNet(nn.Module):
+    """Convolutions, batch normalisation and a residual stream, of 35 parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(1, 1, 2), nn.BatchNorm2d(1)
+        self.block = BasicBlock(1, 1, 1)
+        self.head = nn.Linear(1, 3)
+
+    def forward(self, X):
+        x = self.block(F.relu(self.bn(self.stem(X)))).mean((2, 3))
+        return self.head(x)
+
+
+NETWORKS = CASES | {
+    "multihead_attention": Case(Attention, (3, 4)),
+    "narrow_resnet": Case(NarrowResNet, (1, 4, 4)),
+}
 
 #: one network a kind of layer; the others are slow ones
 QUICK = {
@@ -40,7 +58,7 @@ QUICK = {
     "functional_mlp",
     "cnn",
     "sequence_cnn",
-    "resnet",
+    "narrow_resnet",
     "tied_mlp",
     "multihead_attention",
 }

@@ -203,18 +203,7 @@ class Repair:
     def losses(
         self, ts: Any, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
     ) -> PathLosses:
-        """Losses and errors at points.
-
-        Parameters
-        ----------
-        ts : array-like of shape (T,)
-        X, y : Tensor of shape (n_samples, ...)
-        sample_weight : Tensor of shape (n_samples,), default=None
-
-        Returns
-        -------
-        PathLosses
-        """
+        """Losses and errors at points (T,), as those of :class:`PathEvaluator`."""
         points = points_of(self.path, ts)
         batches = list(self.network.pairs(self.network.prepare(X), y, sample_weight))
         return losses_of(self.network, map(self, points), points, batches)

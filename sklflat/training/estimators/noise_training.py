@@ -65,7 +65,7 @@ class FlatNoiseTraining(NetworkParameters):
         self.subspace_overlap_ = overlap[np.isfinite(overlap)]
         self.null_dimensions_ = {}
         if landscape is not None and "null_0" in state:
-            names = [name for name, _, _ in landscape._affine_layers()]
+            names = [name for name, _, _ in landscape.affine_layers]
             self.null_dimensions_ = {
                 name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
             }
