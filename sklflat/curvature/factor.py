@@ -1,6 +1,7 @@
 """The Gauss-Newton matrix by its factor: all nonzero eigenvalues, and every unit's share."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from sklflat.curvature.gauss_newton import GaussNewton
 from sklflat.curvature.linearised import exact_arithmetic
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Blocks
+
+#: layers that are a matrix applied at positions
+_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 class GaussNewtonFactor:
@@ -90,8 +94,7 @@ class GaussNewtonFactor:
 
     def _is_right(self) -> bool:
         """Whether a product with a random vector is what differentiation says."""
-        generator = torch.Generator().manual_seed(0)
-        d = self.operator.random(1, generator)[0]
+        d = self.operator.random(1, torch.Generator().manual_seed(0))[0]
         own = {i for layer in self._layers for i in layer.places}
         views = self.operator.vector.views(d)
         _, push, _ = self.operator.jacobian(self._x)
@@ -115,18 +118,7 @@ class GaussNewtonFactor:
         return (G + G.T) / 2
 
     def along(self, blocks: Blocks, d: Tensor) -> Tensor:
-        """F times the part of d in each block, for all at once.
-
-        Parameters
-        ----------
-        blocks : Blocks
-            Of U units; one entry may belong to several.
-        d : Tensor of shape (p,)
-
-        Returns
-        -------
-        Tensor of shape (n_rows, U)
-        """
+        """F times the part of d (p,) in each of U blocks, which may overlap: (n_rows, U)."""
         out = self._roots.new_zeros(self.n_rows, len(blocks))
         views = self.operator.vector.views(d)
         for owners in _disjoint(blocks, len(d)):
@@ -184,29 +176,23 @@ class _Call:
     output: Tensor
 
 
-class _captured:
+@contextmanager
+def _captured(module: nn.Module, vector: Any) -> Iterator[dict[int, list[_Call]]]:
     """Inputs and outputs of the linear layers while a network runs."""
+    own = {id(p) for p in vector.parameters}
+    layers = [m for m in module.modules() if isinstance(m, _KINDS) and id(m.weight) in own]
+    calls: dict[int, list[_Call]] = {id(m): [] for m in layers}
 
-    KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-
-    def __init__(self, module: nn.Module, vector: Any) -> None:
-        own = {id(p) for p in vector.parameters}
-        self.modules = [
-            m for m in module.modules() if isinstance(m, self.KINDS) and id(m.weight) in own
-        ]
-        self.calls: dict[int, list[_Call]] = {id(m): [] for m in self.modules}
-
-    def __enter__(self) -> dict[int, list[_Call]]:
-        self.handles = [m.register_forward_hook(self._note) for m in self.modules]
-        return self.calls
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self.handles:
-            handle.remove()
-
-    def _note(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        self.calls[id(module)].append(_Call(inputs[0].detach().clone(), output))
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        calls[id(module)].append(_Call(inputs[0].detach().clone(), output))
         return output.clone()  # what follows may work in place
+
+    handles = [m.register_forward_hook(note) for m in layers]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _layers(calls: dict[int, list[_Call]], operator: GaussNewton, z: Tensor) -> list["_Layer"]:

@@ -33,16 +33,8 @@ class KrylovBasis:
     of it, the space is invariant: the basis goes on with a random vector. A thick restart [2]_
     keeps some Ritz vectors and the last Lanczos vector, so memory stays bounded.
 
-    Parameters
-    ----------
-    operator : CurvatureOperator
-    start : Tensor of shape (p,)
-    capacity : int
-        Steps between restarts, at most p less the number of locked vectors.
-    generator : torch.Generator
-        Of the vectors after a breakdown.
-    locked : Tensor of shape (l, p), default=None
-        Orthonormal rows to which the basis stays orthogonal.
+    The ``capacity`` is the number of steps between restarts, ``generator`` is that of the vectors
+    after a breakdown, and ``locked`` (l, p) are orthonormal rows to which the basis is orthogonal.
 
     Attributes
     ----------
@@ -149,13 +141,7 @@ class KrylovBasis:
         return torch.as_tensor(np.ascontiguousarray(C.T)).to(self._Q) @ self._Q[: n + 1]
 
     def restart(self, theta: NDArray, S: NDArray) -> None:
-        """Go on with some Ritz vectors, and the last Lanczos vector, as the basis.
-
-        Parameters
-        ----------
-        theta : ndarray of shape (k,)
-        S : ndarray of shape (n_steps, k)
-        """
+        """Go on with Ritz values (k,), vectors by coefficients (n_steps, k), and the last row."""
         k, j = len(theta), self.n_steps
         coupling = self.beta * S[-1]
         products = self._H[: j + 1, :j] @ S

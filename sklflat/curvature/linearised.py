@@ -142,7 +142,9 @@ class NetworkOperator(CurvatureOperator):
         # native dtypes may differ from the vector's, which is never a half
         self._leaves = [p.detach().clone().requires_grad_() for p in self.vector.parameters]
         self.bytes_per_row = self._measure(X, y, sample_weight)
-        self.batch_size = self._choose(batch_size, len(X))
+        fits = self.memory_budget // self.bytes_per_row
+        most = max(1, min(network.batch_size, len(X), fits))
+        self.batch_size = most if batch_size is None else batch_size
         self._kept: list[Linear] = []
         self._start()
 
@@ -172,12 +174,6 @@ class NetworkOperator(CurvatureOperator):
             for x, *targets in self.network.pairs(X[:n], y[:n], weight):
                 alive.append(self._linear(x, targets))
         return max(1, sum(seen.values()) // n)
-
-    def _choose(self, batch_size: int | None, n: int) -> int:
-        if batch_size is not None:
-            return batch_size
-        fits = self.memory_budget // self.bytes_per_row
-        return max(1, min(self.network.batch_size, n, fits))
 
     def _batches(self) -> Iterator[tuple[Tensor, list[Tensor]]]:
         for x, *targets in self.network.pairs(*self.data, batch_size=self.batch_size):

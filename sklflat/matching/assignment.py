@@ -43,24 +43,12 @@ def ranks(numbers: NDArray) -> NDArray:
 def best_order(
     group: Group, gains: Sequence[NDArray], solve: Solve = hungarian
 ) -> tuple[Tensor, list[Tensor]]:
-    """The order of members and inner parts with the largest sum of gains.
+    """The order (m,) of members and (m, d) of inner parts with the largest sum of gains.
 
-    Exact for blocks: whichever member a member is replaced by, its inner parts are then assigned at
-    their best, and the members are assigned with these values.
-
-    Parameters
-    ----------
-    group : Group
-    gains : sequence of ndarray of shape (n, n)
-        For each of :func:`parts_of`, what is gained where class i gets what class j has.
-    solve : callable
-        Solves one linear assignment problem.
-
-    Returns
-    -------
-    order : Tensor of shape (m,), int
-    inner : list of Tensor of shape (m, d), int
-        As :meth:`Group.place` takes them.
+    Gains (n, n) say, for each of :func:`parts_of`, what is gained where class i gets what class j
+    has; orders are as :meth:`Group.place` takes them. Exact for blocks: whichever member a member
+    is replaced by, its inner parts are then assigned at their best, and the members are assigned
+    with these values.
 
     Examples
     --------

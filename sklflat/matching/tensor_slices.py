@@ -16,26 +16,9 @@ class TensorSlice:
     The entries of a class, flattened, make up its *row*. Rows of all classes of the part are of one
     length, and entries in one column correspond: they differ in this class alone.
 
-    Parameters
-    ----------
-    symmetry : Symmetry
-    group : Group
-    part : int
-        Number of the part in :func:`parts_of`.
-    name : str
-        Of the tensor.
-    shape : torch.Size
-    axes : tuple of int
-        That are indexed together.
-    labels : Tensor of shape (n, k), int
-        Of the indices along them.
-    column : int
-        Column of the labels in which the part's classes are.
-
-    Attributes
-    ----------
-    alone : bool
-        Whether no other classes move entries of this tensor.
+    The part is a number in :func:`parts_of`. Its classes are in one column of the labels (n, k) of
+    the indices along axes that are indexed together. ``alone`` says that no other classes move
+    entries of this tensor.
     """
 
     def __init__(

@@ -18,13 +18,7 @@ class WeightObjective:
 
     .. math:: f(\pi) = \sum_t \langle A_t, \pi(B_t) \rangle
 
-    Parameters
-    ----------
-    symmetry : Symmetry
-    a, b : mapping of str to Tensor
-        States of the two.
-    names : collection of str, default=None
-        Tensors that count. None: all of floating point.
+    Those tensors count that are named, or all of floating point.
 
     Attributes
     ----------
@@ -94,24 +88,12 @@ class WeightObjective:
     def gains(
         self, group: int, perm: Tensor, moved: State, unknown: NDArray | None = None
     ) -> list[NDArray]:
-        """What is gained where one class gets what another class has, all else as it is.
+        """Gains (n, n), for every part of a group, where one class gets what another class has.
 
-        Parameters
-        ----------
-        group : int
-        perm : Tensor of shape (n_classes,), int
-            How the second network is permuted.
-        moved : mapping of str to Tensor
-            Its tensors, so permuted.
-        unknown : ndarray of shape (n_classes + 1,), int, default=None
-            Part numbers of classes not yet assigned, as :class:`TensorSlice` takes them: the
-            gain is then the largest that any order of theirs allows, whichever is best for this
-            pair of classes (the rearrangement inequality).
-
-        Returns
-        -------
-        list of ndarray of shape (n, n)
-            For every part of the group.
+        All else is as the second network, permuted by ``perm`` to ``moved``, is. Where classes are
+        not yet assigned (``unknown``, part numbers as :class:`TensorSlice` takes them) a gain is
+        the largest that any order of theirs allows, whichever is best for this pair of classes (the
+        rearrangement inequality).
         """
         parts = parts_of(self.symmetry.groups[group])
         gains = [np.zeros((len(classes), len(classes))) for classes in parts]

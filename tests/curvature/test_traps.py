@@ -221,7 +221,7 @@ def test_attention_has_a_second_derivative():
     module, rows = case.module(), case.rows(30)
     H = Hessian(Network(module, nn.CrossEntropyLoss()), rows, torch.arange(30) % 3)
     fused = torch.backends.cuda.flash_sdp_enabled(), torch.backends.cuda.math_sdp_enabled()
-    assert H @ torch.ones(H.size).isfinite().all()
+    assert (H @ torch.ones(H.size)).isfinite().all()
     assert fused == (
         torch.backends.cuda.flash_sdp_enabled(),
         torch.backends.cuda.math_sdp_enabled(),

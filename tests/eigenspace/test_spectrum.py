@@ -18,7 +18,7 @@ from sklflat.curvature import Hessian
 from sklflat.exceptions import NothingFoundWarning
 from sklflat.networks import Network
 from tests._probes import random_arrays, random_data, two_layer
-from tests.cases import CASES
+from tests.cases import CASES, Case
 
 pytestmark = pytest.mark.filterwarnings("default::sklflat.exceptions.NothingFoundWarning")
 
@@ -61,12 +61,17 @@ def test_spectrum_is_that_of_the_dense_hessian(fitted):
     )
 
 
+#: of 553 parameters, more than a matrix that is formed has
+WIDE = Case(lambda: nn.Sequential(nn.Linear(6, 55), nn.Tanh(), nn.Linear(55, 3)), (6,))
+
+
+@pytest.mark.parametrize("method", ["hutchinson", "hutch++", "xtrace"])
 @pytest.mark.parametrize(
-    "method", ["hutchinson", pytest.param("hutch++", marks=pytest.mark.slow), "xtrace"]
+    "case", [WIDE, pytest.param(CASES["resnet"], marks=pytest.mark.slow)], ids=["wide", "resnet"]
 )
-def test_stochastic_trace_and_density(method):
-    module = CASES["resnet"].module()
-    images, labels = CASES["resnet"].rows(40), np.arange(40) % 3
+def test_stochastic_trace_and_density(case, method):
+    module = case.module()
+    images, labels = case.rows(40), np.arange(40) % 3
     spectrum = one_cluster(
         frozen(module), n_components=4, trace_method=method, noise_level=None, random_state=0
     ).fit(images.numpy(), labels)

@@ -15,21 +15,8 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
 
     What reaches no other is an output layer, however many heads a network has. What is detached
     on the way is not seen to reach anything. A layer whose output is read by batch normalisation
-    and nothing else is none of them.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Is run once; its gradients are not touched.
-    x : Tensor of shape (n, ...)
-        Some rows.
-    names : sequence of str
-        Paths of layers.
-
-    Returns
-    -------
-    list of str
-        In the order in which they run.
+    and nothing else is none of them. They are in the order in which they run; the module runs once,
+    on some rows, and its gradients are not touched.
 
     Examples
     --------
@@ -65,9 +52,8 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
         for norm in module.modules()
         if isinstance(norm, _BatchNorm)
     ]
-    non_trainable = [
-        p for p in module.parameters() if not p.requires_grad and p.is_floating_point()
-    ]
+    parameters = list(module.parameters())
+    non_trainable = [p for p in parameters if not p.requires_grad and p.is_floating_point()]
     for p in non_trainable:
         p.requires_grad_(True)
     try:
