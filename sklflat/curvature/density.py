@@ -1,6 +1,6 @@
 """Spectral densities by stochastic Lanczos quadrature."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,8 +138,7 @@ class SpectralDensity:
         count, error = self._over_probes(share)
         return self.size * count, self.size * error
 
-    def _over_probes(self, function: object) -> tuple[NDArray, NDArray]:
-        assert callable(function)
+    def _over_probes(self, function: Callable[[NDArray], NDArray]) -> tuple[NDArray, NDArray]:
         fixed = function(self.known).sum(0) / self.size
         if not self.probes:
             return fixed, np.zeros_like(fixed)

@@ -104,18 +104,9 @@ def retained_energy(
 ) -> float:
     """Share of a product's energy that stays in the subspace, from 0 to 1.
 
-    A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors are
-    weighted by the inverse eigenvalues, so that all count alike if nothing changed.
-
-    Parameters
-    ----------
-    operator : CurvatureOperator
-    vectors : Tensor of shape (k, p)
-        Orthonormal rows.
-    values : Tensor of shape (k,)
-        Their eigenvalues, as they were.
-    signs : Tensor of shape (k,)
-        Random signs.
+    A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors (k, p) are
+    orthonormal rows, summed with random signs (k,). They are weighted by the inverses of their
+    eigenvalues (k,), as they were, so that all count alike if nothing changed.
 
     Examples
     --------

@@ -218,17 +218,12 @@ def measure_barriers(
     -------
     Barriers
     """
-    evaluators = {
-        name: PathEvaluator(
-            network,
-            path,
-            given[0],
-            given[1],
-            sample_weight=given[2] if len(given) > 2 else None,
-            batch_statistics=batch_statistics,
-        )
-        for name, given in data.items()
-    }
+
+    def evaluator(X: Tensor, y: Tensor, s: Tensor | None = None) -> PathEvaluator:
+        options = {"sample_weight": s, "batch_statistics": batch_statistics}
+        return PathEvaluator(network, path, X, y, **options)
+
+    evaluators = {name: evaluator(*given) for name, given in data.items()}
     return walk_barriers(evaluators, n_points=n_points, refined=refined, tol=tol)
 
 

@@ -127,10 +127,6 @@ class PathEvaluator:
 class MeanLosses:
     """Mean loss and mean error of one network, from batches of its outputs.
 
-    Parameters
-    ----------
-    criterion : Criterion
-
     Examples
     --------
     >>> import torch

@@ -188,7 +188,10 @@ class Plane(Path):
     ) -> None:
         super().__init__([a, b, c])
         kept = [n for n, t in a.items() if t.is_floating_point()] if names is None else list(names)
-        u, v = (self._difference(other, a, kept) for other in (b, c))
+        u, v = (
+            torch.cat([(other[n].double() - a[n].double()).flatten().cpu() for n in kept])
+            for other in (b, c)
+        )
         along = float(u.norm())
         across = v - u * (float(u @ v) / along**2) if along else v
         if not (along > 0 and float(across.norm()) > 1e-10 * float(v.norm())):
@@ -200,11 +203,6 @@ class Plane(Path):
         self.positions[1, 0] = along
         self.positions[2, 0] = float(u @ v) / along
         self.positions[2, 1] = across.norm()
-
-    @staticmethod
-    def _difference(x: Mapping[str, Tensor], y: Mapping[str, Tensor], names: list[str]) -> Tensor:
-        parts = [(x[n].double() - y[n].double()).flatten() for n in names]
-        return torch.cat([p.cpu() for p in parts])
 
     def _check(self, points: Tensor) -> None:
         if points.shape[-1:] != (2,):

@@ -118,17 +118,7 @@ def fit_bend(
     >>> bool(path_losses(network, path, [0.5], X, X).loss[0] < 1)
     True
     """
-    given = {
-        "kind": kind,
-        "n_bends": n_bends,
-        "max_iter": max_iter,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "tol": tol,
-        "n_iter_no_change": n_iter_no_change,
-        "random_state": random_state,
-    }
-    validate_parameter_constraints(_CONSTRAINTS, given, "fit_bend")
+    validate_parameter_constraints(_CONSTRAINTS, locals(), "fit_bend")
     if kind == "bezier" and n_bends != 1:
         raise ValueError(f"n_bends={n_bends}: a quadratic Bezier curve has one. Use 'polychain'.")
     line = LinearPath(a, b)
