@@ -140,7 +140,7 @@ class ActivationProbe(UnitProbe):
             score = lambda p: self._with_targets(sample, p)  # noqa: E731
             return [permuted_targets(score, sample.n_samples, n, rng)]
         trained = sample.training is not None
-        twins = sample.permuted_label_twins if trained else sample.untrained_twins
+        twins = sample.shuffled_label_twins if trained else sample.untrained_twins
         draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
         for twin in twins(n, rng):
             draws.append(self._score_units(twin)[~twin.dead])

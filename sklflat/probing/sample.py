@@ -171,7 +171,7 @@ class Sample:
         # rounding in the sums of a batch is no sign of life
         return np.ptp(A, axis=0) <= 1e-12 * np.abs(A).max(axis=0)
 
-    def permuted_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
+    def shuffled_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks trained on shuffled labels, on the same samples as this one."""
         if self.training is None:
             raise ValueError("This network cannot be trained again.")

@@ -49,15 +49,7 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(n, marks=[pytest.mark.xfail(reason="carries its surface", strict=False)])
-        if n in ("curvature", "response")
-        else n
-        for n in PROBES
-    ],
-)
+@pytest.mark.parametrize("name", list(PROBES))
 def test_no_attribute_that_fit_sets_is_deleted(name):
     probe = PROBES[name]()
     made, gone = traced(probe)
