@@ -47,16 +47,8 @@ def connectivity_nulls(
 ) -> list[Null]:
     """What scores would be by chance: four nulls, or three where nothing can be trained.
 
-    Parameters
-    ----------
-    sample : AlignedNetworks
-    n_draws : int
-        Of each null.
-    asked : bool
-        Whether so many draws are wanted even where networks have to be trained for them.
-    settings : mapping
-        Of :func:`~sklflat.training.stacking.train`.
-    rng : RandomState
+    ``n_draws`` of each null; if ``asked``, even where networks have to be trained for them, with
+    the ``settings`` of :func:`~sklflat.training.stacking.train`.
     """
     builder, units, layer_of = sample.builder, sample.units, sample.units.layer_of
     module = sample.network.module
@@ -172,15 +164,7 @@ def rotation_null(
     correlates no better with its partner than with these is in a subspace that both networks have,
     but is no unit that both have.
 
-    Parameters
-    ----------
-    first, last, halves, layer_of, n_draws, rng, weight
-        As of :func:`split_null`.
-
-    Returns
-    -------
-    Null
-        Matched.
+    Parameters, and the matched null, as of :func:`split_null`.
 
     References
     ----------
@@ -208,21 +192,10 @@ def paired_null(
 ) -> Null:
     """Scores of pairs of networks that are aligned and judged like the pair in question.
 
-    Parameters
-    ----------
-    name : str
-    pairs : iterable of (network, network)
-    score : callable
-        Aligns a pair on the rows to match on, and returns on the others the units' scores, layers
-        and which of them live. Those that do not are no draws: they would make chance look worse
-        than it is.
-    layer_of : ndarray of shape (n_units,), int
-        Of the units that are to be compared with the draws.
-
-    Returns
-    -------
-    Null
-        Not matched; units are compared with draws of their own layer.
+    ``score`` aligns a pair on the rows to match on, and returns on the others the units' scores,
+    layers and which of them live. Those that do not are no draws: they would make chance look
+    worse than it is. The null is not matched: the units, of the layers ``layer_of``, are compared
+    with draws of their own layer.
     """
     draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
     for pair in pairs:
@@ -236,14 +209,7 @@ def paired_null(
 def untrained_pairs(
     pair: tuple[nn.Module, nn.Module], n_pairs: int, rng: np.random.RandomState
 ) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Twins of two modules with fresh random weights: what the data and the architecture give.
-
-    Parameters
-    ----------
-    pair : (torch.nn.Module, torch.nn.Module)
-    n_pairs : int
-    rng : RandomState
-    """
+    """Twins of two modules with fresh random weights: what the data and the architecture give."""
     twins = [untrained_twins(module, n_pairs, rng) for module in pair]
     yield from zip(*twins, strict=True)
 
@@ -252,13 +218,7 @@ def n_pairs(n_draws: int, layer_of: NDArray, most: int) -> int:
     """Pairs of networks that give every layer its share of draws, at least two and at most `most`.
 
     Units are compared with draws of their own layer, so a narrow layer needs more pairs.
-
-    Parameters
-    ----------
-    n_draws : int
-        Over all layers.
-    layer_of : ndarray of shape (n_units,), int
-    most : int
+    ``n_draws`` are over all layers.
     """
     sizes = np.unique(layer_of, return_counts=True)[1]
     return int(np.clip(np.ceil(n_draws / len(sizes) / sizes.min()), _MIN_PAIRS, most))
@@ -271,26 +231,8 @@ def shuffled_label_pairs(
 
     Both of a pair are given the same shuffled labels, as the pair in question was given the same
     true ones: if labels have nothing to do with the inputs, the pairs are exchangeable. Networks
-    that can be stacked are trained as one stack.
-
-    Parameters
-    ----------
-    training : TrainingSet
-        What the networks in question were trained on.
-    n_pairs : int
-    rng : RandomState
-    **settings
-        Of :func:`~sklflat.training.stacking.train`.
-
-    Yields
-    ------
-    (estimator, estimator)
-        Fitted.
-
-    Raises
-    ------
-    Exception
-        What a training ended with.
+    that can be stacked are trained as one stack, with the settings of
+    :func:`~sklflat.training.stacking.train`. What a training ended with is raised.
     """
     t = training
     trainings = []

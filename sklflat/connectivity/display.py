@@ -13,6 +13,7 @@ from sklflat.networks.state import State, read_state
 from sklflat.paths.barrier_table import KINDS, BarrierTable
 from sklflat.paths.losses import path_losses
 from sklflat.paths.paths import Plane
+from sklflat.probing.display import axes_for
 from sklflat.probing.resolve import resolve
 
 #: how each kind is drawn: told apart without colours, too
@@ -76,18 +77,12 @@ class PathDisplay:
         -------
         self : PathDisplay
         """
-        import matplotlib.pyplot as plt
-
         if (self.other, "aligned") not in self.barriers.curves:
             raise ValueError(f"other={self.other}: there are {sorted(self.barriers.curves)}.")
         known = sorted(self.barriers.curves[self.other, "aligned"].curves)
         if self.data not in known:
             raise ValueError(f"data must be one of {known}, got {self.data!r}.")
-        if axes is None:
-            _, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="tight")
-        axes = np.asarray(axes, dtype=object).ravel()
-        if len(axes) != 2:
-            raise ValueError(f"axes must be two, got {len(axes)}.")
+        axes = axes_for(axes, 2, figsize=(11, 4.8), layout="tight")
         for ax, measure in zip(axes, ("loss", "error"), strict=True):
             self._draw(ax, measure)
         self.axes_, self.figure_ = axes, axes[0].figure
@@ -197,11 +192,9 @@ class PlaneDisplay:
         -------
         self : PlaneDisplay
         """
-        import matplotlib.pyplot as plt
         from matplotlib.colors import LogNorm
 
-        if ax is None:
-            _, ax = plt.subplots(figsize=(6, 5), constrained_layout=True)
+        ax = axes_for(ax, 1, figsize=(6, 5), constrained_layout=True)[0]
         low = max(float(np.nanmin(self.loss)), 1e-12)
         levels = np.geomspace(low, max(float(np.nanmax(self.loss)), 1.01 * low), 13)
         loss = np.maximum(self.loss, low)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sklflat.probing.display import UnitDisplay
+from sklflat.probing.display import UnitDisplay, axes_for
 
 #: bins of the density
 _N_BINS = 60
@@ -84,13 +84,7 @@ class SpectrumDisplay:
         -------
         self : SpectrumDisplay
         """
-        import matplotlib.pyplot as plt
-
-        if axes is None:
-            _, axes = plt.subplots(1, 3, figsize=(14, 4), constrained_layout=True)
-        axes = np.asarray(axes, dtype=object).ravel()
-        if len(axes) != 3:
-            raise ValueError(f"axes must be three, got {len(axes)}.")
+        axes = axes_for(axes, 3, figsize=(14, 4), constrained_layout=True)
         self._ladder(axes[0])
         if self.density is None:
             axes[1].set_axis_off()

@@ -3,7 +3,22 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+
+_NUMERALS = {1: "one", 2: "two", 3: "three"}
+
+
+def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:
+    """The n axes given, or those of a new figure side by side."""
+    import matplotlib.pyplot as plt
+
+    if axes is None:
+        _, axes = plt.subplots(1, n, **figure)
+    axes = np.asarray(axes, dtype=object).ravel()
+    if len(axes) != n:
+        raise ValueError(f"axes must be {_NUMERALS[n]}, got {len(axes)}.")
+    return axes
 
 
 class UnitDisplay:
@@ -87,10 +102,7 @@ class UnitDisplay:
         -------
         self : UnitDisplay
         """
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            _, ax = plt.subplots()
+        ax = axes_for(ax, 1)[0]
         order = np.lexsort((-self.scores, self.dead))
         rank = np.arange(1, len(order) + 1)
         ax.vlines(

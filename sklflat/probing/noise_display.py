@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length
 
 from sklflat.curvature import Landscape, normal
 from sklflat.networks.units import Units
+from sklflat.probing.display import axes_for
 from sklflat.probing.resolve import resolve
 from sklflat.training.perturbations.noise import FlatNoise
 
@@ -147,13 +148,7 @@ class NoiseDisplay:
         -------
         self : NoiseDisplay
         """
-        import matplotlib.pyplot as plt
-
-        if axes is None:
-            _, axes = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-        axes = np.asarray(axes, dtype=object).ravel()
-        if len(axes) != 2:
-            raise ValueError(f"axes must be two, got {len(axes)}.")
+        axes = axes_for(axes, 2, figsize=(11, 4), constrained_layout=True)
         self._losses(axes[0])
         self._overlaps(axes[1])
         self.axes_, self.figure_ = axes, axes[0].figure
