@@ -27,21 +27,9 @@ def cluster_units(
     clusters is the one whose stability is furthest above that of data in which each column was
     shuffled among the units of a layer, if it is above all of them; else there is one cluster.
 
-    Parameters
-    ----------
-    loadings : ndarray of shape (k, n_units)
-        Products of eigenvectors and units' directions.
-    strata : ndarray of shape (n_units,), int
-        The layer of each unit.
-    n_clusters : int or None
-        None chooses as said above.
-    rng : RandomState
-
-    Returns
-    -------
-    labels : ndarray of shape (n_units,), int
-    p_value : float
-        Of the stability against the null; NaN where the number was given.
+    ``loadings`` (k, n_units) are products of eigenvectors and units' directions, ``strata``
+    (n_units,) the units' layers. Returned are the labels (n_units,), and the p-value of the
+    stability against the null, NaN where the number of clusters was given.
 
     References
     ----------

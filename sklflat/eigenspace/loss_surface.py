@@ -90,12 +90,7 @@ class LossSurface(Sample):
     def measured(cls, sample: Sample, spectrum: Any, rng: np.random.RandomState) -> "LossSurface":
         """Linearise the loss on a sample, find eigenpairs, and put noise on units.
 
-        Parameters
-        ----------
-        sample : Sample
-        spectrum : HessianSpectrum
-            Only its parameters are read.
-        rng : RandomState
+        Of the ``spectrum`` only its parameters are read.
         """
         if spectrum.criterion is not None:
             sample = _with_criterion(sample, spectrum.criterion)

@@ -29,25 +29,8 @@ def noise_rises(
         \|\epsilon_j\| = \mathrm{level} \cdot \|w_{B_j}\|
 
     with :math:`\epsilon_j` uniform on the sphere in the unit's block. Draws come in pairs of
-    opposite signs, so a gradient that is not zero cancels.
-
-    Parameters
-    ----------
-    network : Network
-    X, y : Tensor of shape (n, ...)
-    sample_weight : Tensor of shape (n,) or None
-    blocks : Blocks
-    numbers : ndarray of int
-        The units.
-    level : float, default=0.5
-    n_draws : int, default=8
-        Rounded up to an even number.
-    seed : int, default=0
-
-    Returns
-    -------
-    rises : ndarray of shape (len(numbers),)
-        In units of the loss.
+    opposite signs, so a gradient that is not zero cancels; ``n_draws`` is rounded up to an even
+    number. ``numbers`` are those of the units whose rises (len(numbers),) are wanted.
     """
     vector = network.vector
     w = vector.read()

@@ -131,17 +131,9 @@ class AblationProbe(UnitProbe):
 
 @torch.no_grad()
 def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
-    """Rise of the loss by mean-ablation of each unit, for targets in several orders.
+    """Rise of the loss (m, n_units) by mean-ablation of each unit, for targets in several orders.
 
-    Parameters
-    ----------
-    sample : Sample
-    permutations : array of shape (m, n_samples)
-        Row r says which target each sample gets.
-
-    Returns
-    -------
-    rise : ndarray of shape (m, n_units)
+    Row r of ``permutations`` (m, n_samples) says which target each sample gets.
     """
     network, units = sample.network, sample.units
     means = torch.as_tensor(sample.weights @ sample.activations).to(network.device, network.dtype)
@@ -173,16 +165,7 @@ def _copies_at_once(sample: Sample) -> int:
 
 
 class Ablation:
-    """Fixes one channel of a layer at a constant in each of several copies of a batch.
-
-    Parameters
-    ----------
-    layer : int
-    channels : Tensor of shape (n_copies,), int
-        The channel that is ablated in each copy.
-    constants : Tensor of shape (n_copies,)
-        What it is fixed at.
-    """
+    """Fixes channel ``channels[i]`` of a layer at ``constants[i]`` in copy i of a batch."""
 
     def __init__(self, layer: int, channels: Tensor, constants: Tensor) -> None:
         self.layer = layer

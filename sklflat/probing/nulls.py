@@ -136,19 +136,8 @@ def permuted_targets(
     If the units have nothing to do with the targets of these samples, every assignment of
     targets to samples is equally likely, so a rank among a unit's own draws is exact [1]_.
 
-    Parameters
-    ----------
-    score : callable
-        Maps permutations of shape (m, n_samples) to scores of shape (m, n_units).
-    n_samples : int
-    n_draws : int
-        Number of permutations; each gives one draw of every unit.
-    rng : RandomState
-
-    Returns
-    -------
-    Null
-        Matched.
+    ``score`` maps permutations (m, n_samples) to scores (m, n_units); each of the ``n_draws``
+    permutations gives one draw of every unit of the matched null.
 
     References
     ----------
@@ -162,13 +151,7 @@ def is_of_label(weight: NDArray, y: NDArray) -> bool:
     """Whether weights differ between classes, and not within any.
 
     Such weights go with the labels when these are shuffled. Others belong to the samples, and
-    stay: the null is about the labels.
-
-    Parameters
-    ----------
-    weight : array of shape (n_samples,)
-    y : array of shape (n_samples, ...)
-        Not integers or labels of one class a sample: the answer is no.
+    stay: the null is about the labels. If y is not one class a sample, the answer is no.
 
     Examples
     --------
@@ -187,16 +170,6 @@ def untrained_twins(module: nn.Module, n_twins: int, rng: np.random.RandomState)
 
     Every submodule that has ``reset_parameters`` is asked to draw its weights anew; entries of a
     parameter that this leaves as it was are shuffled. Buffers are reset where the submodule does.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    n_twins : int
-    rng : RandomState
-
-    Yields
-    ------
-    torch.nn.Module
     """
     for _ in range(n_twins):
         twin = copy_module(module)
@@ -241,21 +214,10 @@ def _random_states(estimator: Any) -> list[str]:
 
 
 def random_rotations(A: NDArray, n_draws: int, rng: np.random.RandomState) -> Iterator[NDArray]:
-    """Activations read along random orthonormal directions in place of units.
+    """Activations (n_samples, n_units) of a layer along random orthonormal directions.
 
     A score that is as high there is a property of the layer's subspace, not of its units
     (Gurnee et al. 2024 [1]_).
-
-    Parameters
-    ----------
-    A : array of shape (n_samples, n_units)
-        Activations of one layer.
-    n_draws : int
-    rng : RandomState
-
-    Yields
-    ------
-    ndarray of shape (n_samples, n_units)
 
     References
     ----------
@@ -275,15 +237,6 @@ def split_halves(n_samples: int, rng: np.random.RandomState) -> tuple[NDArray, N
 
     A matching maximises what it is judged by, so a correlation on the samples it was found on
     is inflated; on the other half it is not (``metrics.matched_correlation``).
-
-    Parameters
-    ----------
-    n_samples : int
-    rng : RandomState
-
-    Returns
-    -------
-    first, second : ndarray of int
     """
     order = rng.permutation(n_samples)
     return np.sort(order[: n_samples // 2]), np.sort(order[n_samples // 2 :])

@@ -111,15 +111,7 @@ def restrict(
 
 
 def restricted_score(probe: Any, keep: NDArray, X: Any, y: Any) -> float:
-    """The score of a probe's network with some of its units only.
-
-    Parameters
-    ----------
-    probe : UnitProbe
-        Fitted.
-    keep : ndarray of shape (n_units,), bool
-    X, y : array-like
-    """
+    """The score of a fitted probe's network with some of its units (n_units,) only."""
     return float(_estimator(probe, resolve(probe.estimator_), keep).score(X, y))
 
 
@@ -131,20 +123,8 @@ def random_choice(
     For each unit that counts one of the fifth of its layer's candidates (at least two) whose
     variances are nearest on a logarithmic scale, none twice.
 
-    Parameters
-    ----------
-    probe : UnitProbe
-        Fitted.
-    like : ndarray of shape (n_units,), bool
-        The units that the choice is to be like. Dead ones do not count.
-    among : ndarray of shape (n_units,), bool
-        Candidates.
-    rng : RandomState
-
-    Returns
-    -------
-    ndarray of shape (n_units,), bool, or None
-        None if a layer has too few candidates.
+    The choice is like the units of the mask ``like`` (dead ones do not count), from the candidates
+    of the mask ``among``. None if a layer has too few candidates.
     """
     mask = np.zeros_like(like)
     log_variance = np.log(np.maximum(probe.unit_variances_, np.finfo(float).tiny))
@@ -170,20 +150,9 @@ def _estimator(probe: Any, trained: TrainedNetwork, keep: NDArray) -> Any:
 
 
 def with_module(estimator: Any, trained: TrainedNetwork, module: nn.Module) -> Any:
-    """A frozen estimator that predicts by another module, with all that stands before it.
+    """A frozen estimator in which ``module`` replaces the trained network of a fitted one.
 
-    Parameters
-    ----------
-    estimator : estimator
-        Fitted.
-    trained : TrainedNetwork
-        The network in it.
-    module : torch.nn.Module
-        Takes that network's place.
-
-    Returns
-    -------
-    ModuleClassifier or ModuleRegressor
+    All that stands in front of the network stays.
     """
     network, targets = trained.network, trained.targets
     criterion = network.criterion.module

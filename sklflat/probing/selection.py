@@ -31,12 +31,6 @@ def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray)
 
     ``"auto"`` takes those that pass the false discovery rate and score above 0: a null may lie
     far below that, and a unit without which the loss falls is not what anybody looks for.
-
-    Parameters
-    ----------
-    n_units : "auto", int, float in (0, 1] or None
-    scores, p, q : arrays of shape (n_units,)
-    dead : bool array of shape (n_units,)
     """
     n_live = int((~dead).sum())
     if n_live == 0:

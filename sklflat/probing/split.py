@@ -53,19 +53,8 @@ def split_rows(
 ) -> tuple[Rows, Rows]:
     """Rows to train on and rows to score on; of every class about the same share, never all.
 
-    Parameters
-    ----------
-    rows : Rows
-    holdout : float or None
-        The share to score on. None trains and scores on all rows.
-    by_class : bool
-        Whether y holds class labels.
-    rng : RandomState
-
-    Raises
-    ------
-    ValueError
-        If fewer than two rows would be scored.
+    ``holdout`` is the share to score on (None: train and score on all rows), ``by_class`` whether
+    y holds class labels. Fewer than two rows to score on are refused.
     """
     if holdout is None:
         return rows, rows
