@@ -188,17 +188,7 @@ class PathBuilder:
         X: Tensor,
         repair: Repair | None = None,
     ) -> Iterator[NDArray]:
-        """Activations (n, n_units), float64, at points of a path.
-
-        Parameters
-        ----------
-        path : Path
-        ts : iterable of float
-        units : Units
-        X : Tensor of shape (n, ...)
-        repair : Repair, default=None
-            Of that path.
-        """
+        """Activations (n, n_units), float64, at points of a path, with the repair of that path."""
         for module in self.modules(path, ts, repair):
             with torch.no_grad():
                 yield units.activations(module, X, self.network.batch_size).double().numpy()

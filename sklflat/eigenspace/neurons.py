@@ -47,16 +47,9 @@ class Neurons:
     def of(
         cls, units: Units, vector: ParameterVector, metric: str, outgoing: bool, dtype: torch.dtype
     ) -> "Neurons":
-        """The units of a network.
+        """The units of a network, in the "plain" or "adaptive" metric.
 
-        Parameters
-        ----------
-        units : Units
-        vector : ParameterVector
-        metric : {"plain", "adaptive"}
-        outgoing : bool
-            Whether what reads a unit belongs to it too.
-        dtype : torch.dtype
+        With ``outgoing``, what reads a unit belongs to it too.
         """
         blocks = units.incoming(vector)
         if outgoing:
@@ -240,19 +233,7 @@ def unit_response(
 ) -> Response:
     """Derivatives of the units' activations along top directions and random ones.
 
-    Parameters
-    ----------
-    network : Network
-    units : Units
-    X : Tensor of shape (n, ...)
-    weights : ndarray of shape (n,)
-        Of the samples, adding up to 1.
-    neurons : Neurons
-        Says the metric.
-    top : Subspace
-    operator : CurvatureOperator
-        In that metric.
-    generator : torch.Generator
+    The samples' ``weights`` (n,) add up to 1; the operator is in the metric of ``neurons``.
     """
     m = (1 + _N_RANDOM) * len(top)
     R = operator.random(m, generator)
