@@ -70,12 +70,7 @@ class AlignedNetworks(Sample):
     ) -> "AlignedNetworks":
         """Align all networks with the first, and join them with it.
 
-        Parameters
-        ----------
-        networks : Networks
-        align, path, repair, n_points
-            As of :class:`~sklflat.ModeConnectivityProbe`.
-        rng : RandomState
+        Parameters are those of :class:`~sklflat.ModeConnectivityProbe`.
         """
         sample = networks.sample
         symmetry = None if align is None else symmetry_of(sample.network, networks.match.X)

@@ -111,24 +111,10 @@ def split_null(
     A draw is the correlation of the ends, which no score along a path exceeds, so the null is not
     too easy for a path.
 
-    Parameters
-    ----------
-    first, last : arrays of shape (n_samples, n_units)
-        Activations of the two networks, units in the same order of layers.
-    halves : (ndarray of int, ndarray of int)
-        Rows to match on, rows to judge on.
-    layer_of : ndarray of shape (n_units,), int
-        Units are matched within layers.
-    n_draws : int
-        In all; at least 30 of each unit are made.
-    rng : RandomState
-    weight : ndarray of shape (n_samples,), default=None
-        Of the rows, as in the scores.
-
-    Returns
-    -------
-    Null
-        Matched: a draw belongs to the unit of the first network.
+    ``first`` and ``last`` (n_samples, n_units) are the activations of the two networks, units in
+    the same order of layers, within which they are matched; ``halves`` the rows to match on and
+    those to judge on; ``n_draws`` those in all, of which every unit gets 30 at least. The null is
+    matched: a draw belongs to the unit of the first network.
     """
 
     def shuffled(B: NDArray) -> NDArray:

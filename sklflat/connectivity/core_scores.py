@@ -79,12 +79,7 @@ class Variation:
     it. Kept for comparison. One minus the relative one is an intraclass correlation up to factors
     of the degrees of freedom.
 
-    Parameters
-    ----------
-    first : array of shape (n_samples, n_units)
-        Activations at the start.
-    weight : array of shape (n_samples,), default=None
-        Of the samples.
+    Parameters are those of :class:`LeastCorrelation`.
 
     References
     ----------

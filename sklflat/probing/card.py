@@ -105,14 +105,8 @@ class CardData:
     def card(self, name: str, u: int, result: dict[str, Any], features: Any) -> UnitCard:
         """The card of unit u.
 
-        Parameters
-        ----------
-        name : str
-        u : int
-        result : dict
-            ``score``, ``p_value``, ``q_value`` and ``selected``.
-        features : array of str or None
-            Names of the inputs.
+        ``result`` has ``score``, ``p_value``, ``q_value`` and ``selected``; ``features`` (array of
+        str or None) are the names of the inputs.
         """
         means = None
         if self.class_means is not None and self.classes is not None:
