@@ -21,9 +21,6 @@ RETIRED_FILES = {
 #: identifiers, and what is said instead
 RETIRED_NAMES = {
     "Atoms": "AxisIndexClasses",
-    "tie": "union",
-    "roots": "find",
-    "meet": "unify_elementwise",
     "_hold": "pin_if_distinguishable",
     "telling": "input_dependent",
     "silent": "constant",
