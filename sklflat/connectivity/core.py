@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
 from sklflat.connectivity.core_scores import PathScores
+from sklflat.probing.false_discovery import FDR
 from sklflat.probing.restricted import Restriction, random_choice, restrict, restricted_score
-from sklflat.probing.selection import FDR
 
 #: false discovery rates at which the core is looked at
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.2)

@@ -19,11 +19,11 @@ from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
+from sklflat.probing.false_discovery import FDR, q_values
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
 from sklflat.probing.sample import Sample
-from sklflat.probing.selection import FDR, q_values
 from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.symmetry.symmetry import Symmetry

@@ -1,6 +1,5 @@
 """Numerics on a network's loss surface, without scikit-learn."""
 
-from sklflat.curvature.budgets import NoiseGauge, Rise
 from sklflat.curvature.density import SpectralDensity, spectral_density
 from sklflat.curvature.displacements import (
     Displacements,
@@ -11,17 +10,18 @@ from sklflat.curvature.displacements import (
     orthonormal,
 )
 from sklflat.curvature.eigenpairs import Eigenpairs, eigenpairs
-from sklflat.curvature.factor import GaussNewtonFactor
 from sklflat.curvature.fisher import Fisher, GradientCovariance
 from sklflat.curvature.gauss_newton import GaussNewton
+from sklflat.curvature.gauss_newton_factor import GaussNewtonFactor
 from sklflat.curvature.hessian import Hessian
 from sklflat.curvature.lanczos import lanczos_quadrature
 from sklflat.curvature.landscape import Landscape
-from sklflat.curvature.linearised import NetworkOperator
-from sklflat.curvature.measures import SpectralMeasures, block_measures
+from sklflat.curvature.network_operator import NetworkOperator
+from sklflat.curvature.noise_gauge import NoiseGauge, Rise
 from sklflat.curvature.operator import CurvatureOperator, MatrixOperator, ScaledOperator
 from sklflat.curvature.power import power_iteration, stochastic_power_iteration
 from sklflat.curvature.sharpness import sharpness
+from sklflat.curvature.spectral_measures import SpectralMeasures, block_measures
 from sklflat.curvature.subspace import (
     Subspace,
     principal_angles,

@@ -22,7 +22,7 @@ class Fisher(GaussNewton):
     Parameters
     ----------
     *args, **options
-        As of :class:`~sklflat.curvature.linearised.NetworkOperator`.
+        As of :class:`~sklflat.curvature.network_operator.NetworkOperator`.
     kind : {"exact", "monte_carlo", "empirical"}, default="exact"
     n_draws : int, default=1
         Labels drawn for each sample by ``kind="monte_carlo"``.
@@ -86,7 +86,7 @@ class GradientCovariance(Fisher):
     with :math:`g_i` at the labels of the data. It is sold as a proxy because it needs no second
     derivative; :func:`~sklflat.curvature.subspace_overlap` says how good one it is.
 
-    The parameters are those of :class:`~sklflat.curvature.linearised.NetworkOperator`.
+    The parameters are those of :class:`~sklflat.curvature.network_operator.NetworkOperator`.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklflat.curvature.linearised import (
+from sklflat.curvature.network_operator import (
     Linear,
     NetworkOperator,
     Views,
@@ -32,7 +32,7 @@ class GaussNewton(NetworkOperator):
     Of a network that ends in log-probabilities (``NLLLoss``), normalisation counts as a part of the
     loss: with the outputs as they are, the loss would be linear in them and G zero.
 
-    The parameters are those of :class:`~sklflat.curvature.linearised.NetworkOperator`.
+    The parameters are those of :class:`~sklflat.curvature.network_operator.NetworkOperator`.
 
     References
     ----------

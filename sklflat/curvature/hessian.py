@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sklflat.curvature.linearised import Linear, NetworkOperator, Views, differentiable_again
+from sklflat.curvature.network_operator import Linear, NetworkOperator, Views, differentiable_again
 
 
 class Hessian(NetworkOperator):
@@ -17,7 +17,7 @@ class Hessian(NetworkOperator):
 
     and that graph is kept between products, so each costs about two gradients and not four.
 
-    The parameters are those of :class:`~sklflat.curvature.linearised.NetworkOperator`.
+    The parameters are those of :class:`~sklflat.curvature.network_operator.NetworkOperator`.
 
     References
     ----------

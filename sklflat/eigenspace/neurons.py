@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.curvature import CurvatureOperator, ScaledOperator, Subspace
-from sklflat.curvature.linearised import exact_arithmetic
+from sklflat.curvature.network_operator import exact_arithmetic
 from sklflat.networks import Blocks, Network, ParameterVector, Units
 from sklflat.probing.nulls import Null
 

@@ -11,11 +11,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.probing.card import CardData, UnitCard
+from sklflat.probing.false_discovery import n_pooled_draws, q_values, select
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample, TrainingSet
-from sklflat.probing.selection import n_pooled_draws, q_values, select
 from sklflat.probing.split import Rows, split_rows
 
 

@@ -20,9 +20,9 @@ from sklflat.connectivity.core_nulls import (
 from sklflat.connectivity.core_scores import PathScores
 from sklflat.datasets import make_shared_private
 from sklflat.metrics import matched_correlation
+from sklflat.probing.false_discovery import q_values
 from sklflat.probing.nulls import split_halves
 from sklflat.probing.sample import TrainingSet
-from sklflat.probing.selection import q_values
 from tests._probes import two_layer
 from tests._slow import slow_after
 

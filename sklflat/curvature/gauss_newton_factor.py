@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklflat.curvature.gauss_newton import GaussNewton
-from sklflat.curvature.linearised import exact_arithmetic
+from sklflat.curvature.network_operator import exact_arithmetic
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Blocks
 

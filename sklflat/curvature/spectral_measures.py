@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.curvature.factor import GaussNewtonFactor
+from sklflat.curvature.gauss_newton_factor import GaussNewtonFactor
 from sklflat.networks import Blocks
 
 #: eigenvalues below this share of the largest are rounding errors of zeros
