@@ -1,4 +1,4 @@
-"""Technique 4: the eigenspace of the curvature, and how neurons lie in it."""
+"""The eigenspace of a network's Hessian, and how its units lie in it."""
 
 from sklflat.eigenspace.display import SpectrumDisplay
 from sklflat.eigenspace.monitor import CurvatureMonitor

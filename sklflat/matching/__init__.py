@@ -1,4 +1,8 @@
-"""Permutations that align the units of two networks, or of several."""
+"""Permutations that align the units of two networks, or of several.
+
+Units are permuted and nothing else: the scales of ReLU units, which a network's function leaves
+free, are not matched. Matching by activations does not depend on them, matching by weights does.
+"""
 
 from sklflat.matching.activations import (
     ActivationGram,

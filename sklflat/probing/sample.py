@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklflat.networks import Network
 from sklflat.networks.units import Units
+from sklflat.probing.dead_units import dead_units
 from sklflat.probing.nulls import is_of_label, reseeded, untrained_twins
 from sklflat.probing.resolve import resolve
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -167,9 +168,7 @@ class Sample:
     @cached_property
     def dead(self) -> NDArray:
         """Mask (n_units,) of units that do the same for all samples of positive weight."""
-        A = self.activations[self.weights > 0]
-        # rounding in the sums of a batch is no sign of life
-        return np.ptp(A, axis=0) <= 1e-12 * np.abs(A).max(axis=0)
+        return dead_units(self.activations[self.weights > 0])
 
     def shuffled_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks trained on shuffled labels, on the same samples as this one."""

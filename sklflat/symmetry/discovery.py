@@ -10,7 +10,7 @@ from sklflat.networks.state import State, read_state, write_state
 from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.activation_recorder import find_recording_points
 from sklflat.symmetry.grouping import Grouping, axis_name, group_classes
-from sklflat.symmetry.module_runs import called, check_rows, run, traceable
+from sklflat.symmetry.module_runs import check_rows, run, run_traced, traceable
 from sklflat.symmetry.symmetry import Symmetry
 from sklflat.symmetry.tracing import SymmetryTracer
 from sklflat.symmetry.tracing.labels import varies
@@ -80,7 +80,7 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     write_state(copy, near)
     rows = x.clone()  # a module may work in place
     tracer = SymmetryTracer(copy, rows)
-    tracer.finish(called(lambda: copy(rows), rows, tracer))
+    tracer.finish(run_traced(lambda: copy(rows), rows, tracer))
     grouping = group_classes(tracer.classes, tracer.tensors.parameter_labels)
     symmetry = Symmetry(
         len(grouping.number),

@@ -81,15 +81,15 @@ def run(
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(lambda _: None, _refuse):
-            return called(call(), x, watch, seed=seed)
+            return run_traced(call(), x, watch, seed=seed)
     except (_Wanted, UnsupportedNetworkError):
-        return called(call(), x, watch, seed=seed)
+        return run_traced(call(), x, watch, seed=seed)
 
 
-def called(
+def run_traced(
     f: Callable[[], Any], x: Tensor, watch: TorchDispatchMode | None = None, *, seed: int = 0
 ) -> Any:
-    """``f()``, which runs a module on x, with gradients and in front of a watch.
+    """Call f, which runs a module on x, under a dispatch mode, with gradients and a fixed seed.
 
     Raises
     ------

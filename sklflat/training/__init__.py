@@ -1,4 +1,4 @@
-"""Techniques 1 and 5: training whose gradient is taken at a perturbed point."""
+"""Sharpness-aware and flat-noise training: its gradient is taken at a perturbed point."""
 
 from sklflat.training.engine.optimizer import PerturbedOptimizer
 from sklflat.training.estimators.noise_classifier import FlatNoiseClassifier

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
-from sklflat.symmetry.tracing.labels import Labels, tidy, varies, varying_axes
+from sklflat.symmetry.tracing.labels import Labels, merge_labels, varies, varying_axes
 
 
 class ConcatenatedAxes:
@@ -49,7 +49,7 @@ class ConcatenatedAxes:
                         parts.append(torch.full(t.shape, NONE))
                 layers.append(torch.cat(parts, axis))
         self._note_corresponding(out, [labels for _, labels, _ in given], axis)
-        return tidy(layers)
+        return merge_labels(layers)
 
     def _note_corresponding(self, out: Tensor, pieces: Sequence[Labels], axis: int) -> None:
         """Note which labels correspond in the pieces of a tensor that was concatenated."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from sklflat.networks.tracing.tensors import NONE, TensorRegistry
 from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
-from sklflat.symmetry.tracing.labels import Labels, tidy
+from sklflat.symmetry.tracing.labels import Labels, merge_labels
 
 
 class LabelledTensors(TensorRegistry[Labels]):
@@ -32,7 +32,9 @@ class LabelledTensors(TensorRegistry[Labels]):
         self._data, self._input = {id(X)}, {id(X)}
         self.parameter_labels: dict[str, Labels] = {}
         for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-            self.parameter_labels[name] = tidy([self._axis(tensor, a) for a in range(tensor.ndim)])
+            self.parameter_labels[name] = merge_labels(
+                [self._axis(tensor, a) for a in range(tensor.ndim)]
+            )
 
     def _axis(self, tensor: Tensor, axis: int) -> Tensor:
         """A new class for every index of an axis; none for an axis of length 1."""
@@ -90,4 +92,4 @@ class LabelledTensors(TensorRegistry[Labels]):
         for x in labels:
             whole.append(torch.full(base.shape, NONE))
             whole[-1].as_strided(*layout).copy_(x.expand(view.shape))
-        self.record(base, tidy(whole))
+        self.record(base, merge_labels(whole))

@@ -50,8 +50,8 @@ def along(labels: Tensor, *axes: int, of: torch.Size) -> Tensor:
     return labels.expand([of[a] if a in axes else n for a, n in enumerate(labels.shape)])
 
 
-def tidy(layers: Labels) -> Labels:
-    """Without labels that say nothing, and with such joined that never meet."""
+def merge_labels(layers: Labels) -> Labels:
+    """Drop empty labels, and merge those that no element has both of."""
     kept: Labels = []
     for labels in map(compact, layers):
         if not bool((labels != NONE).any()):

@@ -15,7 +15,7 @@ from sklflat.symmetry.tracing.labels import (
     Labels,
     along,
     first_along,
-    tidy,
+    merge_labels,
     varying_axes,
 )
 from sklflat.symmetry.tracing.unification import Unifier, always, as_wide, differing
@@ -104,7 +104,7 @@ class Operations:
             full = labels.expand(args[0].shape).contiguous()
             for out, each in zip(found, moved(func, args, kwargs, full), strict=True):
                 out.append(each)
-        return [tidy(out) for out in found]
+        return [merge_labels(out) for out in found]
 
     def _do_cat(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         tensors = [t for t in args[0] if t.ndim == outs[0].ndim]  # (0,) counts as nothing
@@ -127,7 +127,7 @@ class Operations:
 
         # along other axes the padding is the same everywhere
         labels = self.labels(args[0])
-        return [tidy([padded(x) if varying_axes(x) & wide else x for x in labels])]
+        return [merge_labels([padded(x) if varying_axes(x) & wide else x for x in labels])]
 
     def _do_triu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         return [self._triangle(args[0], torch.ones_like(args[0]).triu(*args[1:], **kwargs))]
@@ -143,7 +143,7 @@ class Operations:
         full = [along(y, dim, of=x.shape) for y in self.labels(x)]
         halves = list(zip(*(y.chunk(2, dim) for y in full), strict=True))
         values = x.chunk(2, dim)
-        parts = [tidy(list(half)) for half in halves] or [[], []]
+        parts = [merge_labels(list(half)) for half in halves] or [[], []]
         return [self.unifier.elementwise(list(zip(values, parts, strict=True)), outs[0].shape)]
 
     def _do_copy(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
@@ -235,7 +235,7 @@ class Operations:
         lb = [y.T[None] for y in self.labels(weight)]
         found = self._product(x.reshape(shape), la, weight.T[None], lb)
         full = [along(y, 1, of=torch.Size((1, shape[1], 1))) for y in found]
-        labels = tidy([y.reshape(*x.shape[:-1], -1) for y in full])
+        labels = merge_labels([y.reshape(*x.shape[:-1], -1) for y in full])
         self._note_made(x, weight, labels)
         bias = args[2] if len(args) > 2 else None
         return [labels if bias is None else self._added(bias, labels, outs[0])]
@@ -271,7 +271,7 @@ class Operations:
             self.unifier.block(x, [2])
         found = self.unifier.contract(scores, lv, always, always)
         heads = torch.Size((q.shape[0] * q.shape[1], 1, 1))
-        labels = tidy([along(x, 0, of=heads).unflatten(0, q.shape[:2]) for x in found])
+        labels = merge_labels([along(x, 0, of=heads).unflatten(0, q.shape[:2]) for x in found])
         return [labels, [], *[[] for _ in outs[2:]]]
 
     # --- convolutions -------------------------------------------------------------------------
@@ -298,7 +298,7 @@ class Operations:
         self._note_made(x, weight, found)
         full = torch.Size((groups, len(x), n_out))
         labels = [along(y, 0, 2, of=full).movedim(0, 1).flatten(1, 2) for y in found]
-        labels = tidy([y.view(*y.shape, *[1] * len(space)) for y in labels])
+        labels = merge_labels([y.view(*y.shape, *[1] * len(space)) for y in labels])
         if bias is None:
             return [labels]
         shape = (1, -1, *[1] * len(space))

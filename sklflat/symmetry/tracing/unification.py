@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.tracing.axis_indices import AxisIndexClasses
-from sklflat.symmetry.tracing.labels import Labels, first_along, tidy, varies, varying_axes
+from sklflat.symmetry.tracing.labels import Labels, first_along, merge_labels, varies, varying_axes
 
 #: whether a tensor's elements differ along some axes
 Differs = Callable[[set[int]], bool]
@@ -44,7 +44,7 @@ class Unifier:
 
     def current(self, labels: Labels) -> Labels:
         """Labels by their present classes, without blocks of what is labelled too."""
-        layers = tidy([self.classes.find(x) for x in labels])
+        layers = merge_labels([self.classes.find(x) for x in labels])
         if len(layers) < 2:
             return layers
         block_of = dict(self.classes.block_pairs())

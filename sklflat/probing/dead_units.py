@@ -1,0 +1,23 @@
+"""What decides that a unit is dead."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def dead_units(A: NDArray) -> NDArray:
+    """Mask (n_units,) of units whose activations are the same in all rows, up to rounding.
+
+    Such a unit scores 0 and is never selected.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_samples, n_units)
+        Activations on rows of positive weight. A unit with NaN is not dead.
+
+    Examples
+    --------
+    >>> dead_units(np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 3.0]]))
+    array([ True, False,  True])
+    """
+    # rounding in the sums of a batch is no sign of life
+    return np.ptp(A, axis=0) <= 1e-12 * np.abs(A).max(axis=0)
