@@ -52,11 +52,14 @@ def assert_same(ours, theirs, *data, **fit_params):
         assert ours.score(data[0], data[1]) == theirs.score(data[0], data[1])
 
 
-def test_a_grid_over_numbers_is_one_stack():
-    grid = {"rho": [0.0, 0.1], "alpha": [1e-4, 1.0], "random_state": [0, 1]}
-    ours = StackedSearchCV(CLASSIFIER, grid, cv=2)
-    assert_same(ours, GridSearchCV(CLASSIFIER, grid, cv=2), X, y)
-    assert ours.n_stacked_ == 2 * 2 * 2 * 2
+@pytest.mark.parametrize(
+    ("rho", "cv"), [([0.0, 0.1], 2), pytest.param([0.0, 0.02, 0.1], 3, marks=pytest.mark.slow)]
+)
+def test_a_grid_over_numbers_is_one_stack(rho, cv):
+    grid = {"rho": rho, "alpha": [1e-4, 1.0], "random_state": [0, 1]}
+    ours = StackedSearchCV(CLASSIFIER, grid, cv=cv)
+    assert_same(ours, GridSearchCV(CLASSIFIER, grid, cv=cv), X, y)
+    assert ours.n_stacked_ == len(rho) * 2 * 2 * cv
     assert ours.stack is True  # parameters are as they were given
     assert isinstance(ours, GridSearchCV)
 
