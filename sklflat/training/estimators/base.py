@@ -17,6 +17,7 @@ from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from sklflat._compat import fit_context
 from sklflat.exceptions import DivergenceError, NonFiniteStepWarning, warn
 from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import copy_module
@@ -56,6 +57,29 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
     _unweighted = True
 
     # --- fit, step by step ------------------------------------------------------------------
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Inputs, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Train on data.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
+            With ``net=``, also arrays of 3 or 4 dimensions and integers (token ids). A
+            Dataset yields (input, label or target).
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, 0/1 indicators of several labels, or a regressor's targets. None for a
+            Dataset.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Rows of weight zero are left out.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
 
     def _fit(
         self,

@@ -34,28 +34,6 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         return self.class_weight is None
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Inputs, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
-    ) -> Self:
-        """Train on data.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
-            With ``net=``, also arrays of 3 or 4 dimensions and integers (token ids). A
-            Dataset yields (input, label).
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Class labels, or 0/1 indicators of several labels. None for a Dataset.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Rows of weight zero are left out.
-
-        Returns
-        -------
-        self
-        """
-        return self._fit(X, y, sample_weight)
-
-    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
         X: Inputs,

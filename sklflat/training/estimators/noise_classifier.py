@@ -40,7 +40,7 @@ class FlatNoiseClassifier(PerturbedClassifier, FlatNoiseTraining):
         Whether the sign of the noise alternates over consecutive steps. ``"increments"`` are
         differences of consecutive draws (Anti-PGD).
     accuracy_budget : float, default=0.01
-        For ``sigma="max"``: by how much accuracy (or R^2) may fall.
+        For ``sigma="max"``: by how much accuracy may fall.
     max_samples : int, default=256
         Training samples, evenly spread, on which curvature and rises are measured.
     **parameters

@@ -10,58 +10,32 @@ from sklflat.training.estimators.regressor import PerturbedRegressor
 class FlatNoiseRegressor(PerturbedRegressor, FlatNoiseTraining):
     """Neural network regressor trained with noise in flat directions only.
 
-    Every gradient is taken at a noisy point. The noise leaves out the top curvature directions of
-    the loss, so it can be several times longer than noise in all directions at the same rise of
-    the loss; what it costs is one gradient a step, and products with the Hessian now and then.
-    ``subspace`` also has the controls against which to compare: noise in all directions, in the
-    sharp ones only, and outside of random ones. To second order flat noise says nothing about the
-    top eigenvalues: it explores the valley, and is no sharpness regulariser
-    (:class:`~sklflat.training.perturbations.FlatNoise` has the formulas).
+    What the noise is, what it costs, and what its parameters, attributes and warnings mean is said
+    at :class:`~sklflat.FlatNoiseClassifier`; here a score is R^2 in place of the accuracy.
 
     Parameters
     ----------
     subspace : {"flat", "soft", "null", "isotropic", "sharp", "random"}, default="flat"
-        Where the noise is: outside of the top ``n_directions`` eigenvectors of the Hessian, with a
-        variance that falls with curvature, in the null space of the layers' inputs (which changes
-        no output on the training data), everywhere, in the top eigenvectors only, or outside of
-        as many random directions.
     sigma : float or "max", default=0.05
-        Size of the noise in units of the budget; 0 is the base optimiser. ``"max"`` is the largest
-        at which the training score falls by ``accuracy_budget`` at most.
     budget : {"loss", "norm"} or None, default="loss"
-        ``"loss"``: sigma is the expected rise of the training loss, relative to the loss.
-        ``"norm"``: the length of the noise, relative to the parameters', per filter. None: the
-        standard deviation of single parameters.
     n_directions : int, default=10
-        Number of eigenvectors, fewer than parameters.
     refresh : int, default=1000
-        Steps after which the subspace is computed anew; sooner where it has drifted.
     antithetic : bool or "increments", default=True
-        Whether the sign of the noise alternates over consecutive steps. ``"increments"`` are
-        differences of consecutive draws (Anti-PGD).
     accuracy_budget : float, default=0.01
-        For ``sigma="max"``: by how much accuracy (or R^2) may fall.
+        For ``sigma="max"``: by how much R^2 may fall.
     max_samples : int, default=256
-        Training samples, evenly spread, on which curvature and rises are measured.
     **parameters
         All others of :class:`~sklflat.SAMRegressor` but ``variant`` and ``rho``;
-        ``hidden_layer_sizes`` and ``activation`` may be given by position. ``alpha`` is not part
-        of the noisy loss. The noise's parameters also apply to a skorch net.
+        ``hidden_layer_sizes`` and ``activation`` may be given by position.
 
     Attributes
     ----------
     noise_scale_ : float
-        Length of the noise (root of mean squares) relative to the parameters', at the last check.
     subspace_overlap_ : ndarray of shape (n_refreshes - 1,)
-        Overlap, from 0 to 1, of each refreshed subspace with the one before.
     noise_history_ : dict of ndarray of shape (n_checks,)
-        ``step``, ``overlap``, ``kept``, ``length``, ``rise`` (measured, relative to the loss) and
-        ``state`` of every check of the subspace: see
-        :class:`~sklflat.training.perturbations.subspace_check.SubspaceCheck`.
     null_dimensions_ : dict of str to int
-        For ``subspace="null"``: the dimension of each layer's null space.
     n_products_, n_loss_evaluations_ : int
-        Products with the Hessian and forward passes, over ``max_samples`` each, of the last fit.
+        The other attributes are those of :class:`~sklflat.SAMRegressor`.
 
     Raises
     ------
@@ -71,14 +45,7 @@ class FlatNoiseRegressor(PerturbedRegressor, FlatNoiseTraining):
     Warns
     -----
     NoiseWarning
-        If the budget could not be used up, the noise had to back off from a loss that is not
-        finite, the subspace drifts faster than it is refreshed, or a null space is empty.
-
-    Notes
-    -----
-    The other attributes are those of :class:`~sklflat.SAMRegressor`; ``loss_curve_`` holds
-    losses at the noisy weights. Running statistics of batch normalisation are computed anew at the
-    end, without noise.
+        If the noise is not what was asked for.
 
     Examples
     --------

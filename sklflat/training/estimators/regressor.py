@@ -22,28 +22,6 @@ class PerturbedRegressor(RegressorMixin, PerturbedEstimator, RegressorParameters
     _y_numeric = True
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X: Inputs, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
-    ) -> Self:
-        """Train on data.
-
-        Parameters
-        ----------
-        X : array-like or sparse matrix of shape (n_samples, n_features), or torch Dataset
-            With ``net=``, also arrays of 3 or 4 dimensions and integers (token ids). A
-            Dataset yields (input, target).
-        y : array-like of shape (n_samples,) or (n_samples, n_targets)
-            None for a Dataset.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Rows of weight zero are left out.
-
-        Returns
-        -------
-        self
-        """
-        return self._fit(X, y, sample_weight)
-
-    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self, X: Inputs, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
