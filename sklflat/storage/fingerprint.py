@@ -1,25 +1,31 @@
-"""A name for data and parameters that is the same in every process."""
+"""A name for data, parameters and code that is the same in every process."""
 
 import hashlib
 import types
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
+from sklflat.storage import code, values
+from sklflat.storage.code import UnkeyableError
+
 
 def fingerprint(*objects: Any) -> str:
-    """A hash of parameters and data: equal for equal ones, whatever the process.
+    """A hash of parameters, data and code: equal for equal ones, whatever the process.
 
-    Numbers of different types differ, as do 0.0 and -0.0; the order of dictionaries and sets does
-    not matter. Estimators count by class and parameters, modules by class, layout and tensors,
-    functions and classes of yours by byte code, bases and the globals that they read.
+    Numbers of different types differ, as do 0.0 and -0.0; the order of dictionaries matters.
+    Objects count by their class and all their attributes (modules also by buffers, hooks and what
+    can be trained), functions and classes by their code and everything that it reads: globals,
+    attributes of modules, closures, defaults. What a library defines counts by its name and the
+    library's version.
 
     Parameters
     ----------
     *objects : object
-        None, numbers, strings, arrays, tensors, data frames, estimators, modules, functions,
-        classes, and lists, tuples, sets and dictionaries of them.
+        None, numbers, strings, arrays, tensors, data frames, functions, classes, instances, and
+        lists, tuples, sets and dictionaries of them.
 
     Returns
     -------
@@ -29,137 +35,117 @@ def fingerprint(*objects: Any) -> str:
     Raises
     ------
     TypeError
-        For an object whose contents are not known.
+        For what is not understood, so that nothing is taken for something else: objects whose
+        contents are not known, such as files, locks and generators, and code that reads what no
+        object holds, such as ``eval`` or ``open``. Says where it was found.
 
     Examples
     --------
     >>> from sklflat.storage import fingerprint
-    >>> fingerprint({"a": 1, "b": 2.0}) == fingerprint({"b": 2.0, "a": 1})
+    >>> fingerprint({"a": 1, "b": 2.0}) == fingerprint({"a": 1, "b": 2.0})
     True
     >>> fingerprint(1) == fingerprint(1.0)
     False
     """
-    return hashlib.blake2b(_bytes(objects, ()), digest_size=16).hexdigest()
+    try:
+        return _Hash().of(list(objects)).hex()
+    except RecursionError:
+        raise UnkeyableError("something nested too deep") from None
 
 
-def _bytes(value: Any, above: tuple[int, ...]) -> bytes:
-    """Type and contents, with their lengths, so that no two values run together."""
-    if id(value) in above:
-        return b"cycle"
-    above = (*above, id(value))
-    kind, parts = _parts(value)
-    items = [parts] if isinstance(parts, bytes) else [_bytes(part, above) for part in parts]
-    if kind in ("dict", "set"):
-        size = 2 if kind == "dict" else 1
-        items = sorted(b"".join(items[i : i + size]) for i in range(0, len(items), size))
-    body = b"".join(items)
-    digest = hashlib.blake2b(body, digest_size=16).digest() if len(body) > 64 else body
-    return f"{kind}:{len(digest)}:".encode() + digest
+def _digest(kind: str, parts: Iterable[Any]) -> bytes:
+    """A hash of a kind and of bytes, with their lengths, so that no two run together."""
+    found = hashlib.blake2b(kind.encode(), digest_size=16)
+    for part in parts:
+        found.update(b":%d:" % len(part))
+        found.update(part)
+    return found.digest()
 
 
-def _parts(value: Any) -> tuple[str, Any]:
-    """A name for the kind of a value, and its bytes or the values that it is made of."""
-    if value is None or isinstance(value, (bool, int)):
-        return type(value).__name__, repr(value).encode()
-    if isinstance(value, np.generic):
-        return "array", _array(np.asarray(value))
-    if isinstance(value, (float, complex)):
-        return type(value).__name__, np.asarray(value).tobytes()
-    if isinstance(value, str):
-        return "str", value.encode("utf-8", "surrogatepass")
-    if isinstance(value, (bytes, bytearray)):
-        return "bytes", bytes(value)
-    if isinstance(value, (list, tuple)):
-        return type(value).__name__, list(value)
-    if isinstance(value, (set, frozenset)):
-        return "set", list(value)
-    if isinstance(value, dict):
-        return "dict", [part for pair in value.items() for part in pair]
-    if isinstance(value, np.ndarray):
-        if value.dtype == object:
-            return "objects", [list(value.shape), value.ravel().tolist()]
-        return "array", _array(value)
-    if isinstance(value, torch.Tensor):
-        bits = value.detach().cpu().contiguous()
-        raw = bits.reshape(-1).view(torch.uint8).numpy().tobytes() if bits.numel() else b""
-        return "tensor", [str(value.dtype), list(value.shape), raw]
-    return _parts_of_object(value)
+class _Hash:
+    """Hashes objects that may refer to each other.
 
+    Objects that can change are numbered when they are met, and met again they are their number:
+    tied weights differ from equal ones, and cycles end.
+    """
 
-def _array(value: np.ndarray) -> bytes:
-    return f"{value.dtype.str}{value.shape}".encode() + np.ascontiguousarray(value).tobytes()
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+        self._alive: list[Any] = []  # so that no id is used twice
+        self._definitions: dict[int, bytes] = {}
 
+    def of(self, value: Any) -> bytes:
+        """The hash of one object."""
+        kind = type(value)
+        if kind in values.SCALARS:
+            return _digest(kind.__name__, [values.SCALARS[kind](value)])
+        if kind is tuple:
+            return self._items("tuple", value)
+        if kind in (set, frozenset):  # without an order, so elements are hashed apart
+            return _digest(kind.__name__, sorted(_Hash().of(element) for element in value))
+        if isinstance(value, (types.FunctionType, type)):
+            return self._definition(value)
+        if id(value) in self._numbers:
+            return _digest("again", [b"%d" % self._numbers[id(value)]])
+        self._numbers[id(value)] = len(self._numbers)
+        self._alive.append(value)
+        if isinstance(value, np.ndarray):
+            return self._array(value)
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        name, parts = values.taken_apart(value)
+        return self._named(name, parts) if isinstance(parts, dict) else self._items(name, parts)
 
-def _parts_of_object(value: Any) -> tuple[str, Any]:
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
-    if isinstance(value, np.random.RandomState):
-        return "random state", [value.get_state(legacy=False)]
-    if isinstance(value, (types.FunctionType, types.MethodType)):
-        return "function", _function(value)
-    if isinstance(value, property):
-        return "property", [value.fget, value.fset]
-    if isinstance(value, (staticmethod, classmethod)):
-        return "method", [type(value).__name__, value.__func__]
-    if isinstance(value, types.CodeType):
-        return "code", _code(value)
-    if isinstance(
-        value, (types.BuiltinFunctionType, np.ufunc, torch.dtype, torch.device, np.dtype)
-    ):
-        return "name", [name, str(value)]
-    if isinstance(value, type):
-        own = {k: v for k, v in vars(value).items() if isinstance(v, (*_PLAIN, *_CODE))}
-        bases = [] if _is_known(value) else [list(value.__bases__), own]
-        return "class", [f"{value.__module__}.{value.__qualname__}", bases]
-    if isinstance(value, torch.nn.Module):
-        return "module", [type(value), repr(value), dict(value.state_dict())]
-    if hasattr(value, "get_params"):
-        return "estimator", [type(value), value.get_params(deep=False)]
-    if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
-        return "partial", [value.func, list(value.args), dict(value.keywords)]
-    if hasattr(value, "tocsr"):
-        csr = value.tocsr()
-        return "sparse", [list(csr.shape), csr.indptr, csr.indices, csr.data]
-    if hasattr(value, "to_numpy"):  # a column or a table
-        columns = list(getattr(value, "columns", ()))
-        return "frame", [name, columns, [str(d) for d in np.ravel(value.dtypes)], value.to_numpy()]
-    raise TypeError(
-        f"An object of class {name} has no fingerprint, so what depends on it cannot be kept in "
-        "cache_dir. Use cache_dir=None, or give it get_params."
-    )
+    def _items(self, kind: str, items: Iterable[Any]) -> bytes:
+        """Of values in their order; an error says which of them it is in."""
+        found = []
+        for i, value in enumerate(items):
+            try:
+                found.append(self.of(value))
+            except UnkeyableError as error:
+                raise error.inside(f"[{i}]") from None
+        return _digest(kind, found)
 
+    def _named(self, kind: str, named: dict[str, Any]) -> bytes:
+        """Of values with names, in their order."""
+        found = []
+        for name, value in named.items():
+            try:
+                found += [name.encode("utf-8", "surrogatepass"), self.of(value)]
+            except UnkeyableError as error:
+                raise error.inside(f".{name}") from None
+        return _digest(kind, found)
 
-_PLAIN = (bool, int, float, str, tuple, type(None))
-_CODE = (types.FunctionType, property, staticmethod, classmethod)
-_KNOWN = ("torch", "sklearn", "numpy", "scipy", "skorch", "pandas", "builtins", "sklflat")
+    def _definition(self, value: Any) -> bytes:
+        """Of a function or a class; inside of itself it is its name."""
+        name = code.name_of(value)
+        if id(value) not in self._definitions:
+            self._alive.append(value)
+            self._definitions[id(value)] = _digest("inside", [name.encode()])
+            self._definitions[id(value)] = self._named(name, code.contents(value))
+        return self._definitions[id(value)]
 
+    def _array(self, value: np.ndarray) -> bytes:
+        dtype = value.dtype
+        if dtype.hasobject and dtype.fields:
+            raise UnkeyableError("an array of records that hold objects")
+        head: list[Any] = [str(dtype.descr if dtype.fields else dtype.str), list(value.shape)]
+        if type(value) not in (np.ndarray, np.memmap):
+            head += [type(value), values.attributes(value)]
+        if dtype.hasobject:
+            content: Any = self._items("objects", value.ravel().tolist())
+        else:
+            plain = np.ascontiguousarray(value).view(np.ndarray).reshape(-1)
+            content = plain.view(np.uint8).data if plain.size else b""
+        return _digest("array", [self._items("head", head), content])
 
-def _is_known(value: Any) -> bool:
-    """Whether the code of a function or class is a library's, which its name stands for."""
-    return (getattr(value, "__module__", None) or "").split(".")[0] in _KNOWN
-
-
-def _names(code: types.CodeType) -> list[str]:
-    """Global names that a function may read, those of functions inside of it included."""
-    inner = [c for c in code.co_consts if isinstance(c, types.CodeType)]
-    return sorted({*code.co_names, *(name for c in inner for name in _names(c))})
-
-
-def _globals(value: Any) -> dict[str, Any]:
-    """Constants, functions and classes of the user's own that a function reads."""
-    found = {n: value.__globals__[n] for n in _names(value.__code__) if n in value.__globals__}
-    kinds = (*_PLAIN, types.FunctionType, type)
-    return {n: v for n, v in found.items() if isinstance(v, kinds)}
-
-
-def _function(value: Any) -> list[Any]:
-    if _is_known(value):
-        return [value.__module__, value.__qualname__]
-    cells = [cell.cell_contents for cell in value.__closure__ or ()]
-    bound = getattr(value, "__self__", None)
-    value = getattr(value, "__func__", value)
-    own = [value.__code__, value.__defaults__, value.__kwdefaults__, cells, _globals(value)]
-    return [value.__module__, value.__qualname__, *own, bound]
-
-
-def _code(value: types.CodeType) -> list[Any]:
-    return [value.co_code, list(value.co_consts), list(value.co_names), list(value.co_varnames)]
+    def _tensor(self, value: torch.Tensor) -> bytes:
+        if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+            raise UnkeyableError("a tensor that is not dense")
+        if value._backward_hooks:
+            raise UnkeyableError("a tensor with hooks")
+        plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        content = plain.view(torch.uint8).numpy().data if plain.numel() else b""
+        head = [type(value), value.dtype, list(value.shape), value.device.type]
+        head += [value.requires_grad, values.attributes(value)]
+        return _digest("tensor", [self._items("head", head), content])

@@ -5,9 +5,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from skorch import NeuralNet
 
 from sklflat.storage import RunStore, fingerprint
+from sklflat.storage.code import UnkeyableError
 from sklflat.training.engine.loader import SampleOrder
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs.checkpoint import Checkpoint, with_prefix
@@ -123,10 +125,32 @@ def _key(training: Training, known: dict[int, str]) -> str | None:
         return known[id(value)]
 
     try:
-        own = [training.fit_params, training.mask, training.initial, training.snapshots_at]
         return fingerprint(
-            SCHEMA, type(estimator), parameters, data(training.X), data(training.y), own
+            {
+                "schema": SCHEMA,
+                "settings": _settings(),
+                type(estimator).__name__: type(estimator),
+                "parameters": parameters,
+                "data": [data(training.X), data(training.y)],
+                "fit_params": training.fit_params,
+                "mask": training.mask,
+                "initial": training.initial,
+                "snapshots_at": training.snapshots_at,
+            }
         )
-    except TypeError as error:
-        warnings.warn(str(error), stacklevel=2)
+    except UnkeyableError as error:
+        warnings.warn(f"A training is not kept in cache_dir: {error}", stacklevel=2)
         return None
+
+
+def _settings() -> list[Any]:
+    """What torch is set to, and what it is."""
+    return [
+        torch.__version__,
+        torch.get_default_dtype(),
+        str(torch.get_default_device()),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.backends.mkldnn.enabled,  # type: ignore[attr-defined]
+        torch.is_autocast_enabled("cpu"),
+    ]
