@@ -10,6 +10,7 @@ import json
 import math
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,13 @@ from sklflat.exceptions import CheckpointError, StorageError
 #: version of the format; files of a newer one are refused
 SCHEMA = 1
 
-_MAX_HEADER = 2**26
+#: bytes of a header without its arrays, and of an array's entry in it
+_MAX_HEADER, _MAX_ENTRY = 2**20, 200
 _MAX_TENSORS = 200_000
+#: longer JSON is an array of bytes of its own, of this name
+_LONG_TEXT, _LONG = "__json__", 2**18
+#: bytes from which a file must not consist of holes
+_MAX_HOLES = 2**26
 _MAX_NDIM = 32
 _DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2"},
@@ -54,6 +60,9 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any
         if array.dtype not in _KNOWN:
             raise TypeError(f"The array {name!r} of dtype {array.dtype} cannot be stored.")
     text = json.dumps(info, sort_keys=True)
+    if len(text) > _LONG:
+        arrays[_LONG_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
+        text = ""
     metadata = {"sklflat": text, "schema": str(SCHEMA), "checksum": _checksum(arrays, text, SCHEMA)}
     _replace(path, to_safetensors(arrays, metadata))
 
@@ -64,38 +73,59 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
     Raises
     ------
     CheckpointError
-        If the file is damaged, no file of this package, or of a newer version.
+        If the file is damaged, no regular file, no file of this package, or of a newer version.
     FileNotFoundError
         If there is none.
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        return _parse(_content(path))
     except FileNotFoundError:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        return _parse(content)
     except _Damage as damage:
         raise CheckpointError(
             f"{path} cannot be used: {damage}. Delete it to have it computed anew."
         ) from None
-    except RecursionError:
-        raise CheckpointError(f"{path} cannot be used: its header is nested too deep.") from None
+    except Exception as error:  # whatever a damaged file leads to, the want of memory included
+        raise CheckpointError(
+            f"{path} cannot be used ({type(error).__name__}). Delete it to have it computed anew."
+        ) from None
+
+
+def _content(path: Path) -> bytearray:
+    """The bytes of a regular file; nothing else is opened, as that may never end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise _Damage("it is no regular file")
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
+    with open(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise _Damage("it is no regular file")
+        kept = getattr(status, "st_blocks", 0) * 512
+        if status.st_size > _MAX_HOLES and 0 < kept < status.st_size // 16:
+            raise _Damage("it consists of holes")
+        head = file.read(8)
+        length = _header_length(head, status.st_size)
+        header, _ = _header(file.read(length))
+        end = 8 + length + max((_entry(n, e)[1] for n, e in header.items()), default=0)
+        if end != status.st_size:
+            raise _Damage(f"it has {status.st_size} bytes where {end} are declared")
+        content = bytearray(status.st_size)
+        file.seek(0)
+        if file.readinto(content) != len(content):
+            raise _Damage("it was cut while it was read")
+    return content
 
 
 class _Damage(Exception):
     """What is wrong with a file."""
 
 
-def _parse(content: bytes) -> tuple[dict[str, np.ndarray], Any]:
-    header, data = _split(content)
-    metadata = header.pop("__metadata__", None)
-    if not isinstance(metadata, dict) or set(metadata) != {"sklflat", "schema", "checksum"}:
-        raise _Damage("it was not written by sklflat")
-    if not all(isinstance(value, str) for value in metadata.values()):
-        raise _Damage("its metadata are not text")
+def _parse(content: bytearray) -> tuple[dict[str, np.ndarray], Any]:
+    length = _header_length(content[:8], len(content))
+    header, metadata = _header(bytes(content[8 : 8 + length]))
     if not metadata["schema"].isascii() or not metadata["schema"].isdigit():
         raise _Damage("its version is no number")
     if len(metadata["schema"]) > 9 or int(metadata["schema"]) > SCHEMA:
@@ -103,27 +133,40 @@ def _parse(content: bytes) -> tuple[dict[str, np.ndarray], Any]:
             f"it has version {metadata['schema'][:9]}, this sklflat knows versions up to {SCHEMA}; "
             "upgrade sklflat"
         )
-    arrays = _arrays(header, data)
+    arrays = _arrays(header, memoryview(content)[8 + length :])
     text = metadata["sklflat"]
     if _checksum(arrays, text, int(metadata["schema"])) != metadata["checksum"]:
         raise _Damage("its checksum is wrong")
+    if _LONG_TEXT in arrays:
+        text = arrays.pop(_LONG_TEXT).tobytes().decode()
     return arrays, _json(text)
 
 
-def _split(content: bytes) -> tuple[dict[str, Any], memoryview]:
-    if len(content) < 8:
-        raise _Damage(f"it has {len(content)} bytes")
-    length = int.from_bytes(content[:8], "little")
-    if length > min(len(content) - 8, _MAX_HEADER):
+def _header_length(head: bytes | bytearray, size: int) -> int:
+    if len(head) < 8:
+        raise _Damage(f"it has {len(head)} bytes")
+    length = int.from_bytes(head, "little")
+    if length > min(size - 8, _MAX_HEADER + _MAX_ENTRY * _MAX_TENSORS):
         raise _Damage(f"its header is said to have {length} bytes")
+    return length
+
+
+def _header(head: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """Entries of the arrays, and the metadata."""
     try:
-        text = content[8 : 8 + length].decode()
+        header = _json(head.decode())
     except UnicodeDecodeError:
         raise _Damage("its header is no text") from None
-    header = _json(text)
     if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
         raise _Damage("its header is no table of arrays")
-    return header, memoryview(content)[8 + length :]
+    if len(head) > _MAX_HEADER + _MAX_ENTRY * len(header):
+        raise _Damage("its header is too long for its arrays")
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or set(metadata) != {"sklflat", "schema", "checksum"}:
+        raise _Damage("it was not written by sklflat")
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise _Damage("its metadata are not text")
+    return header, metadata
 
 
 def _json(text: str) -> Any:
@@ -133,9 +176,14 @@ def _json(text: str) -> Any:
         return dict(pairs)
 
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        found = json.loads(text, object_pairs_hook=unique)
+        if "\\u" in text:  # a half of a character could not be written again
+            json.dumps(found, ensure_ascii=False).encode()
     except ValueError:
         raise _Damage("its JSON is damaged") from None
+    except RecursionError:
+        raise _Damage("its JSON is nested too deep") from None
+    return found
 
 
 def _arrays(header: dict[str, Any], data: memoryview) -> dict[str, np.ndarray]:
@@ -163,10 +211,8 @@ def _entry(name: str, entry: Any) -> tuple[int, int, np.dtype[Any], tuple[int, .
     if not _counts(shape) or len(shape) > _MAX_NDIM or not _counts(offsets) or len(offsets) != 2:
         raise _Damage(f"shape or place of {name[:40]!r} is malformed")
     dtype = np.dtype(_DTYPES[entry["dtype"]])
-    if (
-        math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]
-        or max(shape, default=0) >= 2**62
-    ):
+    spread = math.prod(max(n, 1) for n in shape) * dtype.itemsize  # NumPy counts so
+    if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0] or spread >= 2**62:
         raise _Damage(f"shape and size of {name[:40]!r} differ")
     return offsets[0], offsets[1], dtype, tuple(shape)
 

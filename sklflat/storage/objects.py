@@ -1,28 +1,52 @@
-"""Python objects as arrays and JSON, without a way for a file to run code.
+"""Fitted estimators as arrays and a JSON table.
 
-An object is a table of entries that refer to each other by number, so that shared and cyclic
-references survive. Plain objects are a class name and attributes; a class is looked up by
-:mod:`sklflat.storage.classes`, and its ``__init__`` is not called.
+A file describes data, never calls: :mod:`decoding` makes scalars, arrays and objects of known
+types of it, each checked. An object is a table of entries that refer to each other by number, so
+that shared and cyclic references survive.
 """
 
 import base64
+import functools
+import inspect
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklflat.exceptions import CheckpointError
-from sklflat.storage.classes import class_at, path_of
+from sklflat.storage import known_types
 
 Arrays = dict[str, np.ndarray]
-_MAX_ENTRIES = 1_000_000
-_FUNCTIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
 
-#: kinds of objects with a way of their own: (matches, to state, from state)
-Handler = tuple[Callable[[Any], bool], Callable[[Any], Any], Callable[[Any], Any]]
+#: functions that torch's layers keep as attributes
+FUNCTIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
+DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if type(d) is torch.dtype}
+#: how deep objects may be inside of each other
+MAX_DEPTH = 60
+#: bytes of all arrays of text
+MAX_TEXT = 2**24
+
+
+class Handler(NamedTuple):
+    """How objects are stored that are more than their attributes.
+
+    Attributes
+    ----------
+    matches : callable
+        Whether an object is such a one.
+    to_state : callable
+        What it consists of.
+    from_state : callable
+        The object again; checks whatever it is given.
+    """
+
+    matches: Callable[[Any], bool]
+    to_state: Callable[[Any], Any]
+    from_state: Callable[[Any], Any]
+
+
 HANDLERS: dict[str, Handler] = {}
 
 
@@ -39,32 +63,14 @@ def encode(obj: Any) -> tuple[Arrays, dict[str, Any]]:
     return encoder.arrays, {"root": root, "entries": encoder.entries}
 
 
-def decode(arrays: Arrays, info: Any, trusted: tuple[str, ...] = ()) -> Any:
-    """The object that was encoded.
+def is_key(value: Any) -> bool:
+    """Whether a value may be a key or an element of a set: a scalar, or a tuple of such."""
+    if type(value) in (tuple, frozenset):
+        return all(type(part) in _SCALARS for part in value)
+    return type(value) in _SCALARS
 
-    Parameters
-    ----------
-    arrays : dict of str to ndarray
-    info : dict
-    trusted : tuple of str
-        Full names of classes, beyond the known ones, that the object may contain.
 
-    Raises
-    ------
-    CheckpointError
-        If the table is not one that ``encode`` makes, or names a class that is not trusted.
-    """
-    try:
-        decoder = _Decoder(arrays, info["entries"], trusted)
-        return decoder.value(info["root"])
-    except CheckpointError:
-        raise
-    except RecursionError:
-        raise CheckpointError("The file's objects are nested too deep.") from None
-    except Exception as error:
-        raise CheckpointError(
-            f"The file holds no object of this package ({type(error).__name__}: {error})."
-        ) from error
+_SCALARS = {type(None), bool, int, float, complex, str, bytes}
 
 
 class _Encoder:
@@ -75,6 +81,7 @@ class _Encoder:
         self.entries: list[Any] = []
         self._known: dict[int, int] = {}
         self._alive: list[Any] = []  # so that no id is used twice
+        self._depth = 0
 
     def node(self, value: Any, path: str) -> Any:
         """What stands for a value inside of others: itself, or a reference."""
@@ -84,15 +91,27 @@ class _Encoder:
             return value
         if id(value) in self._known:
             return {"r": self._known[id(value)]}
+        if self._depth >= MAX_DEPTH:
+            raise TypeError(f"{path} cannot be stored: it is nested more than {MAX_DEPTH} deep.")
         k = len(self.entries)
         self._known[id(value)] = k
         self._alive.append(value)
         self.entries.append(None)
+        self._depth += 1
         self.entries[k] = self._entry(value, path)
+        self._depth -= 1
         return {"r": k}
 
     def _nodes(self, values: Any, path: str) -> list[Any]:
         return [self.node(v, f"{path}[{i}]") for i, v in enumerate(values)]
+
+    def _keys(self, values: Any, path: str) -> list[Any]:
+        if not all(is_key(value) for value in values):
+            raise TypeError(f"{path} cannot be stored: a key or element of it is no scalar.")
+        return [self.node(value, path) for value in values]
+
+    def _named(self, values: dict[str, Any], path: str) -> list[Any]:
+        return [[k, self.node(v, f"{path}.{k}")] for k, v in values.items()]
 
     def _array(self, array: np.ndarray) -> str:
         name = str(len(self.arrays))
@@ -101,38 +120,44 @@ class _Encoder:
 
     def _entry(self, value: Any, path: str) -> list[Any]:
         kind = type(value)
-        for name, (matches, to_state, _) in HANDLERS.items():
-            if matches(value):
-                return ["own", name, self.node(to_state(value), path)]
+        for name, handler in HANDLERS.items():
+            if handler.matches(value):
+                return ["own", name, self.node(handler.to_state(value), path)]
         if kind in (int, float, complex):
             return [kind.__name__, value.hex() if kind is float else repr(value)]
         if kind is bytes:
             return ["bytes", base64.b64encode(value).decode()]
-        if kind in (list, tuple, set, frozenset):
+        if kind in (list, tuple):
             return [kind.__name__, self._nodes(value, path)]
+        if kind in (set, frozenset):
+            return [kind.__name__, self._keys(value, path)]
         if kind in (dict, OrderedDict):
-            items = value.items()
-            pairs = [[self.node(k, path), self.node(v, f"{path}[{k!r}]")] for k, v in items]
-            return ["dict" if kind is dict else "ordered", pairs]
+            keys = self._keys(value, path)
+            values = [self.node(v, f"{path}[{k!r}]") for k, v in value.items()]
+            return ["dict" if kind is dict else "ordered", keys, values]
         if kind in (slice, range):
             return [kind.__name__, self._nodes([value.start, value.stop, value.step], path)]
         if isinstance(value, (np.ndarray, np.generic, np.dtype, np.random.RandomState)):
             return self._numpy(value, path)
         if isinstance(value, (torch.Tensor, torch.dtype, torch.device, torch.Generator)):
             return self._torch(value)
-        for name, function in _FUNCTIONS.items():
+        for name, function in FUNCTIONS.items():
             if value is function:
                 return ["function", name]
         return self._object(value, path)
 
     def _numpy(self, value: Any, path: str) -> list[Any]:
         if isinstance(value, np.random.RandomState):
-            return ["random state", self.node(value.get_state(legacy=False), path)]
+            found: Any = value.get_state()
+            _, keys, pos, has_gauss, gauss = found
+            return ["random state", self._array(keys), pos, has_gauss, float(gauss).hex()]
         if isinstance(value, np.dtype):
             return ["dtype", value.str]
         array = np.asarray(value)
         scalar = isinstance(value, np.generic)
         if array.dtype.kind in "OUS":
+            if array.dtype.kind in "US" and array.nbytes > MAX_TEXT:
+                raise TypeError(f"{path} holds more than {MAX_TEXT} bytes of text.")
             nodes = self._nodes(array.ravel().tolist(), path)
             return ["items", list(array.shape), array.dtype.str, nodes, scalar]
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
@@ -155,137 +180,42 @@ class _Encoder:
     def _object(self, value: Any, path: str) -> list[Any]:
         try:
             if isinstance(value, type):
-                return ["class", path_of(value)]
+                return ["class", known_types.name_of(value)]
             if not hasattr(value, "__dict__") or (callable(value) and not _has_state(value)):
                 raise TypeError(f"it is a {type(value).__name__}")
-            cls = path_of(type(value))
+            name = known_types.name_of(type(value))
         except TypeError as error:
             raise TypeError(
                 f"{path} cannot be stored: {error}. Pickle can hold it, or give it by a class of a "
                 "module that can be imported."
             ) from None
-        state = [[k, self.node(v, f"{path}.{k}")] for k, v in vars(value).items()]
-        items = None
-        if isinstance(value, dict):  # Bunch
-            items = [[k, self.node(v, f"{path}[{k!r}]")] for k, v in value.items()]
-        return ["object", cls, state, items]
+        if isinstance(value, nn.Module):
+            return self._layer(value, name, path)
+        own = {k: v for k, v in vars(value).items() if not _is_cached(value, k)}
+        own = {k: None if k in known_types.PLACES else v for k, v in own.items()}
+        if not isinstance(value, dict):
+            return ["object", name, self._named(own, path)]
+        return ["bunch", name, self._named(dict(value), path)]
+
+    def _layer(self, module: nn.Module, name: str, path: str) -> list[Any]:
+        """A module by its parameters, buffers and parts; hooks are code."""
+        own = vars(module)
+        hooks = [k for k, v in own.items() if k.endswith(("_hooks", "_hooks_with_kwargs")) and v]
+        if hooks:
+            raise TypeError(f"{path} cannot be stored: it has hooks ({hooks[0]}), which are code.")
+        fresh = vars(nn.Module())
+        rest = {k: v for k, v in own.items() if k not in fresh and not _is_cached(module, k)}
+        kept = [n for n in own["_buffers"] if n not in own["_non_persistent_buffers_set"]]
+        parts = [self._named(own[k], path) for k in ("_parameters", "_buffers", "_modules")]
+        return ["layer", name, *parts, kept, module.training, self._named(rest, path)]
+
+
+def _is_cached(value: Any, name: str) -> bool:
+    """Whether an attribute is what a property has kept, and would compute again."""
+    static = inspect.getattr_static(type(value), name, None)
+    return isinstance(static, functools.cached_property)
 
 
 def _has_state(value: Any) -> bool:
     """Whether something callable is an object like a module, not a function."""
     return isinstance(value, nn.Module) or hasattr(value, "get_params")
-
-
-class _Decoder:
-    """Makes objects of the table, each once."""
-
-    def __init__(self, arrays: Arrays, entries: list[Any], trusted: tuple[str, ...]) -> None:
-        if not isinstance(entries, list) or len(entries) > _MAX_ENTRIES:
-            raise CheckpointError("The file has no table of objects.")
-        self.arrays = arrays
-        self.entries = entries
-        self.trusted = trusted
-        self.made: dict[int, Any] = {}
-        self._making: set[int] = set()
-
-    def value(self, node: Any) -> Any:
-        """The value that a node stands for."""
-        if node is None or type(node) in (bool, str, int):
-            return node
-        k = node["r"]
-        if type(k) is not int or not 0 <= k < len(self.entries):
-            raise CheckpointError(f"The file refers to an object {k!r} that is not there.")
-        if k not in self.made:
-            if k in self._making:
-                raise CheckpointError("The file's objects contain themselves.")
-            self._making.add(k)
-            self._make(k, *self.entries[k])
-            self._making.discard(k)
-        return self.made[k]
-
-    def _make(self, k: int, kind: str, *entry: Any) -> None:
-        """Those that may contain themselves are there before their contents."""
-        if kind == "list":
-            shell: list[Any] = []
-            self.made[k] = shell
-            shell.extend(self.value(node) for node in entry[0])
-        elif kind in ("dict", "ordered"):
-            table: Any = {} if kind == "dict" else OrderedDict()
-            self.made[k] = table
-            table.update((self.value(key), self.value(v)) for key, v in entry[0])
-        elif kind == "object":
-            path, state, items = entry
-            cls: Any = class_at(path, self.trusted)
-            self.made[k] = made = cls.__new__(cls)
-            own = {key: self.value(node) for key, node in state}
-            if not all(type(key) is str for key in own):
-                raise CheckpointError("The file names an attribute that is no name.")
-            made.__dict__.update(own)
-            if items is not None:
-                made.update({key: self.value(node) for key, node in items})
-        else:
-            self.made[k] = self._simple(kind, *entry)
-
-    def _simple(self, kind: str, *entry: Any) -> Any:
-        first = entry[0]
-        if kind in ("int", "complex"):
-            return {"int": int, "complex": complex}[kind](first)
-        if kind == "float":
-            return float.fromhex(first)
-        if kind == "bytes":
-            return base64.b64decode(first, validate=True)
-        if kind in ("tuple", "set", "frozenset"):
-            make = {"tuple": tuple, "set": set, "frozenset": frozenset}[kind]
-            return make([self.value(node) for node in first])
-        if kind in ("slice", "range"):
-            return {"slice": slice, "range": range}[kind](*[self.value(node) for node in first])
-        if kind == "function":
-            return _FUNCTIONS[first]
-        if kind == "class":
-            return class_at(first, self.trusted)
-        if kind == "own":
-            return HANDLERS[first][2](self.value(entry[1]))
-        if kind in ("array", "items", "dtype", "random state"):
-            return self._numpy(kind, *entry)
-        return self._torch(kind, *entry)
-
-    def _numpy(self, kind: str, *entry: Any) -> Any:
-        if kind == "dtype":
-            return np.dtype(str(entry[0]))
-        if kind == "random state":
-            random_state = np.random.RandomState()
-            random_state.set_state(self.value(entry[0]))
-            return random_state
-        if kind == "array":
-            name, scalar = entry
-            array = self.arrays[name]
-            return array[()] if scalar else array
-        shape, dtype, nodes, scalar = entry
-        if np.dtype(dtype).kind not in "OUS":
-            raise CheckpointError("The file has an array of items that are none.")
-        array = np.empty(len(nodes), dtype=object)
-        array[:] = [self.value(node) for node in nodes]
-        array = array.reshape(shape).astype(dtype)
-        return array[()] if scalar else array
-
-    def _torch(self, kind: str, *entry: Any) -> Any:
-        first = entry[0]
-        if kind == "torch dtype":
-            found = getattr(torch, first)
-            if not isinstance(found, torch.dtype):
-                raise CheckpointError(f"{first!r} is no dtype of torch.")
-            return found
-        if kind == "device":
-            return torch.device(first)
-        if kind == "generator":
-            generator = torch.Generator(first)
-            generator.set_state(torch.from_numpy(self.arrays[entry[1]]))
-            return generator
-        if kind != "tensor":
-            raise CheckpointError(f"The file has an object of unknown kind {kind!r}.")
-        name, parameter, requires_grad, brain = entry
-        tensor = torch.from_numpy(self.arrays[name])
-        tensor = tensor.view(torch.bfloat16) if brain else tensor
-        if parameter:
-            return nn.Parameter(tensor, requires_grad=bool(requires_grad))
-        return tensor.requires_grad_(bool(requires_grad))

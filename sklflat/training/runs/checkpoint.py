@@ -7,8 +7,16 @@ import torch
 from skorch.history import History
 
 from sklflat.exceptions import CheckpointError
-from sklflat.training.engine.epochs import Record
+from sklflat.storage.decoding import expect, random_state
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
+from sklflat.training.runs.restoring import (
+    check_module_state,
+    order_of,
+    record_of,
+    restore_generators,
+    restore_optimizer,
+    restore_steps,
+)
 
 Arrays = dict[str, np.ndarray]
 _COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
@@ -83,59 +91,47 @@ class Checkpoint:
         """
         try:
             self._restore(estimator, loader)
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"A checkpoint is of another training ({error}).") from error
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever a forged checkpoint leads to
+            what = type(error).__name__
+            raise CheckpointError(f"A checkpoint is of another training ({what}).") from error
 
     def _restore(self, estimator: Any, loader: TensorLoader) -> None:
         net, info = estimator.net_, self.info
-        _check_types(info)
+        record = record_of(info["record"], estimator)
 
         def tensors(kind: str) -> dict[str, torch.Tensor]:
-            return {
-                name: torch.from_numpy(a.copy())
-                for name, a in with_prefix(self.arrays, kind).items()
-            }
+            named = with_prefix(self.arrays, kind).items()
+            return {name: torch.from_numpy(a.copy()) for name, a in named}
 
-        net.module_.load_state_dict(tensors("module"))
-        parameters = net.optimizer_.param_groups[0]["params"]
-        for name, value in tensors("optimizer").items():
-            k, key = name.split("/")
-            p = parameters[int(k)]
-            net.optimizer_.state[p][key] = value if key == "step" else value.to(p.device)
-        net.optimizer_.param_groups[0]["lr"] = info["rate"]
-        steps = net.steps_
-        steps.state = tensors("steps") or None
-        vars(steps).update({name: info["counts"][name] for name in _COUNTS})
-        states = tensors("generator")
-        net.random_stream_.set_state([states[str(k)] for k in range(len(states))])
-        estimator._random_state.set_state(
-            ("MT19937", self.arrays["random_state"], *info["random_state"])
-        )
-        if loader.order is not None and "order" in self.arrays:
-            loader.order.indices = self.arrays["order"].copy()
-        vars(estimator._record).update(vars(Record(**info["record"])))
-        estimator._record.best_weights = tensors("best") or None
+        weights, best, snapshots = tensors("module"), tensors("best"), {}
         for name, value in tensors("snapshot").items():
             step, _, key = name.partition("/")
-            net.snapshots_.setdefault(int(step), {})[key] = value
+            snapshots.setdefault(int(step), {})[key] = value
+        for state in (weights, *([best] if best else []), *snapshots.values()):
+            check_module_state(net.module_, state)
+        net.module_.load_state_dict(weights)
+        net.snapshots_.update(snapshots)
+        memory: list[dict[str, torch.Tensor]] = [
+            {} for _ in net.optimizer_.param_groups[0]["params"]
+        ]
+        for name, value in tensors("optimizer").items():
+            k, key = name.split("/")
+            memory[int(k)][key] = value
+        restore_optimizer(net.optimizer_, {"lr": info["rate"]}, memory)
+        restore_steps(net, info["counts"], tensors("steps") or None)
+        states = tensors("generator")
+        restore_generators(net.random_stream_, [states[str(k)] for k in range(len(states))])
+        found = random_state((self.arrays["random_state"], *info["random_state"]))
+        estimator._random_state.set_state(found.get_state())
+        if loader.order is not None and "order" in self.arrays:
+            loader.order.indices = order_of(self.arrays["order"], len(loader.order.indices))
+        vars(estimator._record).update(vars(record))
+        estimator._record.best_weights = best or None
+        expect(isinstance(info["history"], list), "a history is none")
+        expect(all(isinstance(row, dict) for row in info["history"]), "a history is none")
         net.history_ = History(info["history"])
-
-
-def _check_types(info: dict[str, Any]) -> None:
-    """Raise TypeError where a value would be taken over that means nothing."""
-    record, history = info["record"], info["history"]
-    number = (int, float)
-    right = (
-        type(info["rate"]) is float
-        and isinstance(record, dict)
-        and isinstance(history, list)
-        and all(isinstance(row, dict) for row in history)
-        and all(type(n) is int and n >= 0 for n in info["counts"].values())
-        and all(isinstance(record[name], number) for name in ("n_iter", "t", "no_improvement"))
-        and all(isinstance(loss, number) for loss in record["loss_curve"])
-    )
-    if not right:
-        raise TypeError("a value is of another kind")
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,16 @@ from skorch.history import History
 
 from sklflat.exceptions import CheckpointError
 from sklflat.storage import files
-from sklflat.storage.objects import HANDLERS, decode, encode
+from sklflat.storage.decoding import DEVICE, decode, expect
+from sklflat.storage.objects import HANDLERS, Handler, encode
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
-from sklflat.training.engine.randomness import RandomStream
+from sklflat.training.perturbations.base import Perturbation
+from sklflat.training.runs.restoring import (
+    is_state,
+    restore_generators,
+    restore_optimizer,
+    restore_steps,
+)
 
 _OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)}
 _NETS = {"NeuralNet": PerturbedNet, "NeuralNetClassifier": PerturbedNetClassifier}
@@ -83,6 +90,11 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
     return decode(arrays, info["object"], tuple(trusted))
 
 
+# --- the skorch net inside of an estimator ----------------------------------------------------
+
+_COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
+
+
 def _to_state(net: Any) -> dict[str, Any]:
     """What a net of the estimators' own making consists of."""
     kind = net._extends
@@ -92,36 +104,45 @@ def _to_state(net: Any) -> dict[str, Any]:
             "code. Use pickle, or save module_.state_dict() by safetensors."
         )
     (group,) = net.optimizer_.param_groups
-    options = {k: v for k, v in group.items() if k != "params"}
-    memory = [dict(net.optimizer_.state.get(p, {})) for p in group["params"]]
     names = {id(p): name for name, p in net.module_.named_parameters()}
+    steps = net.steps_
     return {
         "kind": kind.__name__,
         "module": net.module_,
         "criterion": net.criterion_,
         "classes": getattr(net, "classes", None),
         "optimizer": type(net.optimizer_).__name__,
-        "options": options,
+        "options": {k: v for k, v in group.items() if k != "params"},
         "trained": [names[id(p)] for p in group["params"]],
-        "memory": memory,
-        "own": {k: getattr(net, k) for k in ("perturbation", "l2", "mask", "snapshots_at", "seed")},
+        "memory": [dict(net.optimizer_.state.get(p, {})) for p in group["params"]],
+        "perturbation": net.perturbation,
+        "l2": float(net.l2),
+        "mask": net.mask,
+        "snapshots_at": tuple(net.snapshots_at),
+        "seed": int(net.seed),
         "device": str(net.device),
-        "random": net.random_stream_.__getstate__(),
-        "steps": net.steps_.__getstate__(),
+        "generators": [state.cpu() for state in net.random_stream_.get_state()],
+        "counts": {name: int(getattr(steps, name)) for name in _COUNTS},
+        "remembered": steps.__getstate__()["state"],
         "snapshots": net.snapshots_,
         "fast_path": net.fast_path_,
         "history": [dict(row) for row in net.history.to_list()],
     }
 
 
-def _from_state(state: dict[str, Any]) -> Any:
-    optimizer = _OPTIMIZERS[state["optimizer"]]
-    own = dict(state["own"])
+def _from_state(state: Any) -> Any:
+    """A net from parts that are checked one by one; none is called to make another."""
+    expect(isinstance(state, dict) and set(state) == _PARTS, "a net has other parts")
+    for name, kinds in _KINDS.items():
+        expect(isinstance(state[name], kinds), f"a net's {name} is none")
+    expect(
+        state["kind"] in _NETS and state["optimizer"] in _OPTIMIZERS, "a net is of no known kind"
+    )
+    expect(DEVICE.match(state["device"]), "a device is unknown")
+    own = {name: state[name] for name in ("perturbation", "l2", "mask", "snapshots_at", "seed")}
     if state["kind"] == "NeuralNetClassifier":
         own["classes"] = state["classes"]
-    device = state["device"]
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        device = "cpu"
+    optimizer = _OPTIMIZERS[state["optimizer"]]
     net = _NETS[state["kind"]](
         state["module"],
         criterion=state["criterion"],
@@ -129,25 +150,47 @@ def _from_state(state: dict[str, Any]) -> Any:
         train_split=None,
         verbose=0,
         callbacks__print_log=None,
-        device=device,
+        device=state["device"] if torch.cuda.is_available() else "cpu",
         **own,
     ).initialize()
     parameters = dict(net.module_.named_parameters())
-    trained = [parameters[name] for name in state["trained"]]
-    known = set(optimizer([torch.nn.Parameter(torch.zeros(1))]).param_groups[0])
-    net.optimizer_ = optimizer(trained)
-    options = {k: v for k, v in state["options"].items() if k in known}
-    net.optimizer_.param_groups[0].update(options)
-    for p, memory in zip(trained, state["memory"], strict=True):
-        if memory:
-            net.optimizer_.state[p] = memory
-    net.random_stream_ = RandomStream.__new__(RandomStream)
-    net.random_stream_.__setstate__(state["random"])
-    vars(net.steps_).update(state["steps"])
+    expect(set(state["trained"]) <= set(parameters), "a net trains what it does not have")
+    net.optimizer_ = optimizer([parameters[name] for name in state["trained"]])
+    restore_optimizer(net.optimizer_, state["options"], state["memory"])
+    restore_generators(net.random_stream_, state["generators"])
+    restore_steps(net, state["counts"], state["remembered"])
+    expect(all(map(is_state, state["snapshots"].values())), "a net's snapshots are none")
     net.snapshots_ = state["snapshots"]
     net.fast_path_ = state["fast_path"]
+    expect(all(isinstance(row, dict) for row in state["history"]), "a net's history is none")
     net.history_ = History(state["history"])
     return net
 
 
-HANDLERS["net"] = (lambda value: isinstance(value, PerturbedNetMixin), _to_state, _from_state)
+#: parts of a net, and the kinds that they may be of
+_KINDS: dict[str, Any] = {
+    "kind": str,
+    "module": torch.nn.Module,
+    "criterion": torch.nn.Module,
+    "optimizer": str,
+    "options": dict,
+    "trained": list,
+    "memory": list,
+    "perturbation": (Perturbation, type(None)),
+    "l2": float,
+    "mask": (torch.Tensor, type(None)),
+    "snapshots_at": tuple,
+    "seed": int,
+    "device": str,
+    "generators": list,
+    "counts": dict,
+    "remembered": (dict, type(None)),
+    "snapshots": dict,
+    "fast_path": str,
+    "history": list,
+}
+_PARTS = {*_KINDS, "classes"}
+
+HANDLERS["net"] = Handler(
+    lambda value: isinstance(value, PerturbedNetMixin), _to_state, _from_state
+)

@@ -11,7 +11,6 @@ import warnings
 
 import numpy as np
 import pytest
-import torch
 
 from sklflat import SAMClassifier
 from sklflat.training.runs import Training
@@ -82,7 +81,7 @@ GLOBALS = {
     "wraps of a library's": "@functools.wraps(F.relu)\ndef k(z):\n    return z + {v}",
     "no_grad around one's own": "@torch.no_grad()\ndef k(z):\n    return z + {v}",
     "function that reads a global": "a = {v}\ndef k(z):\n    return z + a",
-    "global two calls away": "a = [{v}]\ndef g(z):\n    return z + a[0]\ndef k(z):\n    return g(z)",
+    "global two calls away": "a = [{v}]\ndef g(z):\n    return z + a[0]\ndef k(z):\n    g(z)",
     "operator": "k = operator.itemgetter({v})",
     "named tuple": "class T(typing.NamedTuple):\n    a: int\nk = T({v})",
     "dataclass": "@dataclasses.dataclass\nclass D:\n    a: int\nk = D({v})",
@@ -145,7 +144,9 @@ INITS = {
     "padding mode": (
         "self.k = nn.Conv1d(1, 1, 3, padding=1, padding_mode=['zeros', 'circular'][{v} - 1])"
     ),
-    "tied weights": "self.k = nn.Linear(2, 2)\n        if {v} == 1: self.k.weight = self.layer.weight",
+    "tied weights": (
+        "self.k = nn.Linear(2, 2)\n        if {v} == 1: self.k.weight = self.layer.weight"
+    ),
     "weight norm": ("if {v} == 1: nn.utils.parametrizations.weight_norm(self.layer)"),
     "order of layers": ("self.k = nn.Sequential(*[nn.ReLU(), nn.Tanh()][:: 3 - 2 * {v}])"),
     "patched method": "self.layer.forward = lambda X: X + {v}",

@@ -24,8 +24,9 @@ from sklflat import (
     save,
 )
 from sklflat.exceptions import CheckpointError
-from sklflat.storage import files, objects
-from sklflat.storage.objects import decode, encode
+from sklflat.storage import decoding, files
+from sklflat.storage.decoding import decode
+from sklflat.storage.objects import encode
 from tests._stacks import DIGITS, LABELS
 
 X, y = DIGITS[:150], LABELS[:150]

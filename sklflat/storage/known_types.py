@@ -1,0 +1,224 @@
+"""Types that files may name, and the attributes that their objects may have.
+
+A name is looked up here before anything is imported, so a file cannot choose what is imported.
+The names of this package's types do not change when modules move.
+"""
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+import types
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from sklflat.exceptions import CheckpointError
+
+#: classes of this package that fitted estimators consist of, by module
+_OWN = {
+    "sklflat.connectivity.core": "InvariantCore",
+    "sklflat.connectivity.core_gain": "PathGain",
+    "sklflat.connectivity.probe": "ModeConnectivityProbe",
+    "sklflat.curvature.density": "SpectralDensity",
+    "sklflat.curvature.measures": "SpectralMeasures",
+    "sklflat.eigenspace.noise": "RankCorrelation",
+    "sklflat.eigenspace.spectrum": "HessianSpectrum",
+    "sklflat.networks.losses": "TaskLoss",
+    "sklflat.networks.mlp": "MLP",
+    "sklflat.networks.network": "LogProbabilities",
+    "sklflat.networks.tracing.layout": "Layout",
+    "sklflat.networks.unit_layer": "UnitLayer",
+    "sklflat.networks.units": "Units",
+    "sklflat.paths.barrier_table": "BarrierTable",
+    "sklflat.paths.barriers": "Barriers",
+    "sklflat.paths.losses": "PathLosses",
+    "sklflat.paths.paths": "LinearPath BezierPath PolygonalChain",
+    "sklflat.paths.repair.rescaling": "Rescaled",
+    "sklflat.probing.ablation": "AblationProbe",
+    "sklflat.probing.activation": "ActivationProbe",
+    "sklflat.probing.card": "CardData",
+    "sklflat.probing.module": "ModuleClassifier ModuleRegressor",
+    "sklflat.probing.nulls": "Null",
+    "sklflat.symmetry.symmetry": "Group RecordingPoint Symmetry",
+    "sklflat.training.engine.epochs": "Record",
+    "sklflat.training.estimators.noise_classifier": "FlatNoiseClassifier",
+    "sklflat.training.estimators.noise_regressor": "FlatNoiseRegressor",
+    "sklflat.training.estimators.sam_classifier": "SAMClassifier",
+    "sklflat.training.estimators.sam_regressor": "SAMRegressor",
+    "sklflat.training.estimators.targets": "ClassTargets RealTargets",
+    "sklflat.training.perturbations.asam": "ASAM",
+    "sklflat.training.perturbations.fisher": "FisherSAM",
+    "sklflat.training.perturbations.friendly": "FriendlySAM",
+    "sklflat.training.perturbations.gsam": "GSAM",
+    "sklflat.training.perturbations.looksam": "LookSAM",
+    "sklflat.training.perturbations.momentum": "MomentumSAM",
+    "sklflat.training.perturbations.noise": "FlatNoise",
+    "sklflat.training.perturbations.sam": "SAM",
+}
+
+#: estimators of scikit-learn whose predictions are NumPy's alone, so that no array of a file
+#: reaches C code that trusts it (trees and support vectors do)
+_SKLEARN = {
+    "sklearn.compose": "ColumnTransformer TransformedTargetRegressor",
+    "sklearn.decomposition": "PCA TruncatedSVD FastICA FactorAnalysis",
+    "sklearn.discriminant_analysis": "LinearDiscriminantAnalysis",
+    "sklearn.dummy": "DummyClassifier DummyRegressor",
+    "sklearn.feature_selection": "VarianceThreshold",
+    "sklearn.frozen": "FrozenEstimator",
+    "sklearn.impute": "SimpleImputer MissingIndicator",
+    "sklearn.kernel_approximation": "RBFSampler AdditiveChi2Sampler",
+    "sklearn.linear_model": (
+        "LinearRegression Ridge RidgeClassifier Lasso ElasticNet LogisticRegression"
+    ),
+    "sklearn.naive_bayes": "GaussianNB BernoulliNB",
+    "sklearn.pipeline": "Pipeline FeatureUnion",
+    "sklearn.preprocessing": (
+        "Binarizer FunctionTransformer KBinsDiscretizer LabelBinarizer LabelEncoder MaxAbsScaler "
+        "MinMaxScaler Normalizer OneHotEncoder OrdinalEncoder PolynomialFeatures PowerTransformer "
+        "QuantileTransformer RobustScaler StandardScaler"
+    ),
+    "sklearn.random_projection": "GaussianRandomProjection",
+    "sklearn.utils": "Bunch",
+}
+
+#: name in files -> module and class
+_TABLE = {
+    **{name: (module, name) for module, names in _OWN.items() for name in names.split()},
+    **{f"{m}.{name}": (m, name) for m, names in _SKLEARN.items() for name in names.split()},
+}
+_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z", re.ASCII)
+
+
+def name_of(cls: type) -> str:
+    """The name by which files call a class.
+
+    Raises
+    ------
+    TypeError
+        If it could not be found again by that name.
+    """
+    for name in (cls.__name__, _public_name(cls), f"{cls.__module__}.{cls.__qualname__}"):
+        if name is not None and _find(name, {name}) is cls:
+            return name
+    raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} cannot be imported by its name")
+
+
+def _public_name(cls: type) -> str | None:
+    """The shortest name of a class of torch or scikit-learn."""
+    top, *_ = cls.__module__.split(".")
+    if top == "torch":
+        return f"torch.nn.{cls.__name__}"
+    return next(
+        (n for n, (m, own) in _TABLE.items() if own == cls.__name__ and m.startswith(top)), None
+    )
+
+
+def type_called(name: Any, trusted: tuple[str, ...]) -> type:
+    """The class of a name, if files may use it: of the table, torch's layers, or trusted ones.
+
+    Raises
+    ------
+    CheckpointError
+        Before anything is imported.
+    """
+    if not isinstance(name, str) or len(name) > 500 or not _NAME.match(name):
+        raise CheckpointError("A type in the file has no name.")
+    found = _find(name, set(trusted))
+    if found is None:
+        raise CheckpointError(
+            f"The file names the class {name}, which is not known to be harmless. If you trust "
+            f"it, say so: trusted=({name!r},)."
+        )
+    return found
+
+
+def _find(name: str, trusted: set[str]) -> type | None:
+    """The class of a name; None if there is none that may be used."""
+    if name in _TABLE:
+        module, own = _TABLE[name]
+        return getattr(importlib.import_module(module), own)
+    module, _, own = name.rpartition(".")
+    if module == "torch.nn" or module.startswith("torch.nn.modules."):
+        found = getattr(sys.modules.get(module), "__dict__", {}).get(own)  # nothing is imported
+        return found if _is_layer(found) else None
+    if name in trusted:
+        return _trusted(name)
+    return None
+
+
+def _is_layer(found: Any) -> bool:
+    from torch import nn
+
+    is_module = isinstance(found, type) and issubclass(found, nn.Module)
+    return is_module and found.__module__.startswith("torch.nn.modules.")
+
+
+def _trusted(name: str) -> type | None:
+    """A class of the user's, also one inside of another."""
+    parts = name.split(".")
+    for k in range(len(parts) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:k]))
+            for part in parts[k:]:
+                found = getattr(found, part)
+        except (ImportError, AttributeError, ValueError):
+            continue
+        return found if isinstance(found, type) else None
+    return None
+
+
+# --- attributes -------------------------------------------------------------------------------
+
+#: parameters that say where to keep files: they are not part of what is saved
+PLACES = {"cache_dir", "memory"}
+#: what scikit-learn sets in any estimator
+_COMMON = {"n_features_in_", "feature_names_in_", "_sklearn_output_config", "_metadata_request"}
+
+
+def check_attribute(cls: type, name: Any) -> None:
+    """Raise unless objects of a class have such an attribute, which is data.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    if type(name) is not str or not name.isidentifier() or name[:2] == "__":
+        raise CheckpointError("The file names an attribute that is none.")
+    shadowed = inspect.getattr_static(cls, name, None)
+    if callable(shadowed) or hasattr(type(shadowed), "__get__"):
+        raise CheckpointError(
+            f"The file has a value for {cls.__name__}.{name[:80]}, which is code."
+        )
+    if name not in declared(cls):
+        raise CheckpointError(f"A {cls.__name__} has no attribute {name[:80]}.")
+
+
+@cache
+def declared(cls: type) -> frozenset[str]:
+    """Names of attributes that the code of a class uses, its annotations and parameters."""
+    found = set(_COMMON) if hasattr(cls, "get_params") else set()
+    for base in cls.__mro__:
+        found.update(vars(base).get("__annotations__", ()))
+        if "__init__" in vars(base):
+            found.update(inspect.signature(base.__init__).parameters)  # type: ignore[misc]
+        for value in list(vars(base).values()):
+            for code in _code_of(value):
+                found.update(code.co_names)
+    return frozenset(found)
+
+
+def _code_of(value: Any) -> Iterator[types.CodeType]:
+    """All code of a method or property, below its decorators."""
+    if isinstance(value, property):
+        parts = [value.fget, value.fset]
+    elif isinstance(value, functools.cached_property):
+        parts = [value.func]
+    else:
+        parts = [getattr(value, "__func__", value)]
+    left = [inspect.unwrap(f).__code__ for f in parts if isinstance(f, types.FunctionType)]
+    while left:
+        code = left.pop()
+        yield code
+        left += [const for const in code.co_consts if isinstance(const, types.CodeType)]
