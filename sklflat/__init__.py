@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sklflat import _aliases
+from sklflat._version import __version__
 
 if TYPE_CHECKING:
     from sklflat.connectivity import ModeConnectivityProbe, PathDisplay, PlaneDisplay
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
         load,
         save,
     )
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "AblationProbe",

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 # Storeys that hold several rooms are fine as long as those rooms do not know each other.
 FLOORS = {
     "_aliases": -2,
+    "_version": -2,
     "exceptions": -2,
     "_compat": -1,
     "metrics": 0,

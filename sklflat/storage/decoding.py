@@ -21,8 +21,9 @@ from sklflat.storage import known_types
 from sklflat.storage.objects import DTYPES, FUNCTIONS, HANDLERS, MAX_DEPTH, MAX_TEXT, Arrays, is_key
 
 _MAX_ENTRIES = 1_000_000
-#: elements of an object, those that are in it several times counted as often
-_MAX_UNFOLDED = 5_000_000
+#: elements of an object, those that are in it several times counted as often: some, and how many
+#: times those of the file
+_MAX_UNFOLDED, _MAX_REPEATED = 100_000, 20
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iuf][1248]|[US]\d{1,6}|O)\Z", re.ASCII)
 DEVICE = re.compile(r"(?:cpu|cuda(?::\d{1,2})?)\Z", re.ASCII)
 
@@ -75,7 +76,7 @@ class _Decoder:
         self.made: dict[int, Any] = {}
         self.sizes: dict[int, int] = {}
         self._making: set[int] = set()
-        self._text = 0
+        self._text = self._own_size = 0
 
     def value(self, node: Any) -> Any:
         """The value that a node stands for."""
@@ -102,9 +103,11 @@ class _Decoder:
             if isinstance(part, list):
                 left += part
                 size += len(part)
+                self._own_size += len(part)
             elif isinstance(part, dict):
                 size += self.sizes.get(part.get("r", -1), 1)
-        expect(size <= _MAX_UNFOLDED, "its objects contain each other too often")
+        most = _MAX_UNFOLDED + _MAX_REPEATED * self._own_size
+        expect(size <= most, "its objects contain each other too often")
         self.sizes[k] = size
 
     def _values(self, nodes: Any) -> list[Any]:

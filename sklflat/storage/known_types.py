@@ -22,7 +22,7 @@ _OWN = {
     "sklflat.connectivity.core_gain": "PathGain",
     "sklflat.connectivity.probe": "ModeConnectivityProbe",
     "sklflat.curvature.density": "SpectralDensity",
-    "sklflat.curvature.measures": "SpectralMeasures",
+    "sklflat.curvature.spectral_measures": "SpectralMeasures",
     "sklflat.eigenspace.noise": "RankCorrelation",
     "sklflat.eigenspace.spectrum": "HessianSpectrum",
     "sklflat.networks.losses": "TaskLoss",

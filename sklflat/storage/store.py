@@ -2,19 +2,24 @@
 
 import os
 import re
+import stat
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sklflat._version import __version__
 from sklflat.exceptions import CheckpointError, DamagedFileWarning, StorageError
 from sklflat.storage.files import read, write
 
 _KEY = re.compile(r"[0-9a-f]{8,64}\Z")
 _MANIFEST = "store.safetensors"
+#: names of files that are being written, see :mod:`files`
+_TEMPORARY = re.compile(r"\.(store|[0-9a-f]{8,64})\.safetensors\.\d+-[0-9a-f]{8}\.tmp\Z")
 #: version of what is kept; a directory of a newer one is refused
 SCHEMA = 1
 #: seconds after which another process's temporary file counts as left behind
@@ -53,28 +58,31 @@ class RunStore:
         manifest = self.directory / _MANIFEST
         try:
             _, info = read(manifest)
+            found = info.get("schema") if isinstance(info, dict) else None
         except FileNotFoundError:
-            info = {"schema": SCHEMA}
+            found = SCHEMA
         except CheckpointError as error:
             if "upgrade" in str(error):
                 raise
-            info = {"schema": SCHEMA}
-        found = info.get("schema") if isinstance(info, dict) else None
-        if not isinstance(found, int) or found > SCHEMA:
+            _set_aside(manifest)
+            found = SCHEMA
+        if type(found) is not int or found > SCHEMA:
             raise CheckpointError(
                 f"cache_dir={str(self.directory)!r} was written by a newer sklflat (schema "
-                f"{found}, known are those up to {SCHEMA}). Upgrade sklflat, or choose another."
+                f"{str(found)[:20]}, known are those up to {SCHEMA}). Upgrade sklflat, or choose "
+                "another."
             )
         write(manifest, {}, {"schema": SCHEMA})  # it shows at once whether one can write
 
     def _clean(self) -> None:
-        """Delete what crashed processes left behind, but not what others are writing."""
+        """Delete what crashed writers left behind, but not what others are writing."""
         for path in self.directory.glob(".*.tmp"):
-            try:
-                if time.time() - path.stat().st_mtime > _STALE:
-                    path.unlink()
-            except FileNotFoundError:
+            if not _TEMPORARY.match(path.name):
                 continue
+            with suppress(OSError):
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _STALE:
+                    path.unlink()
 
     def path(self, key: str) -> Path:
         """The file of a key."""
@@ -85,21 +93,27 @@ class RunStore:
     def get(self, key: str) -> tuple[dict[str, np.ndarray], Any] | None:
         """Arrays and information that were kept under a key; None if there are none.
 
-        A damaged file is deleted, with a ``DamagedFileWarning``.
+        What another version of this package has kept is not used. A damaged file, or one that was
+        kept under another key, is set aside as ``<key>.damaged``, with a ``DamagedFileWarning``.
         """
         path = self.path(key)
         try:
-            return read(path)
+            arrays, info = read(path)
+            if not isinstance(info, dict) or set(info) != {"key", "version", "info"}:
+                raise CheckpointError(f"{path} was not kept by a store.")
+            if info["key"] != key:
+                raise CheckpointError(f"{path} was kept under another key.")
         except FileNotFoundError:
             return None
         except CheckpointError as error:
             warnings.warn(f"{error} It is computed anew.", DamagedFileWarning, stacklevel=2)
-            self.delete(key)
+            _set_aside(path)
             return None
+        return (arrays, info["info"]) if info["version"] == __version__ else None
 
     def put(self, key: str, arrays: dict[str, np.ndarray], info: Any) -> None:
         """Keep arrays and what JSON can hold under a key, in place of what was there."""
-        write(self.path(key), arrays, info)
+        write(self.path(key), arrays, {"key": key, "version": __version__, "info": info})
 
     def delete(self, key: str) -> None:
         """Forget a key."""
@@ -116,3 +130,9 @@ class RunStore:
 
     def __contains__(self, key: str) -> bool:
         return self.path(key).exists()
+
+
+def _set_aside(path: Path) -> None:
+    """Give a file that cannot be used another name, so that nothing is lost."""
+    with suppress(OSError):
+        path.replace(path.with_suffix(".damaged"))

@@ -138,15 +138,21 @@ class Watch:
             return
         if event == "import" and arguments[0] in sys.modules:
             return
-        if event == "open" and str(arguments[0]) == self.path:
-            return
+        if event == "open" and (str(arguments[0]) == self.path or type(arguments[0]) is int):
+            return  # the file itself, by its path and then by its handle
         if event == "open" or event.startswith(self.EVENTS):
             self.seen.append((event, str(arguments)[:200]))
 
 
 @pytest.fixture(scope="module")
-def watch():
+def the_watch():
     return Watch()
+
+
+@pytest.fixture
+def watch(the_watch):
+    the_watch.seen.clear()
+    return the_watch
 
 
 def attack(path, watch, check=lambda found: None):

@@ -65,7 +65,7 @@ def test_a_directory_that_is_a_file_or_of_a_newer_schema(tmp_path, monkeypatch):
 
 
 def test_only_what_was_left_long_ago_is_cleaned_up(tmp_path):
-    old, young = tmp_path / ".x.1-ab.tmp", tmp_path / ".y.2-cd.tmp"
+    old, young = (tmp_path / f".{'a' * 8}.safetensors.{k}-{k}1234567.tmp" for k in (1, 2))
     for file in (old, young):
         file.write_text("x")
     os.utime(old, (0, 0))

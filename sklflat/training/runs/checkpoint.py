@@ -9,7 +9,7 @@ from skorch.history import History
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.decoding import expect, random_state
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
-from sklflat.training.runs.restoring import (
+from sklflat.training.runs.resuming import (
     check_module_state,
     order_of,
     record_of,
@@ -105,7 +105,8 @@ class Checkpoint:
             named = with_prefix(self.arrays, kind).items()
             return {name: torch.from_numpy(a.copy()) for name, a in named}
 
-        weights, best, snapshots = tensors("module"), tensors("best"), {}
+        weights, best = tensors("module"), tensors("best")
+        snapshots: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in tensors("snapshot").items():
             step, _, key = name.partition("/")
             snapshots.setdefault(int(step), {})[key] = value

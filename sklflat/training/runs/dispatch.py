@@ -1,5 +1,6 @@
 """Units of work for joblib's workers, one of which may be lost."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -7,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from joblib import Parallel, delayed
 
 from sklflat.exceptions import LostWorkerWarning
+from sklflat.training.runs.interrupts import end_with_parent
 from sklflat.training.runs.training import Training
 
 #: how often a unit is begun before the loss of its workers is an error
@@ -16,17 +18,11 @@ _ATTEMPTS = 3
 Work = Callable[[Sequence[Training]], None]
 
 
-def one_by_one(unit: Sequence[Training]) -> None:
-    """Train each alone."""
-    for training in unit:
-        training.run()
-
-
 def dispatch(
     trainings: Sequence[Training],
     units: Sequence[list[int]],
     n_jobs: int | None,
-    work: Work = one_by_one,
+    work: Work,
 ) -> Iterator[int]:
     """Have units of trainings done by joblib's workers; yields trainings as they end.
 
@@ -39,12 +35,15 @@ def dispatch(
     units : sequence of list of int
         Positions of trainings that one worker does.
     n_jobs : int or None
-    work : callable, default=one_by_one
+    work : callable
         ``work(unit)`` trains a list of trainings in place; can be pickled.
     """
     left = dict(enumerate(units))
     for attempt in range(_ATTEMPTS):
-        calls = [delayed(_do)(k, [trainings[i] for i in unit], work) for k, unit in left.items()]
+        calls = [
+            delayed(_do)(k, [trainings[i] for i in unit], work, os.getpid())
+            for k, unit in left.items()
+        ]
         try:
             for k, ended in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
                 for i, done in zip(left.pop(k), ended, strict=True):
@@ -61,6 +60,7 @@ def dispatch(
             )
 
 
-def _do(k: int, unit: list[Training], work: Work) -> tuple[int, list[Training]]:
+def _do(k: int, unit: list[Training], work: Work, owner: int) -> tuple[int, list[Training]]:
+    end_with_parent(owner)
     work(unit)
     return k, unit

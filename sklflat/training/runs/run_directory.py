@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -44,8 +45,10 @@ class RunDirectory:
         self.running = RunStore(self.ended.directory / "running")
         known: dict[int, str] = {}
         for i, training in enumerate(trainings):
-            if (key := _key(training, known)) is not None:
-                self.keys[i] = key
+            if training.key is None:  # a worker is given it
+                training.key = _key(training, known) or ""
+            if training.key:
+                self.keys[i] = training.key
         self._saved = time.monotonic()
 
     def result(self, i: int) -> Checkpoint | None:
@@ -55,10 +58,30 @@ class RunDirectory:
         return None if found is None else Checkpoint(*found)
 
     def save_result(self, i: int, training: Training) -> None:
-        """Save how a training ended, unless by an error."""
-        if i in self.keys and training.error is None:
+        """Save how a training ended, if it ended as it was asked to."""
+        if i in self.keys and training.is_kept:
             ended = Checkpoint.of(training.estimator)
             self.ended.put(self.keys[i], ended.arrays, ended.info)
+
+    def unfinished(self, i: int) -> tuple[str | None, Checkpoint | None]:
+        """The name of a training that is trained alone, and its checkpoint if it was cut off."""
+        name = self.name_alone(i)
+        found = {} if name is None else dict(self._members(name))
+        return name, found.get(self.keys.get(i, ""))
+
+    def name_alone(self, i: int) -> str | None:
+        """The name of the checkpoint of a training alone, which no stack has; None without key."""
+        return fingerprint(["alone", self.keys[i]]) if i in self.keys else None
+
+    def _members(self, name: str) -> Iterator[tuple[str, Checkpoint]]:
+        """Keys and checkpoints of a stack; none if it is not there or is not one."""
+        kept = self.running.get(name)
+        if kept is None:
+            return
+        arrays, info = kept
+        with suppress(KeyError, TypeError, IndexError):
+            for row, key in enumerate(info["members"]):
+                yield key, Checkpoint(with_prefix(arrays, str(row)), info["infos"][row])
 
     def unfinished_stacks(self) -> Iterator[tuple[str, dict[int, Checkpoint]]]:
         """Stacks that were cut off: a name, and a checkpoint for each member under way.
@@ -69,19 +92,9 @@ class RunDirectory:
             return
         positions = {key: i for i, key in self.keys.items()}
         for name in list(self.running.keys()):
-            kept = self.running.get(name)
-            if kept is None:
-                continue
-            arrays, info = kept
-            try:
-                members, infos = info["members"], info["infos"]
-                checkpoints = {
-                    positions[key]: Checkpoint(with_prefix(arrays, str(row)), infos[row])
-                    for row, key in enumerate(members)
-                }
-            except (KeyError, TypeError, IndexError):
-                continue
-            yield name, checkpoints
+            found = list(self._members(name))
+            if found and all(key in positions for key, _ in found):
+                yield name, {positions[key]: checkpoint for key, checkpoint in found}
 
     @property
     def is_save_due(self) -> bool:
@@ -151,6 +164,6 @@ def _settings() -> list[Any]:
         str(torch.get_default_device()),
         torch.get_float32_matmul_precision(),
         torch.are_deterministic_algorithms_enabled(),
-        torch.backends.mkldnn.enabled,  # type: ignore[attr-defined]
+        torch.backends.mkldnn.enabled,
         torch.is_autocast_enabled("cpu"),
     ]

@@ -11,10 +11,10 @@ from skorch.history import History
 from sklflat.exceptions import CheckpointError
 from sklflat.storage import files
 from sklflat.storage.decoding import DEVICE, decode, expect
-from sklflat.storage.objects import HANDLERS, Handler, encode
+from sklflat.storage.objects import HANDLERS, Handler, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
 from sklflat.training.perturbations.base import Perturbation
-from sklflat.training.runs.restoring import (
+from sklflat.training.runs.resuming import (
     is_state,
     restore_generators,
     restore_optimizer,
@@ -139,6 +139,8 @@ def _from_state(state: Any) -> Any:
         state["kind"] in _NETS and state["optimizer"] in _OPTIMIZERS, "a net is of no known kind"
     )
     expect(DEVICE.match(state["device"]), "a device is unknown")
+    plain = vars(state["perturbation"]).values() if state["perturbation"] is not None else ()
+    expect(all(map(is_key, plain)), "a perturbation's parameters are none")
     own = {name: state[name] for name in ("perturbation", "l2", "mask", "snapshots_at", "seed")}
     if state["kind"] == "NeuralNetClassifier":
         own["classes"] = state["classes"]

@@ -1,14 +1,12 @@
 """A training: one estimator, and the data that it is to be fitted on."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from sklflat.training.engine.epochs import Fitting, run_alone
-from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.engine.epochs import ALL_EPOCHS, CONVERGED, INTERRUPTED, Fitting
 
 
 @dataclass
@@ -38,6 +36,8 @@ class Training:
         Its share of the time.
     why_alone : str or None
         Why it was not stacked with others; None if it was.
+    key : str or None
+        The name by which it is kept; empty if it cannot be, None before that is known.
     """
 
     estimator: Any
@@ -50,6 +50,19 @@ class Training:
     error: Exception | None = None
     seconds: float = 0.0
     why_alone: str | None = None
+    key: str | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it has ended as it was asked to, by converging or after all epochs."""
+        record = getattr(self.estimator, "_record", None)
+        return self.error is None and record is not None and record.ended in (CONVERGED, ALL_EPOCHS)
+
+    def check_interrupted(self) -> None:
+        """Raise a ``KeyboardInterrupt`` that ended the training early, as ``fit`` does not."""
+        record = getattr(self.estimator, "_record", None)
+        if record is not None and record.ended == INTERRUPTED:
+            raise KeyboardInterrupt
 
     def fitting(self, checkpoint: Callable[[Any], Any] | None = None) -> Fitting:
         """The training, as one that asks for its epochs.
@@ -72,16 +85,3 @@ class Training:
         vars(self.estimator).update(vars(done.estimator))
         self.error, self.seconds = done.error, done.seconds
         self.why_alone = self.why_alone or done.why_alone
-
-    def run(self) -> "Training":
-        """Train alone; an exception is kept."""
-        start = time.perf_counter()
-        try:
-            if isinstance(self.estimator, PerturbedEstimator):
-                run_alone(self.fitting())
-            else:
-                self.estimator.fit(self.X, self.y, **self.fit_params)
-        except Exception as error:
-            self.error = error
-        self.seconds = time.perf_counter() - start
-        return self

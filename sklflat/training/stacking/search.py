@@ -269,6 +269,7 @@ class _TrainedFits:
 
     def __init__(self, fits: Sequence[_Fit], settings: dict[str, Any]) -> None:
         self.fits = list(fits)
+        self.settings = settings
         self.errors: dict[int, Exception] = {}
         trainings: dict[int, Training] = {}
         transformed: dict[Any, Any] = {}
@@ -286,8 +287,14 @@ class _TrainedFits:
 
     def fit(self, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
         i, self._next = self._next, self._next + 1
-        if i >= len(self.fits):
-            return estimator.fit(X, y, **fit_params)
+        if i >= len(self.fits):  # the refit, which is kept as well
+            fit = _Fit(estimator, X, y, fit_params, fold=-1)
+            training = fit.training({})
+            for _ in train([training], **{**self.settings, "stack": bool(self.settings["stack"])}):
+                pass
+            if training.error is not None:
+                raise training.error
+            return fit.estimator
         if i in self.errors:
             raise self.errors[i]
         return self.fits[i].estimator

@@ -3,6 +3,7 @@
 import copy
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +23,10 @@ from sklflat.exceptions import (
 )
 from sklflat.training.engine.epochs import Epoch, Fitting
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs.alone import train_alone
 from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.dispatch import dispatch
+from sklflat.training.runs.interrupts import deferred_interrupt
 from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 from sklflat.training.stacking.data import SharedData
@@ -69,6 +72,7 @@ class _StartedTraining:
             else:
                 self.request = next(self.fitting)
         except StopIteration:
+            self.training.check_interrupted()
             return False
         except Exception as error:
             self.training.error = error
@@ -134,6 +138,8 @@ def _train_all(
     cache_dir: Any,
     verbose: int,
 ) -> Iterator[int]:
+    _draw_seeds(trainings)
+    directory = RunDirectory(cache_dir, trainings)
     n_workers = effective_n_jobs(n_jobs)
     if stack and n_workers > 1 and len(trainings) >= 2 * n_workers:
         # neighbours are alike, as in a grid, and half a stack on one core beats all on two
@@ -142,12 +148,24 @@ def _train_all(
         work = partial(_train_here, verbose=max(verbose - 1, 0), **settings)
         yield from dispatch(trainings, units, n_jobs, work)
         return
-    directory = RunDirectory(cache_dir, trainings)
     stacked = _StackTrainer(trainings, stack, max_replicas, verbose, directory)
     yield from stacked.run()
-    for i in dispatch(trainings, [[i] for i in sorted(stacked.alone)], n_jobs):
-        directory.save_result(i, trainings[i])
-        yield i
+    alone = [[i] for i in sorted(stacked.alone)]
+    yield from dispatch(trainings, alone, n_jobs, partial(train_alone, cache_dir=cache_dir))
+
+
+def _draw_seeds(trainings: Sequence[Training]) -> None:
+    """Give trainings that share a generator of random numbers a seed of it each, in order.
+
+    What they draw would otherwise depend on which of them is trained when.
+    """
+    states = [
+        training.estimator.get_params(deep=False).get("random_state") for training in trainings
+    ]
+    shared = Counter(id(state) for state in states if isinstance(state, np.random.RandomState))
+    for training, state in zip(trainings, states, strict=True):
+        if shared[id(state)] > 1:
+            training.estimator.set_params(random_state=int(state.randint(np.iinfo(np.int32).max)))
 
 
 def _train_here(unit: Sequence[Training], **settings: Any) -> None:
@@ -271,7 +289,7 @@ class _StackTrainer:
     def _train_group(self, group: list[_StartedTraining], name: str | None = None) -> Iterator[int]:
         if name is None:
             group = _in_order(group)
-        if len(group) == 1 and name is None:
+        if len(group) == 1 and name in (None, self.directory.name_alone(group[0].i)):
             yield self._finish_alone(group[0], "there is no other like it")
             return
         stack = Stack([r.net for r in group])
@@ -300,15 +318,25 @@ class _StackTrainer:
             if self.directory.is_save_due:
                 stack.copy_states()
                 name = self.directory.save_stack([r.member for r in live.values()], name)
-            start = time.perf_counter()
-            sums = stack.run_epoch({row: r.request.batches for row, r in live.items()})
-            share = (time.perf_counter() - start) / len(live)
+            with deferred_interrupt() as interrupt:
+                start = time.perf_counter()
+                sums = stack.run_epoch({row: r.request.batches for row, r in live.items()})
+                share = (time.perf_counter() - start) / len(live)
+                goes_on = {row: r.advance(sums[row]) for row, r in live.items()}
+                for row, r in live.items():
+                    r.training.seconds += share
+                    if not goes_on[row]:
+                        stack.release(row)
+                        self.directory.save_result(r.i, r.training)
+            if interrupt.is_pending:
+                left = [r.member for row, r in live.items() if goes_on[row]]
+                stack.copy_states()
+                if left:
+                    self.directory.save_stack(left, name)
+                raise KeyboardInterrupt
             for row, r in list(live.items()):
-                r.training.seconds += share
-                if not r.advance(sums[row]):
-                    stack.release(row)
+                if not goes_on[row]:
                     del live[row]
-                    self.directory.save_result(r.i, r.training)
                     yield r.i
                 elif r.has_callbacks and stack_key(r.net) != r.key[0]:
                     stack.release(row)
@@ -323,12 +351,21 @@ class _StackTrainer:
         self.directory.delete_stack(name)
 
     def _finish_alone(self, started: _StartedTraining, reason: str | None) -> int:
-        start = time.perf_counter()
-        while started.advance(None):
-            pass
+        start, name = time.perf_counter(), self.directory.name_alone(started.i)
+        while True:
+            if self.directory.is_save_due:
+                self.directory.save_stack([started.member], name)
+            with deferred_interrupt() as interrupt:
+                goes_on = started.advance(None)
+            if not goes_on:
+                break
+            if interrupt.is_pending:
+                self.directory.save_stack([started.member], name)
+                raise KeyboardInterrupt
         started.training.seconds += time.perf_counter() - start
         started.training.why_alone = reason
         self.directory.save_result(started.i, started.training)
+        self.directory.delete_stack(name)
         return started.i
 
 

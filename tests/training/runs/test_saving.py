@@ -223,13 +223,13 @@ def test_forged_objects_are_refused_in_a_moment(path):
 
 
 def test_forged_objects_are_refused_and_run_no_code(path, tmp_path, monkeypatch):
-    modules, made, make = set(sys.modules), [], objects._Decoder._make
+    modules, made, make = set(sys.modules), [], decoding._Decoder._make
 
     def counted(self, k, *entry):
         made.append(k)
         make(self, k, *entry)
 
-    monkeypatch.setattr(objects._Decoder, "_make", counted)
+    monkeypatch.setattr(decoding._Decoder, "_make", counted)
     for entries in forged_tables():
         arrays, info = forged(entries)
         files.write(path, arrays, {"object": info})

@@ -12,10 +12,7 @@ import numpy as np
 import torch
 
 from sklflat.storage.decoding import expect
-from sklflat.training.engine.epochs import ALL_EPOCHS, CALLBACK, CONVERGED, INTERRUPTED, Record
-
-#: why a training may have ended
-ENDS = (CONVERGED, ALL_EPOCHS, CALLBACK, INTERRUPTED)
+from sklflat.training.engine.epochs import ALL_EPOCHS, CONVERGED, Record
 
 #: an optimiser's moments, which have the shape of their parameter
 _MOMENTS = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
@@ -167,7 +164,10 @@ def record_of(found: Any, estimator: Any) -> Record:
     for name in ("t", "n_iter", "no_improvement"):
         expect(type(found[name]) is int and 0 <= found[name] < 2**53, f"a record's {name} is none")
     expect(found["n_iter"] <= estimator.max_iter, "a record is of more epochs than are asked for")
-    expect(found["ended"] in (None, *ENDS), "a record's end is none")
+    ended = found["ended"]
+    expect(ended in (None, CONVERGED, ALL_EPOCHS), "a record is of a training that was stopped")
+    missing = estimator.max_iter - found["n_iter"]
+    expect(ended != ALL_EPOCHS or not missing, "a record is of fewer epochs than are asked for")
     early = bool(estimator.early_stopping)
     for name, is_kept in (("validation_scores", early), ("loss_curve", True)):
         expect((found[name] is not None) == is_kept, f"a record's {name} is of another training")

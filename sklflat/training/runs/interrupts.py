@@ -1,0 +1,80 @@
+"""Ctrl-C, and workers whose parent is gone: what is under way ends where it can go on."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+#: seconds that an interrupt waits for the end of an epoch at most, judged by the last one
+_PATIENCE = 1.0
+#: seconds between looks at whether the parent lives
+_EVERY = 1.0
+
+
+@dataclass
+class Interrupt:
+    """Whether the user has pressed Ctrl-C."""
+
+    is_pending: bool = False
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Interrupt]:
+    """Put off a ``KeyboardInterrupt`` to the end of an epoch, where its state is whole.
+
+    The second one, and any that comes later than a second after the start, is raised at once.
+    Does nothing outside of the main thread, or where SIGINT is handled by somebody else.
+    """
+    interrupt = Interrupt()
+    before = _default_handler()
+    if before is None:
+        yield interrupt
+        return
+    start = time.monotonic()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interrupt.is_pending or time.monotonic() - start > _PATIENCE:
+            raise KeyboardInterrupt
+        interrupt.is_pending = True
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _default_handler() -> signal.Handlers | None:
+    """The handler of SIGINT, if it is Python's own and may be changed here."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    handler = signal.getsignal(signal.SIGINT)
+    return handler if handler is signal.default_int_handler else None  # type: ignore[return-value]
+
+
+def end_with_parent(owner: int) -> None:
+    """Let this worker process end within seconds of the process that has started it.
+
+    Parameters
+    ----------
+    owner : int
+        Number of the process that gives the work. Workers that another one has started, such as
+        those of a cluster, live on.
+    """
+    if os.getpid() == owner or os.getppid() != owner or _watched:
+        return
+    _watched.append(owner)
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(_EVERY)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="sklflat-parent", daemon=True).start()
+
+
+_watched: list[int] = []
