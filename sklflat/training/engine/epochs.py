@@ -103,20 +103,9 @@ class Record:
 class EpochLoop:
     """Iterates over the epochs of one ``fit``; each is to be run before the next is asked for.
 
-    Parameters
-    ----------
-    estimator : SAMClassifier or SAMRegressor
-        Read for ``max_iter``, ``tol``, ``n_iter_no_change``, ``learning_rate``, ``power_t``,
-        ``solver`` and ``verbose``.
-    net : PerturbedNetMixin
-    batches : TensorLoader or DataLoader
-    record : Record
-    score : callable, default=None
-        Returns the validation score, for early stopping.
-    n_epochs : int, default=None
-        Exactly so many epochs, whether training converges or not.
-    resumes : bool, default=False
-        Whether the record is that of a training that was cut off and goes on.
+    ``score`` returns the validation score, for early stopping. ``n_epochs`` is for exactly so many
+    epochs, whether training converges or not, and ``resumes`` says that the record is that of a
+    training that was cut off and goes on.
     """
 
     estimator: Any

@@ -16,13 +16,7 @@ Tensors = Tensor | dict[str, Tensor]
 
 
 class SampleOrder:
-    """The order of samples in each epoch, drawn as ``MLPClassifier`` draws it.
-
-    Parameters
-    ----------
-    n_samples : int
-    random_state : numpy.random.RandomState
-    """
+    """The order of samples in each epoch, drawn as ``MLPClassifier`` draws it."""
 
     def __init__(self, n_samples: int, random_state: np.random.RandomState) -> None:
         self.indices = np.arange(n_samples)
@@ -38,16 +32,8 @@ class SampleOrder:
 class TensorLoader:
     """Iterates over slices of tensors; stands in for a ``DataLoader``.
 
-    Parameters
-    ----------
-    dataset : skorch.dataset.Dataset
-        With tensors, arrays or dictionaries of them in ``X`` and ``y``.
-    batch_size : int
-        The last batch may be smaller.
-    order : SampleOrder, default=None
-        None keeps the samples in order.
-    device : str, default="cpu"
-        Where the data are moved, once.
+    The data set holds tensors, arrays or dictionaries of them in ``X`` and ``y``, which are moved
+    to the device once. Without an ``order`` the samples stay in theirs.
     """
 
     def __init__(

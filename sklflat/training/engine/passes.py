@@ -15,13 +15,6 @@ class SideEffects:
 
     The second pass starts from what the first started from; in the end they are as the first left
     them.
-
-    Parameters
-    ----------
-    modules : sequence of torch.nn.Module
-        Those whose buffers are restored.
-    generators : sequence of torch.Generator
-        Those whose positions are restored.
     """
 
     def __init__(self, modules: Sequence[nn.Module], generators: Sequence[torch.Generator]) -> None:
@@ -57,20 +50,11 @@ class SideEffects:
 
 
 class Passes:
-    """Evaluates a closure at perturbed points.
+    """Evaluates a closure, which runs forward and backward pass, at perturbed points.
 
-    After ``restore`` the parameters are what they were, bit for bit, and buffers and random
-    state what the first pass alone would have left.
-
-    Parameters
-    ----------
-    vector : ParameterVector
-    closure : callable
-        Runs forward and backward pass and returns the loss.
-    modules : sequence of torch.nn.Module, default=()
-        Those whose buffers are restored.
-    scale : float, default=1.0
-        Factor that the closure's gradients carry.
+    After ``restore`` the parameters are what they were, bit for bit, and the modules' buffers and
+    random state what the first pass alone would have left. The closure's gradients carry the
+    factor ``scale``.
     """
 
     def __init__(

@@ -14,22 +14,10 @@ _CHUNK_BYTES = 2**28
 def squared_gradients(
     net: TrainedNet, vector: ParameterVector, w: Tensor, batch: Batch, labels: str
 ) -> Tensor:
-    """Mean over a batch of squared per-sample gradients, by ``torch.func.vmap``.
+    """Mean (p,) over a batch of squared per-sample gradients at w (p,), by ``torch.func.vmap``.
 
-    Parameters
-    ----------
-    net : PerturbedNetMixin
-    vector : ParameterVector
-    w : Tensor of shape (p,)
-        Where the gradients are taken.
-    batch : (X, y)
-        X may carry sample weights; they weight the mean.
-    labels : {"data", "model"}
-        The batch's own labels, or labels drawn from the model's predictions.
-
-    Returns
-    -------
-    f : Tensor of shape (p,)
+    Sample weights weight the mean. ``labels`` are the batch's own ("data"), or drawn from the
+    model's predictions ("model").
     """
     X, weight = net.split_input(batch[0])
     X, y = X.to(net.device), batch[1]

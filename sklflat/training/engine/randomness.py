@@ -26,13 +26,7 @@ def global_generators(device: torch.device) -> list[torch.Generator]:
 
 
 class RandomStream:
-    """A private stream of random numbers for one network.
-
-    Parameters
-    ----------
-    seed : int
-    device : str or torch.device, default="cpu"
-        Where the network lives; the stream covers its generator and the CPU's.
+    """A private stream of random numbers for one network: of its device and of the CPU.
 
     Examples
     --------
@@ -103,10 +97,6 @@ class DrawPerReplica:
     """A random operation with an own generator for each slice along the first axis.
 
     Each slice gets the numbers that it would get alone.
-
-    Parameters
-    ----------
-    operation : torch operator
     """
 
     operation: OpOverload
@@ -132,12 +122,7 @@ class NoGeneratorError(RuntimeError):
 
 
 class ReplicaGenerators(TorchDispatchMode):
-    """Lets every replica of a stack draw from its own generator.
-
-    Parameters
-    ----------
-    generators : sequence of torch.Generator
-    """
+    """Lets every replica of a stack draw from its own generator."""
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()

@@ -18,17 +18,8 @@ class Replays:
 
     The first two calls of a kind are recorded while they run. If both recordings are the same,
     ``get`` returns the replay; otherwise nothing is replayed any more, and ``why_not`` says why.
-
-    Parameters
-    ----------
-    modules : sequence of torch.nn.Module
-        Their Python state must not change in a call.
-    why_not : str, default=None
-        A reason not to record at all.
-    stacked : bool, default=False
-        Whether random numbers are drawn for each replica of a stack.
-    lasting : int, default=0
-        How many of the first inputs tend to be the same tensors in every call.
+    The modules' Python state must not change in a call. ``stacked`` and ``lasting`` are those of
+    :class:`~sklflat.training.engine.tape.Tape`.
     """
 
     def __init__(
@@ -62,18 +53,9 @@ class Replays:
         compute: Callable[[Recorder], tuple[Tensor, ...]],
         generators: Sequence[torch.Generator] | None = None,
     ) -> tuple[Tensor, ...]:
-        """The outputs of ``compute``, recorded on the way.
+        """The outputs of ``compute(recorder)``, recorded on the way.
 
-        Parameters
-        ----------
-        kind : hashable
-            Calls of one kind do the same to tensors of the same shapes.
-        inputs : sequence of Tensor
-            What a replay gets anew.
-        compute : callable
-            Gets the recorder and returns tensors.
-        generators : sequence of torch.Generator, default=None
-            What random numbers are drawn from; None for torch's global generators.
+        Calls of one kind do the same to inputs of the same shapes, which a replay gets anew.
         """
         before = python_state(self.modules)
         with Recorder(generators) as recorder:

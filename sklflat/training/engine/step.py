@@ -22,8 +22,7 @@ class PerturbedStep:
     perturbation : Perturbation or None
         None is the plain gradient.
     l2 : float, default=0.0
-        Adds ``l2 |weights|^2 / (2 n)`` to the loss, n the size of the batch, outside of the
-        perturbation. Biases are left out.
+        As in :class:`~sklflat.training.engine.net.PerturbedNetMixin`.
     mask : Tensor of shape (p,), bool, default=None
         False where parameters are fixed: their gradient counts as zero in every pass, so that
         neither the perturbation nor the optimiser moves them.

@@ -44,10 +44,7 @@ def _key(t: Tensor) -> Key:
 class Recorder(TorchDispatchMode):
     """Notes every operation on plain tensors while it is active in this thread.
 
-    Parameters
-    ----------
-    generators : sequence of torch.Generator, default=None
-        What is drawn from; None for the global generators.
+    Random numbers are drawn from ``generators``; None for the global ones.
 
     Attributes
     ----------

@@ -67,20 +67,10 @@ def apply_step(
     moments: dict[str, list[Any]],
     count: Tensor,
 ) -> None:
-    """One step of an optimiser along d, in place, on tensors of any one shape.
+    """One step along d, in place, on tensors of any one shape.
 
-    Parameters
-    ----------
-    kind : type
-        ``torch.optim.SGD``, ``Adam`` or ``AdamW``.
-    options : dict
-        A parameter group.
-    w, d : Tensor
-        Parameters and direction.
-    moments : dict of str to [Tensor or None]
-        What the optimiser remembers; None before the first step.
-    count : Tensor of shape ()
-        Adam's steps so far; counted up.
+    Options are those of a parameter group, ``moments`` what the optimiser remembers (None before
+    the first step), and ``count`` Adam's steps so far, counted up here.
     """
     o = options
     shared = {"foreach": False, "maximize": o["maximize"], "weight_decay": o["weight_decay"]}
@@ -99,13 +89,7 @@ def apply_step(
 
 
 class VectorUpdate:
-    """Steps of ``torch.optim.SGD``, ``Adam`` or ``AdamW`` on a vector.
-
-    Parameters
-    ----------
-    optimizer : torch.optim.Optimizer
-        Its type must be exactly one of the three; see ``supports``.
-    """
+    """Steps of ``torch.optim.SGD``, ``Adam`` or ``AdamW``, none derived from them, on a vector."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [g for g in optimizer.param_groups if any(p.requires_grad for p in g["params"])]

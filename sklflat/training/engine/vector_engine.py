@@ -34,11 +34,6 @@ class VectorEngine:
     run by autograd. The numbers are the same in all cases. Only modules and losses made of
     torch's and this package's own classes are recorded: what a user's own ``forward`` does in
     Python cannot be seen, so it is run each time. Recordings last until an attribute changes.
-
-    Parameters
-    ----------
-    net : PerturbedNetMixin
-        Initialised.
     """
 
     def __init__(self, net: TrainedNet) -> None:

@@ -79,17 +79,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         -------
         self
         """
-        return self._fit(X, y, sample_weight)
-
-    def _fit(
-        self,
-        X: Inputs,
-        y: ArrayLike | None,
-        sample_weight: ArrayLike | None,
-        incremental: bool = False,
-        classes: ArrayLike | None = None,
-    ) -> Self:
-        run_alone(self._fitting(X, y, sample_weight, incremental, classes))
+        run_alone(self._fitting(X, y, sample_weight))
         return self
 
     def _fitting(

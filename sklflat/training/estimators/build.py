@@ -40,18 +40,9 @@ def make_module(
 ) -> nn.Module:
     """The module that the parameter ``net`` (not a skorch net) stands for.
 
-    Parameters
-    ----------
-    net : None, torch.nn.Module class or instance, or factory
-        An instance is copied and keeps its weights. ``n_features`` and ``n_outputs`` are
-        passed on where the signature has them.
-    n_features : int
-    n_outputs : int
-        For the default network.
-    n_classes : int
-        Passed on as ``n_outputs``.
-    mlp : dict
-        Further parameters of the default network.
+    An instance is copied and keeps its weights; a class or factory gets ``n_features``, and
+    ``n_classes`` as ``n_outputs``, where its signature has them. The default network has
+    ``n_outputs`` outputs and the parameters ``mlp``.
     """
     if net is None:
         return MLP(n_features, n_outputs, **mlp)

@@ -14,6 +14,7 @@ from sklflat._compat import (
     check_sample_weight,
     fit_context,
 )
+from sklflat.training.engine.epochs import run_alone
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.data import Inputs, class_weights
 from sklflat.training.estimators.parameters import ClassifierParameters
@@ -56,7 +57,8 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         self
         """
         check_partial_fit_first_call(self, classes)
-        return self._fit(X, y, sample_weight, incremental=True, classes=self.classes_)
+        run_alone(self._fitting(X, y, sample_weight, incremental=True, classes=self.classes_))
+        return self
 
     def _check_y(self, y: NDArray) -> None:
         check_classification_targets(y)

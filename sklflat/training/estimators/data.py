@@ -54,17 +54,7 @@ def labels_of(dataset: Dataset) -> NDArray:
 
 
 class EncodedDataset(Dataset):
-    """A torch data set with its targets replaced and its inputs cast.
-
-    Parameters
-    ----------
-    dataset : torch.utils.data.Dataset
-        Yields (input, target).
-    y : Tensor of shape (n_samples, ...)
-        The targets to yield.
-    prepare : callable
-        Makes an input the tensor that the network gets.
-    """
+    """A torch data set with its targets replaced by y and its inputs cast by ``prepare``."""
 
     def __init__(self, dataset: Dataset, y: Tensor, prepare: Callable[[Any], Tensor]) -> None:
         self.dataset = dataset
@@ -81,15 +71,9 @@ class EncodedDataset(Dataset):
 def class_weights(
     class_weight: dict | list | str, classes: NDArray | None, y: NDArray, weight: NDArray
 ) -> NDArray:
-    """The weight (n,) of each sample's class; "balanced" counts classes by sample weight.
+    """The weight (n,) of each sample's class; "balanced" counts classes by sample weight (n,).
 
-    Parameters
-    ----------
-    class_weight : dict, list or "balanced"
-    classes : array of shape (n_classes,), or None for multilabel y
-    y : array of shape (n,) or (n, n_labels)
-    weight : array of shape (n,)
-        Sample weights.
+    ``classes`` is None for multilabel y (n, n_labels).
     """
     if classes is None:
         return compute_sample_weight(class_weight, y)

@@ -39,14 +39,7 @@ def landscape_of(
 ) -> Landscape:
     """The loss on a fixed part of a net's training data, in the precision of training.
 
-    Parameters
-    ----------
-    net : PerturbedNetMixin
-        Initialised.
-    dataset : Dataset
-    score : callable
-        The score of outputs (n, k) on the given rows.
-    max_samples : int
+    ``score(outputs, rows)`` is the score of outputs (n, k) on rows of the data set.
     """
     rows = evenly_spread(len(dataset), max_samples)
     vector = trained_parameters(net.optimizer_, net.module_)

@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import Tags
 
 from sklflat._compat import check_sample_weight, fit_context
+from sklflat.training.engine.epochs import run_alone
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.parameters import RegressorParameters
@@ -37,7 +38,8 @@ class PerturbedRegressor(RegressorMixin, PerturbedEstimator, RegressorParameters
         -------
         self
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        run_alone(self._fitting(X, y, sample_weight, incremental=True))
+        return self
 
     def _check_y(self, y: NDArray) -> None:
         if self.loss == "poisson" and (np.any(y < 0) or np.sum(y) <= 0):

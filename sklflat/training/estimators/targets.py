@@ -9,14 +9,7 @@ from sklflat.exceptions import OutputWidthError
 
 
 class ClassTargets:
-    """Class labels or multilabel indicators.
-
-    Parameters
-    ----------
-    y : array of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
-    classes : array, default=None
-        All labels, where y may not hold all of them.
-    """
+    """Class labels (n,) or multilabel indicators (n, k); ``classes``, where y may lack some."""
 
     def __init__(self, y: np.ndarray, classes: np.ndarray | None = None) -> None:
         self.multilabel = type_of_target(y).startswith("multilabel")
@@ -99,13 +92,7 @@ class ClassTargets:
 
 
 class RealTargets:
-    """Real targets, one or several.
-
-    Parameters
-    ----------
-    y : array of shape (n_samples,) or (n_samples, n_targets)
-    loss : {"squared_error", "poisson"}
-    """
+    """Real targets, (n,) or (n, k)."""
 
     _LOSSES = {"squared_error": "squared", "poisson": "poisson"}
 

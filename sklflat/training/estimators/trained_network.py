@@ -47,21 +47,9 @@ class TrainedNetwork:
         return getattr(self.targets, "classes", None)
 
     def numbers(self, y: ArrayLike) -> NDArray:
-        """Targets as numbers.
+        """Indices (n,) into ``classes``; real targets and labels' indicators as they are, float.
 
-        Parameters
-        ----------
-        y : array of shape (n_samples,) or (n_samples, n_outputs)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,), int, or (n_samples,) or (n_samples, n_outputs), float
-            Indices into ``classes``; or real targets and labels' indicators.
-
-        Raises
-        ------
-        ValueError
-            If there is a label that the network does not know.
+        A label that the network does not know raises a ValueError.
         """
         if self.classes is None or self.targets.multilabel:
             return np.asarray(y, dtype=float)
@@ -72,12 +60,8 @@ def network_of(net: NeuralNet) -> Network:
     """The module and the criterion of an initialised skorch net.
 
     Where the net's class has its own ``infer`` or ``get_loss``, these are used. Probabilities
-    (skorch's NLLLoss takes their logarithm itself) become log-probabilities.
-
-    Parameters
-    ----------
-    net : skorch.NeuralNet
-        Initialised. Nothing of it is changed.
+    (skorch's NLLLoss takes their logarithm itself) become log-probabilities. Nothing of the net is
+    changed.
     """
     module, criterion = net.module_, net.criterion_
     if _overrides(net, "infer"):

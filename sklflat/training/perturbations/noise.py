@@ -289,20 +289,13 @@ class FlatNoise(Perturbation):
         vectors, values = pairs.vectors.to(w), torch.as_tensor(pairs.values).to(w)
         if at.mask is not None:
             vectors = torch.linalg.qr((vectors * at.mask).T)[0].T.contiguous()
-        if self._is_zero(values, w, landscape):
+        # curvature below what rounding does to the loss is none
+        rounding = torch.finfo(w.dtype).eps * abs(landscape.loss(w))
+        if float(values.abs().max()) * (1 + float(w.square().sum())) <= 10 * rounding:
             vectors = torch.zeros_like(vectors)
         overlap = math.nan if old is None else subspace_overlap(old, vectors)
-        return (
-            overlap,
-            retained,
-            {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)},
-        )
-
-    @staticmethod
-    def _is_zero(values: Tensor, w: Tensor, landscape: Landscape) -> bool:
-        """Whether curvature is below what rounding does to the loss."""
-        rounding = torch.finfo(w.dtype).eps * abs(landscape.loss(w))
-        return float(values.abs().max()) * (1 + float(w.square().sum())) <= 10 * rounding
+        found = {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)}
+        return overlap, retained, found
 
     def _null(self, landscape: Landscape, w: Tensor, first: bool) -> PerturbationState:
         spaces = landscape.null_spaces(w)

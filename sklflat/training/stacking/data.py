@@ -10,17 +10,13 @@ from sklflat.training.engine.tape import leaves
 
 
 class StackedBatches:
-    """One epoch of several loaders: each replica's rows in each replica's own order.
-
-    Parameters
-    ----------
-    loaders : dict of int to TensorLoader
-        Begins an epoch of each.
-    """
+    """One epoch of several loaders: each replica's rows in each replica's own order."""
 
     def __init__(self, loaders: dict[int, TensorLoader]) -> None:
         self.data = {i: leaves(loader.data) for i, loader in loaders.items()}
-        self.kinds = {i: _kind(data) for i, data in self.data.items()}
+        self.kinds = {
+            i: tuple((x.shape[1:], x.dtype) for x in data) for i, data in self.data.items()
+        }
         self.n_samples = {i: len(data[0]) for i, data in self.data.items()}
         self.sizes = {i: loader.batch_size for i, loader in loaders.items()}
         some = next(iter(self.data.values()))[0]
@@ -73,10 +69,6 @@ def _gather(bases: list[Tensor], rows: Tensor) -> Tensor:
         flat = out[a:b].view(-1, *first.shape[1:])
         torch.index_select(bases[a], 0, rows[a:b].reshape(-1), out=flat)
     return out
-
-
-def _kind(data: list[Tensor]) -> Hashable:
-    return tuple((x.shape[1:], x.dtype) for x in data)
 
 
 class SharedData:

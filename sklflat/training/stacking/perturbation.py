@@ -26,13 +26,7 @@ def phase(perturbation: Perturbation | None, t: int) -> Hashable:
 
 
 class StackedPerturbation:
-    """The same perturbation for E networks, with parameters of their own where these are real.
-
-    Parameters
-    ----------
-    template : Perturbation or None
-        One of them.
-    """
+    """The perturbation ``template`` for E networks, with own parameters where these are real."""
 
     def __init__(self, template: Perturbation | None) -> None:
         self.template = template
@@ -85,13 +79,7 @@ def _distinct(tensors: list[Tensor]) -> list[Tensor]:
 class ReplicaPerturbation:
     """Evaluates a perturbation on replicas: what its methods get and return is (R, ...).
 
-    Parameters
-    ----------
-    stacked : StackedPerturbation
-    template : Perturbation
-        Brings the parameters that are the same in all replicas.
-    values : dict of str to Tensor of shape (R,)
-        Parameters of the replicas.
+    The template brings the parameters that all replicas share, and ``values`` the others, (R,).
     """
 
     def __init__(
@@ -110,11 +98,9 @@ class ReplicaPerturbation:
         """Perturbed points (R, p) and the next state."""
         given = {"w": at.w, "rate": at.learning_rate, "g": g, "velocity": at.velocity}
 
-        def method(
-            p: Perturbation, own: dict[str, Any], state: PerturbationState
-        ) -> tuple[Tensor, PerturbationState]:
+        def method(p: Any, own: dict[str, Any], state: PerturbationState) -> Any:
             here = Position(own["w"], at.is_weight, own["rate"], at.t, own.get("velocity"))
-            return p.perturb(own.get("g"), here, state)  # type: ignore[arg-type]
+            return p.perturb(own.get("g"), here, state)
 
         return self._call(("perturb", phase(self.template, at.t)), method, given, state)
 
@@ -122,23 +108,14 @@ class ReplicaPerturbation:
         self, g: Tensor | None, g_tilde: Tensor, state: PerturbationState
     ) -> tuple[Tensor, PerturbationState]:
         """Directions (R, p) and the next state."""
-
-        def method(
-            p: Perturbation, own: dict[str, Any], state: PerturbationState
-        ) -> tuple[Tensor, PerturbationState]:
-            return p.combine(own.get("g"), own["g_tilde"], state)  # type: ignore[arg-type]
-
-        return self._call("combine", method, {"g": g, "g_tilde": g_tilde}, state)
+        given = {"g": g, "g_tilde": g_tilde}
+        return self._call(
+            "combine", lambda p, own, s: p.combine(own.get("g"), own["g_tilde"], s), given, state
+        )
 
     def reuse(self, g: Tensor, state: PerturbationState) -> Tensor:
         """Directions (R, p) of a step that does not ascend."""
-
-        def method(
-            p: Perturbation, own: dict[str, Any], state: PerturbationState
-        ) -> tuple[Tensor, PerturbationState]:
-            return p.reuse(own["g"], state), {}
-
-        return self._call("reuse", method, {"g": g}, state)[0]
+        return self._call("reuse", lambda p, own, s: (p.reuse(own["g"], s), {}), {"g": g}, state)[0]
 
     def _call(
         self,

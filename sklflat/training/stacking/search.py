@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -222,15 +223,15 @@ class _RecordFits:
         return estimator
 
 
+@dataclass
 class _Fit:
     """One candidate on one fold."""
 
-    def __init__(self, estimator: Any, X: Any, y: Any, fit_params: Any, fold: int) -> None:
-        self.estimator = estimator
-        self.X = X
-        self.y = y
-        self.fit_params = fit_params
-        self.fold = fold
+    estimator: Any
+    X: Any
+    y: Any
+    fit_params: Any
+    fold: int
 
     def training(self, transformed: dict[Any, Any]) -> Training:
         """What is to be trained; in a pipeline that ends in a network, the network."""

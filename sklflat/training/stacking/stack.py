@@ -47,12 +47,8 @@ class Stack:
     While the stack lives, the networks' parameters, buffers and optimiser states are views of
     its rows, so that whatever looks at a network sees where it is. Every replica has its own
     data, random numbers, learning rate, radius, L2 penalty, temperature, mask and state of the
-    perturbation, and is identical to training alone up to rounding.
-
-    Parameters
-    ----------
-    nets : sequence of PerturbedNetMixin
-        Initialised, with equal ``stack_key``.
+    perturbation, and is identical to training alone up to rounding. The networks are initialised
+    and have equal ``stack_key``.
 
     Attributes
     ----------
@@ -132,17 +128,7 @@ class Stack:
     # --- the epoch --------------------------------------------------------------------------
 
     def run_epoch(self, loaders: dict[int, Any]) -> dict[int, EpochSum]:
-        """Train some of the replicas for one pass over their data.
-
-        Parameters
-        ----------
-        loaders : dict of int to TensorLoader
-            For each replica that is trained.
-
-        Returns
-        -------
-        dict of int to EpochSum
-        """
+        """Train some of the replicas for one pass over their data."""
         for i in loaders:
             self.nets[i]._set_training(True)
         self.update.begin_epoch()
@@ -215,13 +201,7 @@ class Stack:
     # --- verification -----------------------------------------------------------------------
 
     def check(self, loaders: Sequence[TensorLoader]) -> None:
-        """Compare the first replica's gradient on a batch with the one that it gets alone.
-
-        Raises
-        ------
-        CannotStackError
-            If the networks cannot be vectorised, or that gives another gradient.
-        """
+        """Raise CannotStackError unless the first replica has the gradient that it has alone."""
         net = self.nets[0]
         for n in self.nets:
             n._set_training(True)

@@ -5,7 +5,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -174,24 +174,17 @@ def _train_here(unit: Sequence[Training], **settings: Any) -> None:
         pass
 
 
+@dataclass
 class _StackTrainer:
     """Trains what can be stacked, group by group; the positions of all others are in ``alone``."""
 
-    def __init__(
-        self,
-        trainings: Sequence[Training],
-        stack: bool | str,
-        max_replicas: int | None,
-        verbose: int,
-        directory: RunDirectory,
-    ) -> None:
-        self.directory = directory
-        self.trainings = trainings
-        self.stack = stack
-        self.max_replicas = max_replicas
-        self.verbose = verbose
-        self.alone: list[int] = []
-        self.shared = SharedData()
+    trainings: Sequence[Training]
+    stack: bool | str
+    max_replicas: int | None
+    verbose: int
+    directory: RunDirectory
+    alone: list[int] = field(default_factory=list)
+    shared: SharedData = field(default_factory=SharedData)
 
     def run(self) -> Iterator[int]:
         """Resume the stacks that were cut off; plan the others and train them in groups."""

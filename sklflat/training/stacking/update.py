@@ -11,14 +11,9 @@ from sklflat.training.engine.updates import MOMENTS, apply_step
 
 
 class StackedUpdate:
-    """Steps of one kind of torch optimiser for many networks, one replica each.
+    """Steps of torch optimisers, one for each replica, on parameters w (E, p), in place.
 
-    Parameters
-    ----------
-    optimizers : sequence of torch.optim.Optimizer
-        All of one type that ``VectorUpdate`` supports, with one parameter group each.
-    w : Tensor of shape (E, p)
-        The parameters, updated in place.
+    The optimisers are of one type that ``VectorUpdate`` supports, with one parameter group each.
 
     Attributes
     ----------
@@ -31,15 +26,14 @@ class StackedUpdate:
         self.w = w
         self.kind = type(optimizers[0])
         self.vectors = [trained_parameters(o) for o in optimizers]
-        self.counts = [self._count(i) for i in range(len(optimizers))]
+        firsts = [
+            o.state.get(v.parameters[0], {}) for o, v in zip(optimizers, self.vectors, strict=True)
+        ]
+        self.counts = [int(state.get("step", 0)) for state in firsts]
         self.steps = [torch.tensor(float(count)) for count in self.counts]
         self.moments = {key: torch.stack(self._pull(key)) for key in MOMENTS[self.kind]}
         for i in range(len(optimizers)):
             self._set_moments(i, {key: rows[i] for key, rows in self.moments.items()})
-
-    def _count(self, i: int) -> int:
-        state = self.optimizers[i].state.get(self.vectors[i].parameters[0], {})
-        return int(state.get("step", 0))
 
     def _pull(self, key: str) -> list[Tensor]:
         return [
@@ -74,7 +68,9 @@ class StackedUpdate:
 
     def begin_epoch(self) -> None:
         """Read the optimisers' options, which may have been changed since."""
-        self._options = [_options(o) for o in self.optimizers]
+        self._options = [
+            [(k, v) for k, v in o.param_groups[0].items() if k != "params"] for o in self.optimizers
+        ]
 
     def step(self, rows: Sequence[int], direction: Tensor) -> None:
         """Apply directions (len(rows), p), in place.
@@ -109,7 +105,3 @@ class StackedUpdate:
         moment_lists: dict[str, list[Any]] = {key: [moment] for key, moment in moments.items()}
         options = self.optimizers[i].param_groups[0]
         apply_step(self.kind, options, w, d, moment_lists, torch.tensor(float(self.counts[i])))
-
-
-def _options(optimizer: torch.optim.Optimizer) -> tuple[Any, ...]:
-    return tuple((k, v) for k, v in optimizer.param_groups[0].items() if k != "params")
