@@ -124,7 +124,8 @@ class EpochLoop:
         if not (self.resumes and r.ended == CONVERGED):
             r.ended = None
         try:
-            with self._progress(total) as bar:
+            name, hidden = type(self.estimator).__name__, not self.estimator.verbose
+            with tqdm(total=total, desc=name, unit="epoch", disable=hidden, delay=_PATIENCE) as bar:
                 while r.ended is None and r.n_iter < total:
                     self._notify("on_epoch_begin")
                     if r.ended is not None:
@@ -143,10 +144,6 @@ class EpochLoop:
                     "optimization hasn't converged yet.",
                     ConvergenceWarning,
                 )
-
-    def _progress(self, total: int) -> tqdm:
-        name, hidden = type(self.estimator).__name__, not self.estimator.verbose
-        return tqdm(total=total, desc=name, unit="epoch", disable=hidden, delay=_PATIENCE)
 
     def _notify(self, hook: str) -> None:
         """Call callbacks, which stop training by a ``KeyboardInterrupt``."""

@@ -1,6 +1,7 @@
 """One step of some replicas of a stack."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,12 +77,16 @@ class ReplicaStep:
         temperature = [self.pick(stack.temperatures)] if stack.tempered else []
         inputs = [w, *others, *temperature, *self.batch]
         kind = (len(w), *(tuple(x.shape) for x in self.batch), stack.tempered)
-        replay = stack.replays.get(kind)
+        replays, compute = stack.replays, partial(self._vectorised, inputs, names)
+        replay = replays.get(kind)
         if replay is not None:
             outputs = replay(*inputs, generator=self.generators)
         else:
             with ReplicaGenerators(self.generators):  # below the recorder, which sees one operation
-                outputs = self._first_calls(kind, inputs, names)
+                if replays.why_not is None:
+                    outputs = replays.record(kind, inputs, compute, self.generators)
+                else:
+                    outputs = compute()
         if len(self.passes) == 1:
             self.after = dict(zip(names, outputs[2:], strict=True))
         return outputs[0], outputs[1]
@@ -92,16 +97,9 @@ class ReplicaStep:
             return w_tilde
         return self.stack.w_tilde.copy_(w_tilde)
 
-    def _first_calls(
-        self, kind: Hashable, inputs: list[Tensor], names: list[str]
+    def _vectorised(
+        self, inputs: list[Tensor], names: list[str], recorder: object = None
     ) -> tuple[Tensor, ...]:
-        replays = self.stack.replays
-        if replays.why_not is not None:
-            return self._vectorised(inputs, names)
-        compute = lambda recorder: self._vectorised(inputs, names)  # noqa: E731
-        return replays.record(kind, inputs, compute, self.generators)
-
-    def _vectorised(self, inputs: list[Tensor], names: list[str]) -> tuple[Tensor, ...]:
         net, stack = self.nets[0], self.stack
 
         def loss(w: Tensor, others: list[Tensor], *batch: Any) -> Any:
