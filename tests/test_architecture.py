@@ -10,6 +10,7 @@ import re
 import textwrap
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Parse a file, once for all rules; no test writes a file twice."""
+    return ast.parse(path.read_text())
+
+
 def room_of(path: Path, package: Path) -> str:
     """Name the room a file is in: its folder or, for a page of the ground floor, its own name."""
     return path.relative_to(package).with_suffix("").parts[0]
@@ -58,7 +65,7 @@ def room_of(path: Path, package: Path) -> str:
 def imported_names(path: Path, package: Path) -> Iterator[tuple[str, int]]:
     """Yield every imported module or name as an absolute dotted path, wherever it is imported."""
     parents = (package.name, *path.relative_to(package).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -179,7 +186,7 @@ def private_names(package: Path) -> list[str]:
     found = []
     for path in sorted(package.rglob("*.py")):
         used = list(imported_names(path, package))
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
                 used.append((dotted(node), node.lineno))
         if path != package / "_compat.py":
@@ -188,6 +195,7 @@ def private_names(package: Path) -> list[str]:
     return found
 
 
+@cache
 def code_lines(source: str) -> set[int]:
     """Number the lines that hold code: no blanks, no comments, no docstrings."""
     silent = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}

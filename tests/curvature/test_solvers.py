@@ -23,6 +23,7 @@ from sklflat.curvature import (
     xtrace,
 )
 from sklflat.networks import Network
+from tests._slow import slow_after
 from tests.cases import CASES
 
 BULK = np.random.RandomState(0).rand(560)
@@ -52,7 +53,9 @@ def ends(values, k, which):
 
 
 @pytest.mark.parametrize("capacity", [None, 24])
-@pytest.mark.parametrize(("k", "which"), [(12, "largest"), (5, "smallest"), (6, "both")])
+@pytest.mark.parametrize(
+    ("k", "which"), slow_after(1, [(6, "both"), (12, "largest"), (5, "smallest")])
+)
 @pytest.mark.parametrize("name", SPECTRA)
 def test_eigenpairs(name, k, which, capacity):
     A, values = matrix(name)
@@ -75,7 +78,7 @@ def test_tight_tolerance_gives_eigenvalues_to_rounding(name):
     np.testing.assert_allclose(pairs.values, values[:10], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["functional_mlp", "resnet", "transformer"])
+@pytest.mark.parametrize("name", slow_after(1, ["functional_mlp", "resnet", "transformer"]))
 def test_eigenpairs_of_networks(name):
     case = CASES[name]
     X, y = case.rows(30), torch.arange(30) % 3

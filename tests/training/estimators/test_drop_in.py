@@ -103,8 +103,8 @@ def assert_same(theirs, ours):
 
 
 def _is_quick(problem, learning_rate, nesterov, early_stopping):
-    """Classical momentum knows nothing of the problem: one of them is enough."""
-    return nesterov or problem == "multiclass"
+    """Schedules know nothing of the problem: all of them on one is enough."""
+    return problem == "multiclass" or (nesterov and learning_rate == "constant")
 
 
 @quiet

@@ -302,6 +302,7 @@ def test_flat_noise_is_longer_than_isotropic_noise_at_equal_rise():
     assert scales[0] > 1.3 * scales[1] > 1.3 * scales[2]
 
 
+@pytest.mark.slow  # tests/probing/test_largest_noise.py has a quick one
 def test_largest_noise_keeps_the_accuracy_budget():
     clf = FlatNoiseClassifier(sigma="max", accuracy_budget=0.05, **QUICK).fit(DIGITS, DIGIT)
     assert 0 < clf.noise_scale_ <= 1

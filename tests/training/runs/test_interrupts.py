@@ -26,7 +26,7 @@ from sklflat.training.stacking import train
 from tests._stacks import DIGITS, LABELS
 
 X, y = DIGITS[:120], LABELS[:120] % 3
-LONG = {"hidden_layer_sizes": (8,), "max_iter": 40, "n_iter_no_change": 40, "tol": 0.0}
+LONG = {"hidden_layer_sizes": (8,), "max_iter": 15, "n_iter_no_change": 40, "tol": 0.0}
 
 
 class Counts(torch.nn.Module):
