@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from sklearn.datasets import make_moons
@@ -27,7 +28,9 @@ from sklflat import (
     save,
 )
 from sklflat.exceptions import CheckpointError
-from sklflat.storage import files
+from sklflat.storage import RunStore, files
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 X, y = make_moons(80, noise=0.2, random_state=0)
 QUICK = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
@@ -193,3 +196,30 @@ def test_changed_files_of_estimators(tmp_path, watch, name):
         attack(path, watch)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown * 1024 < 20 * len(content) + 50 * 2**20
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("variant", ["sam", "friendly"])
+def test_changed_files_of_kept_trainings(tmp_path, variant):
+    """A training that has ended, whose file was changed, gives the same or is trained anew."""
+
+    def result():
+        made = SAMClassifier((3,), variant=variant, max_iter=2, random_state=0)
+        training = Training(made, X, y)
+        list(train([training], cache_dir=tmp_path))
+        assert training.error is None
+        return made.predict_proba(X)
+
+    expected = result()
+    store = RunStore(tmp_path)
+    (key,) = store.keys()
+    arrays, info = store.get(key)
+    text, draw = json.dumps(info), random.Random(variant)
+    for _ in range(300):
+        forged = {name: array.copy() for name, array in arrays.items()}
+        if draw.random() < 0.3:  # weights are numbers, and any numbers are weights
+            name = draw.choice([n for n in forged if not n.startswith("module/")])
+            forged[name] = draw.choice([forged[name].ravel()[:-1], np.zeros(3), np.ones((2, 2))])
+        store.put(key, forged, json.loads(changed(text, draw)))
+        np.testing.assert_array_equal(result(), expected)
