@@ -214,6 +214,11 @@ class _Decoder:
         expect(not scalar or array.ndim == 0, "a number is an array")
         return array[()] if scalar else array
 
+    def _floats(self, name: Any) -> list[float]:
+        array = self.arrays[name]
+        expect(array.dtype == np.float64 and array.ndim == 1, "a list of numbers is none")
+        return array.tolist()
+
     def _items(self, shape: Any, dtype: Any, nodes: Any, scalar: Any) -> Any:
         """An array of text, or of objects."""
         expect(isinstance(shape, list) and len(shape) <= 32, "a shape is none")
@@ -315,6 +320,7 @@ _SIMPLE: dict[str, Any] = {
     "torch dtype": lambda _, text: _torch_dtype(text),
     "device": lambda _, text: _device(text),
     "array": _Decoder._array,
+    "floats": _Decoder._floats,
     "random state": _Decoder._random_state,
     "generator": _Decoder._generator,
     "tensor": _Decoder._tensor,

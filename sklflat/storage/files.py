@@ -79,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
     """
     path = Path(path)
     try:
-        return _parse(_content(path))
+        return _parse(*_content(path))
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -94,8 +94,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
         ) from None
 
 
-def _content(path: Path) -> bytearray:
-    """The bytes of a regular file; nothing else is opened, as that may never end."""
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, str], bytearray]:
+    """Entries, metadata and arrays of a regular file; nothing else is opened, as it may not end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise _Damage("it is no regular file")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
@@ -103,29 +103,27 @@ def _content(path: Path) -> bytearray:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise _Damage("it is no regular file")
-        kept = getattr(status, "st_blocks", 0) * 512
-        if status.st_size > _MAX_HOLES and 0 < kept < status.st_size // 16:
+        size, kept = status.st_size, getattr(status, "st_blocks", 0) * 512
+        if size > _MAX_HOLES and 0 < kept < size // 16:
             raise _Damage("it consists of holes")
-        head = file.read(8)
-        length = _header_length(head, status.st_size)
-        header, _ = _header(file.read(length))
-        end = 8 + length + max((_entry(n, e)[1] for n, e in header.items()), default=0)
-        if end != status.st_size:
-            raise _Damage(f"it has {status.st_size} bytes where {end} are declared")
-        content = bytearray(status.st_size)
-        file.seek(0)
-        if file.readinto(content) != len(content):
+        length = _header_length(file.read(8), size)
+        entries, metadata = _header(file.read(length))
+        end = 8 + length + max((_entry(n, e)[1] for n, e in entries.items()), default=0)
+        if end != size:
+            raise _Damage(f"it has {size} bytes where {end} are declared")
+        data = bytearray(size - 8 - length)
+        if file.readinto(data) != len(data):
             raise _Damage("it was cut while it was read")
-    return content
+    return entries, metadata, data
 
 
 class _Damage(Exception):
     """What is wrong with a file."""
 
 
-def _parse(content: bytearray) -> tuple[dict[str, np.ndarray], Any]:
-    length = _header_length(content[:8], len(content))
-    header, metadata = _header(bytes(content[8 : 8 + length]))
+def _parse(
+    entries: dict[str, Any], metadata: dict[str, str], data: bytearray
+) -> tuple[dict[str, np.ndarray], Any]:
     if not metadata["schema"].isascii() or not metadata["schema"].isdigit():
         raise _Damage("its version is no number")
     if len(metadata["schema"]) > 9 or int(metadata["schema"]) > SCHEMA:
@@ -133,7 +131,7 @@ def _parse(content: bytearray) -> tuple[dict[str, np.ndarray], Any]:
             f"it has version {metadata['schema'][:9]}, this sklflat knows versions up to {SCHEMA}; "
             "upgrade sklflat"
         )
-    arrays = _arrays(header, memoryview(content)[8 + length :])
+    arrays = _arrays(entries, memoryview(data))
     text = metadata["sklflat"]
     if _checksum(arrays, text, int(metadata["schema"])) != metadata["checksum"]:
         raise _Damage("its checksum is wrong")
@@ -142,7 +140,7 @@ def _parse(content: bytearray) -> tuple[dict[str, np.ndarray], Any]:
     return arrays, _json(text)
 
 
-def _header_length(head: bytes | bytearray, size: int) -> int:
+def _header_length(head: bytes, size: int) -> int:
     if len(head) < 8:
         raise _Damage(f"it has {len(head)} bytes")
     length = int.from_bytes(head, "little")

@@ -11,7 +11,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sklflat.exceptions import CheckpointError
@@ -186,13 +186,19 @@ def check_attribute(cls: type, name: Any) -> None:
     """
     if type(name) is not str or not name.isidentifier() or name[:2] == "__":
         raise CheckpointError("The file names an attribute that is none.")
-    shadowed = inspect.getattr_static(cls, name, None)
-    if callable(shadowed) or hasattr(type(shadowed), "__get__"):
+    if _is_code(cls, name):
         raise CheckpointError(
             f"The file has a value for {cls.__name__}.{name[:80]}, which is code."
         )
     if name not in declared(cls):
         raise CheckpointError(f"A {cls.__name__} has no attribute {name[:80]}.")
+
+
+@lru_cache(maxsize=10_000)
+def _is_code(cls: type, name: str) -> bool:
+    """Whether a class has a method or another descriptor of a name."""
+    found = inspect.getattr_static(cls, name, None)
+    return callable(found) or hasattr(type(found), "__get__")
 
 
 @cache

@@ -127,6 +127,8 @@ class _Encoder:
             return [kind.__name__, value.hex() if kind is float else repr(value)]
         if kind is bytes:
             return ["bytes", base64.b64encode(value).decode()]
+        if kind is list and len(value) > 1 and all(type(v) is float for v in value):
+            return ["floats", self._array(np.array(value))]
         if kind in (list, tuple):
             return [kind.__name__, self._nodes(value, path)]
         if kind in (set, frozenset):
