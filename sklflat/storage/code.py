@@ -48,10 +48,12 @@ def _library_folders() -> tuple[str, ...]:
 def library_of(module_name: str | None) -> str | None:
     """The library that a module belongs to, with its version; None for the user's own."""
     top = (module_name or "").partition(".")[0]
-    if top == "sklflat" or top in sys.stdlib_module_names:
-        return top
+    if top == "__main__":  # whatever runs it
+        return None
     module = sys.modules.get(top)
     file = getattr(module, "__file__", None)
+    if top == "sklflat" or (file is None and top in sys.stdlib_module_names):
+        return top
     if file is None or not file.startswith(_library_folders()):
         return None
     return f"{top} {getattr(module, '__version__', '')}"
@@ -88,6 +90,15 @@ _READ_OUTSIDE = {
 }
 
 
+#: methods and functions of which the same is to be expected, by their names alone
+_READING_NAMES = {
+    *("read_text", "read_bytes", "read_csv", "read_parquet", "read_json", "read_pickle"),
+    *("load_file", "from_file", "loadmat", "load_state_dict_from_url", "urlopen", "getenv"),
+    *("utcnow", "today", "check_output", "Popen", "is_available", "get_num_threads"),
+    *("token_bytes", "token_hex", "randbits", "iterdir", "listdir", "fromfile"),
+}
+
+
 def check_allowed(value: Any) -> None:
     """Raise if a function's result depends on more than its arguments."""
     module = getattr(value, "__module__", None) or ""
@@ -102,8 +113,16 @@ def contents(value: Any) -> dict[str, Any]:
     """What a function or a class consists of, by names."""
     check_allowed(value)
     if _is_librarys(value):
-        return {"library": library_of(value.__module__)}
+        own = vars(value) if isinstance(value, type) else {}
+        patched = {k: v for k, v in own.items() if _is_users(v)}
+        return {"library": library_of(value.__module__), "patched": patched}
     return _class(value) if isinstance(value, type) else _function(value)
+
+
+def _is_users(value: Any) -> bool:
+    """Whether a function is of the user's own code."""
+    namespace = getattr(getattr(value, "__func__", value), "__globals__", None)
+    return namespace is not None and library_of(namespace.get("__name__")) is None
 
 
 def _function(value: types.FunctionType) -> dict[str, Any]:
@@ -112,13 +131,13 @@ def _function(value: types.FunctionType) -> dict[str, Any]:
         "code": value.__code__,
         "defaults": value.__defaults__,
         "keyword defaults": value.__kwdefaults__,
-        **{f"closure {name}": _cell(cell) for name, cell in closure},
-        **{f"attribute {name}": v for name, v in vars(value).items() if name != "__wrapped__"},
+        "closure": {name: _cell(cell) for name, cell in closure},
+        "attributes": {name: v for name, v in vars(value).items() if name != "__wrapped__"},
     }
     library = library_of(value.__globals__.get("__name__"))
     if library is not None:  # made by a library around something of the user's
         return {"library": library, **own}
-    return {**own, **dict(read_by(value.__code__, value.__globals__))}
+    return {**own, "reads": dict(read_by(value.__code__, value.__globals__))}
 
 
 def _cell(cell: Any) -> Any:
@@ -139,17 +158,26 @@ _NOTES = {
 
 
 def _class(value: type) -> dict[str, Any]:
-    own = {f"{name}": v for name, v in vars(value).items() if name not in _NOTES}
+    own = {name: v for name, v in vars(value).items() if name not in _NOTES}
+    more: dict[str, Any] = {}
     if isinstance(value, enum.EnumMeta):
-        members = [(member.name, member._value_) for member in value]  # type: ignore[var-annotated]
+        more["members"] = [(m.name, m._value_) for m in value]  # type: ignore[var-annotated]
         kinds = (types.FunctionType, property, staticmethod, classmethod)
-        own = {k: v for k, v in own.items() if isinstance(v, kinds) and not k.startswith("_")}
-        own["members"] = members
+        own = {k: v for k, v in own.items() if isinstance(v, kinds)}
     if "__dataclass_fields__" in own:
-        fields = own.pop("__dataclass_fields__").values()
-        own["fields"] = [(f.name, f.default, f.default_factory, f.init) for f in fields]
+        more["fields"] = [
+            (f.name, f.default, f.default_factory, f.init, f.metadata)
+            for f in own.pop("__dataclass_fields__").values()
+        ]
     slots = vars(value).get("__slots__", ())
-    return {"bases": list(value.__bases__), "kind": type(value), "slots": list(slots), **own}
+    return {
+        "bases": list(value.__bases__),
+        "kind": type(value),
+        "slots": list(slots),
+        "annotations": dict(vars(value).get("__annotations__", {})),
+        "attributes": own,
+        **more,
+    }
 
 
 def of_code(code: types.CodeType) -> list[Any]:
@@ -169,6 +197,9 @@ def read_by(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[s
     A module whose attributes are read one by one counts by these, any other use of it by all that
     it holds. What is imported inside is read as well.
     """
+    outside = _READING_NAMES & set(code.co_names)
+    if outside:
+        raise UnkeyableError(f"code that calls {min(outside)!r}, which reads what no object holds")
     found: dict[str, Any] = {}
     reader = _Reader(namespace, found)
     for instruction in dis.get_instructions(code):
@@ -223,6 +254,8 @@ class _Reader:
         assert self.module is not None
         module, path = self.module, f"{self.path}.{name}"
         value = getattr(module, name, _MISSING)
+        if value is _MISSING:
+            raise UnkeyableError(f"a name of {module.__name__} that is not there yet", path)
         if isinstance(value, types.ModuleType) and not keep:
             self.module, self.path = value, path
             return
@@ -244,7 +277,7 @@ class _Reader:
         package = self.namespace.get("__package__") or ""
         full = importlib.util.resolve_name("." * level + name, package) if level else name
         module = sys.modules.get(full if names else full.partition(".")[0])
-        if module is None:
+        if module is None or full not in sys.modules:
             raise UnkeyableError(f"an import of {full!r}, which is not there yet")
         self.module, self.path, self.imported = module, full, bool(names)
 

@@ -9,7 +9,7 @@ called but ``torch.nn.Module``'s, and no function that a file chooses.
 import base64
 import math
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ _MAX_ENTRIES = 1_000_000
 #: elements of an object, those that are in it several times counted as often: some, and how many
 #: times those of the file
 _MAX_UNFOLDED, _MAX_REPEATED = 100_000, 20
+#: keys of one hash, which are compared with each other
+_MAX_ALIKE = 64
+#: how an estimator may return its output; another library would be imported for it
+_OUTPUTS: tuple[dict[str, str], ...] = ({}, {"transform": "default"}, {"transform": "pandas"})
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iuf][1248]|[US]\d{1,6}|O)\Z", re.ASCII)
 DEVICE = re.compile(r"(?:cpu|cuda(?::\d{1,2})?)\Z", re.ASCII)
 
@@ -117,6 +121,8 @@ class _Decoder:
     def _keys(self, nodes: Any) -> list[Any]:
         found = self._values(nodes)
         expect(all(is_key(key) for key in found), "a key is no scalar")
+        alike = Counter(map(hash, found)).most_common(1)
+        expect(not alike or alike[0][1] <= _MAX_ALIKE, "its keys are made to be slow")
         return found
 
     def _named(self, pairs: Any) -> dict[str, Any]:
@@ -152,9 +158,10 @@ class _Decoder:
         own = self._named(named)
         for key, value in own.items():
             known_types.check_attribute(cls, key)
-            expect(
-                key not in known_types.PLACES or value is None, "it says where files are to be kept"
-            )
+            right = key not in known_types.PLACES or value is None
+            expect(right, "it says where files are to be kept, or starts processes")
+            right = key != "_sklearn_output_config" or value in _OUTPUTS
+            expect(right, "it says what is to be imported")
         vars(made).update(own)
 
     def _layer(
@@ -187,7 +194,8 @@ class _Decoder:
         made.training = training
         vars(made)["_non_persistent_buffers_set"].update(set(made._buffers) - set(kept))
         for key, value in self._named(rest).items():
-            expect(key not in fresh, "an attribute of a layer is torch's own")
+            own = key in fresh or hasattr(nn.Module, key) or key in nn.Module.__annotations__
+            expect(not own, "an attribute of a layer is torch's own")
             known_types.check_attribute(cls, key)
             vars(made)[key] = value
 

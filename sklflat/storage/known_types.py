@@ -69,14 +69,12 @@ _SKLEARN = {
     "sklearn.frozen": "FrozenEstimator",
     "sklearn.impute": "SimpleImputer MissingIndicator",
     "sklearn.kernel_approximation": "RBFSampler AdditiveChi2Sampler",
-    "sklearn.linear_model": (
-        "LinearRegression Ridge RidgeClassifier Lasso ElasticNet LogisticRegression"
-    ),
+    "sklearn.linear_model": ("LinearRegression Ridge RidgeClassifier LogisticRegression"),
     "sklearn.naive_bayes": "GaussianNB BernoulliNB",
     "sklearn.pipeline": "Pipeline FeatureUnion",
     "sklearn.preprocessing": (
         "Binarizer FunctionTransformer KBinsDiscretizer LabelBinarizer LabelEncoder MaxAbsScaler "
-        "MinMaxScaler Normalizer OneHotEncoder OrdinalEncoder PolynomialFeatures PowerTransformer "
+        "MinMaxScaler Normalizer OneHotEncoder OrdinalEncoder PowerTransformer "
         "QuantileTransformer RobustScaler StandardScaler"
     ),
     "sklearn.random_projection": "GaussianRandomProjection",
@@ -151,8 +149,11 @@ def _find(name: str, trusted: set[str]) -> type | None:
 def _is_layer(found: Any) -> bool:
     from torch import nn
 
-    is_module = isinstance(found, type) and issubclass(found, nn.Module)
-    return is_module and found.__module__.startswith("torch.nn.modules.")
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        return False
+    # the kernels of recurrent layers trust that sizes and weights belong together
+    is_recurrent = issubclass(found, (nn.RNNBase, nn.RNNCellBase))
+    return found.__module__.startswith("torch.nn.modules.") and not is_recurrent
 
 
 def _trusted(name: str) -> type | None:
@@ -171,8 +172,8 @@ def _trusted(name: str) -> type | None:
 
 # --- attributes -------------------------------------------------------------------------------
 
-#: parameters that say where to keep files: they are not part of what is saved
-PLACES = {"cache_dir", "memory"}
+#: parameters that say where to keep files, or start processes: they are not part of what is saved
+PLACES = {"cache_dir", "memory", "n_jobs"}
 #: what scikit-learn sets in any estimator
 _COMMON = {"n_features_in_", "feature_names_in_", "_sklearn_output_config", "_metadata_request"}
 

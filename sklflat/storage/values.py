@@ -3,7 +3,10 @@
 import enum
 import functools
 import logging
+import pathlib
+import re
 import types
+import typing
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +57,8 @@ def taken_apart(value: Any) -> Parts:
     if hasattr(value, "tocsr") and hasattr(value, "nnz"):
         csr = value.tocsr()
         return "sparse", [list(csr.shape), csr.indptr, csr.indices, csr.data]
-    if hasattr(value, "to_numpy") and hasattr(value, "shape"):
+    is_librarys = code.library_of(type(value).__module__) is not None
+    if is_librarys and hasattr(value, "to_numpy") and hasattr(value, "shape"):
         return "frame", _frame(value)
     return _instance(value)
 
@@ -87,7 +91,8 @@ def _instance(value: Any) -> Parts:
     """By class and attributes; what C defines also by what it would be pickled as."""
     kind = type(value)
     if kind.__module__ == "typing" or kind in (types.GenericAlias, types.UnionType):
-        return "annotation", [repr(value)]
+        origin, parts = typing.get_origin(value), list(typing.get_args(value))
+        return "annotation", [repr(value)] if origin is None else [origin, parts]
     own = attributes(value)
     layout = next(base for base in kind.__mro__ if _is_defined_in_c(base))
     if layout is object:
@@ -138,7 +143,9 @@ _CONTENTS: dict[type, Callable[[Any], Any]] = {
 def _frame(value: Any) -> list[Any]:
     """A column or a table: names, dtypes and values, column by column."""
     kind = type(value)
-    head = [kind.__module__, kind.__qualname__, list(value.shape)]
+    index: Any = getattr(value, "index", None)  # polars has none
+    rows = index.to_numpy() if hasattr(index, "to_numpy") else None
+    head = [kind.__module__, kind.__qualname__, list(value.shape), rows]
     columns = getattr(value, "columns", None)
     if columns is None:
         return [*head, str(value.dtype), value.to_numpy()]
@@ -193,6 +200,8 @@ def _refuse(value: Any) -> Parts:
 _KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (enum.Enum, lambda v: ("enum", [type(v), v.name, v._value_])),
     ((torch.jit.ScriptModule, torch.jit.ScriptFunction), _refuse),
+    (re.Pattern, lambda v: ("pattern", [v.pattern, v.flags])),
+    (pathlib.PurePath, lambda v: ("path", [type(v).__name__, str(v)])),
     (torch.Size, lambda v: ("size", list(v))),
     (torch.Generator, lambda v: ("generator", [v.device, v.get_state()])),
     (np.random.RandomState, lambda v: ("random state", [v.get_state(legacy=False)])),

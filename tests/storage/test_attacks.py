@@ -207,6 +207,55 @@ def test_items_are_no_longer_than_the_file_could_hold(dtype, shape):
         decode({}, {"root": {"r": 0}, "entries": [top, *many]})
 
 
+@pytest.mark.parametrize("top", ["set", "frozenset", "dict", "ordered"])
+@pytest.mark.parametrize("step", [2**61 - 1, 2 * (2**61 - 1)])
+def test_keys_that_all_have_one_hash_are_refused(top, step):
+    keys = [k * step for k in range(1, 2000)]
+    entry = [top, keys] if "set" in top else [top, keys, keys]
+    with pytest.raises(CheckpointError, match="slow"):
+        decode({}, {"root": {"r": 0}, "entries": [entry]})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNNCell", "torch.nn.modules.rnn.RNNBase"),
+        *("sklearn.linear_model.Lasso", "sklearn.linear_model.ElasticNet"),
+        *("sklearn.preprocessing.PolynomialFeatures", "sklearn.svm.SVC"),
+    ],
+)
+def test_types_whose_c_code_trusts_its_arrays_are_not_known(name):
+    with pytest.raises(CheckpointError, match="trusted="):
+        known_types.type_called(name, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_jobs", 6),
+        ("n_jobs", -1),
+        ("_sklearn_output_config", {"r": 1}),
+        ("memory", "m"),
+    ],
+)
+def test_nothing_is_started_or_imported_later(name, value):
+    own = ["object", "sklearn.pipeline.FeatureUnion", [[name, value]]]
+    if name == "memory":
+        own[1] = "sklearn.pipeline.Pipeline"
+    if name.startswith("_"):
+        own[1] = "sklearn.preprocessing.StandardScaler"
+    table = [own, ["dict", ["transform"], ["polars"]]]
+    with pytest.raises(CheckpointError):
+        decode({}, {"root": {"r": 0}, "entries": table})
+
+
+@pytest.mark.parametrize("key", ["_compiled_call_impl", "call_super_init", "dump_patches"])
+def test_a_layer_has_no_attributes_of_torchs_own(key):
+    entry = ["layer", "torch.nn.Identity", [], [], [], [], True, [[key, {"r": 1}]]]
+    with pytest.raises(CheckpointError):
+        decode({}, {"root": {"r": 0}, "entries": [entry, ["class", "torch.nn.Softmax"]]})
+
+
 # --- files ------------------------------------------------------------------------------------
 
 

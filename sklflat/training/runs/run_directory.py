@@ -166,4 +166,5 @@ def _settings() -> list[Any]:
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.mkldnn.enabled,
         torch.is_autocast_enabled("cpu"),
+        torch.get_autocast_dtype("cpu"),
     ]

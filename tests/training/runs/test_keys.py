@@ -105,6 +105,24 @@ GLOBALS = {
     "base class": "class B:\n    a = {v}\nclass k(B):\n    pass",
     "type": "k = [int, float][{v} - 1]",
     "mapping proxy": "k = types.MappingProxyType({{'a': {v}}})",
+    "name of a part of the key, in a function": "code = {v}\ndef k(z):\n    return z + code",
+    "another such name": "defaults = [{v}]\ndef k(z):\n    return z + defaults[0]",
+    "code under such a name": "code = 1\ndef k(z):\n    return z + code + {v}",
+    "call of an enum": "class k(enum.Enum):\n    a = 1\n    def __call__(self): return {v}",
+    "generic alias": "class B:\n    def __class_getitem__(cls, i):\n        return {v}\nk = B[1]",
+    "parts of an alias": "class B:\n    a = {v}\nk = list[B]",
+    "metadata of a field": (
+        "@dataclasses.dataclass\nclass k:\n"
+        "    a: int = dataclasses.field(default=0, metadata=dict(v={v}))"
+    ),
+    "annotation": "class k:\n    a: 'v{v}' = 0",
+    "index of a column": "import pandas as pd\nk = pd.Series([1, 2], index=[0, {v}])",
+    "pattern": "import re\nk = re.compile('{v}')",
+    "path": "import pathlib\nk = pathlib.Path('/{v}')\nhash(k)",
+    "patched library": (
+        "def reset(self):\n    return {v}\n"
+        "class k(nn.Linear):\n    pass\nk.reset_parameters = reset"
+    ),
     "bound method": "class C:\n    a = {v}\n    def f(self):\n        pass\nk = C().f",
     "autograd function": (
         "class k(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, z):\n"
@@ -112,6 +130,7 @@ GLOBALS = {
     ),
 }
 CLASS_BODIES = {
+    "names of parts of the key": "bases = [{v}]",
     "class attribute, list": "k = [{v}]",
     "class attribute, dict": "k = {{'a': {v}}}",
     "class attribute, builtin": "k = {{1: max, 2: min}}[{v}]",
@@ -157,6 +176,7 @@ USES = {
     "helper from inside": "from helper_of_keys import f\n        z = z + f()",
     "inner function": "z = (lambda q: q + {v})(z)",
     "comprehension": "z = sum([z for _ in range({v})])",
+    "method that reads a file": "import pathlib\n        z = pathlib.Path('{v}').read_text()",
     "file": "z = z + float(open('/dev/null').read() or {v})",
     "eval": "z = z + eval('{v}')",
     "getattr of a module": "import helper_of_keys as h\n        z = z + getattr(h, 'a')",
