@@ -147,9 +147,8 @@ class _Decoder:
         elif kind == "layer":
             self._layer(k, *entry)
         else:
-            makers = {**_SIMPLE, **_OF_NODES}
-            expect(type(kind) is str and kind in makers, "an object is of unknown kind")
-            self.made[k] = makers[kind](self, *entry)
+            expect(type(kind) is str and kind in _MAKERS, "an object is of unknown kind")
+            self.made[k] = _MAKERS[kind](self, *entry)
 
     def _object(self, k: int, name: Any, named: Any) -> None:
         cls: Any = known_types.type_called(name, self.trusted)
@@ -318,7 +317,8 @@ def _range(start: Any, stop: Any, step: Any) -> range:
     return range(start, stop, step)
 
 
-_SIMPLE: dict[str, Any] = {
+#: kind of an entry -> what makes the object of it
+_MAKERS: dict[str, Any] = {
     "int": lambda _, text: _integer(text),
     "float": lambda _, text: float.fromhex(text),
     "complex": lambda _, text: complex(text),
@@ -333,8 +333,6 @@ _SIMPLE: dict[str, Any] = {
     "generator": _Decoder._generator,
     "tensor": _Decoder._tensor,
     "class": _Decoder._class,
-}
-_OF_NODES: dict[str, Any] = {
     "tuple": lambda decoder, nodes: tuple(decoder._values(nodes)),
     "set": lambda decoder, nodes: set(decoder._keys(nodes)),
     "frozenset": lambda decoder, nodes: frozenset(decoder._keys(nodes)),

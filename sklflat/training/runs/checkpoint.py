@@ -10,6 +10,7 @@ from sklflat.exceptions import CheckpointError
 from sklflat.storage.decoding import expect, random_state
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
 from sklflat.training.runs.resuming import (
+    COUNTS,
     check_module_state,
     order_of,
     record_of,
@@ -19,7 +20,6 @@ from sklflat.training.runs.resuming import (
 )
 
 Arrays = dict[str, np.ndarray]
-_COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
 
 
 def with_prefix(arrays: Arrays, prefix: str) -> Arrays:
@@ -70,7 +70,7 @@ class Checkpoint:
             arrays["order"] = order.indices
         plain = {k: v for k, v in vars(record).items() if k != "best_weights"}
         steps = net.steps_
-        counts = {name: getattr(steps, name) for name in _COUNTS}
+        counts = {name: getattr(steps, name) for name in COUNTS}
         info = {
             "record": plain,
             "random_state": rest,

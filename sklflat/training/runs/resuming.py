@@ -14,6 +14,8 @@ import torch
 from sklflat.storage.decoding import expect
 from sklflat.training.engine.epochs import ALL_EPOCHS, CONVERGED, Record
 
+#: what a net counts while it is trained
+COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
 #: an optimiser's moments, which have the shape of their parameter
 _MOMENTS = {"momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
 
@@ -106,8 +108,7 @@ def restore_steps(net: Any, counts: Any, state: Any) -> None:
         If a count is none, or the state is of another perturbation.
     """
     steps = net.steps_
-    names = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
-    expect(isinstance(counts, dict) and set(counts) == set(names), "counts of steps are none")
+    expect(isinstance(counts, dict) and set(counts) == set(COUNTS), "counts of steps are none")
     expect(all(type(n) is int and 0 <= n < 2**53 for n in counts.values()), "a count is none")
     if state is not None:
         expect(is_state(state), "what a perturbation remembers is none")

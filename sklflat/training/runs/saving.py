@@ -15,6 +15,7 @@ from sklflat.storage.objects import HANDLERS, Handler, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
 from sklflat.training.perturbations.base import Perturbation
 from sklflat.training.runs.resuming import (
+    COUNTS,
     is_state,
     restore_generators,
     restore_optimizer,
@@ -92,8 +93,6 @@ def load(path: str | os.PathLike[str], *, trusted: Sequence[str] = ()) -> Any:
 
 # --- the skorch net inside of an estimator ----------------------------------------------------
 
-_COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
-
 
 def _to_state(net: Any) -> dict[str, Any]:
     """What a net of the estimators' own making consists of."""
@@ -122,7 +121,7 @@ def _to_state(net: Any) -> dict[str, Any]:
         "seed": int(net.seed),
         "device": str(net.device),
         "generators": [state.cpu() for state in net.random_stream_.get_state()],
-        "counts": {name: int(getattr(steps, name)) for name in _COUNTS},
+        "counts": {name: int(getattr(steps, name)) for name in COUNTS},
         "remembered": steps.__getstate__()["state"],
         "snapshots": net.snapshots_,
         "fast_path": net.fast_path_,
