@@ -43,12 +43,16 @@ def run_alone(fitting: Fitting) -> None:
     with suppress(StopIteration):
         epoch = next(fitting)
         while True:
-            try:
-                epoch.run()
-            except BaseException as error:
-                epoch = fitting.throw(error)
-            else:
-                epoch = next(fitting)
+            epoch = next_epoch(fitting, epoch, told=BaseException)
+
+
+def next_epoch(fitting: Fitting, epoch: Epoch, told: type[BaseException]) -> Epoch:
+    """Run an epoch and ask for the next; of errors of one type the training is told."""
+    try:
+        epoch.run()
+    except told as error:
+        return fitting.throw(error)
+    return next(fitting)
 
 
 @dataclass

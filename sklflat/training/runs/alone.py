@@ -1,13 +1,12 @@
 """Trainings that are not stacked: one after the other, each kept under way if there is a place."""
 
-import time
-import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from sklflat.exceptions import CheckpointError, DamagedFileWarning, DivergenceError
-from sklflat.training.estimators.base import PerturbedEstimator
-from sklflat.training.runs.interrupts import deferred_interrupt
+from sklflat.exceptions import DivergenceError
+from sklflat.training.engine.epochs import Epoch, Fitting, next_epoch
+from sklflat.training.runs.interrupts import Interrupt, deferred_interrupt
 from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 
@@ -28,49 +27,56 @@ def train_alone(unit: Sequence[Training], cache_dir: Any = None) -> None:
     """
     directory = RunDirectory(cache_dir, unit)
     for i, training in enumerate(unit):
-        start = time.perf_counter()
-        try:
-            if isinstance(training.estimator, PerturbedEstimator):
-                _run(i, training, directory)
-            else:
-                training.estimator.fit(training.X, training.y, **training.fit_params)
-        except Exception as error:
-            training.error = error
-        training.seconds = time.perf_counter() - start
+        training.run(partial(_train_kept, i, directory))
 
 
-def _run(i: int, training: Training, directory: RunDirectory) -> None:
-    """One training, epoch by epoch."""
-    name, checkpoint = directory.unfinished(i)
-    fitting = training.fitting(lambda net: checkpoint)
+def _train_kept(i: int, directory: RunDirectory, training: Training) -> None:
+    fitting, epoch = training.begin(directory.checkpoint_alone(i))
+    finish(i, training, fitting, epoch, directory)
+
+
+def finish(
+    i: int, training: Training, fitting: Fitting, epoch: Epoch | None, directory: RunDirectory
+) -> None:
+    """Run a training that has begun to its end, epoch by epoch, and keep how it ended.
+
+    Parameters
+    ----------
+    i : int
+        Its position in the directory.
+    training : Training
+    fitting, epoch
+        What ``training.begin`` returned.
+    directory : RunDirectory
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where the user interrupts, after what is under way has been kept.
+    """
+    name, interrupt = directory.name_alone(i), Interrupt()
+
+    def save(epoch: Epoch) -> None:
+        directory.save_stack([(i, training, getattr(epoch.batches, "order", None))], name)
+
     try:
-        epoch = next(fitting)
-        while True:
+        while epoch is not None:
             if directory.is_save_due:
-                order = getattr(epoch.batches, "order", None)
-                name = directory.save_stack([(i, training, order)], name)
+                save(epoch)
             with deferred_interrupt() as interrupt:
-                try:
-                    epoch.run()
-                except DivergenceError as error:
-                    epoch = fitting.throw(error)
-                else:
-                    epoch = next(fitting)
+                epoch = next_epoch(fitting, epoch, told=DivergenceError)
             if interrupt.is_pending:
-                order = getattr(epoch.batches, "order", None)
-                directory.save_stack([(i, training, order)], name)
+                save(epoch)
                 raise KeyboardInterrupt
     except StopIteration:
-        training.check_interrupted()
-    except CheckpointError as error:
-        if checkpoint is None:
-            raise
-        message = f"{error} It is trained anew."
-        warnings.warn(message, DamagedFileWarning, stacklevel=2)
+        pass
+    except Exception:  # which is how it ends
         directory.delete_stack(name)
-        _run(i, training, directory)
-        return
+        raise
     finally:
         fitting.close()
+    training.check_interrupted()
     directory.save_result(i, training)
     directory.delete_stack(name)
+    if interrupt.is_pending:  # in the last epoch, which was not cut off
+        raise KeyboardInterrupt

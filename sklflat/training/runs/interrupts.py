@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-#: seconds that an interrupt waits for the end of an epoch at most, judged by the last one
+#: seconds after the start of an epoch from which an interrupt does not wait for its end
 _PATIENCE = 1.0
 #: seconds between looks at whether the parent lives
 _EVERY = 1.0

@@ -63,11 +63,10 @@ class RunDirectory:
             ended = Checkpoint.of(training.estimator)
             self.ended.put(self.keys[i], ended.arrays, ended.info)
 
-    def unfinished(self, i: int) -> tuple[str | None, Checkpoint | None]:
-        """The name of a training that is trained alone, and its checkpoint if it was cut off."""
+    def checkpoint_alone(self, i: int) -> Checkpoint | None:
+        """The checkpoint of a training that was cut off while it was trained alone."""
         name = self.name_alone(i)
-        found = {} if name is None else dict(self._members(name))
-        return name, found.get(self.keys.get(i, ""))
+        return None if name is None else dict(self._members(name)).get(self.keys[i])
 
     def name_alone(self, i: int) -> str | None:
         """The name of the checkpoint of a training alone, which no stack has; None without key."""

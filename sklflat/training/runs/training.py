@@ -1,12 +1,23 @@
 """A training: one estimator, and the data that it is to be fitted on."""
 
+import copy
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
-from sklflat.training.engine.epochs import ALL_EPOCHS, CONVERGED, INTERRUPTED, Fitting
+from sklflat.exceptions import CheckpointError, DamagedFileWarning, warn
+from sklflat.training.engine.epochs import (
+    ALL_EPOCHS,
+    CONVERGED,
+    INTERRUPTED,
+    Epoch,
+    Fitting,
+    run_alone,
+)
+from sklflat.training.estimators.base import PerturbedEstimator
 
 
 @dataclass
@@ -64,19 +75,38 @@ class Training:
         if record is not None and record.ended == INTERRUPTED:
             raise KeyboardInterrupt
 
-    def fitting(self, checkpoint: Callable[[Any], Any] | None = None) -> Fitting:
-        """The training, as one that asks for its epochs.
-
-        ``checkpoint(net)`` may return the one that it resumes from.
-        """
+    def fitting(self, checkpoint: Any = None) -> Fitting:
+        """The training, as one that asks for its epochs; it may resume from a checkpoint."""
         self.estimator._validate_params()
 
         def setup() -> Any:
-            net = self.estimator.net_
-            net.prepare(self.mask, self.initial, self.snapshots_at)
-            return None if checkpoint is None else checkpoint(net)
+            self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
+            return checkpoint
 
         return self.estimator._fitting(self.X, self.y, setup=setup, **self.fit_params)
+
+    def begin(self, checkpoint: Any = None) -> tuple[Fitting, Epoch | None]:
+        """Start the training, or resume it.
+
+        A checkpoint of another training is not used, with a ``DamagedFileWarning``.
+
+        Returns
+        -------
+        fitting : generator of Epoch
+            Asks for the epochs that are left.
+        epoch : Epoch or None
+            The first of these; None if there is none.
+        """
+        random_state = copy.deepcopy(self.estimator.random_state)
+        fitting = self.fitting(checkpoint)
+        try:
+            return fitting, next(fitting, None)
+        except CheckpointError as error:
+            if checkpoint is None:
+                raise
+            self.estimator.random_state = random_state
+            warn(f"{error} It is trained anew.", DamagedFileWarning)
+            return self.begin()
 
     def take(self, done: "Training") -> None:
         """Take over what became of a copy of this training in another process."""
@@ -85,3 +115,30 @@ class Training:
         vars(self.estimator).update(vars(done.estimator))
         self.error, self.seconds = done.error, done.seconds
         self.why_alone = self.why_alone or done.why_alone
+
+    def run(self, epochs: Callable[["Training"], None] | None = None) -> "Training":
+        """Train alone; an exception is kept.
+
+        Parameters
+        ----------
+        epochs : callable, default=None
+            Goes through the epochs of an estimator of this package; by default one after the
+            other, and nothing is kept in a directory.
+
+        Returns
+        -------
+        self : Training
+        """
+        start = time.perf_counter()
+        try:
+            if not isinstance(self.estimator, PerturbedEstimator):
+                self.estimator.fit(self.X, self.y, **self.fit_params)
+            elif epochs is not None:
+                epochs(self)
+            else:
+                run_alone(self.fitting())
+                self.check_interrupted()
+        except Exception as error:
+            self.error = error
+        self.seconds = time.perf_counter() - start
+        return self

@@ -2,7 +2,6 @@
 
 import copy
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,12 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sklflat.exceptions import (
-    CheckpointError,
-    DamagedFileWarning,
     DivergenceError,
     UnsupportedNetworkError,
 )
 from sklflat.training.engine.epochs import Epoch, Fitting
 from sklflat.training.estimators.base import PerturbedEstimator
-from sklflat.training.runs.alone import train_alone
+from sklflat.training.runs.alone import finish, train_alone
 from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.dispatch import dispatch
 from sklflat.training.runs.interrupts import deferred_interrupt
@@ -58,15 +55,12 @@ class _StartedTraining:
         """What the checkpoint of a stack needs to know of it."""
         return self.i, self.training, self.request.batches.order
 
-    def advance(self, sums: EpochSum | None) -> bool:
-        """Go on to the next epoch; whether there is one. None runs the epoch alone."""
+    def advance(self, sums: EpochSum) -> bool:
+        """Go on after an epoch of the stack to the next; whether there is one."""
         try:
             try:
-                if sums is None:
-                    self.request.run()
-                else:
-                    self.net.fast_path_ = "stacked"
-                    self.net.record_epoch(sums.loss, sums.n_samples, sums.n_batches, sums.n_skipped)
+                self.net.fast_path_ = "stacked"
+                self.net.record_epoch(sums.loss, sums.n_samples, sums.n_batches, sums.n_skipped)
             except DivergenceError as error:
                 self.request = self.fitting.throw(error)
             else:
@@ -255,17 +249,11 @@ class _StackTrainer:
         """Begin or resume a training; None if it has ended or is to be trained alone."""
         random_state = copy.deepcopy(training.estimator.random_state)
         try:
-            fitting = training.fitting(lambda net: checkpoint)
-            request = next(fitting)
-        except StopIteration:
-            return None
-        except CheckpointError as error:
-            training.estimator.random_state = random_state
-            message = f"{error} It is trained anew."
-            warnings.warn(message, DamagedFileWarning, stacklevel=2)
-            return self._start(i, training)
+            fitting, request = training.begin(checkpoint)
         except Exception as error:
             training.error = error
+            return None
+        if request is None:
             return None
         started = _StartedTraining(i, training, fitting, request, random_state)
         reason = why_not_stacked(request.net)
@@ -326,6 +314,8 @@ class _StackTrainer:
                 stack.copy_states()
                 if left:
                     self.directory.save_stack(left, name)
+                else:
+                    self.directory.delete_stack(name)
                 raise KeyboardInterrupt
             for row, r in list(live.items()):
                 if not goes_on[row]:
@@ -344,21 +334,13 @@ class _StackTrainer:
         self.directory.delete_stack(name)
 
     def _finish_alone(self, started: _StartedTraining, reason: str | None) -> int:
-        start, name = time.perf_counter(), self.directory.name_alone(started.i)
-        while True:
-            if self.directory.is_save_due:
-                self.directory.save_stack([started.member], name)
-            with deferred_interrupt() as interrupt:
-                goes_on = started.advance(None)
-            if not goes_on:
-                break
-            if interrupt.is_pending:
-                self.directory.save_stack([started.member], name)
-                raise KeyboardInterrupt
-        started.training.seconds += time.perf_counter() - start
-        started.training.why_alone = reason
-        self.directory.save_result(started.i, started.training)
-        self.directory.delete_stack(name)
+        start, training = time.perf_counter(), started.training
+        training.why_alone = reason
+        try:
+            finish(started.i, training, started.fitting, started.request, self.directory)
+        except Exception as error:
+            training.error = error
+        training.seconds += time.perf_counter() - start
         return started.i
 
 

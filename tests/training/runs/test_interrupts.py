@@ -23,6 +23,7 @@ from sklflat.training.engine.net import PerturbedNetMixin
 from sklflat.training.runs import Training, run_directory
 from sklflat.training.runs.interrupts import deferred_interrupt
 from sklflat.training.stacking import train
+from sklflat.training.stacking.stack import Stack
 from tests._stacks import DIGITS, LABELS
 
 X, y = DIGITS[:120], LABELS[:120] % 3
@@ -218,6 +219,28 @@ def test_what_is_trained_alone_is_kept_under_way(tmp_path, monkeypatch):
         trained(tmp_path, models(1, max_iter=8), stack=False)
     np.testing.assert_array_equal(trained(tmp_path, models(1, max_iter=8), stack=False), expected)
     assert len(epochs) == 5 + 4  # four epochs were kept
+    assert list(RunStore(tmp_path / "running").keys()) == []
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("stack", [False, True])
+def test_an_interrupt_in_the_last_epoch_stops_the_run(tmp_path, monkeypatch, stack):
+    owner = Stack if stack else PerturbedNetMixin
+    method = "run_epoch" if stack else "run_single_epoch"
+    original, epochs = getattr(owner, method), []
+
+    def pressed(self, *args, **kwargs):
+        epochs.append(1)
+        if len(epochs) == 6:  # the last of the first training, or of all
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, method, pressed)
+    monkeypatch.setattr(run_directory, "EVERY", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, models(2, max_iter=6), stack=stack)
+    assert len(epochs) == 6
+    assert len(list(RunStore(tmp_path).keys())) == (2 if stack else 1)  # what ended is kept
     assert list(RunStore(tmp_path / "running").keys()) == []
 
 
