@@ -137,7 +137,7 @@ def _function(value: types.FunctionType) -> dict[str, Any]:
     library = library_of(value.__globals__.get("__name__"))
     if library is not None:  # made by a library around something of the user's
         return {"library": library, **own}
-    return {**own, "reads": dict(read_by(value.__code__, value.__globals__))}
+    return {**own, "reads": read_by(value.__code__, value.__globals__)}
 
 
 def _cell(cell: Any) -> Any:
@@ -180,6 +180,14 @@ def _class(value: type) -> dict[str, Any]:
     }
 
 
+def with_inner(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Code, and that of all functions inside of it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from with_inner(const)
+
+
 def of_code(code: types.CodeType) -> list[Any]:
     """Byte code, constants and names, without file and line."""
     consts = [of_code(c) if isinstance(c, types.CodeType) else c for c in code.co_consts]
@@ -191,24 +199,23 @@ def of_code(code: types.CodeType) -> list[Any]:
 # --- what code reads --------------------------------------------------------------------------
 
 
-def read_by(code: types.CodeType, namespace: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def read_by(code: types.CodeType, namespace: dict[str, Any]) -> dict[str, Any]:
     """Names and values of the globals that code reads, and of the attributes of modules.
 
     A module whose attributes are read one by one counts by these, any other use of it by all that
     it holds. What is imported inside is read as well.
     """
-    outside = _READING_NAMES & set(code.co_names)
-    if outside:
-        raise UnkeyableError(f"code that calls {min(outside)!r}, which reads what no object holds")
     found: dict[str, Any] = {}
-    reader = _Reader(namespace, found)
-    for instruction in dis.get_instructions(code):
-        reader.see(instruction)
-    reader.flush()
-    yield from found.items()
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            yield from read_by(inner, namespace)
+    for part in with_inner(code):
+        outside = _READING_NAMES & set(part.co_names)
+        if outside:
+            what = f"code that calls {min(outside)!r}, which reads what no object holds"
+            raise UnkeyableError(what)
+        reader = _Reader(namespace, found)
+        for instruction in dis.get_instructions(part):
+            reader.see(instruction)
+        reader.flush()
+    return found
 
 
 #: instructions that change nothing about what was loaded last

@@ -26,8 +26,6 @@ _MAX_ENTRIES = 1_000_000
 _MAX_UNFOLDED, _MAX_REPEATED = 100_000, 20
 #: keys of one hash, which are compared with each other
 _MAX_ALIKE = 64
-#: how an estimator may return its output; another library would be imported for it
-_OUTPUTS: tuple[dict[str, str], ...] = ({}, {"transform": "default"}, {"transform": "pandas"})
 _DTYPE = re.compile(r"[<>|=]?(?:b1|[iuf][1248]|[US]\d{1,6}|O)\Z", re.ASCII)
 DEVICE = re.compile(r"(?:cpu|cuda(?::\d{1,2})?)\Z", re.ASCII)
 
@@ -58,15 +56,10 @@ def decode(arrays: Arrays, info: Any, trusted: tuple[str, ...] = ()) -> Any:
         ) from None
 
 
-def refuse(what: str) -> CheckpointError:
-    """The error that says what is wrong with a file."""
-    return CheckpointError(f"The file cannot be used: {what}.")
-
-
 def expect(condition: Any, what: str) -> None:
     """Raise a ``CheckpointError`` that says what is wrong, unless a condition holds."""
     if not condition:
-        raise refuse(what)
+        raise CheckpointError(f"The file cannot be used: {what}.")
 
 
 class _Decoder:
@@ -157,10 +150,7 @@ class _Decoder:
         own = self._named(named)
         for key, value in own.items():
             known_types.check_attribute(cls, key)
-            right = key not in known_types.PLACES or value is None
-            expect(right, "it says where files are to be kept, or starts processes")
-            right = key != "_sklearn_output_config" or value in _OUTPUTS
-            expect(right, "it says what is to be imported")
+            known_types.check_value(key, value)
         vars(made).update(own)
 
     def _layer(

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from sklflat.exceptions import CheckpointError
+from sklflat.storage.code import with_inner
 
 #: classes of this package that fitted estimators consist of, by module
 _OWN = {
@@ -140,7 +141,8 @@ def _find(name: str, trusted: set[str]) -> type | None:
     module, _, own = name.rpartition(".")
     if module == "torch.nn" or module.startswith("torch.nn.modules."):
         found = getattr(sys.modules.get(module), "__dict__", {}).get(own)  # nothing is imported
-        return found if _is_layer(found) else None
+        if _is_layer(found):
+            return found
     if name in trusted:
         return _trusted(name)
     return None
@@ -174,6 +176,8 @@ def _trusted(name: str) -> type | None:
 
 #: parameters that say where to keep files, or start processes: they are not part of what is saved
 PLACES = {"cache_dir", "memory", "n_jobs"}
+#: how an estimator may return its output; another library would be imported for it
+_OUTPUTS: tuple[dict[str, str], ...] = ({}, {"transform": "default"}, {"transform": "pandas"})
 #: what scikit-learn sets in any estimator
 _COMMON = {"n_features_in_", "feature_names_in_", "_sklearn_output_config", "_metadata_request"}
 
@@ -193,6 +197,21 @@ def check_attribute(cls: type, name: Any) -> None:
         )
     if name not in declared(cls):
         raise CheckpointError(f"A {cls.__name__} has no attribute {name[:80]}.")
+
+
+def check_value(name: str, value: Any) -> None:
+    """Raise if an attribute would have an estimator write, start or import something later.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    if name in PLACES and value is not None:
+        raise CheckpointError(
+            f"The file says by {name} where files are to be kept, or starts processes."
+        )
+    if name == "_sklearn_output_config" and value not in _OUTPUTS:
+        raise CheckpointError("The file says what is to be imported.")
 
 
 @lru_cache(maxsize=10_000)
@@ -224,8 +243,6 @@ def _code_of(value: Any) -> Iterator[types.CodeType]:
         parts = [value.func]
     else:
         parts = [getattr(value, "__func__", value)]
-    left = [inspect.unwrap(f).__code__ for f in parts if isinstance(f, types.FunctionType)]
-    while left:
-        code = left.pop()
-        yield code
-        left += [const for const in code.co_consts if isinstance(const, types.CodeType)]
+    for function in parts:
+        if isinstance(function, types.FunctionType):
+            yield from with_inner(inspect.unwrap(function).__code__)

@@ -4,7 +4,6 @@ import os
 import re
 import stat
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sklflat._version import __version__
-from sklflat.exceptions import CheckpointError, DamagedFileWarning, StorageError
+from sklflat.exceptions import CheckpointError, DamagedFileWarning, StorageError, warn
 from sklflat.storage.files import read, write
 
 _KEY = re.compile(r"[0-9a-f]{8,64}\Z")
@@ -106,7 +105,7 @@ class RunStore:
         except FileNotFoundError:
             return None
         except CheckpointError as error:
-            warnings.warn(f"{error} It is computed anew.", DamagedFileWarning, stacklevel=2)
+            warn(f"{error} It is computed anew.", DamagedFileWarning)
             _set_aside(path)
             return None
         return (arrays, info["info"]) if info["version"] == __version__ else None

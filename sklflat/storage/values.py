@@ -8,7 +8,7 @@ import re
 import types
 import typing
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ def taken_apart(value: Any) -> Parts:
         return "list", value
     if type(value) in (dict, OrderedDict):
         of_names = all(type(key) is str for key in value)
-        return (type(value).__name__, dict(value)) if of_names else ("pairs", _pairs(value))
+        return (type(value).__name__, dict(value)) if of_names else ("pairs", _pairs(value.items()))
     for kinds, parts in _KINDS:
         if isinstance(value, kinds):
             return parts(value)
@@ -122,12 +122,9 @@ _HEAP, _IMMUTABLE = 1 << 9, 1 << 8
 
 #: contents of the containers and numbers that a class may extend
 _CONTENTS: dict[type, Callable[[Any], Any]] = {
-    dict: lambda value: [part for pair in dict.items(value) for part in pair],
-    OrderedDict: lambda value: [part for pair in dict.items(value) for part in pair],
-    defaultdict: lambda value: [
-        value.default_factory,
-        *(part for pair in dict.items(value) for part in pair),
-    ],
+    dict: lambda value: _pairs(dict.items(value)),
+    OrderedDict: lambda value: _pairs(dict.items(value)),
+    defaultdict: lambda value: [value.default_factory, *_pairs(dict.items(value))],
     list: lambda value: list(list.__iter__(value)),
     deque: lambda value: [value.maxlen, *deque.__iter__(value)],
     tuple: lambda value: tuple(tuple.__iter__(value)),
@@ -187,8 +184,8 @@ def _partial(value: Any) -> list[Any]:
     return [value.func, list(value.args), value.keywords, vars(value)]
 
 
-def _pairs(value: Any) -> list[Any]:
-    return [part for pair in value.items() for part in pair]
+def _pairs(items: Iterable[tuple[Any, Any]]) -> list[Any]:
+    return [part for pair in items for part in pair]
 
 
 def _refuse(value: Any) -> Parts:
@@ -227,7 +224,7 @@ _KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
     (functools.cached_property, lambda v: ("cached property", [v.func, v.attrname])),
     (property, lambda v: ("property", [type(v), v.fget, v.fset, v.fdel])),
     ((staticmethod, classmethod), lambda v: ("method kind", [type(v), v.__func__])),
-    (types.MappingProxyType, lambda v: ("proxy", _pairs(v))),
+    (types.MappingProxyType, lambda v: ("proxy", _pairs(v.items()))),
     (logging.Logger, lambda v: ("logger", [v.name])),
     (slice, lambda v: ("slice", [v.start, v.stop, v.step])),
     (range, lambda v: ("range", [v.start, v.stop, v.step])),

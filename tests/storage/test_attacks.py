@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from sklflat import SAMClassifier, load, save
 from sklflat.exceptions import CheckpointError, DamagedFileWarning
@@ -225,6 +226,13 @@ def test_keys_that_all_have_one_hash_are_refused(top, step):
 def test_types_whose_c_code_trusts_its_arrays_are_not_known(name):
     with pytest.raises(CheckpointError, match="trusted="):
         known_types.type_called(name, ())
+
+
+def test_a_layer_that_is_not_known_can_be_trusted_by_name():
+    name = known_types.name_of(nn.RNNCell)
+    with pytest.raises(CheckpointError, match=rf"trusted=\('{name}',\)"):
+        known_types.type_called(name, ())
+    assert known_types.type_called(name, (name,)) is nn.RNNCell
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """Units of work for joblib's workers, one of which may be lost."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
 from joblib import Parallel, delayed
 
-from sklflat.exceptions import LostWorkerWarning
+from sklflat.exceptions import LostWorkerWarning, warn
 from sklflat.training.runs.interrupts import end_with_parent
 from sklflat.training.runs.training import Training
 
@@ -53,10 +52,9 @@ def dispatch(
         except BrokenProcessPool:
             if attempt + 1 == _ATTEMPTS:
                 raise
-            warnings.warn(
+            warn(
                 f"A worker process was lost; {len(left)} of {len(units)} units are begun anew.",
                 LostWorkerWarning,
-                stacklevel=2,
             )
 
 

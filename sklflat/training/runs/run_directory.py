@@ -1,7 +1,6 @@
 """A directory of trainings: results are not trained again, and stacks that were cut off go on."""
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 
+from sklflat.exceptions import warn
 from sklflat.storage import RunStore, fingerprint
 from sklflat.storage.code import UnkeyableError
 from sklflat.training.engine.loader import SampleOrder
@@ -151,7 +151,7 @@ def _key(training: Training, known: dict[int, str]) -> str | None:
             }
         )
     except UnkeyableError as error:
-        warnings.warn(f"A training is not kept in cache_dir: {error}", stacklevel=2)
+        warn(f"A training is not kept in cache_dir: {error}")
         return None
 
 

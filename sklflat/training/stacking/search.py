@@ -291,7 +291,7 @@ class _TrainedFits:
         if i >= len(self.fits):  # the refit, which is kept as well
             fit = _Fit(estimator, X, y, fit_params, fold=-1)
             training = fit.training({})
-            for _ in train([training], **{**self.settings, "stack": bool(self.settings["stack"])}):
+            for _ in train([training], **self.settings):
                 pass
             if training.error is not None:
                 raise training.error
