@@ -28,6 +28,7 @@ from sklflat.paths.repair.repair import Repair
 from sklflat.paths.trained_curves import fit_bend
 from sklflat.symmetry.discovery import find_symmetry
 from sklflat.symmetry.symmetry import Symmetry
+from sklflat.training.estimators.loss_landscape import evenly_spread
 
 ALIGNMENTS = ("weights", "activations", "ot", "straight_through")
 
@@ -58,7 +59,7 @@ class Data:
         """
         n = len(self.X) if most is None else min(most, len(self.X))
         if self.weight is None:
-            kept = np.unique(np.linspace(0, len(self.X) - 1, n).round().astype(int))
+            kept = evenly_spread(len(self.X), n)
         else:
             total = self.weight.double().cumsum(0).numpy()
             kept = np.searchsorted(total, (np.arange(n) + 0.5) / n * total[-1], side="right")

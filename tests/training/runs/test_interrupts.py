@@ -43,6 +43,14 @@ class Counts(torch.nn.Module):
         return self.layer(Z)
 
 
+@pytest.fixture(autouse=True)
+def pythons_own_handler():
+    """Ctrl-C as Python handles it; a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def models(n, **more):
     return [SAMClassifier(**{**LONG, **more}, random_state=k) for k in range(n)]
 
