@@ -77,6 +77,10 @@ test-slow: $(STAMP) $(STAMP_OLDEST) ## The slow tests, and the common checks on 
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
 
+.PHONY: test-draws
+test-draws: $(STAMP) ## All random draws of attacked files and interrupts, of which the slow tests take a part; an hour
+	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 3600 tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py
+
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html
 	@MPLBACKEND=Agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -1,10 +1,19 @@
-"""The option that ``make test-fast`` gives pytest."""
+"""The options that ``make test-fast`` and ``make test-draws`` give pytest."""
+
+from collections.abc import Callable
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--one-each", action="store_true", help="run one case of every test")
+    parser.addoption("--all-draws", action="store_true", help="draw as often as the docs say")
+
+
+@pytest.fixture
+def draws(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """``draws(few, all)``: how many random cases of an attack are drawn."""
+    return lambda few, many: many if request.config.getoption("--all-draws") else few
 
 
 @pytest.hookimpl(trylast=True)  # what marks and keywords leave out is gone by then

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "_aliases": -2,
     "_version": -2,
+    "_workers": -2,
     "exceptions": -2,
     "_compat": -1,
     "metrics": 0,

@@ -16,18 +16,17 @@ def load(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_speed(threads):
-    # A fifth more than the benchmark's own limits: other processes share the machine that
-    # runs the tests. `benchmarks/sam.py --check` holds the limits themselves.
+def test_speed():
+    # On one thread, as other tests hold the other processor, and with a fifth more than the
+    # benchmark's own limits. `benchmarks/sam.py --check` holds those, on one and two threads.
     sam = load("sam")
-    assert sam.exceeded(sam.in_process(threads, rounds=5), slack=1.2) == []
+    assert sam.exceeded(sam.in_process(threads=1, rounds=3), slack=1.2) == []
 
 
 @pytest.mark.slow
 def test_import_time():
     benchmark = load("import_time")
-    assert benchmark.surplus(benchmark.measure(rounds=5)) < benchmark.LIMIT
+    assert benchmark.measure(rounds=3)["sklflat"] < benchmark.LIMIT
 
 
 @pytest.mark.slow

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklflat._workers import parallel
 from sklflat.networks import Network
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
@@ -176,7 +177,7 @@ class Sample:
             raise ValueError("This network cannot be trained again.")
         t = self.training
         twins = [(reseeded(t.estimator, rng), rng.permutation(len(t.y))) for _ in range(n)]
-        fits = Parallel(n_jobs=t.n_jobs, return_as="generator")(
+        fits = parallel(t.n_jobs, return_as="generator")(
             delayed(twin.fit)(t.X, t.y[order], **t.shuffled_params(order)) for twin, order in twins
         )
         names = tuple(layer.name for layer in self.units.layers)

@@ -1,4 +1,4 @@
-"""Some 20,000 changed files: nothing runs, and nothing escapes but ``CheckpointError``."""
+"""Some 20,000 changed files, a sixth of them in the slow job: nothing runs or escapes."""
 
 import importlib
 import json
@@ -167,7 +167,7 @@ def watch(the_watch):
 
 def attack(path, watch, check=lambda found: None):
     watch.path, watch.on = str(path), True
-    start = time.perf_counter()
+    start = time.process_time()  # of work: others may hold the processor
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -176,7 +176,7 @@ def attack(path, watch, check=lambda found: None):
         found = None
     finally:
         watch.on = False
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert watch.seen == []
     return found
 
@@ -184,7 +184,7 @@ def attack(path, watch, check=lambda found: None):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MADE)
-def test_changed_files_of_estimators(tmp_path, watch, name):
+def test_changed_files_of_estimators(tmp_path, watch, draws, name):
     path = tmp_path / "x.safetensors"
     estimator = MADE[name]()
     if name != "module":
@@ -195,7 +195,7 @@ def test_changed_files_of_estimators(tmp_path, watch, name):
     text = json.dumps(info)
     draw = random.Random(name)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for k in range(1800):
+    for k in range(draws(300, 1800)):
         if k % 4:
             files.write(path, arrays, json.loads(changed(text, draw)))
         else:
@@ -208,7 +208,7 @@ def test_changed_files_of_estimators(tmp_path, watch, name):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("variant", ["sam", "friendly"])
-def test_changed_files_of_kept_trainings(tmp_path, variant):
+def test_changed_files_of_kept_trainings(tmp_path, draws, variant):
     """A training that has ended, whose file was changed, gives the same or is trained anew."""
 
     def result():
@@ -223,7 +223,7 @@ def test_changed_files_of_kept_trainings(tmp_path, variant):
     (key,) = store.keys()
     arrays, info = store.get(key)
     text, draw = json.dumps(info), random.Random(variant)
-    for _ in range(300):
+    for _ in range(draws(60, 300)):
         forged = {name: array.copy() for name, array in arrays.items()}
         if draw.random() < 0.3:  # weights are numbers, and any numbers are weights
             name = draw.choice([n for n in forged if not n.startswith("module/")])

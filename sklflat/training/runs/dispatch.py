@@ -1,13 +1,12 @@
 """Units of work for joblib's workers, one of which may be lost."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
-from joblib import Parallel, delayed
+from joblib import delayed
 
+from sklflat._workers import parallel
 from sklflat.exceptions import LostWorkerWarning, warn
-from sklflat.training.runs.interrupts import end_with_parent
 from sklflat.training.runs.training import Training
 
 #: how often a unit is begun before the loss of its workers is an error
@@ -39,12 +38,9 @@ def dispatch(
     """
     left = dict(enumerate(units))
     for attempt in range(_ATTEMPTS):
-        calls = [
-            delayed(_do)(k, [trainings[i] for i in unit], work, os.getpid())
-            for k, unit in left.items()
-        ]
+        calls = [delayed(_do)(k, [trainings[i] for i in unit], work) for k, unit in left.items()]
         try:
-            for k, ended in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(calls):
+            for k, ended in parallel(n_jobs, return_as="generator_unordered")(calls):
                 for i, done in zip(left.pop(k), ended, strict=True):
                     trainings[i].take(done)
                     yield i
@@ -58,7 +54,6 @@ def dispatch(
             )
 
 
-def _do(k: int, unit: list[Training], work: Work, owner: int) -> tuple[int, list[Training]]:
-    end_with_parent(owner)
+def _do(k: int, unit: list[Training], work: Work) -> tuple[int, list[Training]]:
     work(unit)
     return k, unit

@@ -1,6 +1,5 @@
-"""Ctrl-C, and workers whose parent is gone: what is under way ends where it can go on."""
+"""Ctrl-C: what is under way ends where it can go on."""
 
-import os
 import signal
 import threading
 import time
@@ -11,8 +10,6 @@ from types import FrameType
 
 #: seconds after the start of an epoch from which an interrupt does not wait for its end
 _PATIENCE = 1.0
-#: seconds between looks at whether the parent lives
-_EVERY = 1.0
 
 
 @dataclass
@@ -54,27 +51,3 @@ def _default_handler() -> signal.Handlers | None:
         return None
     handler = signal.getsignal(signal.SIGINT)
     return handler if handler is signal.default_int_handler else None  # type: ignore[return-value]
-
-
-def end_with_parent(owner: int) -> None:
-    """Let this worker process end within seconds of the process that has started it.
-
-    Parameters
-    ----------
-    owner : int
-        Number of the process that gives the work. Workers that another one has started, such as
-        those of a cluster, live on.
-    """
-    if os.getpid() == owner or os.getppid() != owner or _watched:
-        return
-    _watched.append(owner)
-
-    def watch() -> None:
-        while os.getppid() == owner:
-            time.sleep(_EVERY)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="sklflat-parent", daemon=True).start()
-
-
-_watched: list[int] = []
