@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
+    from sklflat.temperature import TemperatureClassifier
     from sklflat.training import (
         FlatNoiseClassifier,
         FlatNoiseRegressor,
@@ -47,6 +48,7 @@ __all__ = [
     "SAMRegressor",
     "SpectrumDisplay",
     "StackedSearchCV",
+    "TemperatureClassifier",
     "UnitDisplay",
     "__version__",
     "from_module",
@@ -70,6 +72,7 @@ _ROOM_OF = {
     "SAMRegressor": "sklflat.training",
     "SpectrumDisplay": "sklflat.eigenspace",
     "StackedSearchCV": "sklflat.training",
+    "TemperatureClassifier": "sklflat.temperature",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",

@@ -8,6 +8,7 @@ import inspect
 import warnings
 
 __all__ = [
+    "CalibrationWarning",
     "CheckpointError",
     "ConnectivityWarning",
     "DamagedFileWarning",
@@ -40,6 +41,10 @@ _NOT_THE_CALLER = (
 
 class SklflatError(Exception):
     """Base of the package's own errors."""
+
+
+class CalibrationWarning(UserWarning):
+    """A fitted temperature is bounded, uncertain or of no help; says why, and what to do."""
 
 
 class CheckpointError(SklflatError, ValueError):

@@ -14,6 +14,7 @@ from sklflat import (
     ModeConnectivityProbe,
     SAMClassifier,
     SAMRegressor,
+    TemperatureClassifier,
 )
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
@@ -32,6 +33,9 @@ CHEAP = [
     ),
     SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
     SAMRegressor((10,), max_iter=20, learning_rate_init=0.1),
+    TemperatureClassifier(
+        SAMClassifier((10,), max_iter=30, learning_rate_init=0.05, random_state=0), temperature=2
+    ),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -48,6 +52,11 @@ FURTHER = [
     ),
     FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
+    TemperatureClassifier(
+        SAMClassifier((10,), max_iter=30, learning_rate_init=0.05, random_state=0),
+        temperature="nll",
+        cv=2,
+    ),
 ]
 
 DEFAULTS = [
@@ -59,6 +68,7 @@ DEFAULTS = [
     ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
     SAMClassifier(),
     SAMRegressor(),
+    TemperatureClassifier(),
 ]
 
 

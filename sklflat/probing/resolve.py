@@ -62,12 +62,7 @@ def unfitted(estimator: Any) -> Any:
     """
     estimator = SAMClassifier() if estimator is None else estimator
     _check_accepted(estimator)
-    if _is_fitted(estimator):
-        warn(
-            f"The {type(estimator).__name__} given is fitted, but it is cloned and fitted anew. "
-            "Wrap it in sklearn.frozen.FrozenEstimator to use it as it is.",
-            RefitWarning,
-        )
+    warn_if_fitted(estimator)
     if not isinstance(estimator, NeuralNet):
         return clone(estimator)
     if isinstance(estimator, NeuralNetClassifier):
@@ -78,6 +73,21 @@ def unfitted(estimator: Any) -> Any:
         f"{type(estimator).__name__} does not say whether it classifies: use "
         "NeuralNetClassifier or NeuralNetRegressor, or SAMClassifier(net=..., rho=0)."
     )
+
+
+def warn_if_fitted(estimator: Any) -> None:
+    """Say of an estimator that is about to be cloned and fitted that it is fitted already.
+
+    Warns
+    -----
+    RefitWarning
+    """
+    if _is_fitted(estimator):
+        warn(
+            f"The {type(estimator).__name__} given is fitted, but it is cloned and fitted anew. "
+            "Wrap it in sklearn.frozen.FrozenEstimator to use it as it is.",
+            RefitWarning,
+        )
 
 
 def resolve(estimator: Any) -> TrainedNetwork:

@@ -43,6 +43,8 @@ _OWN = {
     "sklflat.probing.module": "ModuleClassifier ModuleRegressor",
     "sklflat.probing.nulls": "Null",
     "sklflat.symmetry.symmetry": "Group RecordingPoint Symmetry",
+    "sklflat.temperature.calibration": "Calibration",
+    "sklflat.temperature.classifier": "TemperatureClassifier",
     "sklflat.training.engine.epochs": "Record",
     "sklflat.training.estimators.noise_classifier": "FlatNoiseClassifier",
     "sklflat.training.estimators.noise_regressor": "FlatNoiseRegressor",

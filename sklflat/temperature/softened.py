@@ -47,15 +47,7 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
     >>> logits_of(prior, [[0]]).round(3).tolist()  # log(1/4), log(3/4)
     [[-1.386, -0.288]]
     """
-    method = next(
-        (name for name in ("decision_function", "predict_proba") if hasattr(estimator, name)), None
-    )
-    if method is None:
-        raise TypeError(
-            f"estimator={type(estimator).__name__}(...) has neither decision_function nor "
-            "predict_proba, so there is nothing to divide by a temperature. Give a classifier "
-            "that has one of them; many have it with an option such as loss='log_loss'."
-        )
+    method = method_of(estimator)
     values = np.asarray(getattr(estimator, method)(X), dtype=np.float64)
     source = f"{method} of estimator={type(estimator).__name__}(...)"
     if not np.isfinite(values).all():
@@ -72,6 +64,24 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
             "needed, which SVC gives with decision_function_shape='ovr'."
         )
     return values
+
+
+def method_of(estimator: Any) -> str:
+    """The method that logits are taken from, ``decision_function`` before ``predict_proba``.
+
+    Raises
+    ------
+    TypeError
+        If there is neither.
+    """
+    for name in ("decision_function", "predict_proba"):
+        if hasattr(estimator, name):
+            return name
+    raise TypeError(
+        f"estimator={type(estimator).__name__}(...) has neither decision_function nor "
+        "predict_proba, so there is nothing to divide by a temperature. Give a classifier that "
+        "has one of them; many have it with an option such as loss='log_loss'."
+    )
 
 
 def softened(logits: ArrayLike, T: ArrayLike) -> NDArray[np.float64]:
