@@ -20,7 +20,11 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
-    from sklflat.temperature import TemperatureClassifier
+    from sklflat.temperature import (
+        TemperatureClassifier,
+        TemperatureDisplay,
+        TemperatureProbe,
+    )
     from sklflat.training import (
         FlatNoiseClassifier,
         FlatNoiseRegressor,
@@ -49,6 +53,8 @@ __all__ = [
     "SpectrumDisplay",
     "StackedSearchCV",
     "TemperatureClassifier",
+    "TemperatureDisplay",
+    "TemperatureProbe",
     "UnitDisplay",
     "__version__",
     "from_module",
@@ -73,6 +79,8 @@ _ROOM_OF = {
     "SpectrumDisplay": "sklflat.eigenspace",
     "StackedSearchCV": "sklflat.training",
     "TemperatureClassifier": "sklflat.temperature",
+    "TemperatureDisplay": "sklflat.temperature",
+    "TemperatureProbe": "sklflat.temperature",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",

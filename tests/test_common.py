@@ -15,6 +15,7 @@ from sklflat import (
     SAMClassifier,
     SAMRegressor,
     TemperatureClassifier,
+    TemperatureProbe,
 )
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
@@ -35,6 +36,9 @@ CHEAP = [
     SAMRegressor((10,), max_iter=20, learning_rate_init=0.1),
     TemperatureClassifier(
         SAMClassifier((10,), max_iter=30, learning_rate_init=0.05, random_state=0), temperature=2
+    ),
+    TemperatureProbe(
+        TINY, temperatures=(0.5, 2), n_bootstrap=2, n_null=4, n_units=1, random_state=0
     ),
 ]
 
@@ -69,6 +73,7 @@ DEFAULTS = [
     SAMClassifier(),
     SAMRegressor(),
     TemperatureClassifier(),
+    TemperatureProbe(n_units=1),
 ]
 
 

@@ -40,6 +40,7 @@ class _Branch(NamedTuple):
     separation=[POSITIVE],
     decay=[Interval(Real, 0, 1, closed="neither")],
     n_features_per_branch=[AT_LEAST_1],
+    warp=[StrOptions({"product", "parity"}), None],
 )
 def make_class_tree(
     n_samples: int = 1000,
@@ -50,6 +51,7 @@ def make_class_tree(
     decay: float = 0.6,
     n_features_per_branch: int = 1,
     n_noise: int = 6,
+    warp: Literal["product", "parity"] | None = None,
     random_state: Seed = None,
 ) -> tuple[NDArray, NDArray, Truth]:
     r"""Generate a Gaussian mixture whose class means lie on a known tree.
@@ -80,6 +82,12 @@ def make_class_tree(
         Inputs that each branch has.
     n_noise : int, default=6
         Inputs of standard normal noise.
+    warp : {"product", "parity"} or None, default=None
+        Hide every input z of a branch in two, whose product it is: :math:`(s r, s z / r)` with a
+        random sign s that no input shows. All class means are then 0, so that nothing linear in
+        the inputs tells classes apart, and the best possible classifier is as good as without.
+        "parity" has :math:`r = 1`, so the first input is the sign; "product" has
+        :math:`\log r \sim N(0, 1/16)`.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same data again. One int gives the same tree at every `n_samples`.
 
@@ -90,7 +98,8 @@ def make_class_tree(
     y : ndarray of shape (n_samples,)
         Labels, assigned to the leaves at random.
     truth : Truth
-        ``linkage`` and ``cophenetic_distances``; ``means``; ``inputs``: all but noise; ``levels``
+        ``linkage`` and ``cophenetic_distances``; ``means``; with a warp the inputs before it,
+        ``latent``, those of the branches in order; ``inputs``: all but noise; ``levels``
         and ``groups``: level and number of an input's branch; ``roles``: "core", "refinement" or
         "noise". ``truth.auc(scores, against="refinement")`` tells the core from the refinement.
 
@@ -118,6 +127,12 @@ def make_class_tree(
     >>> X, y, truth = make_class_tree(n_classes=4, tree="star", random_state=0)
     >>> truth.linkage[:, 2], truth.has_hierarchy
     (array([8., 8., 8.]), False)
+
+    Products whose factors have no class means:
+
+    >>> X, y, truth = make_class_tree(n_classes=4, warp="product", n_noise=0, random_state=0)
+    >>> X.shape, truth.latent.shape, truth.means.any()
+    ((1000, 12), (1000, 6), np.False_)
     """
     if n_samples < n_classes:
         raise ValueError(
@@ -128,13 +143,23 @@ def make_class_tree(
     branches = list(_branches(rng.permutation(n_classes), tree))
     group = np.repeat(np.arange(len(branches)), n_features_per_branch)
     group = np.concatenate([group, np.full(n_noise, -1)])
-    order = rng.permutation(len(group))
-    level = np.array([*(branch.level for branch in branches), -1])[group]
+    planted = group >= 0
+    width = np.where(planted & (warp is not None), 2, 1)
+    order = rng.permutation(width.sum())
     means = _means(branches, separation, decay, n_classes) / np.sqrt(n_features_per_branch)
-    means = contiguous_columns([np.where(group < 0, 0.0, means[:, group])], order)
+    means = np.where(planted, means[:, group], 0.0)
     y = balanced_labels(n_samples, n_classes, rng)
-    X = means[y] + rng.normal(size=(n_samples, len(group)))
+    if warp is None:
+        means = contiguous_columns([means], order)
+        latent, X = None, means[y] + rng.normal(size=(n_samples, len(group)))
+    else:
+        z = means[y] + rng.normal(size=(n_samples, len(group)))
+        latent, means = z[:, planted], np.zeros((n_classes, len(order)))
+        X = contiguous_columns([_hidden(latent, warp, rng), z[:, ~planted]], order)
+    group = np.repeat(group, width)
+    level = np.array([*(branch.level for branch in branches), -1])[group]
     truth = Truth(
+        latent=latent,
         inputs=(level >= 0)[order],
         roles=np.select([level < 0, level == 0], ["noise", "core"], "refinement")[order],
         groups=group[order],
@@ -143,6 +168,13 @@ def make_class_tree(
         linkage=_linkage(branches, separation, decay, n_classes),
     )
     return X, y, truth
+
+
+def _hidden(z: NDArray, warp: str, rng: np.random.RandomState) -> NDArray[np.float64]:
+    """Two columns for each of z, in turn, with random signs and z as their product."""
+    sign = rng.choice([-1.0, 1.0], size=z.shape)
+    r = np.exp(0.25 * rng.normal(size=z.shape)) if warp == "product" else np.ones_like(z)
+    return np.stack([sign * r, sign * z / r], axis=2).reshape(len(z), -1)
 
 
 def _branches(classes: NDArray[np.int64], tree: Shape, level: int = 0) -> Iterator[_Branch]:

@@ -1,5 +1,6 @@
 """AblationProbe: how much the loss rises when a unit is mean-ablated."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -135,19 +136,57 @@ def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
 
     Row r of ``permutations`` (m, n_samples) says which target each sample gets.
     """
+    rise = np.zeros((len(permutations), len(sample.units)))
+    plain = _mean_losses(sample, permutations, outputs(sample), 1)
+    for numbers, passes in ablated_outputs(sample):
+        rise[:, numbers] = _mean_losses(sample, permutations, passes, len(numbers)) - plain
+    return rise
+
+
+#: rows of the sample (m,), and the outputs (n_copies * m, ...) there
+Passes = Iterator[tuple[Tensor, Tensor]]
+
+
+def outputs(
+    sample: Sample, ablation: "Ablation | None" = None, rows: Tensor | None = None
+) -> Passes:
+    """Raw outputs of the network, batch by batch, with units ablated in copies of each or not."""
+    network = sample.network
+    chosen = torch.arange(sample.n_samples) if rows is None else rows
+    for rows in chosen.split(network.batch_size):
+        x = network.prepare(sample.X[rows])
+        if ablation is None:
+            yield rows, network.module(x)
+            continue
+        with sample.units.replaced(ablation):
+            z = network.module(x.repeat(len(ablation), *(1,) * (x.ndim - 1)))
+        yield rows, z
+
+
+def ablated_outputs(
+    sample: Sample, layers: Iterable[int] | None = None, rows: Tensor | None = None
+) -> Iterator[tuple[NDArray, Passes]]:
+    """Raw outputs with each living unit mean-ablated, several units at once.
+
+    All layers and all rows, unless some are named.
+
+    Yields
+    ------
+    numbers : ndarray of int
+        Units, one a copy.
+    passes : iterator of (rows, outputs)
+        See :func:`outputs`.
+    """
     network, units = sample.network, sample.units
     means = torch.as_tensor(sample.weights @ sample.activations).to(network.device, network.dtype)
     n_copies = _copies_at_once(sample)
-    rise = np.zeros((len(permutations), len(units)))
-    plain = _mean_losses(sample, permutations, None)
-    for layer in range(len(units.layers)):
+    for layer in range(len(units.layers)) if layers is None else layers:
         own = np.flatnonzero((units.layer_of == layer) & ~sample.dead)
         for start in range(0, len(own), n_copies):
             numbers = own[start : start + n_copies]
             channels = torch.as_tensor(units.channel_of[numbers])
             ablation = Ablation(layer, channels.to(network.device), means[numbers])
-            rise[:, numbers] = _mean_losses(sample, permutations, ablation) - plain
-    return rise
+            yield numbers, outputs(sample, ablation, rows)
 
 
 def _copies_at_once(sample: Sample) -> int:
@@ -185,18 +224,11 @@ class Ablation:
         return copies.flatten(0, 1)
 
 
-def _mean_losses(sample: Sample, permutations: NDArray, ablation: Ablation | None) -> NDArray:
-    """Mean losses (m, n_copies) over the sample, with units ablated or not."""
-    network, units = sample.network, sample.units
-    n_copies = 1 if ablation is None else len(ablation)
+def _mean_losses(sample: Sample, permutations: NDArray, passes: Passes, n_copies: int) -> NDArray:
+    """Mean losses (m, n_copies) over the sample."""
+    network = sample.network
     total = torch.zeros(2, len(permutations), n_copies, dtype=network.dtype, device=network.device)
-    for rows in torch.arange(sample.n_samples).split(network.batch_size):
-        x = network.prepare(sample.X[rows])
-        if ablation is None:
-            z = network.module(x)
-        else:
-            with units.replaced(ablation):
-                z = network.module(x.repeat(n_copies, *(1,) * (x.ndim - 1)))
+    for rows, z in passes:
         for r, permutation in enumerate(permutations):
             total[:, r] += _loss_sums(sample, z, rows, permutation, n_copies)
     return network.criterion.mean(total[0], total[1]).cpu().double().numpy()

@@ -139,12 +139,15 @@ def last_hidden(network: Network, X: Tensor | Dataset) -> Tensor:
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[:] = [inputs[0]]
 
-    for module in network.module.modules():
-        if isinstance(module, nn.Linear):
-            module.register_forward_pre_hook(keep)
+    linear = [m for m in network.module.modules() if isinstance(m, nn.Linear)]
     rows = []
     for x in network.batches(X):
-        network.forward(x)
+        handles = [module.register_forward_pre_hook(keep) for module in linear]
+        try:
+            network.forward(x)
+        finally:
+            for handle in handles:
+                handle.remove()
         if not seen:
             raise UnsupportedNetworkError(
                 f"{type(network.module).__name__} runs no torch.nn.Linear, so it has no last "

@@ -1,0 +1,163 @@
+"""Trees of the same classes by simpler means, and how they compare."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+
+from sklflat.temperature.class_similarity import class_distances, class_similarity
+from sklflat.temperature.class_tree import cophenetic, grow
+from sklflat.temperature.stability import correlation, halves
+from sklflat.temperature.temperature_sample import TemperatureSample
+from sklflat.training.estimators.trained_network import last_hidden
+
+__all__ = ["TreeComparison", "compare_trees"]
+
+#: distances (n_classes, n_classes) from weights of the rows (n_samples,)
+Distances = Callable[[NDArray], NDArray]
+
+
+@dataclass(frozen=True, eq=False)
+class TreeComparison:
+    """One way to a tree, judged on rows that did not build it.
+
+    Ends of intervals are the 2.5 % and 97.5 % quantiles over random halves of the rows.
+
+    Parameters
+    ----------
+    name : str
+    linkage : ndarray of shape (n_classes - 1, 4)
+    stability : float
+        Mean correlation of the tree of one half with this way's distances on the other.
+    stability_interval : (float, float)
+    confusion : float
+        Mean correlation of the tree of one half with the confusions on the other: with
+        ``class_distances`` of the predicted labels.
+    confusion_interval : (float, float)
+    gain : float
+        Mean of ``confusion`` of the temperature's tree less that of this one, half by half.
+    gain_interval : (float, float)
+    """
+
+    name: str
+    linkage: NDArray = field(repr=False)
+    stability: float
+    stability_interval: tuple[float, float]
+    confusion: float
+    confusion_interval: tuple[float, float]
+    gain: float
+    gain_interval: tuple[float, float]
+
+
+def compare_trees(
+    sample: TemperatureSample,
+    temperature: float,
+    method: str,
+    n_draws: int,
+    rng: np.random.RandomState,
+) -> tuple[TreeComparison, ...]:
+    """The tree at a temperature, and those by simpler means, on the same halves of the rows.
+
+    Parameters
+    ----------
+    sample : TemperatureSample
+    temperature : float
+    method : str
+        Of the linkage.
+    n_draws : int
+    rng : RandomState
+
+    Returns
+    -------
+    comparisons : tuple of TreeComparison
+        The temperature's first.
+    """
+    ways = _ways(sample, temperature)
+    y, hard = sample.class_numbers, ways["hard confusion"]
+    pairs = halves(y, n_draws, rng)
+    s = sample.weights
+    elsewhere = [squareform(hard(second * s), checks=False) for _, second in pairs]
+    rows = {}
+    for name, distances in ways.items():
+        trees = [cophenetic(grow(distances(first * s), method)) for first, _ in pairs]
+        own = [squareform(distances(second * s), checks=False) for _, second in pairs]
+        rows[name] = (
+            np.array([correlation(a, b) for a, b in zip(trees, own, strict=True)]),
+            np.array([correlation(a, b) for a, b in zip(trees, elsewhere, strict=True)]),
+        )
+    reference = next(iter(rows.values()))[1]
+    return tuple(
+        TreeComparison(
+            name,
+            grow(ways[name](s), method),
+            *_with_interval(stability),
+            *_with_interval(confusion),
+            *_with_interval(reference - confusion),
+        )
+        for name, (stability, confusion) in rows.items()
+    )
+
+
+def verdict(comparisons: tuple[TreeComparison, ...]) -> str:
+    """Which tree foretells the confusions of other rows best, in a sentence."""
+    ours, *others = comparisons
+    best = max(others, key=lambda c: c.confusion)
+    low, high = best.gain_interval
+    figures = f"{ours.confusion:.2f} against {best.confusion:.2f}, difference {best.gain:+.2f} "
+    figures += f"[{low:.2f}, {high:.2f}]"
+    if low > 0:
+        return f"The {ours.name} foretells confusions better than {best.name} ({figures})."
+    if high < 0:
+        return (
+            f"{_capital(best.name)} foretells confusions better than the {ours.name} ({figures})."
+        )
+    return f"The {ours.name} is no better than {best.name} at foretelling confusions ({figures})."
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _with_interval(values: NDArray) -> tuple[float, tuple[float, float]]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(values.mean()), (float(low), float(high))
+
+
+def _ways(sample: TemperatureSample, temperature: float) -> dict[str, Distances]:
+    y, present = sample.class_numbers, sample.present
+    predicted = np.eye(sample.logits.shape[1])[sample.logits.argmax(axis=1)][:, present]
+    inputs = sample.X.flatten(1).double().cpu().numpy()
+    spread = inputs.std(axis=0)
+    ways = {
+        f"tree at T = {temperature:.3g}": _softmax_distances(sample.probabilities(temperature), y),
+        "confusion at T = 1": _softmax_distances(sample.probabilities(1.0), y),
+        "hard confusion": _softmax_distances(predicted, y),
+        "class means of the inputs": _mean_distances(inputs / np.where(spread > 0, spread, 1), y),
+    }
+    last = [m for m in sample.network.module.modules() if isinstance(m, torch.nn.Linear)][-1:]
+    if last:
+        hidden = last_hidden(sample.network, sample.X).numpy()
+        ways["class means of the last hidden layer"] = _mean_distances(hidden, y)
+    if last and last[0].out_features == sample.logits.shape[1]:
+        weights = last[0].weight.detach().double().cpu().numpy()[present]
+        fixed = squareform(pdist(weights))
+        ways["the last layer's weights"] = lambda s: fixed
+    return ways
+
+
+def _softmax_distances(p: NDArray, y: NDArray) -> Distances:
+    return lambda s: class_distances(class_similarity(p, y, s))
+
+
+def _mean_distances(A: NDArray, y: NDArray) -> Distances:
+    """Euclidean distances between class means of columns."""
+    of_class = np.eye(y.max() + 1)[y]
+
+    def distances(s: NDArray) -> NDArray:
+        weight = of_class * s[:, None]
+        return squareform(pdist(weight.T @ A / weight.sum(axis=0)[:, None]))
+
+    return distances

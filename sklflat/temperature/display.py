@@ -1,0 +1,239 @@
+"""TemperatureDisplay: the tree of classes, their similarity and the units over temperatures."""
+
+from typing import Any
+
+import numpy as np
+from scipy.cluster import hierarchy
+from sklearn.decomposition import PCA
+from sklearn.utils.validation import check_is_fitted
+
+from sklflat.probing.display import axes_for
+from sklflat.temperature.softened import logits_of, softened
+
+#: points of a picture along each axis
+_N_GRID = 80
+
+
+class TemperatureDisplay:
+    """Pictures of a fitted :class:`~sklflat.TemperatureProbe`.
+
+    Parameters
+    ----------
+    probe : TemperatureProbe
+        Fitted.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib.axes.Axes
+    figure_ : matplotlib.figure.Figure
+    """
+
+    def __init__(self, probe: Any) -> None:
+        self.probe = probe
+
+    @classmethod
+    def from_estimator(cls, probe: Any, *, axes: Any = None) -> "TemperatureDisplay":
+        """Draw the tree, the stability over temperatures, and the units' profiles.
+
+        Parameters
+        ----------
+        probe : TemperatureProbe
+            Fitted.
+        axes : array-like of three matplotlib axes, default=None
+
+        Returns
+        -------
+        display : TemperatureDisplay
+        """
+        check_is_fitted(probe)
+        return cls(probe).plot(axes)
+
+    def plot(self, axes: Any = None) -> "TemperatureDisplay":
+        """Draw the tree, the stability over temperatures, and the units' profiles.
+
+        Parameters
+        ----------
+        axes : array-like of three matplotlib axes, default=None
+            ``None`` makes a new figure.
+
+        Returns
+        -------
+        self : TemperatureDisplay
+        """
+        self.axes_ = axes_for(axes, 3, figsize=(15, 5), layout="constrained")
+        self.figure_ = self.axes_[0].figure
+        self.plot_tree(self.axes_[0])
+        self.plot_stability(self.axes_[1])
+        self.plot_profiles(self.axes_[2])
+        return self
+
+    def plot_tree(self, ax: Any) -> Any:
+        """Draw the most stable tree; branches carry their bootstrap support in per cent.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        tree = self.probe.tree_
+        drawn = hierarchy.dendrogram(
+            tree.linkage,
+            labels=[str(c) for c in tree.classes],
+            orientation="left",
+            color_threshold=0,
+            above_threshold_color="black",
+            ax=ax,
+        )
+        # a branch is found by its height, at which no two branches lie at the same place
+        order = np.argsort(tree.linkage[:, 2], kind="stable")
+        bars = sorted(zip(drawn["dcoord"], drawn["icoord"], strict=True), key=lambda b: b[0][1])
+        for (heights, places), k in zip(bars, order, strict=True):
+            if k < len(order) - 1:  # the root is in every tree
+                place = (places[1] + places[2]) / 2
+                ax.annotate(
+                    f"{tree.support[k]:.0%}",
+                    (heights[1], place),
+                    xytext=(-2, 2),
+                    textcoords="offset points",
+                    ha="right",
+                    va="bottom",
+                    fontsize="small",
+                )
+        found = "hierarchy" if self.probe.hierarchy_ is not None else "no hierarchy beyond chance"
+        ax.set(
+            title=f"T = {tree.temperature:.3g}: {found}",
+            xlabel="distance between classes (1: never confused)",
+        )
+        return ax
+
+    def plot_stability(self, ax: Any) -> Any:
+        """Draw how well each temperature's tree holds on other rows, and where classes merge.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        p = self.probe
+        ax.semilogx(p.temperatures_, p.stability_, "k-", label="stability on other rows")
+        pairs = np.triu_indices(len(p.classes_), 1)
+        merges = np.sort(p.merge_temperatures_[pairs])
+        share = np.searchsorted(merges, p.temperatures_, side="right") / len(merges)
+        ax.semilogx(p.temperatures_, share, "k:", label="pairs of classes that have merged")
+        for T, style, name in (
+            (p.tree_.temperature, "-", "most stable"),
+            (p.calibrated_temperature_, "--", "calibrated"),
+        ):
+            ax.axvline(T, color="0.6", linestyle=style, label=f"{name}: T = {T:.3g}")
+        ax.set(xlabel="temperature T", ylabel="correlation, share of pairs", ylim=(-0.05, 1.05))
+        ax.legend(loc="lower right", fontsize="small")
+        return ax
+
+    def plot_profiles(self, ax: Any, *, n_units: int = 10) -> Any:
+        """Draw shares in the importance of all units: the coarsest and the finest.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes
+        n_units : int, default=10
+            How many, half of each kind.
+
+        Returns
+        -------
+        ax : matplotlib.axes.Axes
+        """
+        p = self.probe
+        alive = np.flatnonzero(~p.dead_)
+        order = alive[np.argsort(p.unit_scores_[alive])]
+        n = max(1, min(n_units, len(order)) // 2)
+        even = 1 / len(order)
+        for chosen, style, name in ((order[-n:], "k-", "coarsest"), (order[:n], "k:", "finest")):
+            lines = ax.semilogx(p.temperatures_, p.unit_profiles_[:, chosen] / even, style, lw=1)
+            lines[0].set_label(f"{len(chosen)} {name}")
+        ax.axhline(1, color="0.6", label="even share")
+        ax.set(
+            xlabel="temperature T",
+            ylabel="importance of a unit, in even shares",
+            title=f"profiles at both ends correlate by {p.vacuity_:.2f}",
+        )
+        ax.legend(fontsize="small")
+        return ax
+
+    def plot_similarity(self, axes: Any = None, *, temperatures: Any = None) -> Any:
+        """Draw the similarity of classes at some temperatures, in the order of the tree.
+
+        Parameters
+        ----------
+        axes : array-like of matplotlib axes, default=None
+            One a temperature.
+        temperatures : array-like of float, default=None
+            Taken to the nearest ones of the grid; ``None`` is the lowest, the tree's and the
+            highest.
+
+        Returns
+        -------
+        axes : ndarray of matplotlib.axes.Axes
+        """
+        p = self.probe
+        grid = p.temperatures_
+        wanted = (grid[0], p.tree_.temperature, grid[-1]) if temperatures is None else temperatures
+        axes = axes_for(axes, len(wanted), figsize=(4.5 * len(wanted), 4), layout="constrained")
+        order = hierarchy.leaves_list(p.tree_.linkage)
+        names = [str(c) for c in p.classes_[order]]
+        for ax, T in zip(axes, wanted, strict=True):
+            k = int(np.abs(np.log(grid / T)).argmin())
+            S = p.similarity_[k][np.ix_(order, order)]
+            image = ax.imshow(S, cmap="Greys", vmin=0)
+            ax.set_xticks(range(len(names)), names, rotation=90)
+            ax.set_yticks(range(len(names)), names)
+            ax.set(title=f"T = {grid[k]:.3g}", xlabel="class predicted", ylabel="class of the rows")
+            ax.figure.colorbar(image, ax=ax, label="mean probability")
+        return axes
+
+    def plot_confidence(self, X: Any, axes: Any = None, *, temperatures: Any = None) -> Any:
+        """Draw the network's confidence in the plane of two leading directions of the inputs.
+
+        The plane goes through the mean of X, along its first two principal components. Lines are
+        those of equal greatest probability; they move with the temperature, and the borders of
+        the predicted classes (grey) stay.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        axes : array-like of matplotlib axes, default=None
+            One a temperature.
+        temperatures : array-like of float, default=None
+            ``None`` is a third of the calibrated temperature, that, and three and ten times it.
+
+        Returns
+        -------
+        axes : ndarray of matplotlib.axes.Axes
+        """
+        p = self.probe
+        T = p.calibrated_temperature_
+        wanted = (T / 3, T, 3 * T, 10 * T) if temperatures is None else temperatures
+        axes = axes_for(axes, len(wanted), figsize=(4 * len(wanted), 4), layout="constrained")
+        X = np.asarray(X, dtype=float)
+        plane = PCA(2).fit(X)
+        low, high = np.quantile(plane.transform(X), [0.01, 0.99], axis=0)
+        u, v = np.meshgrid(*(np.linspace(a, b, _N_GRID) for a, b in zip(low, high, strict=True)))
+        points = plane.inverse_transform(np.column_stack([u.ravel(), v.ravel()]))
+        logits = logits_of(p.estimator_, points.astype(X.dtype))
+        label = logits.argmax(axis=1).reshape(u.shape)
+        for ax, T in zip(axes, wanted, strict=True):
+            greatest = softened(logits, T).max(axis=1).reshape(u.shape)
+            ax.contour(u, v, label, levels=np.arange(label.max()) + 0.5, colors="0.7")
+            lines = ax.contour(u, v, greatest, levels=[0.5, 0.7, 0.9, 0.99], colors="black")
+            ax.clabel(lines, fontsize="small")
+            ax.set(
+                title=f"T = {T:.3g}",
+                xlabel="first principal component",
+                ylabel="second principal component",
+            )
+        return axes

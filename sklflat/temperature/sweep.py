@@ -1,0 +1,151 @@
+"""The trees of classes over a grid of temperatures, and the one to use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.temperature.class_similarity import (
+    class_distances,
+    class_similarity,
+    merge_temperatures,
+)
+from sklflat.temperature.class_tree import ClassTree, grow, share_with
+from sklflat.temperature.stability import agreement_elsewhere, halves, tree_p_value
+
+#: random arrangements of the distances, and the p-value from which there is no hierarchy
+N_ARRANGEMENTS, LEVEL = 1999, 0.001
+
+#: fewer classes than this have too few arrangements for such a p-value
+FEWEST_CLASSES = 6
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureSweep:
+    """What a classifier's softened probabilities say of its classes, temperature by temperature.
+
+    Parameters
+    ----------
+    temperatures : ndarray of shape (n_temperatures,)
+    classes : ndarray of shape (n_classes,)
+    similarity : ndarray of shape (n_temperatures, n_classes, n_classes)
+        See :func:`~sklflat.temperature.class_similarity.class_similarity`.
+    linkages : ndarray of shape (n_temperatures, n_classes - 1, 4)
+    support : ndarray of shape (n_temperatures, n_classes - 1)
+        Share of bootstrap samples whose tree at this temperature has the branch.
+    stability : ndarray of shape (n_temperatures,)
+        Mean correlation of a tree grown on half of the rows with the distances on the other half.
+    p_value : float
+        Of the most stable tree against distances that are no tree's.
+    """
+
+    temperatures: NDArray
+    classes: NDArray
+    similarity: NDArray
+    linkages: NDArray
+    support: NDArray
+    stability: NDArray
+    p_value: float
+
+    @property
+    def best(self) -> int:
+        """Which temperature has the most stable tree."""
+        return int(self.stability.argmax())
+
+    @property
+    def merges(self) -> NDArray:
+        """Merge temperatures (n_classes, n_classes)."""
+        return merge_temperatures(self.similarity, self.temperatures)
+
+    @property
+    def tree(self) -> ClassTree:
+        """The most stable tree, whether or not it is more than chance."""
+        k = self.best
+        return ClassTree(
+            self.classes,
+            self.linkages[k],
+            float(self.temperatures[k]),
+            self.support[k],
+            share_with(self.linkages[k], self.linkages),
+        )
+
+    @property
+    def has_hierarchy(self) -> bool:
+        """Whether the classes form a tree beyond chance."""
+        return self.p_value <= LEVEL and self.stability[self.best] > 0
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: Callable[[float], NDArray],
+        y: NDArray,
+        weight: NDArray,
+        temperatures: NDArray,
+        classes: NDArray,
+        method: str,
+        n_draws: int,
+        rng: np.random.RandomState,
+    ) -> "TemperatureSweep":
+        """Sweep over temperatures.
+
+        Parameters
+        ----------
+        probabilities : callable
+            Softened output (n_samples, n_classes) at a temperature.
+        y : ndarray of shape (n_samples,), int
+            Its columns; every class has a row.
+        weight : ndarray of shape (n_samples,)
+        temperatures : ndarray of shape (n_temperatures,)
+        classes : ndarray of shape (n_classes,)
+        method : str
+            Of the linkage.
+        n_draws : int
+            Bootstrap samples, and random halves of the rows.
+        rng : RandomState
+        """
+        drawn = bootstrap_counts(y, n_draws, rng) * weight
+        pairs = halves(y, n_draws, rng)
+        similarity, linkages, support, stability = [], [], [], []
+        for T in temperatures:
+            p = probabilities(float(T))
+            similarity.append(class_similarity(p, y, weight))
+            linkages.append(grow(class_distances(similarity[-1]), method))
+            resampled = class_distances(class_similarity(p, y, drawn))
+            support.append(share_with(linkages[-1], (grow(d, method) for d in resampled)))
+            stability.append(_agreement(p, y, weight, pairs, method))
+        best = class_distances(similarity[int(np.argmax(stability))])
+        n = N_ARRANGEMENTS if len(classes) >= FEWEST_CLASSES else 0
+        return cls(
+            temperatures,
+            classes,
+            np.stack(similarity),
+            np.stack(linkages),
+            np.stack(support),
+            np.array(stability),
+            tree_p_value(best, n, rng),
+        )
+
+
+def bootstrap_counts(y: NDArray, n_draws: int, rng: np.random.RandomState) -> NDArray:
+    """How often each row (n_draws, n_samples) is drawn, as many of every class as it has."""
+    counts = np.zeros((n_draws, len(y)))
+    for c in np.unique(y):
+        own = np.flatnonzero(y == c)
+        counts[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), n_draws)
+    return counts
+
+
+def _agreement(
+    p: NDArray,
+    y: NDArray,
+    weight: NDArray,
+    pairs: list[tuple[NDArray, NDArray]],
+    method: str,
+) -> float:
+    first, second = (
+        class_distances(class_similarity(p, y, np.stack(masks) * weight))
+        for masks in zip(*pairs, strict=True)
+    )
+    found = [agreement_elsewhere(a, b, method) for a, b in zip(first, second, strict=True)]
+    return float(np.mean(found))

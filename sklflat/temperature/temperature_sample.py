@@ -1,0 +1,176 @@
+"""What a TemperatureProbe scores units on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sklflat.exceptions import NothingFoundWarning, warn
+from sklflat.probing.sample import Sample
+from sklflat.temperature.profiles import class_logits, normalised, unit_profiles
+from sklflat.temperature.softened import softened
+from sklflat.training.estimators.loss_landscape import evenly_spread
+
+__all__ = ["TemperatureSample", "temperature_grid"]
+
+#: temperatures of the default grid, and how far it reaches on both sides of the logits' scale
+_N_TEMPERATURES, _REACH = 25, 30.0
+
+#: rows on which the units of the network and of its null twins are ablated
+MAX_ROWS = 500
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TemperatureSample(Sample):
+    """A classifier's logits on labelled rows, and its units' importance over temperatures.
+
+    Parameters
+    ----------
+    logits : ndarray of shape (n_samples, n_classes)
+        Of all classes of the classifier.
+    present : ndarray of int
+        Which of these have a row.
+    temperatures : ndarray of shape (n_temperatures,)
+        Rising.
+    importance : {"ablation", "gradient"}
+    """
+
+    logits: NDArray = field(repr=False)
+    present: NDArray
+    temperatures: NDArray
+    importance: str
+    #: profiles of the null networks that were drawn, their living units and the layers of all
+    drawn: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = field(
+        default_factory=dict, repr=False
+    )
+
+    @classmethod
+    def measured(cls, sample: Sample, temperatures: Any, importance: str) -> "TemperatureSample":
+        """Compute the logits of a sample's rows.
+
+        Parameters
+        ----------
+        sample : Sample
+        temperatures : array-like or None
+            None is a grid of 25 from a thirtieth of the logits' scale to thirty times that.
+        importance : {"ablation", "gradient"}
+
+        Raises
+        ------
+        ValueError
+            For a regressor, multilabel targets, rows of one class, or temperatures that are not
+            positive numbers.
+
+        Warns
+        -----
+        NothingFoundWarning
+            If a class has no row.
+        """
+        classes = sample.trained.classes
+        if classes is None or sample.labels.ndim > 1:
+            raise ValueError(
+                "TemperatureProbe needs a classifier with one label a row, as temperatures soften "
+                "its softmax; the estimator is "
+                + ("a regressor." if classes is None else "for multilabel targets.")
+            )
+        z = class_logits(sample.network.outputs(sample.X)).numpy()
+        present = np.unique(sample.labels[sample.weights > 0]).astype(int)
+        if len(present) < 2 and sample.training is None:
+            raise ValueError(
+                f"y holds one class only, {classes[present].tolist()}: a tree of classes needs "
+                "rows of two at least."
+            )
+        if len(present) < len(classes):
+            absent = np.setdiff1d(classes, classes[present]).tolist()
+            warn(
+                f"No row that is scored is of class {absent}: these classes are left out of the "
+                "trees. Give more rows, or raise holdout.",
+                NothingFoundWarning,
+            )
+        if not np.isfinite(z).all():
+            raise ValueError("The network's outputs are not finite on these rows.")
+        inherited = {f.name: getattr(sample, f.name) for f in fields(Sample)}
+        return cls(
+            **inherited,
+            logits=z,
+            present=present,
+            temperatures=temperature_grid(temperatures, z),
+            importance=importance,
+        )
+
+    def probabilities(self, T: float) -> NDArray:
+        """Softened output (n_samples, n_present), of the classes that have a row."""
+        return softened(self.logits, T)[:, self.present]
+
+    @cached_property
+    def class_numbers(self) -> NDArray:
+        """Which of the present classes (n_samples,) the rows are of."""
+        return np.searchsorted(self.present, self.labels.astype(int))
+
+    @property
+    def class_names(self) -> NDArray:
+        """The classes (n_present,) that have a row."""
+        return np.asarray(self.trained.classes)[self.present]
+
+    @cached_property
+    def profiles(self) -> NDArray:
+        """Importance (n_temperatures, n_units) of the units; adds up to 1 at each temperature."""
+        rows = evenly_spread(self.n_samples, MAX_ROWS)
+        return normalised(unit_profiles(self, self.temperatures, self.importance, rows))
+
+    def null_profiles(
+        self, n_draws: int, rng: np.random.RandomState
+    ) -> dict[str, list[tuple[NDArray, NDArray, NDArray]]]:
+        """Profiles of networks that have learned nothing, with about n_draws units in all."""
+        kinds = {"untrained twins": self.untrained_twins}
+        if self.training is not None:
+            kinds["networks trained on permuted labels"] = self.shuffled_label_twins
+        n_living = max(1, int((~self.dead).sum()))
+        n = int(np.ceil(n_draws / len(kinds) / n_living))
+        for name, twins in kinds.items():
+            self.drawn[name] = [
+                (t.profiles, ~t.dead, t.units.layer_of) for t in self.scored_like(twins(n, rng))
+            ]
+        return self.drawn
+
+    def scored_like(self, twins: Iterator[Sample]) -> Iterator["TemperatureSample"]:
+        """Other networks on the same rows, at both ends of the temperatures.
+
+        These are the same relative to the scale of their logits. An untrained network's are small:
+        at the same temperatures its softmax would be nearly linear everywhere.
+        """
+        scale = _scale(self.logits)
+        for twin in twins:
+            inherited = {f.name: getattr(twin, f.name) for f in fields(Sample)}
+            with torch.no_grad():
+                z = class_logits(twin.network.outputs(twin.X)).numpy()
+            ratio = _scale(z) / scale if scale > 0 else 1.0
+            yield replace(
+                self,
+                **inherited,
+                logits=z,
+                temperatures=self.temperatures[[0, -1]] * (ratio if ratio > 0 else 1.0),
+            )
+
+
+def _scale(logits: NDArray) -> float:
+    """Root mean square of the centred logits."""
+    return float(np.sqrt(np.mean(np.square(logits - logits.mean(axis=1, keepdims=True)))))
+
+
+def temperature_grid(temperatures: Any, logits: NDArray) -> NDArray:
+    """Rising temperatures (n_temperatures,), as given or around the scale of the logits."""
+    if temperatures is None:
+        scale = _scale(logits) or 1.0
+        return scale * np.logspace(-np.log10(_REACH), np.log10(_REACH), _N_TEMPERATURES)
+    grid = np.unique(np.asarray(temperatures, dtype=float).ravel())
+    if not len(grid) or not np.isfinite(grid).all() or grid.min() <= 0:
+        raise ValueError(
+            f"temperatures={temperatures!r} must be positive numbers, at least one; None is a grid "
+            "around the scale of the logits."
+        )
+    return grid

@@ -1,0 +1,167 @@
+"""The same temperatures through all models of a basin."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.networks.units import Units
+from sklflat.probing.basin import Basin
+from sklflat.probing.sample import Sample
+from sklflat.temperature.class_similarity import (
+    class_distances,
+    class_similarity,
+    merge_temperatures,
+)
+from sklflat.temperature.class_tree import cophenetic, grow
+from sklflat.temperature.stability import correlation
+from sklflat.temperature.sweep import bootstrap_counts
+from sklflat.temperature.temperature_sample import TemperatureSample
+
+__all__ = ["BasinTemperatures", "temperatures_through_basin"]
+
+
+@dataclass(frozen=True, eq=False)
+class BasinTemperatures:
+    """Merge temperatures, trees and profiles of a minimum and of the models around it.
+
+    Parameters
+    ----------
+    temperatures : ndarray of shape (n_temperatures,)
+    similarity : ndarray of shape (1 + n_models, n_temperatures, n_classes, n_classes)
+        The minimum first, as in all that follows.
+    merge_temperatures : ndarray of shape (1 + n_models, n_classes, n_classes)
+    tree_agreement : ndarray of shape (n_models, n_temperatures)
+        Correlation of a model's tree with the minimum's, over all pairs of classes.
+    profiles : ndarray of shape (1 + n_models, n_temperatures, n_units)
+    profile_agreement : ndarray of shape (n_models, n_temperatures)
+        Correlation of a model's profile with the minimum's.
+    row_merges : ndarray of shape (n_draws, n_classes, n_classes)
+        Merge temperatures of the minimum on bootstrap samples of the rows.
+    """
+
+    temperatures: NDArray
+    similarity: NDArray = field(repr=False)
+    merge_temperatures: NDArray = field(repr=False)
+    tree_agreement: NDArray = field(repr=False)
+    profiles: NDArray = field(repr=False)
+    profile_agreement: NDArray = field(repr=False)
+    row_merges: NDArray = field(repr=False)
+
+    @property
+    def merge_spread(self) -> float:
+        """Standard deviation of log merge temperatures over the models, averaged over pairs."""
+        return _spread(self.merge_temperatures[1:])
+
+    @property
+    def row_spread(self) -> float:
+        """The same over bootstrap samples of the rows, at the minimum: what chance alone gives."""
+        return _spread(self.row_merges)
+
+
+def temperatures_through_basin(
+    basin: Basin,
+    X: Any,
+    y: Any,
+    *,
+    temperatures: Any = None,
+    linkage: str = "average",
+    importance: str = "ablation",
+    n_bootstrap: int = 30,
+    random_state: int = 0,
+) -> BasinTemperatures:
+    """Sweep over temperatures at the minimum and at every model of its basin.
+
+    Parameters
+    ----------
+    basin : Basin
+        Of a classifier: see :func:`~sklflat.probing.sample_basin`.
+    X : array-like of shape (n_samples, ...)
+        Rows that neither found the minimum nor the basin.
+    y : array-like of shape (n_samples,)
+    temperatures : array-like of float, default=None
+        The same for all models; ``None`` is a grid around the scale of the minimum's logits.
+    linkage : str, default="average"
+    importance : {"ablation", "gradient"}, default="ablation"
+    n_bootstrap : int, default=30
+        Bootstrap samples of the rows, for ``row_spread``.
+    random_state : int, default=0
+
+    Returns
+    -------
+    BasinTemperatures
+
+    Raises
+    ------
+    ValueError
+        As :class:`~sklflat.TemperatureProbe` does; and if the basin has no models.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklflat import SAMClassifier
+    >>> from sklflat.probing import sample_basin
+    >>> from sklflat.temperature import temperatures_through_basin
+    >>> X, y = load_iris(return_X_y=True)
+    >>> clf = SAMClassifier((8,), learning_rate_init=0.05, random_state=0).fit(X, y)
+    >>> basin = sample_basin(clf, X, y, n_models=3, loss_rise=0.2, random_state=0)
+    >>> found = temperatures_through_basin(basin, X, y)
+    >>> found.merge_temperatures.shape, found.tree_agreement.shape
+    ((4, 3, 3), (3, 25))
+    """
+    if not len(basin):
+        raise ValueError("The basin has no models: raise loss_rise of sample_basin.")
+    first, *models = _samples(basin, X, y, temperatures, importance)
+    grid = first.temperatures
+    rng = np.random.RandomState(random_state)
+    draws = bootstrap_counts(first.class_numbers, n_bootstrap, rng)
+    similarity = np.stack([_similarity(m, first.weights) for m in (first, *models)])
+    of_rows = _similarity(first, draws * first.weights).swapaxes(0, 1)
+    profiles = np.stack([m.profiles for m in (first, *models)])
+    trees = [[cophenetic(grow(d, linkage)) for d in class_distances(S)] for S in similarity]
+    return BasinTemperatures(
+        grid,
+        similarity,
+        np.stack([merge_temperatures(S, grid) for S in similarity]),
+        np.array([_correlations(own, trees[0]) for own in trees[1:]]),
+        profiles,
+        np.array([_correlations(own, profiles[0]) for own in profiles[1:]]),
+        np.stack([merge_temperatures(S, grid) for S in of_rows]),
+    )
+
+
+def _samples(
+    basin: Basin, X: Any, y: Any, temperatures: Any, importance: str
+) -> Iterator[TemperatureSample]:
+    """The minimum and the models, one after the other as the same network, measured."""
+    trained = basin.trained
+    module = trained.network.module
+    units = Units.find(module, trained.to_input(X)[:5], "hidden")
+    sample = Sample(trained, units, X, np.asarray(y), None, None)
+    first = TemperatureSample.measured(sample, temperatures, importance)
+    _ = first.profiles  # while the network is there
+    yield first
+    for _network in basin.networks():
+        model = TemperatureSample.measured(replace(sample), first.temperatures, importance)
+        _ = model.profiles
+        yield model
+
+
+def _similarity(sample: TemperatureSample, weight: NDArray) -> NDArray:
+    y = sample.class_numbers
+    return np.stack(
+        [class_similarity(sample.probabilities(float(T)), y, weight) for T in sample.temperatures]
+    )
+
+
+def _correlations(a: Any, b: Any) -> list[float]:
+    return [correlation(u, v) for u, v in zip(a, b, strict=True)]
+
+
+def _spread(merges: NDArray) -> float:
+    pairs = np.triu_indices(merges.shape[-1], 1)
+    logs = np.log(merges[:, pairs[0], pairs[1]])
+    finite = np.isfinite(logs).all(axis=0)
+    return float(logs[:, finite].std(axis=0, ddof=1).mean()) if finite.any() else float("nan")

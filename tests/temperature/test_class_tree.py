@@ -1,0 +1,75 @@
+"""Trees of classes: SciPy as the oracle, planted trees, and the verdict that there is none."""
+
+import numpy as np
+import pytest
+from scipy.cluster import hierarchy
+from scipy.spatial.distance import squareform
+
+from sklflat.datasets import make_class_tree
+from sklflat.temperature import ClassTree
+from sklflat.temperature.class_tree import branches, cophenetic, grow, share_with
+from sklflat.temperature.stability import halves, tree_likeness, tree_p_value, triplets_of
+
+RNG = np.random.RandomState(0)
+
+
+def random_distances(n, rng=RNG):
+    return squareform(rng.uniform(1, 2, size=n * (n - 1) // 2))
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 26])
+def test_cophenetic_heights_are_scipys(n):
+    linkage = grow(random_distances(n))
+    np.testing.assert_array_equal(cophenetic(linkage), hierarchy.cophenet(linkage))
+
+
+def test_branches_and_their_share():
+    linkage = grow(squareform([1.0, 5, 5, 5, 5, 2]))  # {0, 1}, {2, 3}
+    assert branches(linkage) == [0b0011, 0b1100, 0b1111]
+    other = grow(squareform([1.0, 5, 5, 2, 5, 5]))  # {0, 1}, {0, 1} + 2 or 3 ...
+    np.testing.assert_allclose(share_with(linkage, [linkage, other]), [1, 0.5, 1])
+
+
+def test_a_tree_says_itself():
+    linkage = grow(squareform([1.0, 5, 5, 5, 5, 2]))
+    tree = ClassTree(np.array(["a", "b", "it's", "d"]), linkage, 2.0, np.array([1, 0.5, 1]), 0)
+    assert tree.groups() == [("a", "b"), ("it's", "d"), ("a", "b", "it's", "d")]
+    assert tree.to_newick() == "(('a':1,'b':1)1.00:4,('it''s':2,'d':2)0.50:3)1.00;"
+    assert "a, b  (distance 1, support 100%)" in str(tree)
+
+
+def test_a_tree_has_no_excess_and_unrelated_distances_have_half():
+    planted = make_class_tree(n_classes=16, random_state=0)[2].cophenetic_distances
+    triplets = triplets_of(16, RNG)
+    assert tree_likeness(squareform(planted), triplets) == 0
+    drawn = [tree_likeness(RNG.uniform(size=120), triplets) for _ in range(200)]
+    # of three uniform numbers, the gaps are alike
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("tree", ["balanced", "unbalanced"])
+def test_planted_trees_are_found_and_stars_are_not(tree):
+    planted = make_class_tree(n_classes=8, tree=tree, random_state=0)[2].cophenetic_distances
+    noise = 0.05 * planted.max() * (random_distances(8) - 1.5)
+    np.fill_diagonal(noise, 0)
+    assert tree_p_value(planted + noise, 4999, np.random.RandomState(0)) <= 0.001
+
+
+def test_p_values_of_unrelated_distances_are_uniform():
+    rng = np.random.RandomState(1)
+    p = np.array([tree_p_value(random_distances(7, rng), 199, rng) for _ in range(300)])
+    # of 300 at a level of .05, fewer than 5 or more than 27 have a chance of one in a thousand
+    assert 5 <= (p <= 0.05).sum() <= 27
+
+
+def test_few_classes_are_too_few_to_tell():
+    assert tree_p_value(squareform([1.0, 5, 5, 5, 5, 2]), 999, RNG) > 0.05
+    assert tree_p_value(squareform([1.0]), 999, RNG) == 1
+
+
+def test_halves_hold_half_of_every_class():
+    y = np.repeat([0, 1, 2], [1, 4, 7])
+    for first, second in halves(y, 5, np.random.RandomState(0)):
+        np.testing.assert_array_equal(np.bincount(y[first], minlength=3), [1, 2, 4])
+        np.testing.assert_array_equal(np.bincount(y[second], minlength=3), [1, 2, 4])
+        assert (first | second).all()
