@@ -270,7 +270,7 @@ def test_a_thousand_classes():
     rng = np.random.RandomState(0)
     centres = rng.randn(1000, 8)
     labels = np.repeat(np.arange(1000), 3)
-    rows = centres[labels] + 0.5 * rng.randn(3000, 8)
+    rows = centres[labels] + 1.5 * rng.randn(3000, 8)
     model = TemperatureClassifier(KNeighborsClassifier(5), temperature="nll", cv=3)
     model.fit(rows, labels)
     assert np.isfinite(model.predict_proba(rows)).all()
