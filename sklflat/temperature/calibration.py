@@ -126,7 +126,7 @@ def fit_temperature(
 
     >>> import numpy as np
     >>> logits, y = np.array([[0.0, 1.0]] * 4), np.array([1, 1, 1, 0])
-    >>> round(fit_temperature(logits, y).temperature * np.log(3), 9)
+    >>> round(float(fit_temperature(logits, y).temperature * np.log(3)), 9)
     1.0
     """
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)

@@ -19,12 +19,13 @@ from sklflat.exceptions import CalibrationWarning, warn
 from sklflat.probing.resolve import is_frozen, warn_if_fitted
 from sklflat.probing.split import Rows
 from sklflat.temperature.calibration import LOG_BOUNDS, Calibration, fit_temperature
-from sklflat.temperature.calibration_rows import columns_of, gathered, out_of_fold
+from sklflat.temperature.calibration_rows import columns_of, out_of_fold
 from sklflat.temperature.softened import log_softened, logits_of, method_of, softened
 from sklflat.training import SAMClassifier
+from sklflat.training.stacking.planned_fits import TrainsAnother
 
 
-class TemperatureClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     r"""Any classifier, with its logits :math:`f` divided by a temperature.
 
     .. math:: p_k(x; T) = \frac{e^{f_k(x) / T}}{\sum_j e^{f_j(x) / T}}
@@ -144,10 +145,10 @@ class TemperatureClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
             )
         method_of(estimator)  # raises, if there are no logits
         self._check_y(y)
-        if is_frozen(estimator):
-            return estimator, {}
-        warn_if_fitted(estimator)
-        return clone(estimator), self._routed(estimator, sample_weight, fit_params).estimator.fit
+        if not is_frozen(estimator):
+            warn_if_fitted(estimator)
+        params = self._routed(estimator, sample_weight, fit_params)
+        return clone(estimator), params.estimator.fit
 
     def _end_fit(
         self, estimator: Any, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
@@ -157,9 +158,8 @@ class TemperatureClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self.classes_ = estimator.classes_
         if len(self.classes_) < 2:
             raise ValueError(
-                f"estimator={type(estimator).__name__}(...) knows only one class, "
-                f"{self.classes_[0]!r}, so every temperature gives the probability 1. Give y at "
-                "least 2 classes."
+                f"estimator={type(estimator).__name__}(...) knows only one class, so every "
+                f"temperature gives the probability 1: {self.classes_}. Give y at least 2 classes."
             )
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(estimator, name):
@@ -176,20 +176,18 @@ class TemperatureClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, sample_weight: Any, fit_params: dict[str, Any]
     ) -> Calibration:
         X, y = indexable(X, self._check_y(y))
-        weighed = fit_params if sample_weight is None else {"sample_weight": sample_weight}
-        rows = Rows(X, y, weighed)
+        params = self._routed(self._given(), sample_weight, fit_params)
         if is_frozen(self.estimator):
-            parts = [(logits_of(self.estimator_, X), rows)]
+            logits, numbers = logits_of(self.estimator_, X), np.arange(len(y))
         else:
-            params = self._routed(self._given(), sample_weight, fit_params)
-            splits = list(
-                check_cv(self.cv, y, classifier=True).split(X, y, **params.splitter.split)
-            )
-            parts = list(
-                out_of_fold(self._given(), rows, params.estimator.fit, splits, self.classes_)
-            )
-        logits, labels, weight = gathered(parts)
-        columns = columns_of(self.classes_, labels, weight)
+            splitter = check_cv(self.cv, y, classifier=True)
+            splits = list(splitter.split(X, y, **params.splitter.split))
+            rows = Rows(X, y, params.estimator.fit)
+            logits, numbers = out_of_fold(self._given(), rows, splits, self.classes_)
+        weighed = fit_params if sample_weight is None else {"sample_weight": sample_weight}
+        given = Rows(X, y, weighed).weight
+        weight = None if given is None else given.numpy()[numbers]
+        columns = columns_of(self.classes_, y[numbers], weight)
         # scikit-learn's beta multiplies twice the logits that a margin has here
         shift = np.log(2) if self._has_margin else 0.0
         bounds = LOG_BOUNDS[0] - shift, LOG_BOUNDS[1] - shift
@@ -290,6 +288,8 @@ class TemperatureClassifier(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
     def _routed(self, estimator: Any, sample_weight: Any, fit_params: dict[str, Any]) -> Bunch:
         """Parameters of fit for the estimator, and of split for the splitter."""
+        if is_frozen(estimator):
+            return Bunch(splitter=Bunch(split={}), estimator=Bunch(fit={}))
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, "fit", sample_weight=sample_weight, **fit_params)
         its_params = dict(fit_params)

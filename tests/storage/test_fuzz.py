@@ -24,6 +24,7 @@ from sklflat import (
     ModeConnectivityProbe,
     SAMClassifier,
     SAMRegressor,
+    TemperatureClassifier,
     from_module,
     load,
     save,
@@ -48,6 +49,7 @@ MADE = {
     "connectivity": lambda: ModeConnectivityProbe(SAMClassifier(**QUICK), n_points=3, **PROBE),
     "module": lambda: from_module(layers().eval(), classes=[0, 1]),
     "layers": lambda: SAMClassifier(net=layers(), max_iter=2, random_state=0),
+    "temperature": lambda: TemperatureClassifier(SAMClassifier(**QUICK), temperature=2.0),
     "pipeline": lambda: make_pipeline(StandardScaler(), SAMClassifier(**QUICK)),
 }
 

@@ -2,20 +2,15 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
-import joblib
 import numpy as np
-from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
-from sklearn.pipeline import Pipeline
 
 from sklflat._compat import Interval, StrOptions, fit_context
-from sklflat.training.estimators.base import PerturbedEstimator
-from sklflat.training.runs import Training
+from sklflat.training.stacking.planned_fits import PlannedFit, Planner
 from sklflat.training.stacking.trainer import train
 
 
@@ -27,7 +22,9 @@ class StackedSearchCV(GridSearchCV):
     a :class:`SAMClassifier` or :class:`SAMRegressor`, alone or last in a ``Pipeline``, that
     differ in numbers only (``rho``, ``alpha``, ``learning_rate_init``, ``random_state``,
     ``training_temperature``, ...) are trained as one stacked network; the others are fitted by
-    joblib, as scikit-learn does. Splitting, scoring and ranking are scikit-learn's own.
+    joblib, as scikit-learn does. Candidates that differ only in what is done after training, as
+    the ``temperature`` of a :class:`TemperatureClassifier`, share one training a fold. Splitting,
+    scoring and ranking are scikit-learn's own.
 
     Parameters
     ----------
@@ -56,7 +53,7 @@ class StackedSearchCV(GridSearchCV):
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_
         As in ``GridSearchCV``.
     n_stacked_ : int
-        How many fits were trained in a stack.
+        How many trainings were in a stack; one that several candidates share is one.
 
     Examples
     --------
@@ -212,90 +209,54 @@ class _RecordFits:
 
     def __init__(self, n_splits: int) -> None:
         self.n_splits = n_splits
-        self.fits: list[_Fit] = []
+        self.fits: list[dict[str, Any]] = []
 
     def fit(self, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
         fold = len(self.fits) % self.n_splits
         if len(self.fits) >= self.n_splits:
             first = self.fits[fold]
-            X, y = first.X, first.y
-        self.fits.append(_Fit(estimator, X, y, fit_params, fold))
+            X, y = first["X"], first["y"]
+        given = {"estimator": estimator, "X": X, "y": y, "fit_params": fit_params, "fold": fold}
+        self.fits.append(given)
         return estimator
-
-
-@dataclass
-class _Fit:
-    """One candidate on one fold."""
-
-    estimator: Any
-    X: Any
-    y: Any
-    fit_params: Any
-    fold: int
-
-    def training(self, transformed: dict[Any, Any]) -> Training:
-        """What is to be trained; in a pipeline that ends in a network, the network."""
-        steps = self._steps()
-        if steps is None:
-            return Training(self.estimator, self.X, self.y, self.fit_params)
-        *before, (_, last) = steps
-        key = self.fold, joblib.hash([(name, type(t), t.get_params()) for name, t in before])
-        if key not in transformed:
-            X = self.X
-            for _, transformer in before:
-                X = transformer.fit_transform(X, self.y)
-            transformed[key] = X, before
-        X, fitted = transformed[key]
-        self.estimator.steps[:-1] = fitted
-        start = len(steps[-1][0]) + 2
-        own = {name[start:]: value for name, value in self.fit_params.items()}
-        return Training(last, X, self.y, own)
-
-    def _steps(self) -> list[tuple[str, Any]] | None:
-        """The steps of a plain pipeline that ends in a network of ours."""
-        pipeline = self.estimator
-        if type(pipeline) is not Pipeline or pipeline.memory is not None:
-            return None
-        *before, (name, last) = pipeline.steps
-        plain = all(hasattr(t, "fit_transform") for _, t in before)
-        mine = all(key.startswith(name + "__") for key in self.fit_params)
-        routed = get_config()["enable_metadata_routing"]
-        if isinstance(last, PerturbedEstimator) and plain and mine and not routed:
-            return list(pipeline.steps)
-        return None
 
 
 class _TrainedFits:
     """Executor that trains all recorded fits at once and returns them in order; others it fits."""
 
-    def __init__(self, fits: Sequence[_Fit], settings: dict[str, Any]) -> None:
-        self.fits = list(fits)
+    def __init__(self, fits: Sequence[dict[str, Any]], settings: dict[str, Any]) -> None:
+        self.estimators = [fit["estimator"] for fit in fits]
         self.settings = settings
         self.errors: dict[int, Exception] = {}
-        trainings: dict[int, Training] = {}
-        transformed: dict[Any, Any] = {}
-        for i, fit in enumerate(self.fits):
+        self.planned: dict[int, PlannedFit] = {}
+        planner = Planner()
+        for i, fit in enumerate(fits):
             try:
-                trainings[i] = fit.training(transformed)
+                self.planned[i] = planner.plan(**fit)
             except Exception as error:
                 self.errors[i] = error
-        for _ in train(list(trainings.values()), **settings):
+        trainings = planner.trainings
+        for _ in train(trainings, **settings):
             pass
-        self.errors.update({i: t.error for i, t in trainings.items() if t.error is not None})
-        self.seconds = [trainings[i].seconds if i in trainings else 0.0 for i in range(len(fits))]
-        self.n_stacked = sum(t.why_alone is None for t in trainings.values())
+        self.n_stacked = sum(t.why_alone is None for t in trainings)
         self._next = 0
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each fit, in order."""
+        n = len(self.estimators)
+        return [self.planned[i].seconds if i in self.planned else 0.0 for i in range(n)]
 
     def fit(self, estimator: Any, X: Any, y: Any, fit_params: dict[str, Any]) -> Any:
         i, self._next = self._next, self._next + 1
-        if i >= len(self.fits):  # the refit, which is kept as well
-            fit = _Fit(estimator, X, y, fit_params, fold=-1)
-            training = fit.training({})
-            for _ in train([training], **self.settings):
+        if i >= len(self.estimators):  # the refit, which is kept as well
+            planner = Planner()
+            planned = planner.plan(estimator, X, y, fit_params, fold=-1)
+            for _ in train(planner.trainings, **self.settings):
                 pass
-            if training.error is not None:
-                raise training.error
-            return fit.estimator
+            planned.finish()
+            return estimator
         if i in self.errors:
             raise self.errors[i]
-        return self.fits[i].estimator
+        self.planned[i].finish()
+        return self.estimators[i]
