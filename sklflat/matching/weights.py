@@ -145,6 +145,9 @@ def match_weights(
     the second start in order of how much is known, in the others in random order. It stops early
     when no permutation can be better.
 
+    The scales of ReLU units, which a network's function leaves free, are not matched and do change
+    the result; :func:`match_activations` does not depend on them.
+
     Where a tensor has one group on two axes, gains are those of one axis at a time, and a step is
     taken only if the objective itself rises.
 

@@ -1,4 +1,4 @@
-"""From p-values and scores to the units that are kept."""
+"""The false discovery rate (Benjamini-Hochberg): from p-values to the units that are selected."""
 
 from numbers import Integral
 from typing import Any

@@ -1,4 +1,4 @@
-"""A name for data, parameters and code that is the same in every process."""
+"""Keys: hashes of data, parameters and code that are the same in every process."""
 
 import hashlib
 import types

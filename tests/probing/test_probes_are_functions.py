@@ -9,6 +9,7 @@ from sklflat import (
     HessianSpectrum,
     ModeConnectivityProbe,
     SAMClassifier,
+    TemperatureProbe,
 )
 
 RNG = np.random.RandomState(0)
@@ -45,6 +46,7 @@ PROBES = {
     "variance": lambda: ActivationProbe(NET, unit_score="variance", **COMMON),
     "connectivity": lambda: ModeConnectivityProbe(NET, n_points=3, **COMMON),
     "curvature": lambda: HessianSpectrum(NET, n_components=2, **COMMON),
+    "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
     "response": lambda: HessianSpectrum(NET, unit_score="response", n_components=2, **COMMON),
 }
 

@@ -1,4 +1,4 @@
-"""REPAIR: networks between two others get back the variance that their units have lost."""
+"""REPAIR: the moments of hidden units, restored in networks between two others."""
 
 from sklflat.paths.repair.repair import Repair, repaired, repaired_losses
 

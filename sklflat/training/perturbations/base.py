@@ -1,4 +1,4 @@
-"""What a perturbation is: where a training step takes its gradient."""
+"""Perturbation, the base class: where a training step takes its gradient."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

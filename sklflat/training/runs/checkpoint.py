@@ -1,4 +1,4 @@
-"""The checkpoint of a training: everything that its next epoch depends on."""
+"""The checkpoint of a training, from which it is resumed: all that its next epoch depends on."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from skorch.history import History
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.decoding import expect, random_state
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
-from sklflat.training.runs.resuming import (
+from sklflat.training.runs.checkpoint_checks import (
     COUNTS,
     check_module_state,
     order_of,

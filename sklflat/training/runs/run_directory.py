@@ -1,4 +1,4 @@
-"""A directory of trainings: results are not trained again, and stacks that were cut off go on."""
+"""The cache_dir of trainings: their keys, kept results and the checkpoints of those under way."""
 
 import time
 from collections.abc import Iterator, Sequence

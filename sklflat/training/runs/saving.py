@@ -14,7 +14,7 @@ from sklflat.storage.decoding import DEVICE, decode, expect
 from sklflat.storage.objects import HANDLERS, Handler, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
 from sklflat.training.perturbations.base import Perturbation
-from sklflat.training.runs.resuming import (
+from sklflat.training.runs.checkpoint_checks import (
     COUNTS,
     is_state,
     restore_generators,

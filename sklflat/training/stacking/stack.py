@@ -1,4 +1,4 @@
-"""Replicas of one network, trained by one step over all of them."""
+"""A stack: networks of one architecture, each with its own data and seed, trained by one step."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass

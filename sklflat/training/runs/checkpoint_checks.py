@@ -1,4 +1,4 @@
-"""States of a net that come from a file, checked before they are taken over.
+"""Checks of a checkpoint from a file, before the training that resumes from it takes it over.
 
 What reaches C code unchecked (an optimiser's moments of another shape, orders out of range) is
 undefined there; what is merely wrong would train on without an error.
