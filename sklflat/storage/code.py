@@ -1,140 +1,57 @@
 """What functions and classes consist of, for their fingerprints: code, and all that it reads."""
 
+import abc
 import builtins
 import dis
 import enum
+import functools
 import importlib.util
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
-
-class UnkeyableError(TypeError):
-    """Something that has no name, because what it depends on is not known.
-
-    Parameters
-    ----------
-    what : str
-    where : str, default=""
-        Path to it from the object that a name was asked for.
-    """
-
-    def __init__(self, what: str, where: str = "") -> None:
-        self.what = what
-        self.where = where
-        super().__init__(what, where)
-
-    def inside(self, name: str) -> "UnkeyableError":
-        """The same error, seen from one object further out."""
-        gap = "" if self.where[:1] in ("", "[", ".") else "."
-        return UnkeyableError(self.what, name + gap + self.where)
-
-    def __str__(self) -> str:
-        where = self.where.removeprefix("[0]").removeprefix(".") or "the object"
-        return f"{where} is {self.what}, so that what depends on it has no name."
-
-
-# --- libraries ------------------------------------------------------------------------------
-
-
-@cache
-def _library_folders() -> tuple[str, ...]:
-    return tuple({sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib")})
-
-
-def library_of(module_name: str | None) -> str | None:
-    """The library that a module belongs to, with its version; None for the user's own."""
-    top = (module_name or "").partition(".")[0]
-    if top == "__main__":  # whatever runs it
-        return None
-    module = sys.modules.get(top)
-    file = getattr(module, "__file__", None)
-    if top == "sklflat" or (file is None and top in sys.stdlib_module_names):
-        return top
-    if file is None or not file.startswith(_library_folders()):
-        return None
-    return f"{top} {getattr(module, '__version__', '')}"
-
-
-def name_of(value: Any) -> str:
-    """Module and qualified name of a class or function, as they say themselves."""
-    return f"{value.__module__}.{value.__qualname__}"
-
-
-def _is_librarys(value: Any) -> bool:
-    """Whether a function or class is what a library has under its name."""
-    if library_of(value.__module__) is None:
-        return False
-    found: Any = sys.modules.get(value.__module__)
-    for part in value.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return getattr(found, "__func__", found) is value
-
-
-#: functions whose result no object that can be looked at determines
-_READ_OUTSIDE = {
-    "builtins": "eval exec compile open input globals locals __import__ breakpoint",
-    "io": "open open_code",
-    "_io": "open open_code",
-    "importlib": "import_module reload",
-    "torch.serialization": "load",
-    "numpy": "load loadtxt genfromtxt fromfile memmap",
-    "numpy.lib._npyio_impl": "load loadtxt genfromtxt",
-    "time": "time time_ns perf_counter perf_counter_ns monotonic monotonic_ns process_time",
-    "os": "getenv getcwd listdir getpid urandom",
-    "posix": "getcwd listdir getpid urandom",
-    "uuid": "uuid1 uuid4",
-}
-
-
-#: methods and functions of which the same is to be expected, by their names alone
-_READING_NAMES = {
-    *("read_text", "read_bytes", "read_csv", "read_parquet", "read_json", "read_pickle"),
-    *("load_file", "from_file", "loadmat", "load_state_dict_from_url", "urlopen", "getenv"),
-    *("utcnow", "today", "check_output", "Popen", "is_available", "get_num_threads"),
-    *("token_bytes", "token_hex", "randbits", "iterdir", "listdir", "fromfile"),
-}
-
-
-def check_allowed(value: Any) -> None:
-    """Raise if a function's result depends on more than its arguments."""
-    module = getattr(value, "__module__", None) or ""
-    if getattr(value, "__name__", "") in _READ_OUTSIDE.get(module, "").split():
-        raise UnkeyableError(f"{module}.{value.__name__}, which reads what no object holds")
-
+from sklflat.storage import outside
+from sklflat.storage.libraries import is_librarys, is_users, library_of
+from sklflat.storage.outside import UnkeyableError
 
 # --- contents -------------------------------------------------------------------------------
 
 
 def contents(value: Any) -> dict[str, Any]:
     """What a function or a class consists of, by names."""
-    check_allowed(value)
-    if _is_librarys(value):
-        own = vars(value) if isinstance(value, type) else {}
-        patched = {k: v for k, v in own.items() if _is_users(v)}
-        return {"library": library_of(value.__module__), "patched": patched}
+    outside.check_allowed(value)
+    if is_librarys(value):
+        of_class = _patches(value) if isinstance(value, type) else {}
+        return {"library": library_of(value.__module__), **of_class}
     return _class(value) if isinstance(value, type) else _function(value)
 
 
-def _is_users(value: Any) -> bool:
-    """Whether a function is of the user's own code."""
-    namespace = getattr(getattr(value, "__func__", value), "__globals__", None)
-    return namespace is not None and library_of(namespace.get("__name__")) is None
+def _patches(value: type) -> dict[str, Any]:
+    """What a user may have put into a library's class, and into those that it extends."""
+    own = vars(value).items()
+    found: dict[str, Any] = {"patched": {k: v for k, v in own if is_users(v)}}
+    if not value.__module__.startswith("sklflat."):
+        numbers = {k: v for k, v in own if type(v) in (bool, int, float) and k[:2] != "__"}
+        found |= {"numbers": numbers, "bases": [b for b in value.__bases__ if b is not object]}
+    return found
 
 
 def _function(value: types.FunctionType) -> dict[str, Any]:
+    own_attributes = vars(value)
+    if "_torchdynamo_orig_callable" in own_attributes:
+        raise UnkeyableError("a function that torch.compile has made; what it compiles can be kept")
+    library = library_of(value.__globals__.get("__name__"))
+    if value.__globals__ is vars(functools) and "registry" in own_attributes:  # singledispatch
+        return {"library": library, "registry": list(own_attributes["registry"].items())}
     closure = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
     own = {
         "code": value.__code__,
         "defaults": value.__defaults__,
         "keyword defaults": value.__kwdefaults__,
         "closure": {name: _cell(cell) for name, cell in closure},
-        "attributes": {name: v for name, v in vars(value).items() if name != "__wrapped__"},
+        "attributes": own_attributes,
     }
-    library = library_of(value.__globals__.get("__name__"))
     if library is not None:  # made by a library around something of the user's
         return {"library": library, **own}
     return {**own, "reads": read_by(value.__code__, value.__globals__)}
@@ -150,9 +67,9 @@ def _cell(cell: Any) -> Any:
 #: what Python and abc note in a class of their own accord
 _NOTES = {
     *("__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__qualname__"),
-    *("__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__", "__slots__"),
+    *("__abstractmethods__", "_abc_impl", "__parameters__", "__slots__", "__dataclass_params__"),
     *("__firstlineno__", "__static_attributes__", "__annotate__", "__annotate_func__"),
-    *("__match_args__", "__dataclass_params__", "__conditional_annotations__"),
+    "__conditional_annotations__",
     "_autograd_function_id",  # torch's count of all such classes
 }
 
@@ -161,14 +78,19 @@ def _class(value: type) -> dict[str, Any]:
     own = {name: v for name, v in vars(value).items() if name not in _NOTES}
     more: dict[str, Any] = {}
     if isinstance(value, enum.EnumMeta):
-        more["members"] = [(m.name, m._value_) for m in value]  # type: ignore[var-annotated]
-        kinds = (types.FunctionType, property, staticmethod, classmethod)
-        own = {k: v for k, v in own.items() if isinstance(v, kinds)}
+        members: dict[str, Any] = dict(
+            value.__members__
+        )  # with those that have another name as well
+        more["members"] = members
+        own = {k: v for k, v in own.items() if k not in members and _is_of_enum(k, v)}
     if "__dataclass_fields__" in own:
         more["fields"] = [
             (f.name, f.default, f.default_factory, f.init, f.metadata)
             for f in own.pop("__dataclass_fields__").values()
         ]
+    if isinstance(value, abc.ABCMeta):  # what it takes for its subclasses
+        registered = abc._get_dump(value)[0]  # type: ignore[attr-defined]
+        more["registered"] = {found for ref in registered if (found := ref()) is not None}
     slots = vars(value).get("__slots__", ())
     return {
         "bases": list(value.__bases__),
@@ -178,6 +100,15 @@ def _class(value: type) -> dict[str, Any]:
         "attributes": own,
         **more,
     }
+
+
+#: what enum notes in each of its classes
+_ENUM_NOTES = {*vars(enum.Enum("_", [])), *vars(enum.Flag("_", []))} | {"_flag_mask_"}
+
+
+def _is_of_enum(name: str, value: Any) -> bool:
+    """Whether an attribute of an enumeration is the user's."""
+    return name not in _ENUM_NOTES or is_users(value)
 
 
 def with_inner(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -207,11 +138,8 @@ def read_by(code: types.CodeType, namespace: dict[str, Any]) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for part in with_inner(code):
-        outside = _READING_NAMES & set(part.co_names)
-        if outside:
-            what = f"code that calls {min(outside)!r}, which reads what no object holds"
-            raise UnkeyableError(what)
-        reader = _Reader(namespace, found)
+        outside.check_texts(part)
+        reader = _Reader(part, namespace, found)
         for instruction in dis.get_instructions(part):
             reader.see(instruction)
         reader.flush()
@@ -221,18 +149,24 @@ def read_by(code: types.CodeType, namespace: dict[str, Any]) -> dict[str, Any]:
 #: instructions that change nothing about what was loaded last
 _PASSED = {"CACHE", "EXTENDED_ARG", "NOP", "PUSH_NULL", "PRECALL", "RESUME", "COPY_FREE_VARS"}
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS"}
+#: instructions by which names are used; class bodies load some that Python has put there
+_USES = {"LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM"}
 _MISSING = "no such global"
 
 
 class _Reader:
     """Follows modules through instructions that load a name and then attributes of it."""
 
-    def __init__(self, namespace: dict[str, Any], found: dict[str, Any]) -> None:
+    def __init__(
+        self, code: types.CodeType, namespace: dict[str, Any], found: dict[str, Any]
+    ) -> None:
+        self.code = code
         self.namespace = namespace
         self.found = found
         self.path = ""
         self.module: types.ModuleType | None = None
         self.imported = False
+        self.locals: dict[str, tuple[str, types.ModuleType]] = {}
         self.constants: list[Any] = []
 
     def see(self, instruction: dis.Instruction) -> None:
@@ -240,6 +174,8 @@ class _Reader:
         name, value = instruction.opname, instruction.argval
         if name in _PASSED:
             return
+        if name in _USES:
+            outside.check_name(value)
         if name == "LOAD_CONST":
             self.constants = [*self.constants[-1:], value]
         if name in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM") and self.module is not None:
@@ -250,8 +186,13 @@ class _Reader:
                 self.module = None
             if name == "POP_TOP" or name.startswith("STORE_"):
                 return
+        if name == "STORE_FAST" and self.module is not None and value not in self.locals:
+            self.locals[value] = self.path, self.module
+            self.module = None
         self.flush()
-        if name in _LOADS:
+        if name in ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW") and value in self.locals:
+            (self.path, self.module), self.imported = self.locals[value], False
+        elif name in _LOADS:
             self.load(value)
         elif name == "IMPORT_NAME":
             self.load_module(value)
@@ -272,6 +213,8 @@ class _Reader:
 
     def load(self, name: str) -> None:
         """A global name, or a built-in one."""
+        if name not in self.namespace and outside.is_own_use(name, self.code):
+            return
         value = self.namespace.get(name, getattr(builtins, name, _MISSING))
         if isinstance(value, types.ModuleType):
             self.module, self.path, self.imported = value, name, False
@@ -299,6 +242,21 @@ def module_contents(module: types.ModuleType) -> Any:
     """A library's name, or all that a module of the user's holds."""
     library = library_of(module.__name__)
     if library is not None:
+        outside.check_module(module)
         return [module.__name__, library]
-    own = {k: v for k, v in vars(module).items() if not (k.startswith("__") and k.endswith("__"))}
-    return [module.__name__, own]
+    own = {k: v for k, v in vars(module).items() if k not in _MODULE_NOTES}
+    return [module.__name__, {k: _name_of_librarys(v) for k, v in own.items()}]
+
+
+def _name_of_librarys(value: Any) -> Any:
+    """In place of a library that a module imports, its name: it is not said to be used."""
+    is_module = isinstance(value, types.ModuleType)
+    library = library_of(value.__name__) if is_module else None
+    return value if library is None else [value.__name__, library]
+
+
+#: what Python notes in a module
+_MODULE_NOTES = {
+    *("__name__", "__doc__", "__package__", "__loader__", "__spec__", "__file__", "__cached__"),
+    *("__builtins__", "__path__", "__annotations__", "__warningregistry__"),
+}

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sklflat.exceptions import CheckpointError
-from sklflat.storage import known_types
+from sklflat.storage import known_types, recurrent
 from sklflat.storage.objects import DTYPES, FUNCTIONS, HANDLERS, MAX_DEPTH, MAX_TEXT, Arrays, is_key
 
 _MAX_ENTRIES = 1_000_000
@@ -77,7 +77,7 @@ class _Decoder:
 
     def value(self, node: Any) -> Any:
         """The value that a node stands for."""
-        if node is None or type(node) in (bool, str, int):
+        if node is None or type(node) in (bool, str, int, float):
             return node
         k = node["r"] if isinstance(node, dict) else None
         expect(type(k) is int and 0 <= k < len(self.entries), "it refers to what is not there")
@@ -187,6 +187,11 @@ class _Decoder:
             expect(not own, "an attribute of a layer is torch's own")
             known_types.check_attribute(cls, key)
             vars(made)[key] = value
+
+    def _recurrent(self, name: Any, settings: Any, parameters: Any, training: Any) -> nn.Module:
+        expect(type(training) is bool, "a layer's state is none")
+        made = recurrent.make(name, self._named(settings), self._named(parameters))
+        return made.train(training)
 
     # --- simple kinds -------------------------------------------------------------------------
 
@@ -322,6 +327,7 @@ _MAKERS: dict[str, Any] = {
     "random state": _Decoder._random_state,
     "generator": _Decoder._generator,
     "tensor": _Decoder._tensor,
+    "recurrent": _Decoder._recurrent,
     "class": _Decoder._class,
     "tuple": lambda decoder, nodes: tuple(decoder._values(nodes)),
     "set": lambda decoder, nodes: set(decoder._keys(nodes)),

@@ -19,6 +19,7 @@ import numpy as np
 from safetensors.numpy import save as to_safetensors
 
 from sklflat.exceptions import CheckpointError, StorageError
+from sklflat.storage.json_text import Damage, check, parse
 
 #: version of the format; files of a newer one are refused
 SCHEMA = 1
@@ -51,6 +52,8 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any
 
     Raises
     ------
+    TypeError
+        If a value cannot be stored, or is nested too deep or in too many parts.
     StorageError
         If the file cannot be written; names the path.
     """
@@ -60,6 +63,10 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any
         if array.dtype not in _KNOWN:
             raise TypeError(f"The array {name!r} of dtype {array.dtype} cannot be stored.")
     text = json.dumps(info, sort_keys=True)
+    try:
+        check(text)
+    except Damage as damage:
+        raise TypeError(f"{path} could not be read again: {damage}.") from None
     if len(text) > _LONG:
         arrays[_LONG_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
         text = ""
@@ -84,7 +91,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
-    except _Damage as damage:
+    except Damage as damage:
         raise CheckpointError(
             f"{path} cannot be used: {damage}. Delete it to have it computed anew."
         ) from None
@@ -97,91 +104,70 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, str], bytearray]:
     """Entries, metadata and arrays of a regular file; nothing else is opened, as it may not end."""
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise _Damage("it is no regular file")
+        raise Damage("it is no regular file")
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | os.O_CLOEXEC)
     with open(handle, "rb") as file:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise _Damage("it is no regular file")
+            raise Damage("it is no regular file")
         size, kept = status.st_size, getattr(status, "st_blocks", 0) * 512
         if size > _MAX_HOLES and 0 < kept < size // 16:
-            raise _Damage("it consists of holes")
+            raise Damage("it consists of holes")
         length = _header_length(file.read(8), size)
         entries, metadata = _header(file.read(length))
         end = 8 + length + max((_entry(n, e)[1] for n, e in entries.items()), default=0)
         if end != size:
-            raise _Damage(f"it has {size} bytes where {end} are declared")
+            raise Damage(f"it has {size} bytes where {end} are declared")
         data = bytearray(size - 8 - length)
         if file.readinto(data) != len(data):
-            raise _Damage("it was cut while it was read")
+            raise Damage("it was cut while it was read")
     return entries, metadata, data
-
-
-class _Damage(Exception):
-    """What is wrong with a file."""
 
 
 def _parse(
     entries: dict[str, Any], metadata: dict[str, str], data: bytearray
 ) -> tuple[dict[str, np.ndarray], Any]:
     if not metadata["schema"].isascii() or not metadata["schema"].isdigit():
-        raise _Damage("its version is no number")
+        raise Damage("its version is no number")
     if len(metadata["schema"]) > 9 or int(metadata["schema"]) > SCHEMA:
-        raise _Damage(
+        raise Damage(
             f"it has version {metadata['schema'][:9]}, this sklflat knows versions up to {SCHEMA}; "
             "upgrade sklflat"
         )
     arrays = _arrays(entries, memoryview(data))
     text = metadata["sklflat"]
     if _checksum(arrays, text, int(metadata["schema"])) != metadata["checksum"]:
-        raise _Damage("its checksum is wrong")
+        raise Damage("its checksum is wrong")
     if _LONG_TEXT in arrays:
         text = arrays.pop(_LONG_TEXT).tobytes().decode()
-    return arrays, _json(text)
+    return arrays, parse(text)
 
 
 def _header_length(head: bytes, size: int) -> int:
     if len(head) < 8:
-        raise _Damage(f"it has {len(head)} bytes")
+        raise Damage(f"it has {len(head)} bytes")
     length = int.from_bytes(head, "little")
     if length > min(size - 8, _MAX_HEADER + _MAX_ENTRY * _MAX_TENSORS):
-        raise _Damage(f"its header is said to have {length} bytes")
+        raise Damage(f"its header is said to have {length} bytes")
     return length
 
 
 def _header(head: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     """Entries of the arrays, and the metadata."""
     try:
-        header = _json(head.decode())
+        header = parse(head.decode())
     except UnicodeDecodeError:
-        raise _Damage("its header is no text") from None
+        raise Damage("its header is no text") from None
     if not isinstance(header, dict) or len(header) > _MAX_TENSORS:
-        raise _Damage("its header is no table of arrays")
+        raise Damage("its header is no table of arrays")
     if len(head) > _MAX_HEADER + _MAX_ENTRY * len(header):
-        raise _Damage("its header is too long for its arrays")
+        raise Damage("its header is too long for its arrays")
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or set(metadata) != {"sklflat", "schema", "checksum"}:
-        raise _Damage("it was not written by sklflat")
+        raise Damage("it was not written by sklflat")
     if not all(isinstance(value, str) for value in metadata.values()):
-        raise _Damage("its metadata are not text")
+        raise Damage("its metadata are not text")
     return header, metadata
-
-
-def _json(text: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise _Damage("a name occurs twice")
-        return dict(pairs)
-
-    try:
-        found = json.loads(text, object_pairs_hook=unique)
-        if "\\u" in text:  # a half of a character could not be written again
-            json.dumps(found, ensure_ascii=False).encode()
-    except ValueError:
-        raise _Damage("its JSON is damaged") from None
-    except RecursionError:
-        raise _Damage("its JSON is nested too deep") from None
-    return found
 
 
 def _arrays(header: dict[str, Any], data: memoryview) -> dict[str, np.ndarray]:
@@ -189,10 +175,10 @@ def _arrays(header: dict[str, Any], data: memoryview) -> dict[str, np.ndarray]:
     end = 0
     for start, stop, *_ in sorted(entries, key=lambda e: (e[0], e[1])):
         if start != end:
-            raise _Damage("its arrays overlap or leave holes")
+            raise Damage("its arrays overlap or leave holes")
         end = stop
     if end != len(data):
-        raise _Damage(f"it has {len(data)} bytes of arrays where {end} are declared")
+        raise Damage(f"it has {len(data)} bytes of arrays where {end} are declared")
     return {
         name: np.frombuffer(data[start:stop], dtype).reshape(shape).copy()
         for start, stop, dtype, shape, name in entries
@@ -202,16 +188,16 @@ def _arrays(header: dict[str, Any], data: memoryview) -> dict[str, np.ndarray]:
 def _entry(name: str, entry: Any) -> tuple[int, int, np.dtype[Any], tuple[int, ...]]:
     """Place, dtype and shape of an array, checked against each other."""
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise _Damage(f"the entry of {name[:40]!r} is malformed")
+        raise Damage(f"the entry of {name[:40]!r} is malformed")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not isinstance(entry["dtype"], str) or entry["dtype"] not in _DTYPES:
-        raise _Damage(f"the dtype of {name[:40]!r} is unknown")
+        raise Damage(f"the dtype of {name[:40]!r} is unknown")
     if not _counts(shape) or len(shape) > _MAX_NDIM or not _counts(offsets) or len(offsets) != 2:
-        raise _Damage(f"shape or place of {name[:40]!r} is malformed")
+        raise Damage(f"shape or place of {name[:40]!r} is malformed")
     dtype = np.dtype(_DTYPES[entry["dtype"]])
     spread = math.prod(max(n, 1) for n in shape) * dtype.itemsize  # NumPy counts so
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0] or spread >= 2**62:
-        raise _Damage(f"shape and size of {name[:40]!r} differ")
+        raise Damage(f"shape and size of {name[:40]!r} differ")
     return offsets[0], offsets[1], dtype, tuple(shape)
 
 

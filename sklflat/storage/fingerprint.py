@@ -2,17 +2,19 @@
 
 import hashlib
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from sklflat.storage import code, values
-from sklflat.storage.code import UnkeyableError
+from sklflat.storage.libraries import name_of
+from sklflat.storage.outside import UnkeyableError
+from sklflat.storage.overlaps import Overlaps
 
 
-def fingerprint(*objects: Any) -> str:
+def fingerprint(*objects: Any, given: Sequence[Any] = ()) -> str:
     """A hash of parameters, data and code: equal for equal ones, whatever the process.
 
     Numbers of different types differ, as do 0.0 and -0.0; the order of dictionaries matters.
@@ -26,6 +28,8 @@ def fingerprint(*objects: Any) -> str:
     *objects : object
         None, numbers, strings, arrays, tensors, data frames, functions, classes, instances, and
         lists, tuples, sets and dictionaries of them.
+    given : sequence of object, default=()
+        Objects that count by their place in this sequence, not by what they hold.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def fingerprint(*objects: Any) -> str:
     False
     """
     try:
-        return _Hash().of(list(objects)).hex()
+        return _Hash(given).of(list(objects)).hex()
     except RecursionError:
         raise UnkeyableError("something nested too deep") from None
 
@@ -66,13 +70,14 @@ class _Hash:
     """Hashes objects that may refer to each other.
 
     Objects that can change are numbered when they are met, and met again they are their number:
-    tied weights differ from equal ones, and cycles end.
+    tied weights differ from equal ones, and cycles end. Arrays count by the memory that they share.
     """
 
-    def __init__(self) -> None:
-        self._numbers: dict[int, int] = {}
-        self._alive: list[Any] = []  # so that no id is used twice
+    def __init__(self, given: Sequence[Any] = ()) -> None:
+        self._numbers = {id(value): n for n, value in enumerate(given)}
+        self._alive = list(given)  # so that no id is used twice
         self._definitions: dict[int, bytes] = {}
+        self._memory = Overlaps()
 
     def of(self, value: Any) -> bytes:
         """The hash of one object."""
@@ -94,34 +99,39 @@ class _Hash:
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         name, parts = values.taken_apart(value)
+        if name == "frame":  # its columns may lie in one memory or not
+            return _Hash()._items(name, parts)
         return self._named(name, parts) if isinstance(parts, dict) else self._items(name, parts)
 
     def _items(self, kind: str, items: Iterable[Any]) -> bytes:
         """Of values in their order; an error says which of them it is in."""
-        found = []
-        for i, value in enumerate(items):
-            try:
-                found.append(self.of(value))
-            except UnkeyableError as error:
-                raise error.inside(f"[{i}]") from None
-        return _digest(kind, found)
+        return _digest(kind, [self._part(value, f"[{i}]") for i, value in enumerate(items)])
 
     def _named(self, kind: str, named: dict[str, Any]) -> bytes:
         """Of values with names, in their order."""
         found = []
         for name, value in named.items():
-            try:
-                found += [name.encode("utf-8", "surrogatepass"), self.of(value)]
-            except UnkeyableError as error:
-                raise error.inside(f".{name}") from None
+            found += [name.encode("utf-8", "surrogatepass"), self._part(value, f".{name}")]
         return _digest(kind, found)
+
+    def _part(self, value: Any, where: str) -> bytes:
+        try:
+            return self.of(value)
+        except UnkeyableError as error:
+            raise error.inside(where) from None
+        except RecursionError:
+            raise
+        except Exception as error:  # whatever a user's object does when it is looked at
+            what = f"something that cannot be looked at ({type(error).__name__}: {str(error)[:80]})"
+            raise UnkeyableError(what, where) from error
 
     def _definition(self, value: Any) -> bytes:
         """Of a function or a class; inside of itself it is its name."""
-        name = code.name_of(value)
+        name = name_of(value)
         if id(value) not in self._definitions:
             self._alive.append(value)
-            self._definitions[id(value)] = _digest("inside", [name.encode()])
+            number = b"%d" % len(self._definitions)
+            self._definitions[id(value)] = _digest("inside", [name.encode(), number])
             self._definitions[id(value)] = self._named(name, code.contents(value))
         return self._definitions[id(value)]
 
@@ -130,6 +140,9 @@ class _Hash:
         if dtype.hasobject and dtype.fields:
             raise UnkeyableError("an array of records that hold objects")
         head: list[Any] = [str(dtype.descr if dtype.fields else dtype.str), list(value.shape)]
+        address, steps = value.__array_interface__["data"][0], value.strides
+        head += [_order(value.shape, steps)]
+        head += [self._memory.place(address, value.shape, steps, value.itemsize)]
         if type(value) not in (np.ndarray, np.memmap):
             head += [type(value), values.attributes(value)]
         if dtype.hasobject:
@@ -142,10 +155,19 @@ class _Hash:
     def _tensor(self, value: torch.Tensor) -> bytes:
         if value.layout is not torch.strided or value.is_quantized or value.is_meta:
             raise UnkeyableError("a tensor that is not dense")
-        if value._backward_hooks:
+        if value._backward_hooks or getattr(value, "_post_accumulate_grad_hooks", None):
             raise UnkeyableError("a tensor with hooks")
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         content = plain.view(torch.uint8).numpy().data if plain.numel() else b""
         head = [type(value), value.dtype, list(value.shape), value.device.type]
-        head += [value.requires_grad, values.attributes(value)]
+        steps = [n * value.itemsize for n in value.stride()]
+        head += [_order(value.shape, steps)]
+        head += [self._memory.place(value.data_ptr(), value.shape, steps, value.itemsize)]
+        head += [value.requires_grad, value.grad if value.is_leaf else None]
+        head += [values.attributes(value)]
         return _digest("tensor", [self._items("head", head), content])
+
+
+def _order(shape: Iterable[int], strides: Iterable[int]) -> list[int]:
+    """How far apart the elements lie along each axis that has two."""
+    return [step if n > 1 else 0 for n, step in zip(shape, strides, strict=True)]

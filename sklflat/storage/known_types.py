@@ -158,7 +158,7 @@ def _is_layer(found: Any) -> bool:
 
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         return False
-    # the kernels of recurrent layers trust that sizes and weights belong together
+    # the kernels of recurrent layers trust that sizes and weights belong together, see recurrent.py
     is_recurrent = issubclass(found, (nn.RNNBase, nn.RNNCellBase))
     return found.__module__.startswith("torch.nn.modules.") and not is_recurrent
 

@@ -8,6 +8,7 @@ that shared and cyclic references survive.
 import base64
 import functools
 import inspect
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklflat.storage import known_types
+from sklflat.storage import known_types, recurrent
 
 Arrays = dict[str, np.ndarray]
 
@@ -88,6 +89,8 @@ class _Encoder:
         if value is None or type(value) in (bool, str):
             return value
         if type(value) is int and abs(value) < 2**53:
+            return value
+        if type(value) is float and math.isfinite(value):  # JSON keeps every bit of it
             return value
         if id(value) in self._known:
             return {"r": self._known[id(value)]}
@@ -205,6 +208,10 @@ class _Encoder:
         hooks = [k for k, v in own.items() if k.endswith(("_hooks", "_hooks_with_kwargs")) and v]
         if hooks:
             raise TypeError(f"{path} cannot be stored: it has hooks ({hooks[0]}), which are code.")
+        if recurrent.name_of(module) is not None:
+            weights = {k: v for k, v in own["_parameters"].items() if v is not None}
+            settings = self._named(recurrent.settings_of(module), path)
+            return ["recurrent", name, settings, self._named(weights, path), module.training]
         fresh = vars(nn.Module())
         rest = {k: v for k, v in own.items() if k not in fresh and not _is_cached(module, k)}
         kept = [n for n in own["_buffers"] if n not in own["_non_persistent_buffers_set"]]

@@ -3,6 +3,7 @@
 import enum
 import functools
 import logging
+import os
 import pathlib
 import re
 import types
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import OpOverload, OpOverloadPacket
 
 from sklflat.storage import code
-from sklflat.storage.code import UnkeyableError
+from sklflat.storage.libraries import library_of, name_of
+from sklflat.storage.outside import UnkeyableError, check_allowed
 
 #: a kind, and the values that an object is made of, in an order or by names
 Parts = tuple[str, list[Any] | dict[str, Any]]
@@ -53,14 +56,27 @@ def taken_apart(value: Any) -> Parts:
         return (type(value).__name__, dict(value)) if of_names else ("pairs", _pairs(value.items()))
     for kinds, parts in _KINDS:
         if isinstance(value, kinds):
-            return parts(value)
-    if hasattr(value, "tocsr") and hasattr(value, "nnz"):
+            name, known = parts(value)
+            own = _own_parts(value, kinds)
+            return (name, [known, *own]) if own else (name, known)
+    library = (library_of(type(value).__module__) or "").partition(" ")[0]
+    if library == "scipy" and hasattr(value, "tocsr"):
         csr = value.tocsr()
-        return "sparse", [list(csr.shape), csr.indptr, csr.indices, csr.data]
-    is_librarys = code.library_of(type(value).__module__) is not None
-    if is_librarys and hasattr(value, "to_numpy") and hasattr(value, "shape"):
+        return "sparse", [type(value), list(csr.shape), csr.indptr, csr.indices, csr.data]
+    if library in ("pandas", "polars") and hasattr(value, "to_numpy") and hasattr(value, "shape"):
         return "frame", _frame(value)
     return _instance(value)
+
+
+def _own_parts(value: Any, kinds: Any) -> list[Any]:
+    """Class and attributes of what extends a kind that is known."""
+    kind = type(value)
+    if kind in (kinds if isinstance(kinds, tuple) else (kinds,)):
+        return []
+    is_whole = isinstance(value, (types.ModuleType, logging.Logger))
+    if is_whole or library_of(kind.__module__) is not None:
+        return [kind]
+    return [kind, attributes(value)]
 
 
 def attributes(value: Any) -> dict[str, Any]:
@@ -77,22 +93,28 @@ def attributes(value: Any) -> dict[str, Any]:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 own[name] = getattr(value, name)
     if isinstance(value, torch.nn.Module):
-        own = {k: list(v.values()) if _is_hooks(k, v) else v for k, v in own.items()}
+        _number_hooks(own)
     if isinstance(value, torch.Tensor):
         own.pop("_backward_hooks", None)
     return own
 
 
-def _is_hooks(name: str, value: Any) -> bool:
-    return "_hooks" in name and isinstance(value, dict)
+#: what torch keeps in every module under the numbers of hooks
+_HOOKS = {name for name in vars(torch.nn.Module()) if "_hooks" in name}
+
+
+def _number_hooks(own: dict[str, Any]) -> None:
+    """Number a module's hooks by their order, in place of torch's count of all hooks."""
+    held = {name: own[name] for name in _HOOKS & set(own) if isinstance(own[name], dict)}
+    order = {k: n for n, k in enumerate(sorted({k for hooks in held.values() for k in hooks}))}
+    own.update({name: {order[k]: v for k, v in hooks.items()} for name, hooks in held.items()})
 
 
 def _instance(value: Any) -> Parts:
     """By class and attributes; what C defines also by what it would be pickled as."""
     kind = type(value)
     if kind.__module__ == "typing" or kind in (types.GenericAlias, types.UnionType):
-        origin, parts = typing.get_origin(value), list(typing.get_args(value))
-        return "annotation", [repr(value)] if origin is None else [origin, parts]
+        return "annotation", _annotation(value)
     own = attributes(value)
     layout = next(base for base in kind.__mro__ if _is_defined_in_c(base))
     if layout is object:
@@ -104,10 +126,19 @@ def _instance(value: Any) -> Parts:
     except Exception:
         reduced = None
     if not isinstance(reduced, tuple):
-        raise UnkeyableError(f"a {code.name_of(kind)}, whose contents are not known")
+        raise UnkeyableError(f"a {name_of(kind)}, whose contents are not known")
     make, args, state, items, pairs, *_ = (*reduced, None, None, None)
     contents = [None if part is None else list(part) for part in (items, pairs)]
     return "reduced", [kind, own, make, list(args), state, *contents]
+
+
+def _annotation(value: Any) -> list[Any]:
+    """Of generic types their origin and parts, of type variables what they stand for."""
+    origin = typing.get_origin(value)
+    if origin is not None:
+        return [origin, list(typing.get_args(value))]
+    meant = ("__bound__", "__constraints__", "__supertype__")
+    return [repr(value), *(getattr(value, name, None) for name in meant)]
 
 
 def _is_defined_in_c(kind: type) -> bool:
@@ -139,14 +170,14 @@ _CONTENTS: dict[type, Callable[[Any], Any]] = {
 
 def _frame(value: Any) -> list[Any]:
     """A column or a table: names, dtypes and values, column by column."""
-    kind = type(value)
     index: Any = getattr(value, "index", None)  # polars has none
     rows = index.to_numpy() if hasattr(index, "to_numpy") else None
-    head = [kind.__module__, kind.__qualname__, list(value.shape), rows]
-    columns = getattr(value, "columns", None)
+    columns: Any = getattr(value, "columns", None)
+    names = [_names(labels) for labels in (value, index, columns)]
+    head = [type(value), list(value.shape), rows, names, getattr(value, "attrs", None)]
     if columns is None:
-        return [*head, str(value.dtype), value.to_numpy()]
-    dtypes = [str(dtype) for dtype in np.ravel(np.asarray(value.dtypes, dtype=object))]
+        return [*head, _of_dtype(value.dtype), value.to_numpy()]
+    dtypes = [_of_dtype(dtype) for dtype in np.ravel(np.asarray(value.dtypes, dtype=object))]
     if hasattr(value, "iloc"):
         parts = [value.iloc[:, k].to_numpy() for k in range(value.shape[1])]
     else:
@@ -154,12 +185,31 @@ def _frame(value: Any) -> list[Any]:
     return [*head, list(columns), dtypes, *parts]
 
 
+def _names(labels: Any) -> list[Any]:
+    """Names of rows and columns, which have some in pandas."""
+    is_named = hasattr(labels, "name") and not callable(labels.name)
+    return list(getattr(labels, "names", [labels.name])) if is_named else []
+
+
+def _of_dtype(dtype: Any) -> list[Any]:
+    """The type of a column; of a categorical one with its categories in their order."""
+    categories: Any = getattr(dtype, "categories", None)
+    if not hasattr(categories, "to_numpy"):
+        return [str(dtype)]
+    return [str(dtype), categories.to_numpy(), str(dtype.ordered)]
+
+
 def _builtin(value: Any) -> list[Any]:
     """A function that C defines, with what it is bound to."""
     bound = getattr(value, "__self__", None)
-    code.check_allowed(value)
-    name = f"{getattr(value, '__module__', None)}.{value.__qualname__}"
-    return [name, None if isinstance(bound, types.ModuleType) else bound]
+    check_allowed(value)
+    module, is_free = getattr(value, "__module__", None), isinstance(bound, types.ModuleType)
+    if is_free or bound is None:
+        library = library_of(module or getattr(bound, "__name__", None))
+        if library is None:
+            raise UnkeyableError(f"{value.__name__}, a compiled function of no known library")
+        return [f"{module}.{value.__qualname__}", library]
+    return [f"{module}.{value.__qualname__}", bound]
 
 
 def _ufunc(value: Any) -> list[Any]:
@@ -190,13 +240,22 @@ def _pairs(items: Iterable[tuple[Any, Any]]) -> list[Any]:
 
 def _refuse(value: Any) -> Parts:
     kind = type(value)
-    raise UnkeyableError(f"a {kind.__module__}.{kind.__qualname__}, which is code without a source")
+    raise UnkeyableError(f"a {kind.__module__}.{kind.__qualname__}, whose code is not known")
+
+
+def _operator(value: Any) -> Parts:
+    """One of torch's own; those that users register are code of theirs that is kept elsewhere."""
+    name = str(value)
+    if name.removeprefix("torch.ops.").partition(".")[0] not in ("aten", "prim", "prims"):
+        raise UnkeyableError(f"the registered operator {name}, whose code is not known")
+    return "operator", [name]
 
 
 #: kinds with parts of their own, the first that fits
 _KINDS: list[tuple[Any, Callable[[Any], Parts]]] = [
-    (enum.Enum, lambda v: ("enum", [type(v), v.name, v._value_])),
-    ((torch.jit.ScriptModule, torch.jit.ScriptFunction), _refuse),
+    (enum.Enum, lambda v: ("enum", [type(v), attributes(v)])),
+    ((torch.jit.ScriptModule, torch.jit.ScriptFunction, type(os.environ)), _refuse),
+    ((OpOverload, OpOverloadPacket), _operator),
     (re.Pattern, lambda v: ("pattern", [v.pattern, v.flags])),
     (pathlib.PurePath, lambda v: ("path", [type(v).__name__, str(v)])),
     (torch.Size, lambda v: ("size", list(v))),

@@ -1,25 +1,28 @@
 """The cache_dir of trainings: their keys, kept results and the checkpoints of those under way."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import torch
 from skorch import NeuralNet
 
 from sklflat.exceptions import warn
 from sklflat.storage import RunStore, fingerprint
-from sklflat.storage.code import UnkeyableError
+from sklflat.storage.outside import UnkeyableError
 from sklflat.training.engine.loader import SampleOrder
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs.checkpoint import Checkpoint, with_prefix
+from sklflat.training.runs.settings import settings
+from sklflat.training.runs.side_effects import SideEffects
 from sklflat.training.runs.training import Training
 
 #: of what a key stands for; raised when equal parameters come to mean another training
 SCHEMA = 1
 #: seconds between checkpoints of trainings under way
 EVERY = 2.0
+#: stands for torch's settings, which are looked at once for all keys
+_SETTINGS = object()
 #: parameters that do not change what is trained
 _NOT_IN_KEY = {"verbose"}
 
@@ -49,6 +52,7 @@ class RunDirectory:
                 training.key = _key(training, known) or ""
             if training.key:
                 self.keys[i] = training.key
+                training.side_effects = SideEffects(training.estimator.net)
         self._saved = time.monotonic()
 
     def result(self, i: int) -> Checkpoint | None:
@@ -59,9 +63,20 @@ class RunDirectory:
 
     def save_result(self, i: int, training: Training) -> None:
         """Save how a training ended, if it ended as it was asked to."""
-        if i in self.keys and training.is_kept:
+        if training.is_kept and self._can_keep(i, training):
             ended = Checkpoint.of(training.estimator)
             self.ended.put(self.keys[i], ended.arrays, ended.info)
+
+    def _can_keep(self, i: int, training: Training) -> bool:
+        """Whether a training has a key, and has changed nothing but weights."""
+        effects, estimator = training.side_effects, training.estimator
+        if i not in self.keys or effects is None:
+            return False
+        changed = effects.changed(estimator.net, estimator.module_)
+        if changed is not None:
+            warn(f"A training is not kept in cache_dir: it changes {changed}, which is no weight.")
+            del self.keys[i]
+        return changed is None
 
     def checkpoint_alone(self, i: int) -> Checkpoint | None:
         """The checkpoint of a training that was cut off while it was trained alone."""
@@ -104,7 +119,7 @@ class RunDirectory:
         self, members: Sequence[tuple[int, Training, SampleOrder | None]], name: str | None
     ) -> str | None:
         """Save the checkpoints of a stack; returns its name once it has one."""
-        if not all(i in self.keys for i, *_ in members):
+        if not all(self._can_keep(i, training) for i, training, _ in members):
             return name
         checkpoints = [Checkpoint.of(training.estimator, order) for _, training, order in members]
         arrays = {f"{row}/{n}": a for row, c in enumerate(checkpoints) for n, a in c.arrays.items()}
@@ -131,19 +146,19 @@ def _key(training: Training, known: dict[int, str]) -> str | None:
     if parameters.get("warm_start") and hasattr(estimator, "net_"):
         return None
 
-    def data(value: Any) -> str:
+    def once(value: Any, of: Callable[[Any], Any] = lambda value: value) -> str:
         if id(value) not in known:
-            known[id(value)] = fingerprint(value)
+            known[id(value)] = fingerprint(of(value))
         return known[id(value)]
 
     try:
         return fingerprint(
             {
                 "schema": SCHEMA,
-                "settings": _settings(),
+                "settings": once(_SETTINGS, lambda _: settings()),
                 type(estimator).__name__: type(estimator),
                 "parameters": parameters,
-                "data": [data(training.X), data(training.y)],
+                "data": [once(training.X), once(training.y)],
                 "fit_params": training.fit_params,
                 "mask": training.mask,
                 "initial": training.initial,
@@ -153,17 +168,3 @@ def _key(training: Training, known: dict[int, str]) -> str | None:
     except UnkeyableError as error:
         warn(f"A training is not kept in cache_dir: {error}")
         return None
-
-
-def _settings() -> list[Any]:
-    """What torch is set to, and what it is."""
-    return [
-        torch.__version__,
-        torch.get_default_dtype(),
-        str(torch.get_default_device()),
-        torch.get_float32_matmul_precision(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch.backends.mkldnn.enabled,
-        torch.is_autocast_enabled("cpu"),
-        torch.get_autocast_dtype("cpu"),
-    ]

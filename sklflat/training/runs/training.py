@@ -18,6 +18,7 @@ from sklflat.training.engine.epochs import (
     run_alone,
 )
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs.side_effects import SideEffects
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Training:
         Why it was not stacked with others; None if it was.
     key : str or None
         The name by which it is kept; empty if it cannot be, None before that is known.
+    side_effects : SideEffects or None
+        Notes what the training changes beside weights, if it is to be kept.
     """
 
     estimator: Any
@@ -62,6 +65,7 @@ class Training:
     seconds: float = 0.0
     why_alone: str | None = None
     key: str | None = None
+    side_effects: SideEffects | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -80,7 +84,10 @@ class Training:
         self.estimator._validate_params()
 
         def setup() -> Any:
-            self.estimator.net_.prepare(self.mask, self.initial, self.snapshots_at)
+            net = self.estimator.net_
+            net.prepare(self.mask, self.initial, self.snapshots_at)
+            if self.side_effects is not None:
+                self.side_effects.begin(net.module_)
             return checkpoint
 
         return self.estimator._fitting(self.X, self.y, setup=setup, **self.fit_params)

@@ -66,7 +66,7 @@ def losing_pool(calls, **settings):
 
 
 def test_what_lost_workers_left_is_begun_anew_three_times_at_most(monkeypatch):
-    monkeypatch.setattr(dispatch_module, "parallel", lambda n_jobs, **settings: losing_pool)
+    monkeypatch.setattr(dispatch_module, "parallel", lambda *args, **settings: losing_pool)
     begun = []
 
     def work(unit):

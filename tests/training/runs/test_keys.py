@@ -128,6 +128,78 @@ GLOBALS = {
         "class k(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, z):\n"
         "        return z + {v}"
     ),
+    "wrapped function": "def k(z):\n    return z\nk.__wrapped__ = lambda z: z + {v}",
+    "argument of a generic base": (
+        "T = typing.TypeVar('T')\nclass B(typing.Generic[T]):\n    pass\n"
+        "class k(B[typing.Literal[{v}]]):\n    pass"
+    ),
+    "match_args": "class k:\n    a = b = 0\n    __match_args__ = (['a', 'b'][{v} - 1],)",
+    "other name of a member": "class k(enum.Enum):\n    a = 1\n    b = 2\n    c = {v}",
+    "attribute of a member": "class E(enum.Enum):\n    a = 1\nk = E.a\nk.scale = {v}",
+    "attribute of an enum": "class k(enum.Enum):\n    a = 1\nk.scale = [{v}]",
+    "cached method of an enum": (
+        "class k(enum.Enum):\n    a = 1\n    @functools.lru_cache\n"
+        "    def f(self):\n        return {v}"
+    ),
+    "subclass of property": (
+        "class P(property):\n    def __get__(self, o, t=None):\n        return {v}\nk = P(max)"
+    ),
+    "subclass of partial": (
+        "class P(functools.partial):\n    def __call__(self, z):\n        return {v}\nk = P(max)"
+    ),
+    "subclass of a random state": (
+        "class P(np.random.RandomState):\n    def rand(self):\n        return {v}\nk = P(0)"
+    ),
+    "subclass of bytearray": "class A(bytearray):\n    pass\nk = A(b'')\nk.a = {v}",
+    "subclass of a path": "import pathlib\nclass P(type(pathlib.Path())):\n    a = {v}\nk = P('/')",
+    "subclass of a module": "class M(types.ModuleType):\n    a = {v}\nk = M('m')",
+    "order of categories": (
+        "import pandas as pd\norder = [['a', 'b'], ['b', 'a']][{v} - 1]\n"
+        "k = pd.Series(pd.Categorical(['a'], categories=order))"
+    ),
+    "name of a column": "import pandas as pd\nk = pd.Series([1], name='n{v}')",
+    "name of an index": (
+        "import pandas as pd\nk = pd.Series([1], index=pd.Index([0], name='n{v}'))"
+    ),
+    "attrs of a table": "import pandas as pd\nk = pd.DataFrame()\nk.attrs['a'] = {v}",
+    "gradient of a tensor": "k = torch.ones(1, requires_grad=True)\nk.grad = torch.tensor([{v}.0])",
+    "strides of a tensor": "k = torch.ones(2, 2)\nif {v} == 2:\n    k = k.t()",
+    "order of an array": "k = np.asarray(np.ones((2, 2)), order='CF'[{v} - 1])",
+    "view of an array": "a = np.ones(3)\nk = (a, a[:] if {v} == 1 else a.copy())",
+    "part of another view": "a = np.zeros(6)\nk = (a, a[{v} : {v} + 2])",
+    "tensor and array in one memory": (
+        "a = np.ones(3)\nk = (a, torch.from_numpy(a if {v} == 1 else a.copy()))"
+    ),
+    "bound of a type variable": "k = typing.TypeVar('T', bound=[int, str][{v} - 1])",
+    "what a new type is of": "k = typing.NewType('T', [int, str][{v} - 1])",
+    "annotated object": "class O:\n    a = {v}\nk = typing.Annotated[int, O()]",
+    "which of two alike refers to itself": (
+        "class A:\n    pass\ndef make(o):\n    def f():\n        return o.g\n    return f\n"
+        "a, b = A(), A()\nk, f = make(a), make(b)\na.g, b.g = f, [k, f][{v} - 1]"
+    ),
+    "registered subclass": (
+        "import abc\nclass A(abc.ABC):\n    pass\nclass B:\n    pass\n"
+        "if {v} == 1:\n    A.register(B)\nk = A"
+    ),
+    "registered operator": (
+        "@torch.library.custom_op('keys{v}::f', mutates_args=())\n"
+        "def f(z: torch.Tensor) -> torch.Tensor:\n    return z + {v}\n"
+        "k = torch.ops.keys1.f"
+    ),
+    "singledispatch": (
+        "@functools.singledispatch\ndef k(z):\n    return z\n"
+        "@k.register\ndef _(z: int):\n    return {v}"
+    ),
+    "descriptor": (
+        "class D:\n    def __get__(self, o, t=None):\n        return o.a\n"
+        "class k:\n    d, a = D(), {v}"
+    ),
+    "init_subclass": (
+        "class B:\n    def __init_subclass__(cls, a):\n        cls.a = a\n"
+        "class k(B, a={v}):\n    pass"
+    ),
+    "code of a text": "k = {{}}\nexec('a = {v}\\ndef f(z): return z + a', k)\nk = k['f']",
+    "vmap": "k = torch.vmap(lambda z: z + {v})",
 }
 CLASS_BODIES = {
     "names of parts of the key": "bases = [{v}]",
@@ -181,6 +253,64 @@ USES = {
     "eval": "z = z + eval('{v}')",
     "getattr of a module": "import helper_of_keys as h\n        z = z + getattr(h, 'a')",
     "environment": "import os\n        z = z + int(os.environ.get('KEYS', {v}))",
+    "getattr of a module's getattr": "import helper_of_keys as h\n        z = getattr(h, 'lazy')",
+    "globals of a function": "z = z + type(self).forward.__globals__['E'].a",
+    "frame": "import sys\n        z = z + sys._getframe().f_globals['E'].a",
+    "subclasses": "z = z + [c.a for c in nn.Module.__subclasses__()][0]",
+    "annotations": "z = z + len(type(self).forward.__annotations__)",
+    "resolved name": "import pkgutil\n        z = z + pkgutil.resolve_name('helper_of_keys:a')",
+    "open of a path": "import pathlib\n        z = z + len(pathlib.Path('x').open().read())",
+    "clock": "import datetime\n        z = z + datetime.datetime.now().hour",
+    "whether there is a file": "import os\n        z = z + os.path.exists('x')",
+    "hash of a text": "z = z + hash('a') % 5",
+    "secrets": "import secrets\n        z = z + secrets.randbelow(2)",
+    "program": "import subprocess\n        z = z + subprocess.run('x').returncode",
+}
+#: uses of what lies outside, and could change without a change of the code
+OUTSIDE = [name for name, use in USES.items() if "{v}" not in use and "helper" not in use]
+#: what is done to an instance whose class stays the same
+AFTERWARDS = {
+    "attribute": "net.k = [{v}]",
+    "dictionary that is called hooks": "net.my_hooks = {{'k{v}': 1}}",
+    "which hook takes keywords": (
+        "f = max\nnet.register_forward_hook(f, with_kwargs={v} == 1)\n"
+        "net.register_forward_hook(f, with_kwargs={v} == 2)"
+    ),
+    "which hook is always called": (
+        "f = max\nnet.register_forward_hook(f, always_call={v} == 1)\n"
+        "net.register_forward_hook(f, always_call={v} == 2)"
+    ),
+    "backward hook": "net.register_full_backward_hook(lambda *a: {v})",
+    "hook after accumulation": (
+        "net.layer.weight.register_post_accumulate_grad_hook(lambda p: {v})"
+    ),
+    "buffer in the memory of a parameter": (
+        "w = net.layer.weight.detach()\nnet.register_buffer('k', w if {v} == 1 else w.clone())"
+    ),
+    "persistence of a buffer": "net.register_buffer('k', torch.ones(1), persistent={v} == 1)",
+    "parametrization": (
+        "class P(nn.Module):\n    def forward(self, w):\n        return {v} * w\n"
+        "nn.utils.parametrize.register_parametrization(net.layer, 'weight', P())"
+    ),
+    "weight norm": "nn.utils.parametrizations.weight_norm(net.layer, dim={v} - 1)",
+    "pruning": (
+        "from torch.nn.utils import prune\nprune.l1_unstructured(net.layer, 'weight', amount={v})"
+    ),
+    "name of a parameter": "net.k = nn.ParameterDict({{'a{v}': nn.Parameter(torch.ones(1))}})",
+    "traced module": "net.k = torch.fx.symbolic_trace(nn.Dropout(0.{v}))",
+    "lazy module": "net.k = nn.LazyLinear({v})",
+    "patched forward": "net.forward = lambda X: X + {v}",
+    "gradient": "net.layer.weight.grad = torch.full((2, 2), {v}.0)",
+    "memory format": (
+        "if {v} == 1:\n    net.k = nn.Conv2d(2, 2, 2).to(memory_format=torch.channels_last)\n"
+        "else:\n    net.k = nn.Conv2d(2, 2, 2)\nfor p in net.k.parameters():\n"
+        "    nn.init.ones_(p)"
+    ),
+    "sparse format": "import scipy.sparse as s\nnet.k = s.eye(2, format=['csr', 'csc'][{v} - 1])",
+    "transformer of scikit-learn": (
+        "from sklearn.preprocessing import FunctionTransformer\n"
+        "net.k = FunctionTransformer(lambda x: x + {v})"
+    ),
 }
 CASES = {
     **{f"global {k}": {"head": v, "use": "z = (z, k)[0]"} for k, v in GLOBALS.items()},
@@ -189,7 +319,7 @@ CASES = {
     **{f"forward {k}": {"use": v} for k, v in USES.items()},
 }
 PLAIN = {"head": "", "body": "", "init": "", "use": ""}
-HELPER = "a = {v}\ndef f():\n    return {v}\n"
+HELPER = "a = {v}\ndef f():\n    return {v}\ndef __getattr__(name):\n    return {v}\n"
 
 
 @pytest.fixture
@@ -235,3 +365,20 @@ def test_a_change_of_what_is_read_is_another_key_or_not_kept(user, name, form):
     again = key_of(net_of(user(2, "nets_of_keys", CASES[name]), form))
     assert keys[0] is None or keys[0] != keys[1]
     assert again == keys[1]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_lies_outside_is_not_kept(user, name):
+    assert key_of(user(1, "nets_of_keys", CASES[f"forward {name}"]).Net) is None
+
+
+@pytest.mark.parametrize("name", AFTERWARDS)
+def test_a_change_of_an_instance_is_another_key_or_not_kept(user, name):
+    keys = []
+    for v in (1, 2, 2):
+        module = user(v, "nets_of_keys", {})
+        space = {**vars(module), "net": module.factory(), "__name__": "nets_of_keys"}
+        exec(AFTERWARDS[name].format(v=v), space)
+        keys.append(key_of(space["net"]))
+    assert keys[0] is None or keys[0] != keys[1]
+    assert keys[1] == keys[2]
