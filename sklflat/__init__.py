@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
+    from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.training import (
         FlatNoiseClassifier,
         FlatNoiseRegressor,
@@ -47,11 +48,13 @@ __all__ = [
     "SAMRegressor",
     "SpectrumDisplay",
     "StackedSearchCV",
+    "SurrogateAligner",
     "UnitDisplay",
     "__version__",
     "from_module",
     "load",
     "save",
+    "surrogate_fidelity",
 ]
 
 _ROOM_OF = {
@@ -70,10 +73,12 @@ _ROOM_OF = {
     "SAMRegressor": "sklflat.training",
     "SpectrumDisplay": "sklflat.eigenspace",
     "StackedSearchCV": "sklflat.training",
+    "SurrogateAligner": "sklflat.surrogate",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",
     "save": "sklflat.training",
+    "surrogate_fidelity": "sklflat.surrogate",
 }
 
 

@@ -14,12 +14,17 @@ from sklflat import (
     ModeConnectivityProbe,
     SAMClassifier,
     SAMRegressor,
+    SurrogateAligner,
 )
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
 assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
 
 TINY = SAMClassifier((5,), "tanh", max_iter=5, learning_rate_init=0.02)
+
+# a network that classifies well enough for the checks of classifiers
+QUICK = SAMClassifier((10,), max_iter=30, learning_rate_init=0.02)
+MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0, "n_units": 1}
 
 # One of every class, as cheap as it may be: a check fits it up to fourteen times.
 CHEAP = [
@@ -32,6 +37,7 @@ CHEAP = [
     ),
     SAMClassifier((10,), max_iter=30, solver="sgd", learning_rate_init=0.1),
     SAMRegressor((10,), max_iter=20, learning_rate_init=0.1),
+    SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -48,6 +54,10 @@ FURTHER = [
     ),
     FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
+    SurrogateAligner(QUICK, target="logit", random_state=0, **MIMIC),
+    SurrogateAligner(
+        SAMRegressor((10,), max_iter=20, learning_rate_init=0.1), random_state=0, **MIMIC
+    ),
 ]
 
 DEFAULTS = [
@@ -59,6 +69,7 @@ DEFAULTS = [
     ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
     SAMClassifier(),
     SAMRegressor(),
+    SurrogateAligner(min_fidelity=0.0, n_units=1),
 ]
 
 
