@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
+    from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
         TemperatureClassifier,
         TemperatureDisplay,
@@ -52,6 +53,7 @@ __all__ = [
     "SAMRegressor",
     "SpectrumDisplay",
     "StackedSearchCV",
+    "SurrogateAligner",
     "TemperatureClassifier",
     "TemperatureDisplay",
     "TemperatureProbe",
@@ -60,6 +62,7 @@ __all__ = [
     "from_module",
     "load",
     "save",
+    "surrogate_fidelity",
 ]
 
 _ROOM_OF = {
@@ -81,10 +84,12 @@ _ROOM_OF = {
     "TemperatureClassifier": "sklflat.temperature",
     "TemperatureDisplay": "sklflat.temperature",
     "TemperatureProbe": "sklflat.temperature",
+    "SurrogateAligner": "sklflat.surrogate",
     "UnitDisplay": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",
     "save": "sklflat.training",
+    "surrogate_fidelity": "sklflat.surrogate",
 }
 
 

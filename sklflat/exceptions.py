@@ -22,6 +22,7 @@ __all__ = [
     "RefitWarning",
     "SklflatError",
     "StorageError",
+    "SurrogateWarning",
     "UnsupportedNetworkError",
 ]
 
@@ -93,6 +94,10 @@ class UnsupportedNetworkError(SklflatError, ValueError):
 
 class NonFiniteStepWarning(UserWarning):
     """Training steps were left out because a gradient was not finite."""
+
+
+class SurrogateWarning(UserWarning):
+    """A surrogate is less faithful than asked for, or has nothing to mimic."""
 
 
 class RefitWarning(UserWarning):

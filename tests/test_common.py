@@ -14,6 +14,7 @@ from sklflat import (
     ModeConnectivityProbe,
     SAMClassifier,
     SAMRegressor,
+    SurrogateAligner,
     TemperatureClassifier,
     TemperatureProbe,
 )
@@ -22,6 +23,10 @@ from sklflat import (
 assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
 
 TINY = SAMClassifier((5,), "tanh", max_iter=5, learning_rate_init=0.02)
+
+# a network that classifies well enough for the checks of classifiers
+QUICK = SAMClassifier((10,), max_iter=30, learning_rate_init=0.02)
+MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0, "n_units": 1}
 
 # One of every class, as cheap as it may be: a check fits it up to fourteen times.
 CHEAP = [
@@ -40,6 +45,7 @@ CHEAP = [
     TemperatureProbe(
         TINY, temperatures=(0.5, 2), n_bootstrap=2, n_null=4, n_units=1, random_state=0
     ),
+    SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -61,6 +67,10 @@ FURTHER = [
         temperature="nll",
         cv=2,
     ),
+    SurrogateAligner(QUICK, target="logit", random_state=0, **MIMIC),
+    SurrogateAligner(
+        SAMRegressor((10,), max_iter=20, learning_rate_init=0.1), random_state=0, **MIMIC
+    ),
 ]
 
 DEFAULTS = [
@@ -74,6 +84,7 @@ DEFAULTS = [
     SAMRegressor(),
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
+    SurrogateAligner(min_fidelity=0.0, n_units=1),
 ]
 
 

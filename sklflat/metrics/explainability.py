@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn import config_context
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
@@ -115,7 +116,11 @@ def tree_explainability(
 
     def predict(F: NDArray, A: NDArray, F_left: NDArray) -> NDArray:
         tree = DecisionTreeRegressor(max_depth=max_depth, random_state=0)
-        return np.column_stack([tree.fit(F, a).predict(F_left) for a in A.T])
+        # checked already, and in a tree's own precision: checks take longer than such a tree
+        F, F_left = F.astype(np.float32), F_left.astype(np.float32)
+        with config_context(skip_parameter_validation=True):
+            fitted = (tree.fit(F, a, check_input=False) for a in np.ascontiguousarray(A.T))
+            return np.column_stack([t.predict(F_left, check_input=False) for t in fitted])
 
     return _cross_validated(activations, factors, cv, predict)
 

@@ -1,0 +1,24 @@
+"""Technique 7: a small model that mimics the network, and what their disagreement says."""
+
+from sklflat.surrogate.aligner import SurrogateAligner
+from sklflat.surrogate.bisection import BisectionTest, bisection_test
+from sklflat.surrogate.columns import Columns
+from sklflat.surrogate.degeneracy import DegeneracyTest, degeneracy_test
+from sklflat.surrogate.fidelity import Estimate, FidelityReport
+from sklflat.surrogate.oracle import draw_oracle_samples
+from sklflat.surrogate.scoring import surrogate_fidelity
+from sklflat.surrogate.student import teach
+
+__all__ = [
+    "BisectionTest",
+    "Columns",
+    "DegeneracyTest",
+    "Estimate",
+    "FidelityReport",
+    "SurrogateAligner",
+    "bisection_test",
+    "degeneracy_test",
+    "draw_oracle_samples",
+    "surrogate_fidelity",
+    "teach",
+]

@@ -1,0 +1,446 @@
+"""SurrogateAligner: a small model that mimics a network, and what their disagreement says."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklflat._compat import Interval, StrOptions, check_feature_names_in
+from sklflat.exceptions import SurrogateWarning, warn
+from sklflat.probing.false_discovery import n_pooled_draws
+from sklflat.probing.nulls import Null
+from sklflat.probing.resolve import resolve
+from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.unit_probe import UnitProbe
+from sklflat.surrogate.basin_tests import (
+    bisection_of,
+    degeneracy_of,
+    given_models,
+    given_sources,
+    leaves_of,
+    sampled_models,
+)
+from sklflat.surrogate.rules import Rules
+from sklflat.surrogate.summary import regions_tables, rules_of
+from sklflat.surrogate.taught import Lesson, TaughtSample
+from sklflat.surrogate.teacher import Answers, answers_of
+from sklflat.training import SAMClassifier
+
+
+class SurrogateAligner(UnitProbe):
+    r"""A small model that mimics a network, how faithful it is, and what their disagreement says.
+
+    A student, by default a tree of depth 4, is taught what the network says about the rows that
+    the network was trained on and about *oracle samples*, which stay on the distribution of the
+    data. All that is said about it is measured on held-out rows. A network that fits its training
+    rows gives back their labels, so a student of those rows alone would be taught the truth and not
+    the network.
+
+    A small model that has never seen the network gives most rows the network's label, too. So
+    ``fidelity_`` leads with the *gain*: the fidelity less that of the same student taught the true
+    targets, with its interval.
+
+    Units are scored by how well a small tree of the inputs explains them: the cross-validated
+    :math:`R^2`, less its mean over the units of that layer in untrained networks, which are the
+    null. The score does not change when units are permuted, or a ReLU unit's incoming weights are
+    multiplied and its outgoing ones divided by a positive number; a duplicate scores the same as
+    its original. A dead unit scores 0.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        The network: see :class:`~sklflat.AblationProbe`; ``None`` is ``SAMClassifier()``. The
+        student reads the inputs as they come, before the steps of a pipeline, so its rules are in
+        their units.
+    surrogate : estimator, default=None
+        The student: any classifier or regressor of scikit-learn, or one like it. ``None`` is a
+        tree of depth 4; by entropy, where it classifies.
+    target : {"proba", "label", "logit"}, default="proba"
+        What it is taught: see :func:`~sklflat.surrogate.teach`. Of a regressor it is the
+        prediction, whatever is asked for.
+    oracle_samples : "auto" or int, default="auto"
+        How many are drawn: ``"auto"`` is 40 for each row, and 10,000 at most; 0 is none.
+    n_redraws : int, default=10
+        Students of rows and samples drawn again, for the stability of the top splits.
+    n_basin_models : int, default=32
+        Models of :func:`~sklflat.probing.sample_basin` that disagreement is compared with; 0 is
+        none.
+    loss_rise : float, default=0.05
+        Budget of these, in units of the loss.
+    basin_models : list of fitted estimators, or dict of str to such lists, default=None
+        Further models of the same targets, such as ``ModeConnectivityProbe.estimators_``. Each
+        list is a source of its own.
+    min_fidelity : float, default=0.8
+        Below this fidelity there is a warning.
+    layers : "hidden" or tuple of str, default="hidden"
+        All hidden layers, or some by name.
+    n_units : "auto", int, float or None, default="auto"
+        How many units to select: see :class:`~sklflat.AblationProbe`.
+    n_null : "auto" or int, default="auto"
+        Null draws, one for each living unit of an untrained network; ``"auto"`` is
+        ``max(2000, n_units / 0.05)``.
+    holdout : float or None, default=0.25
+        Share of the rows that neither network nor student is taught on. Of a frozen network, which
+        should be given rows that it has not seen, the student is taught on the rest of these. With
+        ``None`` nothing is held out.
+    n_jobs : int or None, default=None
+        Not used by this probe.
+    random_state : int, RandomState instance or None, default=None
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted network.
+    surrogate_ : estimator
+        The fitted student; ``export_text`` and ``plot_tree`` of scikit-learn draw a tree, with
+        ``surrogate_feature_names_``.
+    surrogate_feature_names_ : ndarray of shape (n_surrogate_features,)
+    fidelity_ : FidelityReport
+        Print it.
+    rules_ : pandas.DataFrame
+        One row a leaf: condition, prediction, coverage, fidelity, support on held-out rows. Of a
+        linear model one row a coefficient.
+    agreement_, disagreement_ : pandas.DataFrame
+        Regions in which surrogate, network and all models of the (first) basin say the same, and
+        all others, with coverage and held-out accuracy.
+    agreement_gain_ : Estimate
+        How much more often the network is right in the former, at equal margin.
+    degeneracy_ : dict of str to DegeneracyTest
+        By the source of the models: whether disagreement shows where these vary.
+    bisection_ : dict of str to BisectionTest
+        Whether the surrogate groups these as their mechanisms do.
+    classes_ : ndarray of shape (n_classes,)
+        Of a classifier.
+    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
+        As of every probe.
+
+    Warns
+    -----
+    SurrogateWarning
+        If the fidelity is below ``min_fidelity``, or the network says the same of all rows.
+
+    References
+    ----------
+    .. [1] M. Craven, J. Shavlik, "Extracting tree-structured representations of trained networks",
+       NIPS 1995.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.tree import export_text
+    >>> from sklflat import SAMClassifier, SurrogateAligner
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> network = SAMClassifier((16,), learning_rate_init=0.02)
+    >>> aligner = SurrogateAligner(network, n_null=50, n_units=4, random_state=0).fit(X, y)
+    >>> aligner.fidelity_.value > 0.9, aligner.fidelity_.verdict
+    (True, 'as faithful as a student that never saw the network')
+    >>> list(aligner.rules_.columns)
+    ['condition', 'prediction', 'coverage', 'fidelity', 'support']
+    """
+
+    _parameter_constraints = {
+        **UnitProbe._parameter_constraints,
+        "surrogate": "no_validation",  # check_surrogate says what is accepted
+        "target": [StrOptions({"label", "proba", "logit"})],
+        "oracle_samples": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
+        "n_redraws": [Interval(Integral, 0, None, closed="left")],
+        "n_basin_models": [Interval(Integral, 0, None, closed="left")],
+        "loss_rise": [Interval(Real, 0, None, closed="neither")],
+        "basin_models": "no_validation",  # given_sources says what is accepted
+        "min_fidelity": [Interval(Real, 0, 1, closed="both")],
+    }
+
+    _score_name = "R² of a small tree above that of untrained units"
+    _rules: Rules | None
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        surrogate: Any = None,
+        *,
+        target: str = "proba",
+        oracle_samples: Any = "auto",
+        n_redraws: int = 10,
+        n_basin_models: int = 32,
+        loss_rise: float = 0.05,
+        basin_models: Any = None,
+        min_fidelity: float = 0.8,
+        layers: Any = "hidden",
+        n_units: Any = "auto",
+        n_null: Any = "auto",
+        holdout: float | None = 0.25,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.estimator = estimator
+        self.surrogate = surrogate
+        self.target = target
+        self.oracle_samples = oracle_samples
+        self.n_redraws = n_redraws
+        self.n_basin_models = n_basin_models
+        self.loss_rise = loss_rise
+        self.basin_models = basin_models
+        self.min_fidelity = min_fidelity
+        self.layers = layers
+        self.n_units = n_units
+        self.n_null = n_null
+        self.holdout = holdout
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # --- fit, step by step --------------------------------------------------------------------
+
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> TaughtSample:
+        """Train the network, unless it is frozen; part the rows to teach on from those held out."""
+        y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
+        rows = Rows(rows.X, y, rows.params, rows.numbers)
+        if is_classifier(self):
+            _check_classes(rows)
+        sample = super()._prepare(rows, rng)
+        scored = Rows(sample.raw, sample.y, {"sample_weight": sample.weight}, sample.numbers)
+        if sample.training is not None:
+            t = sample.training
+            taught = Rows(t.X, t.y, t.fit_params)
+        else:
+            by_class = sample.trained.classes is not None
+            taught, scored = split_rows(scored, self.holdout, by_class, rng)
+        n_draws = n_pooled_draws(self.n_null, len(sample.units))
+        lesson = Lesson(
+            self.surrogate,
+            self.target,
+            self.oracle_samples,
+            self.n_redraws,
+            int(np.ceil(n_draws / len(sample.units))),
+            int(rng.randint(2**31 - 1)),
+        )
+        held_out = Sample(
+            sample.trained,
+            sample.units,
+            scored.X,
+            scored.y,
+            scored.weight,
+            sample.training,
+            scored.numbers,
+        )
+        return TaughtSample.of_sample(held_out, taught, lesson)
+
+    def _score_units(self, sample: Sample) -> NDArray:
+        assert isinstance(sample, TaughtSample)
+        return sample.explained - sample.by_chance[sample.units.layer_of]
+
+    def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+        assert isinstance(sample, TaughtSample)
+        found, layers = sample.untrained_explained
+        draws = found - sample.by_chance[layers]
+        strata = layers, sample.units.layer_of
+        return [Null("untrained twins", draws, matched=False, layers=strata)]
+
+    def _record(self, sample: Sample) -> None:
+        assert isinstance(sample, TaughtSample)
+        super()._record(sample)
+        self._columns = sample.columns
+        self._student = sample.student
+        self.surrogate_ = sample.student.model
+        self.surrogate_feature_names_ = np.array(sample.columns.feature_names, dtype=object)
+        self._n_outputs = sample.taught_answers.values.shape[1]
+        if sample.trained.classes is not None:
+            self.classes_ = sample.trained.classes
+        self.fidelity_ = sample.fidelity()
+        self._warn_of_fidelity(sample)
+        self._rules = rules_of(sample)
+        sources = [
+            sampled_models(sample, self.estimator_, self.n_basin_models, self.loss_rise),
+            *(given_models(sample, *item) for item in given_sources(self.basin_models).items()),
+        ]
+        sources = [models for models in sources if models.answers]
+        self.degeneracy_ = {m.source: degeneracy_of(sample, m) for m in sources}
+        self.bisection_ = {m.source: bisection_of(sample, m) for m in sources}
+        members = sources[0].answers if sources else []
+        *regions, self.agreement_gain_ = regions_tables(sample, leaves_of(sample), members)
+        self._regions = tuple(regions)
+
+    def _warn_of_fidelity(self, sample: TaughtSample) -> None:
+        report = self.fidelity_
+        if len(np.unique(sample.taught_answers.labels, axis=0)) == 1:
+            warn(
+                "The network says the same of all rows that the surrogate was taught on, so there "
+                "is nothing to mimic. Check the scale of X and the training of the network.",
+                SurrogateWarning,
+            )
+        elif report.value < self.min_fidelity:
+            warn(
+                f"The surrogate's fidelity on held-out rows is {report.value:.3f}, below "
+                f"min_fidelity={self.min_fidelity}: {report.verdict}. A larger surrogate, or more "
+                "oracle_samples, may be more faithful.",
+                SurrogateWarning,
+            )
+
+    # --- what it says about data --------------------------------------------------------------
+
+    def predict(self, X: Any) -> NDArray:
+        """What the surrogate says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels of the network's classes, or numbers.
+        """
+        features, _ = self._read(X)
+        return self._student.answers(features).labels
+
+    def network_predict(self, X: Any) -> NDArray:
+        """What the network says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._read(X)[1].labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy (or R²) of the surrogate on y; its fidelity is ``surrogate_fidelity``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+        """
+        measure = accuracy_score if is_classifier(self) else r2_score
+        return float(measure(y, self.predict(X), sample_weight=sample_weight))
+
+    def transform(self, X: Any) -> NDArray:
+        """Outputs of surrogate and network, and where they differ.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        columns : ndarray of shape (n_samples, 2 n_outputs + 2), float64
+            Probabilities (or predictions) of the surrogate, then of the network; whether their
+            labels differ (how far predictions are apart); and the network's margin, the best logit
+            less the second (of a regressor its first prediction). Activations of the selected
+            units are what ``transform_units`` gives.
+        """
+        features, network = self._read(X)
+        surrogate = self._student.answers(features)
+        if network.classes is None:
+            outputs = [surrogate.values, network.values]
+            differ = np.linalg.norm(surrogate.values - network.values, axis=1)
+        else:
+            outputs = [self._student.proba(features), network.proba]
+            differ = (surrogate.codes != network.codes).astype(float)
+        return np.column_stack([*outputs, differ, network.margin])
+
+    def transform_units(self, X: Any) -> NDArray:
+        """Activations of the selected units, as ``transform`` of other probes gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_selected), float64
+        """
+        return super().transform(X)
+
+    def _read(self, X: Any) -> tuple[NDArray, Answers]:
+        """What the surrogate reads, and what the network says."""
+        check_is_fitted(self)
+        network = answers_of(resolve(self.estimator_), X)  # the network's own errors say more
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self._columns.to_features(self._columns.codes(X)), network
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Names of the columns of ``transform``, such as ``"network[setosa]"`` and ``"margin"``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        classes = getattr(self, "classes_", None)
+        outputs = range(self._n_outputs) if classes is None else classes
+        several = classes is not None or self._n_outputs > 1
+        names = [
+            f"{who}[{output}]" if several else who
+            for who in ("surrogate", "network")
+            for output in outputs
+        ]
+        return np.array([*names, "disagreement", "margin"], dtype=object)
+
+    # --- what people look at ------------------------------------------------------------------
+
+    @property
+    def rules_(self) -> Any:
+        """The surrogate as a table, in the words of the data."""
+        check_is_fitted(self, "_columns")
+        if self._rules is None:
+            raise AttributeError(
+                f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so it "
+                "has no rules."
+            )
+        return self._rules.to_frame()
+
+    @property
+    def agreement_(self) -> Any:
+        """Regions in which all say the same, the widest first."""
+        return self._regions[0].to_frame()
+
+    @property
+    def disagreement_(self) -> Any:
+        """All other regions."""
+        return self._regions[1].to_frame()
+
+    # --- what scikit-learn asks ---------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.get_feature_names_out())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        network = SAMClassifier() if self.estimator is None else self.estimator
+        if hasattr(network, "__sklearn_tags__"):
+            own = get_tags(network)
+            tags.estimator_type = own.estimator_type
+            tags.classifier_tags = own.classifier_tags
+            if own.classifier_tags is not None:
+                own.classifier_tags.multi_label = False
+            tags.regressor_tags = own.regressor_tags
+        return tags
+
+
+def _check_classes(rows: Rows) -> None:
+    """Refuse real targets, and a single class; a row without weight is not there."""
+    check_classification_targets(rows.y)
+    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
+    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
+        raise ValueError(
+            "SurrogateAligner needs samples of at least 2 classes, but y contains only one class "
+            "(where sample_weight is positive)."
+        )

@@ -1,0 +1,71 @@
+"""What is kept of a taught sample for people to read: rules and regions."""
+
+from collections.abc import Sequence
+
+from numpy.typing import NDArray
+from sklearn.base import is_classifier
+
+from sklflat.surrogate.fidelity import Estimate
+from sklflat.surrogate.regions import Regions, gain_at_equal_margin, regions_of, who_is_same
+from sklflat.surrogate.rules import (
+    Rules,
+    condition,
+    paths_to_leaves,
+    rules_of_coefficients,
+    rules_of_tree,
+)
+from sklflat.surrogate.stability import has_splits
+from sklflat.surrogate.taught import TaughtSample
+from sklflat.surrogate.teacher import Answers
+
+
+def rules_of(sample: TaughtSample) -> Rules | None:
+    """The student's rules or coefficients; None where it has neither."""
+    student = sample.student
+    if has_splits(student.model):
+        faithful = 1 - sample.held_out.losses(sample.surrogate_answers)
+        said = _said_at_nodes(sample)
+        return rules_of_tree(
+            student.model, sample.columns, sample.features, faithful, said, sample.weights
+        )
+    if hasattr(student.model, "coef_"):
+        return rules_of_coefficients(student.model, sample.columns, student.classes)
+    return None
+
+
+def _said_at_nodes(sample: TaughtSample) -> NDArray:
+    """What a tree predicts at each of its nodes: a label, or numbers."""
+    student = sample.student
+    value = student.model.tree_.value
+    if student.classes is None:
+        return value[:, 0, 0] if value.shape[1] == 1 else value[:, :, 0]
+    if is_classifier(student.model):
+        return student.model.classes_[value[:, 0].argmax(axis=1)]
+    if value.shape[1] > 1:
+        return student.classes[value[:, :, 0].argmax(axis=1)]
+    boundary = 0.0 if student.target == "logit" else 0.5
+    return student.classes[(value[:, 0, 0] > boundary).astype(int)]
+
+
+def regions_tables(
+    sample: TaughtSample, leaf_of: NDArray, members: Sequence[Answers]
+) -> tuple[Regions, Regions, Estimate]:
+    """Regions of common agreement, all others, and what the former gain at equal margin."""
+    held_out = sample.held_out
+    who = who_is_same(held_out.answers, sample.surrogate_answers, members)
+    conditions = _conditions(sample)
+    common, rest = (
+        regions_of(held_out, who, leaf_of, conditions, common=common) for common in (True, False)
+    )
+    return common, rest, gain_at_equal_margin(held_out, who == 0, sample.rng(8))
+
+
+def _conditions(sample: TaughtSample) -> dict[int, str]:
+    """The rule of each leaf; of a student without leaves, the label it gives."""
+    student = sample.student
+    if has_splits(student.model):
+        paths = paths_to_leaves(student.model.tree_)
+        return {leaf: condition(path, sample.columns) for leaf, path in paths.items()}
+    if student.classes is None:
+        return {0: "always"}
+    return {k: f"surrogate says {label}" for k, label in enumerate(student.classes)}
