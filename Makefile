@@ -78,8 +78,10 @@ test-slow: $(STAMP) $(STAMP_OLDEST) ## The slow tests, and the common checks on 
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
 
 .PHONY: test-draws
-test-draws: $(STAMP) ## All random draws of attacked files and interrupts, of which the slow tests take a part; an hour
-	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 3600 tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py
+test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of which the slow tests take a part; two hours
+	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 7200 \
+		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
+		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html

@@ -54,8 +54,6 @@ FURTHER = [
     HessianSpectrum(
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),
-    ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=40, n_units=1, random_state=0),
-    FlatNoiseClassifier((8,), sigma=0.02, n_directions=1, learning_rate_init=0.1, max_iter=10),
     FlatNoiseClassifier((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=20),
     FlatNoiseRegressor(
         (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=20
