@@ -99,7 +99,7 @@ def random_pair(seed, mask=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("null", ["unrelated", "untrained", "shuffled labels"])
 def test_there_is_no_core_where_a_null_is_true(null, draws):
-    """20 pairs (or 8 of them) for which one of the nulls is true: at most 5 % of the units are in a core."""
+    """20 pairs, or 8, for which one null is true: at most 5 % of the units are in a core."""
     n_found = n_units = 0
     rng = np.random.RandomState(0)
     for seed in range(draws(8, 20)):
