@@ -14,6 +14,8 @@ from sklflat.surrogate.teacher import Answers
 
 #: strata of equal margin, at least; and rows of one, at most
 _N_STRATA, _STRATUM_ROWS = 10, 20
+#: of the polynomial of the margin that is taken off
+_DEGREE = 5
 _LEVEL = 0.05
 
 
@@ -28,7 +30,8 @@ class DegeneracyTest:
     n_models : int
     auc : float
         Probability that of two rows of equal margin, of which surrogate and network differ on one,
-        the models of the basin vary more on that one; 0.5 is chance. NaN if there is no such pair.
+        the models of the basin vary more on that one (than its margin lets expect); 0.5 is chance.
+        NaN if there is no such pair.
     p_value : float
         Of the area, by permutation among rows of equal margin.
     correlation : float
@@ -98,6 +101,19 @@ def strata_of(margin: NDArray) -> NDArray[np.int64]:
     return order * n_strata // n
 
 
+def beyond_margin(values: NDArray, margin: NDArray) -> NDArray[np.float64]:
+    """What is left of the ranks of values (n_samples,) by the ranks of the margin.
+
+    Their best polynomial of degree 5 (less, for few rows) is taken off: rows of a decile still
+    differ in margin, and whatever depends on it would be correlated in all deciles.
+    """
+    n = len(values)
+    ranks, at = rankdata(values) / n, 2 * rankdata(margin) / n - 1
+    P = np.polynomial.legendre.legvander(at, min(_DEGREE, n // _STRATUM_ROWS))
+    left = ranks - P @ np.linalg.lstsq(P, ranks, rcond=None)[0]
+    return np.asarray(np.round(left, 12))  # ties stay ties
+
+
 def degeneracy_test(
     differs: NDArray,
     distance: NDArray,
@@ -112,8 +128,9 @@ def degeneracy_test(
     """Test whether disagreement predicts the variance over the basin, at equal margin.
 
     Both are greatest near the decision boundary, so rows are compared with rows of about the same
-    margin only: in deciles of the margin, or in smaller strata where these would have more than 20
-    rows. Under the null the variances of a stratum's rows are in random order.
+    margin only, in deciles (or smaller strata, where these would have more than 20 rows), after
+    what the margin explains was taken off: see :func:`beyond_margin`. Under the null the variances
+    of a stratum's rows are in random order.
 
     Parameters
     ----------
@@ -149,13 +166,14 @@ def degeneracy_test(
     """
     rng = check_random_state(random_state)
     stratum = strata_of(margin)
-    d, v = _ranks(distance, stratum), _ranks(variance, stratum)
+    left = [beyond_margin(values, margin) for values in (distance, variance)]
+    d, v = (_ranks(values, stratum) for values in left)
     positive = np.asarray(differs, dtype=float)
     pairs, smallest = _pairs(positive, stratum)
     norm = float(np.sqrt(np.square(d).sum() * np.square(v).sum()))
     orders = np.stack([_shuffled(stratum, rng) for _ in range(n_permutations)])
     # ranks from 1 in each stratum give the count of pairs in order
-    ranks = _ranks(variance, stratum, centred=False)
+    ranks = _ranks(left[1], stratum, centred=False)
     in_order = float(positive @ ranks - smallest)
     p_auc = p_correlation = 1.0
     if pairs:
