@@ -83,14 +83,16 @@ class Columns:
     def feature_names(self) -> tuple[str, ...]:
         """Names of what a student reads, such as ``"colour = red"`` for a category."""
         pairs = zip(self.names, self.categories, strict=True)
-        return tuple(f for name, own in pairs for f in ([f"{name} = {c}" for c in own] or [name]))
+        return tuple(
+            f for name, own in pairs for f in ([f"{name} = {_said(c)}" for c in own] or [name])
+        )
 
     @property
     def category_of(self) -> tuple[tuple[str, str] | None, ...]:
         """Column and category of each feature; None for numbers."""
         found: list[tuple[str, str] | None] = []
         for name, own in zip(self.names, self.categories, strict=True):
-            found += [(name, str(c)) for c in own] if own else [None]
+            found += [(name, _said(c)) for c in own] if own else [None]
         return tuple(found)
 
     def codes(self, X: Any) -> NDArray[np.float64]:
@@ -168,6 +170,10 @@ def _categories(values: NDArray) -> tuple[Any, ...]:
 
 def _key(value: Any) -> Any:
     return None if value is None or value != value else value
+
+
+def _said(category: Any) -> str:
+    return "missing" if _key(category) is None else str(category)
 
 
 def _numbered(values: NDArray, categories: tuple[Any, ...]) -> NDArray[np.float64]:
