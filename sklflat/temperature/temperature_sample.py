@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sklflat._compat import safe_indexing
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.probing.sample import Sample
 from sklflat.temperature.profiles import class_logits, normalised, unit_profiles
@@ -77,8 +78,9 @@ class TemperatureSample(Sample):
                 "its softmax; the estimator is "
                 + ("a regressor." if classes is None else "for multilabel targets.")
             )
+        sample = _of_positive_weight(sample)
         z = class_logits(sample.network.outputs(sample.X)).numpy()
-        present = np.unique(sample.labels[sample.weights > 0]).astype(int)
+        present = np.unique(sample.labels).astype(int)
         if len(present) < 2 and sample.training is None:
             raise ValueError(
                 f"y holds one class only, {classes[present].tolist()}: a tree of classes needs "
@@ -155,6 +157,20 @@ class TemperatureSample(Sample):
                 logits=z,
                 temperatures=self.temperatures[[0, -1]] * (ratio if ratio > 0 else 1.0),
             )
+
+
+def _of_positive_weight(sample: Sample) -> Sample:
+    """The sample without its rows of weight 0: halves and bootstrap samples may hold no other."""
+    if sample.weight is None or bool((sample.weight > 0).all()):
+        return sample
+    kept = np.flatnonzero(sample.weight.numpy() > 0)
+    return replace(
+        sample,
+        raw=safe_indexing(sample.raw, kept),
+        y=sample.y[kept],
+        weight=sample.weight[torch.as_tensor(kept)],
+        numbers=kept if sample.numbers is None else sample.numbers[kept],
+    )
 
 
 def _scale(logits: NDArray) -> float:

@@ -125,6 +125,19 @@ def test_permuting_hidden_units_permutes_scores_and_leaves_the_tree(planted):
     np.testing.assert_allclose(again.tree_.linkage, probe.tree_.linkage, atol=1e-9)
 
 
+def test_a_row_without_weight_is_not_there(planted):
+    clf, X, y, *_ = planted
+    weight = (np.arange(len(y)) % 3 > 0).astype(float)
+    weight[np.flatnonzero(y == "class a")[3:]] = 0  # halves of this class hold a row or two
+    there = weight > 0
+    frozen = FrozenEstimator(clf)
+    weighted = TemperatureProbe(frozen, **QUICK).fit(X, y, sample_weight=weight)
+    alone = TemperatureProbe(frozen, **QUICK).fit(X[there], y[there])
+    np.testing.assert_allclose(weighted.similarity_, alone.similarity_, atol=1e-12)
+    np.testing.assert_allclose(weighted.stability_, alone.stability_, atol=1e-12)
+    np.testing.assert_allclose(weighted.unit_profiles_, alone.unit_profiles_, atol=1e-9)
+
+
 # --- what is not there ------------------------------------------------------------------------
 
 
