@@ -1,5 +1,8 @@
 """The only page that touches private or version-dependent names of scikit-learn and skorch."""
 
+from typing import Any
+
+import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
@@ -36,6 +39,55 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "num_samples",
+    "one_hot_is_sound",
     "safe_indexing",
     "validate_parameter_constraints",
 ]
+
+
+def one_hot_is_sound(encoder: Any) -> bool:
+    """Whether no row can make a ``OneHotEncoder`` write beyond the columns that it says it has.
+
+    It hands its indices to C code without looking at them.
+    """
+    try:
+        own = vars(encoder)
+        categories, drop = own["categories_"], own["_drop_idx_after_grouping"]
+        grouped = own["_infrequent_enabled"]
+        n = len(categories)
+        none = [None] * n
+        rare = own["_infrequent_indices"] if grouped else none
+        mappings = own["_default_to_infrequent_mappings"] if grouped else none
+        drops = none if drop is None else drop.tolist()
+        widths = own["_n_features_outs"]
+        parts = [categories, rare, mappings, drops]
+        right = all(type(part) is list and len(part) == n for part in [*parts, widths])
+        right = right and own["n_features_in_"] == n and type(grouped) is bool
+        return right and all(
+            type(width) is int and width == _columns(*part)
+            for width, part in zip(widths, zip(*parts, strict=True), strict=True)
+        )
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return False
+
+
+def _columns(categories: Any, rare: Any, mapping: Any, drop: Any) -> int:
+    """How many columns one feature needs; -1 if its parts do not belong together."""
+    n = n_groups = len(categories)
+    values = np.asarray(categories)
+    is_number = values.dtype.kind in "iuf"
+    rising = values[1:] > values[:-1] if is_number else np.ones(0, dtype=bool)
+    rising |= np.isnan(values[1:]) & ~np.isnan(values[:-1]) if is_number else rising
+    right = values.ndim == 1 and n > 0 and bool(rising.all())
+    right = right and (rare is None) == (mapping is None)
+    if right and rare is not None:
+        n_groups = n - len(rare) + 1
+        right = len(rare) > 0 and mapping.shape == (n,)
+        right = right and _are_indices(rare, n) and _are_indices(mapping, n_groups)
+    right = right and (drop is None or (type(drop) is int and 0 <= drop < n_groups))
+    return n_groups - (drop is not None) if right else -1
+
+
+def _are_indices(found: Any, n: int) -> bool:
+    is_whole = found.ndim == 1 and found.dtype.kind in "iu"
+    return is_whole and found.min() >= 0 and found.max() < n

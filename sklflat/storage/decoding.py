@@ -47,7 +47,9 @@ def decode(arrays: Arrays, info: Any, trusted: tuple[str, ...] = ()) -> Any:
     """
     try:
         decoder = _Decoder(arrays, info["entries"], trusted)
-        return decoder.value(info["root"])
+        found = decoder.value(info["root"])
+        known_types.check_whole(decoder.made.values())
+        return found
     except CheckpointError:
         raise
     except Exception as error:  # whatever a damaged table leads to
@@ -292,6 +294,11 @@ def _dtype(text: Any) -> np.dtype[Any]:
     return np.dtype(text)
 
 
+def _number_type(text: Any) -> type:
+    expect(_dtype(text).kind in "biuf", "a type of numbers is none")
+    return np.dtype(text).type
+
+
 def _torch_dtype(text: Any) -> torch.dtype:
     expect(isinstance(text, str) and text in DTYPES, "a dtype is unknown")
     return DTYPES[text]
@@ -320,6 +327,7 @@ _MAKERS: dict[str, Any] = {
     "bytes": lambda _, text: base64.b64decode(text, validate=True),
     "function": lambda _, name: FUNCTIONS[name],
     "dtype": lambda _, text: _dtype(text),
+    "number type": lambda _, text: _number_type(text),
     "torch dtype": lambda _, text: _torch_dtype(text),
     "device": lambda _, text: _device(text),
     "array": _Decoder._array,

@@ -10,10 +10,11 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any
 
+from sklflat._compat import one_hot_is_sound
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.code import with_inner
 
@@ -217,6 +218,21 @@ def check_value(name: str, value: Any) -> None:
         )
     if name == "_sklearn_output_config" and value not in _OUTPUTS:
         raise CheckpointError("The file says what is to be imported.")
+
+
+def check_whole(objects: Iterable[Any]) -> None:
+    """Raise if parts of an object do not belong together where C code trusts that they do.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    for value in objects:
+        cls = type(value)
+        if cls.__name__ == "OneHotEncoder" and cls.__module__.startswith("sklearn."):
+            is_fitted = "categories_" in vars(value) or "_n_features_outs" in vars(value)
+            if is_fitted and not one_hot_is_sound(value):
+                raise CheckpointError("The file holds a OneHotEncoder whose parts are of others.")
 
 
 @lru_cache(maxsize=10_000)

@@ -184,6 +184,8 @@ class _Encoder:
 
     def _object(self, value: Any, path: str) -> list[Any]:
         try:
+            if isinstance(value, type) and issubclass(value, (np.number, np.bool_)):
+                return ["number type", np.dtype(value).str]
             if isinstance(value, type):
                 return ["class", known_types.name_of(value)]
             if not hasattr(value, "__dict__") or (callable(value) and not _has_state(value)):
