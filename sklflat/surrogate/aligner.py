@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d, get_tags
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import Interval, StrOptions, check_feature_names_in
@@ -17,7 +16,7 @@ from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.basin_tests import (
     bisection_of,
@@ -27,9 +26,10 @@ from sklflat.surrogate.basin_tests import (
     leaves_of,
     sampled_models,
 )
+from sklflat.surrogate.comparison import compared, compared_names
 from sklflat.surrogate.rules import Rules
 from sklflat.surrogate.summary import regions_tables, rules_of
-from sklflat.surrogate.taught import Lesson, TaughtSample
+from sklflat.surrogate.taught import Lesson, TaughtSample, check_classes
 from sklflat.surrogate.teacher import Answers, answers_of
 from sklflat.training import SAMClassifier
 
@@ -128,8 +128,7 @@ class SurrogateAligner(UnitProbe):
 
     References
     ----------
-    .. [1] M. Craven, J. Shavlik, "Extracting tree-structured representations of trained networks",
-       NIPS 1995.
+    M. Craven, J. Shavlik: Extracting tree-structured representations of trained networks. 1995.
 
     Examples
     --------
@@ -202,15 +201,8 @@ class SurrogateAligner(UnitProbe):
         y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
         rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_classifier(self):
-            _check_classes(rows)
+            check_classes(rows)
         sample = super()._prepare(rows, rng)
-        scored = Rows(sample.raw, sample.y, {"sample_weight": sample.weight}, sample.numbers)
-        if sample.training is not None:
-            t = sample.training
-            taught = Rows(t.X, t.y, t.fit_params)
-        else:
-            by_class = sample.trained.classes is not None
-            taught, scored = split_rows(scored, self.holdout, by_class, rng)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         lesson = Lesson(
             self.surrogate,
@@ -220,16 +212,7 @@ class SurrogateAligner(UnitProbe):
             int(np.ceil(n_draws / len(sample.units))),
             int(rng.randint(2**31 - 1)),
         )
-        held_out = Sample(
-            sample.trained,
-            sample.units,
-            scored.X,
-            scored.y,
-            scored.weight,
-            sample.training,
-            scored.numbers,
-        )
-        return TaughtSample.of_sample(held_out, taught, lesson)
+        return TaughtSample.parted(sample, self.holdout, lesson, rng)
 
     def _score_units(self, sample: Sample) -> NDArray:
         assert isinstance(sample, TaughtSample)
@@ -255,11 +238,10 @@ class SurrogateAligner(UnitProbe):
         self.fidelity_ = sample.fidelity()
         self._warn_of_fidelity(sample)
         self._rules = rules_of(sample)
-        sources = [
-            sampled_models(sample, self.estimator_, self.n_basin_models, self.loss_rise),
-            *(given_models(sample, *item) for item in given_sources(self.basin_models).items()),
-        ]
-        sources = [models for models in sources if models.answers]
+        sources = [given_models(sample, *item) for item in given_sources(self.basin_models).items()]
+        if self.n_basin_models:
+            settings = self.n_basin_models, self.loss_rise
+            sources.insert(0, sampled_models(sample, self.estimator_, *settings))
         self.degeneracy_ = {m.source: degeneracy_of(sample, m) for m in sources}
         self.bisection_ = {m.source: bisection_of(sample, m) for m in sources}
         members = sources[0].answers if sources else []
@@ -339,15 +321,7 @@ class SurrogateAligner(UnitProbe):
             less the second (of a regressor its first prediction). Activations of the selected
             units are what ``transform_units`` gives.
         """
-        features, network = self._read(X)
-        surrogate = self._student.answers(features)
-        if network.classes is None:
-            outputs = [surrogate.values, network.values]
-            differ = np.linalg.norm(surrogate.values - network.values, axis=1)
-        else:
-            outputs = [self._student.proba(features), network.proba]
-            differ = (surrogate.codes != network.codes).astype(float)
-        return np.column_stack([*outputs, differ, network.margin])
+        return compared(self._student, *self._read(X))
 
     def transform_units(self, X: Any) -> NDArray:
         """Activations of the selected units, as ``transform`` of other probes gives.
@@ -360,7 +334,7 @@ class SurrogateAligner(UnitProbe):
         -------
         activations : ndarray of shape (n_samples, n_selected), float64
         """
-        return super().transform(X)
+        return self._selected_activations(X)
 
     def _read(self, X: Any) -> tuple[NDArray, Answers]:
         """What the surrogate reads, and what the network says."""
@@ -383,22 +357,13 @@ class SurrogateAligner(UnitProbe):
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
-        classes = getattr(self, "classes_", None)
-        outputs = range(self._n_outputs) if classes is None else classes
-        several = classes is not None or self._n_outputs > 1
-        names = [
-            f"{who}[{output}]" if several else who
-            for who in ("surrogate", "network")
-            for output in outputs
-        ]
-        return np.array([*names, "disagreement", "margin"], dtype=object)
+        return compared_names(self._student.classes, self._n_outputs)
 
     # --- what people look at ------------------------------------------------------------------
 
     @property
     def rules_(self) -> Any:
         """The surrogate as a table, in the words of the data."""
-        check_is_fitted(self, "_columns")
         if self._rules is None:
             raise AttributeError(
                 f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so it "
@@ -433,14 +398,3 @@ class SurrogateAligner(UnitProbe):
                 own.classifier_tags.multi_label = False
             tags.regressor_tags = own.regressor_tags
         return tags
-
-
-def _check_classes(rows: Rows) -> None:
-    """Refuse real targets, and a single class; a row without weight is not there."""
-    check_classification_targets(rows.y)
-    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
-    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
-        raise ValueError(
-            "SurrogateAligner needs samples of at least 2 classes, but y contains only one class "
-            "(where sample_weight is positive)."
-        )
