@@ -160,6 +160,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         activations : ndarray of shape (n_samples, n_selected), float64
             Averaged over positions, where a unit has several.
         """
+        return self._selected_activations(X)
+
+    def _selected_activations(self, X: Any) -> NDArray:
         check_is_fitted(self)
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more

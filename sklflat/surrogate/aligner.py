@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d, get_tags
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklflat._compat import Interval, StrOptions
+from sklflat._compat import Interval, StrOptions, check_feature_names_in
 from sklflat.exceptions import SurrogateWarning, warn
 from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
+from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.basin_tests import (
     bisection_of,
@@ -24,13 +26,15 @@ from sklflat.surrogate.basin_tests import (
     leaves_of,
     sampled_models,
 )
-from sklflat.surrogate.outputs import SurrogateOutputs
+from sklflat.surrogate.comparison import compared, compared_names
+from sklflat.surrogate.rules import Rules
 from sklflat.surrogate.summary import regions_tables, rules_of
-from sklflat.surrogate.taught import Lesson, TaughtSample
+from sklflat.surrogate.taught import Lesson, TaughtSample, check_classes
+from sklflat.surrogate.teacher import Answers, answers_of
 from sklflat.training import SAMClassifier
 
 
-class SurrogateAligner(SurrogateOutputs):
+class SurrogateAligner(UnitProbe):
     r"""A small model that mimics a network, how faithful it is, and what their disagreement says.
 
     A student, by default a tree of depth 4, is taught what the network says about the rows that
@@ -124,8 +128,7 @@ class SurrogateAligner(SurrogateOutputs):
 
     References
     ----------
-    .. [1] M. Craven, J. Shavlik, "Extracting tree-structured representations of trained networks",
-       NIPS 1995.
+    M. Craven, J. Shavlik: Extracting tree-structured representations of trained networks. 1995.
 
     Examples
     --------
@@ -154,6 +157,7 @@ class SurrogateAligner(SurrogateOutputs):
     }
 
     _score_name = "R² of a small tree above that of untrained units"
+    _rules: Rules | None
 
     def __init__(
         self,
@@ -197,15 +201,8 @@ class SurrogateAligner(SurrogateOutputs):
         y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
         rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_classifier(self):
-            _check_classes(rows)
+            check_classes(rows)
         sample = super()._prepare(rows, rng)
-        scored = Rows(sample.raw, sample.y, {"sample_weight": sample.weight}, sample.numbers)
-        if sample.training is not None:
-            t = sample.training
-            taught = Rows(t.X, t.y, t.fit_params)
-        else:
-            by_class = sample.trained.classes is not None
-            taught, scored = split_rows(scored, self.holdout, by_class, rng)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         lesson = Lesson(
             self.surrogate,
@@ -215,16 +212,7 @@ class SurrogateAligner(SurrogateOutputs):
             int(np.ceil(n_draws / len(sample.units))),
             int(rng.randint(2**31 - 1)),
         )
-        held_out = Sample(
-            sample.trained,
-            sample.units,
-            scored.X,
-            scored.y,
-            scored.weight,
-            sample.training,
-            scored.numbers,
-        )
-        return TaughtSample.of_sample(held_out, taught, lesson)
+        return TaughtSample.parted(sample, self.holdout, lesson, rng)
 
     def _score_units(self, sample: Sample) -> NDArray:
         assert isinstance(sample, TaughtSample)
@@ -250,11 +238,10 @@ class SurrogateAligner(SurrogateOutputs):
         self.fidelity_ = sample.fidelity()
         self._warn_of_fidelity(sample)
         self._rules = rules_of(sample)
-        sources = [
-            sampled_models(sample, self.estimator_, self.n_basin_models, self.loss_rise),
-            *(given_models(sample, *item) for item in given_sources(self.basin_models).items()),
-        ]
-        sources = [models for models in sources if models.answers]
+        sources = [given_models(sample, *item) for item in given_sources(self.basin_models).items()]
+        if self.n_basin_models:
+            settings = self.n_basin_models, self.loss_rise
+            sources.insert(0, sampled_models(sample, self.estimator_, *settings))
         self.degeneracy_ = {m.source: degeneracy_of(sample, m) for m in sources}
         self.bisection_ = {m.source: bisection_of(sample, m) for m in sources}
         members = sources[0].answers if sources else []
@@ -277,7 +264,128 @@ class SurrogateAligner(SurrogateOutputs):
                 SurrogateWarning,
             )
 
+    # --- what it says about data --------------------------------------------------------------
+
+    def predict(self, X: Any) -> NDArray:
+        """What the surrogate says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Labels of the network's classes, or numbers.
+        """
+        features, _ = self._read(X)
+        return self._student.answers(features).labels
+
+    def network_predict(self, X: Any) -> NDArray:
+        """What the network says.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._read(X)[1].labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy (or R²) of the surrogate on y; its fidelity is ``surrogate_fidelity``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), default=None
+        """
+        measure = accuracy_score if is_classifier(self) else r2_score
+        return float(measure(y, self.predict(X), sample_weight=sample_weight))
+
+    def transform(self, X: Any) -> NDArray:
+        """Outputs of surrogate and network, and where they differ.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        columns : ndarray of shape (n_samples, 2 n_outputs + 2), float64
+            Probabilities (or predictions) of the surrogate, then of the network; whether their
+            labels differ (how far predictions are apart); and the network's margin, the best logit
+            less the second (of a regressor its first prediction). Activations of the selected
+            units are what ``transform_units`` gives.
+        """
+        return compared(self._student, *self._read(X))
+
+    def transform_units(self, X: Any) -> NDArray:
+        """Activations of the selected units, as ``transform`` of other probes gives.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_selected), float64
+        """
+        return self._selected_activations(X)
+
+    def _read(self, X: Any) -> tuple[NDArray, Answers]:
+        """What the surrogate reads, and what the network says."""
+        check_is_fitted(self)
+        network = answers_of(resolve(self.estimator_), X)  # the network's own errors say more
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self._columns.to_features(self._columns.codes(X)), network
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Names of the columns of ``transform``, such as ``"network[setosa]"`` and ``"margin"``.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        return compared_names(self._student.classes, self._n_outputs)
+
+    # --- what people look at ------------------------------------------------------------------
+
+    @property
+    def rules_(self) -> Any:
+        """The surrogate as a table, in the words of the data."""
+        if self._rules is None:
+            raise AttributeError(
+                f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so it "
+                "has no rules."
+            )
+        return self._rules.to_frame()
+
+    @property
+    def agreement_(self) -> Any:
+        """Regions in which all say the same, the widest first."""
+        return self._regions[0].to_frame()
+
+    @property
+    def disagreement_(self) -> Any:
+        """All other regions."""
+        return self._regions[1].to_frame()
+
     # --- what scikit-learn asks ---------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.get_feature_names_out())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -290,14 +398,3 @@ class SurrogateAligner(SurrogateOutputs):
                 own.classifier_tags.multi_label = False
             tags.regressor_tags = own.regressor_tags
         return tags
-
-
-def _check_classes(rows: Rows) -> None:
-    """Refuse real targets, and a single class; a row without weight is not there."""
-    check_classification_targets(rows.y)
-    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
-    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
-        raise ValueError(
-            "SurrogateAligner needs samples of at least 2 classes, but y contains only one class "
-            "(where sample_weight is positive)."
-        )

@@ -53,7 +53,7 @@ def sampled_models(
     sample: TaughtSample, estimator: Any, n_models: int, loss_rise: float
 ) -> BasinModels:
     """Models around the network's minimum, found and checked on the rows taught on."""
-    if len(sample.taught) < _MIN_ROWS or not n_models:
+    if len(sample.taught) < _MIN_ROWS:
         return BasinModels(SAMPLED, [], None)
     basin = sample_basin(
         estimator,

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
 
 from sklflat.metrics import tree_explainability
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows
+from sklflat.probing.split import Rows, split_rows
 from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.fidelity import FidelityReport, HeldOut, measure_fidelity
 from sklflat.surrogate.oracle import draw_oracle_samples, n_oracle_samples
@@ -62,8 +63,26 @@ class TaughtSample(Sample):
     lesson: Lesson = None  # type: ignore[assignment]
 
     @classmethod
+    def parted(
+        cls, sample: Sample, holdout: float | None, lesson: Lesson, rng: np.random.RandomState
+    ) -> "TaughtSample":
+        """A probe's sample, with the rows to teach a student on.
+
+        These are what the network was trained on; or, where that is not known, a part of the
+        sample's own rows.
+        """
+        if sample.training is not None:
+            t = sample.training
+            return cls.of_sample(sample, Rows(t.X, t.y, t.fit_params), lesson)
+        own = Rows(sample.raw, sample.y, {"sample_weight": sample.weight}, sample.numbers)
+        taught, held_out = split_rows(own, holdout, sample.trained.classes is not None, rng)
+        parts = held_out.X, held_out.y, held_out.weight
+        left = Sample(sample.trained, sample.units, *parts, None, held_out.numbers)
+        return cls.of_sample(left, taught, lesson)
+
+    @classmethod
     def of_sample(cls, sample: Sample, taught: Rows, lesson: Lesson) -> "TaughtSample":
-        """A sample with rows to teach a student on."""
+        """A sample of held-out rows, with rows to teach a student on."""
         own = {f.name: getattr(sample, f.name) for f in fields(Sample)}
         return cls(**own, taught=taught, lesson=lesson)
 
@@ -226,3 +245,14 @@ class TaughtSample(Sample):
         n_layers = len(self.units.layers)
         size = np.bincount(layers, minlength=n_layers)
         return np.bincount(layers, weights=found, minlength=n_layers) / np.maximum(size, 1)
+
+
+def check_classes(rows: Rows) -> None:
+    """Refuse real targets, and a single class; a row without weight is not there."""
+    check_classification_targets(rows.y)
+    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
+    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
+        raise ValueError(
+            "SurrogateAligner needs samples of at least 2 classes, but y contains only one class "
+            "(where sample_weight is positive)."
+        )

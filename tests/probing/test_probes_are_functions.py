@@ -9,6 +9,7 @@ from sklflat import (
     HessianSpectrum,
     ModeConnectivityProbe,
     SAMClassifier,
+    SurrogateAligner,
     TemperatureProbe,
 )
 
@@ -47,6 +48,7 @@ PROBES = {
     "connectivity": lambda: ModeConnectivityProbe(NET, n_points=3, **COMMON),
     "curvature": lambda: HessianSpectrum(NET, n_components=2, **COMMON),
     "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
+    "surrogate": lambda: SurrogateAligner(NET, n_basin_models=0, min_fidelity=0, **COMMON),
     "response": lambda: HessianSpectrum(NET, unit_score="response", n_components=2, **COMMON),
 }
 
@@ -82,7 +84,7 @@ def test_the_trace_sees_what_is_carried_through_an_attribute():
     assert "_carried" in made - set(vars(probe))
 
 
-@pytest.mark.parametrize("name", ["ablation", "activation", "connectivity"])
+@pytest.mark.parametrize("name", ["ablation", "activation", "connectivity", "surrogate"])
 def test_scores_and_nulls_set_no_attribute(name):
     """They read the sample; what stays is set in the other steps of fit."""
     probe = PROBES[name]()
