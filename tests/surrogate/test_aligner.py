@@ -189,6 +189,8 @@ def test_a_unit_that_is_a_split_is_explained_and_a_random_one_is_not():
     with torch.no_grad():
         module[0].weight.copy_(torch.tensor([[50.0, 0, 0, 0, 0, 0], [1.0, -1, 1, -1, 1, -1]]))
         module[0].bias.zero_()
+        module[2].weight.copy_(torch.tensor([[-1.0, 0], [1, 0]]))
+        module[2].bias.copy_(torch.tensor([0.5, -0.5]))
     rng = np.random.RandomState(0)
     X = rng.normal(size=(800, 6))
     y = (X[:, 0] > 0).astype(int)
@@ -219,7 +221,7 @@ def test_a_network_that_says_the_same_of_all_is_warned_of():
         torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)
     ).double()
     with torch.no_grad():
-        module[2].weight.mul_(1e-3)
+        module[2].weight.fill_(0.001)
         module[2].bias.copy_(torch.tensor([5.0, 0.0]))
     X, y = moons()
     aligner = SurrogateAligner(from_module(module, classes=["left", "right"]), **QUICK)
