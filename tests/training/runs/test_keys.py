@@ -8,6 +8,7 @@ import importlib
 import sys
 import textwrap
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from sklflat import SAMClassifier
 from sklflat.training.runs import Training
 from sklflat.training.runs.run_directory import _key
+from tests._slow import slow_unless
 
 X, y = np.arange(12.0).reshape(6, 2), np.array([0, 1] * 3)
 
@@ -358,8 +360,15 @@ def net_of(module, form):
     ] or module.factory()
 
 
-@pytest.mark.parametrize("form", ["class", "factory", "instance"])
-@pytest.mark.parametrize("name", CASES)
+FORMS = ["class", "factory", "instance"]
+
+
+def is_quick(name, form):
+    """One form of every kind, and every form of a third of them."""
+    return list(CASES).index(name) % 3 == FORMS.index(form)
+
+
+@pytest.mark.parametrize(("name", "form"), slow_unless(is_quick, product(CASES, FORMS)))
 def test_a_change_of_what_is_read_is_another_key_or_not_kept(user, name, form):
     keys = [key_of(net_of(user(v, "nets_of_keys", CASES[name]), form)) for v in (1, 2)]
     again = key_of(net_of(user(2, "nets_of_keys", CASES[name]), form))
