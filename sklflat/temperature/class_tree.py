@@ -103,9 +103,9 @@ def cophenetic(linkage: NDArray) -> NDArray:
     members = [[k] for k in range(n)]
     for left, right, height, _ in linkage.tolist():
         a, b = members[int(left)], members[int(right)]
-        heights[np.ix_(a, b)] = height
+        heights[np.array(a)[:, None], b] = height
         members.append(a + b)
-    return np.asarray((heights + heights.T)[np.triu_indices(n, 1)])
+    return np.asarray(squareform(heights + heights.T, checks=False))
 
 
 def branches(linkage: NDArray) -> list[int]:

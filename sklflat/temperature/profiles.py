@@ -88,8 +88,12 @@ def _logit_changes(
 ) -> Iterator[tuple[NDArray, Tensor, Tensor, Tensor]]:
     """Units (m,), rows (r,), logits (r, K) there, and their changes (r, m, K) by ablation."""
     by_ablation = []
+    assert sample.trained.classes is not None
+    n_classes = len(sample.trained.classes)
     for layer in range(len(sample.units.layers)):
-        if first_order or _is_affine_above(sample, layer):
+        # a derivative takes a pass for every class, an ablation one for every unit
+        few_units = int((sample.units.layer_of == layer).sum()) < n_classes
+        if first_order or (not few_units and _is_affine_above(sample, layer)):
             yield from _by_gradient(sample, rows, layer)
         else:
             by_ablation.append(layer)

@@ -20,6 +20,11 @@ def shallow():
     return SAMClassifier((7,), max_iter=20, random_state=0).fit(X, Y)
 
 
+def wide():
+    """More units than classes: by derivatives, as are all whose importance is "gradient"."""
+    return SAMClassifier((12,), max_iter=20, random_state=0).fit(X, Y)
+
+
 def deep():
     return SAMClassifier((7, 6), "tanh", max_iter=20, random_state=0).fit(X, Y)
 
@@ -33,10 +38,10 @@ def convolution():
     return from_module(
         nn.Sequential(
             nn.Unflatten(1, (1, 8, 8)),
-            nn.Conv2d(1, 3, 3),
+            nn.Conv2d(1, 11, 3),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(108, 10),
+            nn.Linear(396, 10),
         ),
         classes=range(10),
     )
@@ -65,7 +70,7 @@ def by_hand(clf, sample, T):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("make", [shallow, deep, binary, convolution])
+@pytest.mark.parametrize("make", [shallow, wide, deep, binary, convolution])
 def test_profiles_are_those_by_hand(make):
     clf = make()
     y = Y % 2 if make is binary else Y
