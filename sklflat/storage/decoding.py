@@ -188,6 +188,8 @@ class _Decoder:
             own = key in fresh or hasattr(nn.Module, key) or key in nn.Module.__annotations__
             expect(not own, "an attribute of a layer is torch's own")
             known_types.check_attribute(cls, key)
+            if cls.__module__.startswith("torch."):
+                known_types.check_layer_value(key, value)
             vars(made)[key] = value
 
     def _recurrent(self, name: Any, settings: Any, parameters: Any, training: Any) -> nn.Module:

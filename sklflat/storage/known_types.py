@@ -220,6 +220,26 @@ def check_value(name: str, value: Any) -> None:
         raise CheckpointError("The file says what is to be imported.")
 
 
+#: attributes of torch's layers that say where a window lies; sizes of it, which are positive
+_POSITIONS = {"padding", "output_padding", "_reversed_padding_repeated_twice"}
+_SIZES = {"kernel_size", "stride", "dilation", "output_size", "size"}
+_MAX_WINDOW, _MAX_NUMBER = 2**20, 2**31 - 1
+
+
+def check_layer_value(name: str, value: Any) -> None:
+    """Raise if a number of a layer is one whose sums and products overflow in kernels.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    high = _MAX_WINDOW if name in _POSITIONS | _SIZES else _MAX_NUMBER
+    low = 0 if name in _SIZES else -high
+    parts = value if isinstance(value, (tuple, list)) else (value,)
+    if any(type(n) is int and not low <= n <= high for n in parts):
+        raise CheckpointError(f"The file gives a layer a {name[:80]} that is out of range.")
+
+
 def check_whole(objects: Iterable[Any]) -> None:
     """Raise if parts of an object do not belong together where C code trusts that they do.
 
