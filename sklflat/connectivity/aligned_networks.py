@@ -1,6 +1,6 @@
 """AlignedNetworks: what a ModeConnectivityProbe scores units on."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -81,8 +81,8 @@ class AlignedNetworks(Sample):
             permutations.append(builder.permutation(first, other, rng))
             aligned.append(builder.permuted(other, permutations[-1]))
             paths.append(builder.path(first, aligned[-1], rng))
-        return cls(
-            **{field.name: getattr(sample, field.name) for field in fields(Sample)},
+        return cls.extending(
+            sample,
             builder=builder,
             states=networks.states,
             permutations=permutations,

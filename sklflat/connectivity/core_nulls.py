@@ -17,14 +17,19 @@ from sklflat.metrics import matched_correlation
 from sklflat.metrics._checks import varying
 from sklflat.networks.state import check_same_architecture
 from sklflat.paths.paths import LinearPath
-from sklflat.probing.nulls import Null, random_rotations, reseeded, untrained_twins
+from sklflat.probing.nulls import (
+    Null,
+    Scored,
+    null_by_layer,
+    random_rotations,
+    reseeded,
+    untrained_twins,
+)
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import TrainingSet
 from sklflat.training.runs import Training
 
 Pair = tuple[Any, Any]
-#: scores of the units of a pair of networks, their layers, and which of them live
-Scored = tuple[NDArray, NDArray, NDArray]
 
 #: draws of each unit, for those nulls that belong to single units
 _MIN_DRAWS = 30
@@ -179,17 +184,9 @@ def paired_null(
     """Scores of pairs of networks that are aligned and judged like the pair in question.
 
     ``score`` aligns a pair on the rows to match on, and returns on the others the units' scores,
-    layers and which of them live. Those that do not are no draws: they would make chance look
-    worse than it is. The null is not matched: the units, of the layers ``layer_of``, are compared
-    with draws of their own layer.
+    layers and which of them live.
     """
-    draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
-    for pair in pairs:
-        scores, of, lives = score(pair)
-        draws.append(scores[lives])
-        layers.append(of[lives])
-    strata = np.concatenate(layers), layer_of
-    return Null(name, np.concatenate(draws), matched=False, layers=strata)
+    return null_by_layer(name, map(score, pairs), layer_of)
 
 
 def untrained_pairs(

@@ -1,6 +1,6 @@
 """The loss surface of a sample: operator, eigenpairs, trace, density, and units in it."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -109,8 +109,8 @@ class LossSurface(Sample):
             seed=seeds[0],
         )
         live = ~sample.dead & neurons.are_defined
-        surface = cls(
-            **{f.name: getattr(sample, f.name) for f in fields(Sample)},
+        return cls.extending(
+            sample,
             operator=operator,
             neurons=neurons,
             pairs=pairs,
@@ -118,8 +118,6 @@ class LossSurface(Sample):
             noise_rises=_noise_rises(sample, operator, neurons, live, spectrum.noise_level, rng),
             clusters=_clusters(sample, neurons, pairs, live, spectrum.n_clusters, rng),
         )
-        vars(surface).update(vars(sample))  # what the sample has computed is not computed again
-        return surface
 
     @property
     def n_matvec(self) -> int:

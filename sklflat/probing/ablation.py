@@ -178,7 +178,7 @@ def ablated_outputs(
         See :func:`outputs`.
     """
     network, units = sample.network, sample.units
-    means = torch.as_tensor(sample.weights @ sample.activations).to(network.device, network.dtype)
+    means = torch.as_tensor(sample.means).to(network.device, network.dtype)
     n_copies = _copies_at_once(sample)
     for layer in range(len(units.layers)) if layers is None else layers:
         own = np.flatnonzero((units.layer_of == layer) & ~sample.dead)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklflat._compat import StrOptions
 from sklflat.metrics import sparse_probe_explainability
 from sklflat.metrics.selectivity import permuted_class_selectivity, permuted_target_correlation
-from sklflat.probing.nulls import Null, permuted_targets
+from sklflat.probing.nulls import Null, null_by_layer, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.unit_probe import UnitProbe
 
@@ -141,13 +141,9 @@ class ActivationProbe(UnitProbe):
             return [permuted_targets(score, sample.n_samples, n, rng)]
         trained = sample.training is not None
         twins = sample.shuffled_label_twins if trained else sample.untrained_twins
-        draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
-        for twin in twins(n, rng):
-            draws.append(self._score_units(twin)[~twin.dead])
-            layers.append(twin.units.layer_of[~twin.dead])
+        scored = ((self._score_units(t), t.units.layer_of, ~t.dead) for t in twins(n, rng))
         name = "networks trained on permuted labels" if trained else "untrained twins"
-        strata = np.concatenate(layers), sample.units.layer_of
-        return [Null(name, np.concatenate(draws), matched=False, layers=strata)]
+        return [null_by_layer(name, scored, sample.units.layer_of)]
 
     def _with_targets(self, sample: Sample, permutations: NDArray) -> NDArray:
         """Scores (m, n_units) with the targets in other orders."""
@@ -174,7 +170,7 @@ class ActivationProbe(UnitProbe):
 def activation_variance(sample: Sample) -> NDArray:
     """Variance of each unit over the samples, shape (n_units,)."""
     A, s = sample.activations, sample.weights
-    return s @ np.square(A - s @ A)
+    return s @ np.square(A - sample.means)
 
 
 def _explainability(sample: Sample) -> NDArray:

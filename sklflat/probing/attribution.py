@@ -51,7 +51,7 @@ def loss_attributions(sample: Sample, *, n_steps: int = 32) -> NDArray:
     """The signed attributions (n_samples, n_units) of :func:`integrated_gradients`."""
     nodes, quadrature = np.polynomial.legendre.leggauss(n_steps)
     points = [(float(t + 1) / 2, float(q) / 2) for t, q in zip(nodes, quadrature, strict=True)]
-    means = torch.as_tensor(sample.weights @ sample.activations)
+    means = torch.as_tensor(sample.means)
     network = sample.network
     parts = [
         torch.cat(

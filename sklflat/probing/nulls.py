@@ -1,6 +1,6 @@
 """What a unit's score would be by chance: null distributions, and p-values against them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,6 +145,31 @@ def permuted_targets(
     """
     permutations = np.stack([rng.permutation(n_samples) for _ in range(n_draws)])
     return Null("permuted targets", score(permutations))
+
+
+#: scores, layers and whether they live, of the units of one network (n_units,)
+Scored = tuple[NDArray, NDArray, NDArray]
+
+
+def null_by_layer(name: str, networks: Iterable[Scored], layer_of: NDArray) -> Null:
+    """Scores of other networks' units, each compared with units of its own layer.
+
+    Units that do not live are no draws: they would make chance look worse than it is.
+
+    Parameters
+    ----------
+    name : str
+    networks : iterable of Scored
+        Of networks under the null, which may have other numbers of units.
+    layer_of : ndarray of shape (n_units,), int
+        Layers of the units that are compared with them.
+    """
+    draws, layers = [np.zeros(0)], [np.zeros(0, dtype=int)]
+    for scores, of, lives in networks:
+        draws.append(scores[lives])
+        layers.append(of[lives])
+    strata = np.concatenate(layers), layer_of
+    return Null(name, np.concatenate(draws), matched=False, layers=strata)
 
 
 def is_of_label(weight: NDArray, y: NDArray) -> bool:

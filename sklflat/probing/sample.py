@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -124,6 +124,22 @@ class Sample:
         y = y[:, 0] if y.shape[1:] == (1,) else y
         return cls(trained, units, X, y, weight, training, numbers)
 
+    @classmethod
+    def extending(cls, sample: "Sample", **more: Any) -> Self:
+        """A sample of a subclass, of the same network and rows, with the fields that it adds.
+
+        What has been computed of the network and the rows is not computed again.
+
+        Parameters
+        ----------
+        sample : Sample
+        **more
+            Fields of the subclass.
+        """
+        made = cls(**{f.name: getattr(sample, f.name) for f in fields(Sample)}, **more)
+        vars(made).update({name: v for name, v in vars(sample).items() if name not in more})
+        return made
+
     @property
     def network(self) -> Network:
         """The network, with its loss."""
@@ -165,6 +181,11 @@ class Sample:
         """Sample weights (n_samples,) that add up to 1."""
         s = np.ones(self.n_samples) if self.weight is None else self.weight.double().numpy()
         return s / s.sum()
+
+    @cached_property
+    def means(self) -> NDArray:
+        """Weighted means (n_units,) of the activations."""
+        return self.weights @ self.activations
 
     @cached_property
     def dead(self) -> NDArray:

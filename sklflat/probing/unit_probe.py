@@ -141,7 +141,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         A, s = sample.activations, sample.weights
         self.units_ = sample.units
         self.unit_names_ = np.array(sample.units.names, dtype=object)
-        self.unit_means_ = s @ A
+        self.unit_means_ = sample.means
         self.unit_variances_ = s @ np.square(A - self.unit_means_)
         self.dead_ = sample.dead
         self._cards = CardData.of(sample)

@@ -11,6 +11,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from sklflat.surrogate.teacher import Answers
+from sklflat.temperature.softened import logits_of_margin
 
 #: probabilities below this are not taught: they cost a row each and change no split
 _LEAST = 0.01
@@ -202,4 +203,4 @@ def _taught(target: str, answers: Answers) -> NDArray:
 def _both(found: NDArray) -> NDArray[np.float64]:
     """Logits of mean 0 of all classes, from a regressor's predictions."""
     z = np.asarray(found, dtype=float).reshape(len(found), -1)
-    return np.column_stack([-z / 2, z / 2]) if z.shape[1] == 1 else z
+    return logits_of_margin(z) if z.shape[1] == 1 else z

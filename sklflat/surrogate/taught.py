@@ -1,7 +1,7 @@
 """A network's units and rows, with a student that was taught what the network says."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -83,8 +83,7 @@ class TaughtSample(Sample):
     @classmethod
     def of_sample(cls, sample: Sample, taught: Rows, lesson: Lesson) -> "TaughtSample":
         """A sample of held-out rows, with rows to teach a student on."""
-        own = {f.name: getattr(sample, f.name) for f in fields(Sample)}
-        return cls(**own, taught=taught, lesson=lesson)
+        return cls.extending(sample, taught=taught, lesson=lesson)
 
     def rng(self, purpose: int) -> np.random.RandomState:
         """Random numbers of their own for each purpose, so that none depends on another."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.temperature.softened import logits_of_margin
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
@@ -101,5 +102,5 @@ def read_answers(trained: TrainedNetwork, z: NDArray) -> Answers:
         )
     decision = targets.decision(z, trained.loss)
     if decision.ndim == 1:
-        decision = np.column_stack([-decision / 2, decision / 2])
+        decision = logits_of_margin(decision)
     return Answers(decision - decision.mean(axis=1, keepdims=True), trained.classes)

@@ -1,6 +1,6 @@
 """TemperatureProbe: classes and units as the temperature of the softmax moves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.probing.false_discovery import FDR, q_values
-from sklflat.probing.nulls import Null
+from sklflat.probing.nulls import Null, null_by_layer
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
@@ -190,10 +190,8 @@ unit_means_, unit_variances_
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, TemperatureSample)
-        return [
-            _null(name, profiles, coarseness, sample)
-            for name, profiles in sample.null_profiles(n_draws, rng).items()
-        ]
+        sample.draw_nulls(n_draws, rng)
+        return _nulls(sample, coarseness)
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, TemperatureSample)
@@ -225,8 +223,11 @@ unit_means_, unit_variances_
 
     def _record_units(self, sample: TemperatureSample) -> None:
         self.unit_profiles_ = sample.profiles
-        self.coarse_units_ = _discovered(sample, coarseness)
-        self.refinement_units_ = _discovered(sample, fineness)
+        fine = fineness(sample.profiles)
+        p = np.max([null.p_values(fine) for null in _nulls(sample, fineness)], axis=0)
+        p = np.where(sample.dead, 1.0, p)
+        self.coarse_units_ = (self.q_values_ <= FDR) & ~sample.dead
+        self.refinement_units_ = (q_values(p, sample.dead) <= FDR) & ~sample.dead
         low, high = sample.profiles[[0, -1]][:, ~sample.dead]
         varies = np.ptp(low) > 0 and np.ptp(high) > 0
         self.vacuity_ = float(spearmanr(low, high).statistic) if varies else 1.0
@@ -301,17 +302,13 @@ def fineness(profiles: NDArray) -> NDArray:
     return coarseness(profiles[::-1])
 
 
-def _null(name: str, profiles: Any, statistic: Any, sample: TemperatureSample) -> Null:
-    """One draw for every living unit of every twin, compared within layers."""
-    draws = [statistic(p)[alive] for p, alive, _ in profiles]
-    layers = [layer_of[alive] for _, alive, layer_of in profiles]
-    strata = np.concatenate(layers), sample.units.layer_of
-    return Null(name, np.concatenate(draws), matched=False, layers=strata)
-
-
-def _discovered(sample: TemperatureSample, statistic: Any) -> NDArray:
-    scores = statistic(sample.profiles)
-    nulls = [_null(name, p, statistic, sample) for name, p in sample.drawn.items()]
-    p = np.max([null.p_values(scores) for null in nulls], axis=0)
-    q = q_values(np.where(sample.dead, 1.0, p), sample.dead)
-    return np.asarray((q <= FDR) & ~sample.dead)
+def _nulls(sample: TemperatureSample, statistic: Callable[[NDArray], NDArray]) -> list[Null]:
+    """One draw for every living unit of every network that was drawn."""
+    return [
+        null_by_layer(
+            name,
+            ((statistic(profiles), layers, lives) for profiles, layers, lives in drawn),
+            sample.units.layer_of,
+        )
+        for name, drawn in sample.drawn.items()
+    ]

@@ -120,7 +120,7 @@ def _by_gradient(
     own = np.flatnonzero((units.layer_of == layer) & ~sample.dead)
     if not len(own):
         return
-    means = torch.as_tensor(sample.weights @ sample.activations)[own]
+    means = torch.as_tensor(sample.means)[own]
     channels = torch.as_tensor(units.channel_of[own])
     assert sample.trained.classes is not None
     n_rows = max(1, _MAX_NUMBERS // (len(own) * len(sample.trained.classes)))
@@ -162,15 +162,12 @@ def _is_affine_above(sample: Sample, layer: int) -> bool:
     On a few rows, the change when a random half of the units is brought to its mean has to be the
     sum of the units' own changes, as the derivative gives them.
     """
-    few = torch.as_tensor(evenly_spread(sample.n_samples, min(64, sample.n_samples)))
+    few = torch.as_tensor(evenly_spread(sample.n_samples, 64))
     z, a, gradients = _gradients(sample, layer, few)
     units = sample.units
-    own = np.flatnonzero(units.layer_of == layer)
-    means = torch.as_tensor(sample.weights @ sample.activations)[own].to(a)
-    by_channel = torch.empty_like(means)
-    by_channel[torch.as_tensor(units.channel_of[own])] = means
+    means = torch.as_tensor(sample.means[units.layer_of == layer])  # in the order of channels
     shape = (1, -1, *(1,) * (a.ndim - 2))
-    distance = by_channel.reshape(shape) - a
+    distance = means.reshape(shape) - a
     stream = torch.Generator().manual_seed(0)
     for _ in range(4):
         chosen = (torch.rand(a.shape[1], generator=stream) < 0.5).reshape(shape)

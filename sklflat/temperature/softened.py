@@ -55,8 +55,7 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
     if method == "predict_proba":
         values = np.log(values + SMALLEST_PROBABILITY)
     elif values.ndim == 1 or values.shape[1:] == (1,):
-        half = values.reshape(-1, 1) / 2
-        values = np.hstack([-half, half])
+        values = logits_of_margin(values)
     n_classes = len(estimator.classes_)
     if values.ndim != 2 or values.shape[1] != n_classes:
         raise ValueError(
@@ -82,6 +81,12 @@ def method_of(estimator: Any) -> str:
         "predict_proba, so there is nothing to divide by a temperature. Give a classifier that "
         "has one of them; many have it with an option such as loss='log_loss'."
     )
+
+
+def logits_of_margin(f: NDArray) -> NDArray[np.float64]:
+    """The centred logits (n_samples, 2) of two classes, whose difference is f of shape (n,)."""
+    half = np.reshape(f, (-1, 1)) / 2
+    return np.hstack([-half, half])
 
 
 def softened(logits: ArrayLike, T: ArrayLike) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """What a TemperatureProbe scores units on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -44,7 +44,7 @@ class TemperatureSample(Sample):
     present: NDArray
     temperatures: NDArray
     importance: str
-    #: profiles of the null networks that were drawn, their living units and the layers of all
+    #: profiles, layers and whether they live, of the units of the null networks that were drawn
     drawn: dict[str, list[tuple[NDArray, NDArray, NDArray]]] = field(
         default_factory=dict, repr=False
     )
@@ -95,9 +95,8 @@ class TemperatureSample(Sample):
             )
         if not np.isfinite(z).all():
             raise ValueError("The network's outputs are not finite on these rows.")
-        inherited = {f.name: getattr(sample, f.name) for f in fields(Sample)}
-        return cls(
-            **inherited,
+        return cls.extending(
+            sample,
             logits=z,
             present=present,
             temperatures=temperature_grid(temperatures, z),
@@ -124,10 +123,8 @@ class TemperatureSample(Sample):
         rows = evenly_spread(self.n_samples, MAX_ROWS)
         return normalised(unit_profiles(self, self.temperatures, self.importance, rows))
 
-    def null_profiles(
-        self, n_draws: int, rng: np.random.RandomState
-    ) -> dict[str, list[tuple[NDArray, NDArray, NDArray]]]:
-        """Profiles of networks that have learned nothing, with about n_draws units in all."""
+    def draw_nulls(self, n_draws: int, rng: np.random.RandomState) -> None:
+        """Draw profiles of networks that have learned nothing, with about n_draws units in all."""
         kinds = {"untrained twins": self.untrained_twins}
         if self.training is not None:
             kinds["networks trained on permuted labels"] = self.shuffled_label_twins
@@ -135,9 +132,8 @@ class TemperatureSample(Sample):
         n = int(np.ceil(n_draws / len(kinds) / n_living))
         for name, twins in kinds.items():
             self.drawn[name] = [
-                (t.profiles, ~t.dead, t.units.layer_of) for t in self.scored_like(twins(n, rng))
+                (t.profiles, t.units.layer_of, ~t.dead) for t in self.scored_like(twins(n, rng))
             ]
-        return self.drawn
 
     def scored_like(self, twins: Iterator[Sample]) -> Iterator["TemperatureSample"]:
         """Other networks on the same rows, at both ends of the temperatures.
@@ -147,14 +143,14 @@ class TemperatureSample(Sample):
         """
         scale = _scale(self.logits)
         for twin in twins:
-            inherited = {f.name: getattr(twin, f.name) for f in fields(Sample)}
             with torch.no_grad():
                 z = class_logits(twin.network.outputs(twin.X)).numpy()
             ratio = _scale(z) / scale if scale > 0 else 1.0
-            yield replace(
-                self,
-                **inherited,
+            yield self.extending(
+                twin,
                 logits=z,
+                present=self.present,
+                importance=self.importance,
                 temperatures=self.temperatures[[0, -1]] * (ratio if ratio > 0 else 1.0),
             )
 

@@ -1,7 +1,7 @@
 """The same temperatures through all models of a basin."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -144,7 +144,7 @@ def _samples(
     _ = first.profiles  # while the network is there
     yield first
     for _network in basin.networks():
-        model = TemperatureSample.measured(replace(sample), first.temperatures, importance)
+        model = TemperatureSample.measured(sample, first.temperatures, importance)
         _ = model.profiles
         yield model
 

@@ -52,7 +52,7 @@ class RunDirectory:
                 training.key = _key(training, known) or ""
             if training.key:
                 self.keys[i] = training.key
-                training.side_effects = SideEffects(training.estimator.net)
+                training.side_effects = SideEffects(training.estimator.net, known)
         self._saved = time.monotonic()
 
     def result(self, i: int) -> Checkpoint | None:
@@ -63,16 +63,16 @@ class RunDirectory:
 
     def save_result(self, i: int, training: Training) -> None:
         """Save how a training ended, if it ended as it was asked to."""
-        if training.is_kept and self._can_keep(i, training):
+        if training.is_kept and self._can_keep(i, training, {}):
             ended = Checkpoint.of(training.estimator)
             self.ended.put(self.keys[i], ended.arrays, ended.info)
 
-    def _can_keep(self, i: int, training: Training) -> bool:
+    def _can_keep(self, i: int, training: Training, known: dict[int, str]) -> bool:
         """Whether a training has a key, and has changed nothing but weights."""
         effects, estimator = training.side_effects, training.estimator
         if i not in self.keys or effects is None:
             return False
-        changed = effects.changed(estimator.net, estimator.module_)
+        changed = effects.changed(estimator.net, estimator.module_, known)
         if changed is not None:
             warn(f"A training is not kept in cache_dir: it changes {changed}, which is no weight.")
             del self.keys[i]
@@ -119,7 +119,8 @@ class RunDirectory:
         self, members: Sequence[tuple[int, Training, SampleOrder | None]], name: str | None
     ) -> str | None:
         """Save the checkpoints of a stack; returns its name once it has one."""
-        if not all(self._can_keep(i, training) for i, training, _ in members):
+        known: dict[int, str] = {}
+        if not all(self._can_keep(i, training, known) for i, training, _ in members):
             return name
         checkpoints = [Checkpoint.of(training.estimator, order) for _, training, order in members]
         arrays = {f"{row}/{n}": a for row, c in enumerate(checkpoints) for n, a in c.arrays.items()}

@@ -19,30 +19,42 @@ class SideEffects:
     ----------
     code : object
         What was given for a network: a class, a factory, an instance.
+    known : dict of int to str
+        Fingerprints by id, so that what many trainings share is looked at once.
     """
 
-    def __init__(self, code: Any) -> None:
-        self._code = None if code is None else fingerprint(code)
+    def __init__(self, code: Any, known: dict[int, str]) -> None:
+        self._code = _fingerprint_once(code, known)
         self._beside: dict[str, Any] = {}
 
     def begin(self, module: nn.Module) -> None:
         """Note the state of the module before its training."""
         self._beside = _beside_weights(module)
 
-    def changed(self, code: Any, module: nn.Module) -> str | None:
+    def changed(self, code: Any, module: nn.Module, known: dict[int, str]) -> str | None:
         """What is another now than it was; None if nothing is.
 
         Parameters
         ----------
         code : object
         module : Module
+        known : dict of int to str
+            Fingerprints by id, of the same time.
         """
         now = _beside_weights(module)
         for name in [*self._beside, *now]:
             if self._beside.get(name) != now.get(name):
                 return f"module_.{name}"
-        is_changed = self._code is not None and fingerprint(code) != self._code
+        is_changed = self._code != _fingerprint_once(code, known)
         return "what the code of the network reads" if is_changed else None
+
+
+def _fingerprint_once(code: Any, known: dict[int, str]) -> str | None:
+    if code is None:
+        return None
+    if id(code) not in known:
+        known[id(code)] = fingerprint(code)
+    return known[id(code)]
 
 
 def _beside_weights(module: nn.Module) -> dict[str, Any]:
