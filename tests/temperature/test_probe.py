@@ -96,7 +96,17 @@ def test_results_are_kept_drawn_and_told(planted, tmp_path):
     assert set(branches["classes"].iloc[-1]) == set(np.unique(y))
     display = TemperatureDisplay.from_estimator(probe)
     assert {t.get_text() for t in display.axes_[0].get_yticklabels()} == set(np.unique(y))
+    names = {t.get_text() for t in display.axes_[0].texts}
+    assert names == {f"{s:.0%}" for s in probe.tree_.support[:-1]}
+    low, high = sorted(display.axes_[0].get_xlim())
+    heights = probe.tree_.linkage[:, 2]
+    assert 0 < low < heights.min()  # all of the picture is of the branches
+    assert high > heights.max()
     assert len(display.plot_similarity(temperatures=[1.0])) == 1
+    hot = display.plot_similarity(temperatures=[probe.temperatures_[-1]])[0].images[0]
+    assert hot.get_clim() == (hot.get_array().min(), hot.get_array().max())
+    with pytest.raises(ValueError, match="axes must be 4"):
+        display.plot_confidence(X, axes=display.axes_)
     assert len(display.plot_confidence(X)) == 4
 
 
