@@ -131,7 +131,7 @@ def _ways(sample: TemperatureSample, temperature: float) -> dict[str, Distances]
         hidden = last_hidden(sample.network, sample.X).numpy()
         ways["class means of the last hidden layer"] = _mean_distances(hidden, y)
     if last and last[0].out_features == sample.logits.shape[1]:
-        weights = last[0].weight.detach().double().cpu().numpy()[present]
+        weights = last[0].weight.detach().double().cpu().numpy()[sample.trained.order[present]]
         fixed = squareform(pdist(weights))
         ways["the last layer's weights"] = lambda s: np.broadcast_to(fixed, (len(s), *fixed.shape))
     return ways

@@ -222,12 +222,19 @@ class TemperatureDisplay:
         Returns
         -------
         axes : ndarray of matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If X has no plane.
         """
         p = self.probe
         T = p.calibrated_temperature_
         wanted = (T / 3, T, 3 * T, 10 * T) if temperatures is None else temperatures
         axes = axes_for(axes, len(wanted), figsize=(4 * len(wanted), 4), layout="constrained")
         X = np.asarray(X, dtype=float)
+        if min(X.shape) < 2 or X.ndim > 2:
+            raise ValueError(f"A plane needs two features and two rows at least, got {X.shape}.")
         plane = PCA(2).fit(X)
         low, high = np.quantile(plane.transform(X), [0.01, 0.99], axis=0)
         u, v = np.meshgrid(*(np.linspace(a, b, _N_GRID) for a, b in zip(low, high, strict=True)))

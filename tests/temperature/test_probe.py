@@ -135,6 +135,25 @@ def test_permuting_hidden_units_permutes_scores_and_leaves_the_tree(planted):
     np.testing.assert_allclose(again.tree_.linkage, probe.tree_.linkage, atol=1e-9)
 
 
+def test_outputs_of_a_module_may_be_in_any_order(planted):
+    clf, X, y, _, probe = planted
+    old = probe.classes_
+    new = np.array([f"class {k}" for k in "zyxabcdw"])
+    frozen = from_module(clf.module_, classes=new)  # output k was old[k]
+    renamed = dict(zip(old.tolist(), new.tolist(), strict=True))
+    again = TemperatureProbe(frozen, temperatures=probe.temperatures_, **QUICK).fit(
+        X, np.array([renamed[c] for c in y])
+    )
+    order = np.argsort(new)
+    S = probe.similarity_[:, order][:, :, order]
+    np.testing.assert_allclose(again.similarity_, S, atol=1e-6)
+    assert again.calibrated_temperature_ == pytest.approx(probe.calibrated_temperature_, rel=1e-5)
+    for one, two in zip(probe.comparisons_, again.comparisons_, strict=True):
+        np.testing.assert_allclose(np.sort(one.linkage[:, 2]), np.sort(two.linkage[:, 2]), 1e-4)
+    groups = [{renamed[c] for c in group} for group in probe.tree_.groups()]
+    assert [set(group) for group in again.tree_.groups()] == groups
+
+
 def test_a_row_without_weight_is_not_there(planted):
     clf, X, y, *_ = planted
     weight = (np.arange(len(y)) % 3 > 0).astype(float)
