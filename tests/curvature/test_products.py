@@ -56,7 +56,6 @@ NETWORKS = CASES | {
 QUICK = {
     "mlp",
     "functional_mlp",
-    "cnn",
     "sequence_cnn",
     "narrow_resnet",
     "tied_mlp",

@@ -139,7 +139,7 @@ def test_the_loss_budget_is_met_on_a_quadratic(subspace):
     assert state["looks"][-1, 4] == pytest.approx(0.005, rel=0.1)
 
 
-@pytest.mark.parametrize("n_draws", quick_first([1500, 6000]))
+@pytest.mark.parametrize("n_draws", quick_first([600, 6000]))
 def test_norm_budget_is_the_same_length_in_all_subspaces(n_draws):
     at = quadratic(W)
     for subspace in ("flat", "soft", "isotropic", "sharp", "random"):
@@ -318,7 +318,7 @@ GRIDS = [
 
 @pytest.mark.parametrize("grid", quick_first(GRIDS))
 def test_grid_search_and_the_regressor(grid):
-    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 15}), grid, cv=2)
+    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 5}), grid, cv=2)
     assert search.fit(MOONS, SIDE).best_score_ > 0.5
     x = np.linspace(-1, 1, 200)[:, None]
     reg = FlatNoiseRegressor(**{**QUICK, "max_iter": 60}).fit(x, x[:, 0] ** 2)
