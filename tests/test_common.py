@@ -159,7 +159,7 @@ def test_every_class_has_a_cheap_instance():
 
 
 def left_out_for_the_long(estimator, name):
-    """What FURTHER and CHEAP go through in full is left out for long defaults, but for test-draws."""
+    """Long defaults leave out what FURTHER and CHEAP go through; test-draws does not."""
     repeats = name in AT_THE_DOOR | BY_THE_BASE and isinstance(estimator, LONG)
     return [pytest.mark.repeats] if repeats else []
 
