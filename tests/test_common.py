@@ -116,6 +116,7 @@ DERIVED = (
     FlatNoiseClassifier,
     HessianSpectrum,
     ModeConnectivityProbe,
+    SurrogateAligner,
     TemperatureProbe,
 )
 

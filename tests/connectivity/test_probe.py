@@ -175,6 +175,7 @@ def test_every_alignment(align):
         probe.barriers_.value("repaired")
 
 
+@pytest.mark.slow
 def test_a_curve_and_several_networks():
     probe = ModeConnectivityProbe(SMALL, path="bezier", align=None, n_models=3, **QUICK)
     probe.fit(X[ROWS], Y[ROWS])

@@ -302,6 +302,7 @@ def test_rounding_error_of_single_precision():
     assert Hessian(oracle.network, oracle.X, oracle.y).rounding_error() == 0
 
 
+@pytest.mark.slow
 def test_labels_are_drawn_from_log_probabilities_too():
     module = nn.Sequential(CASES["mlp"].module(), nn.LogSoftmax(1))
     X, y = CASES["mlp"].rows(N), torch.arange(N) % 3

@@ -224,6 +224,7 @@ def test_density_is_near_in_wasserstein_distance(name):
     assert wasserstein_distance(values, *_atoms(density)) <= 0.01 * values.max()
 
 
+@pytest.mark.slow
 def test_error_bars_of_the_smoothed_density_cover():
     A, values = matrix("outliers")
     pairs = eigenpairs(A, 15)

@@ -109,6 +109,7 @@ def midpoint(network, a, b, X, y):
     return losses[1] - (losses[0] + losses[2]) / 2
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_all_ways_lower_the_barrier_of_independent_networks(trained):
     network, symmetry, (a, b, *_), X, y = trained

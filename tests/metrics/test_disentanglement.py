@@ -55,6 +55,7 @@ def test_dci_tells_aligned_codes_from_rotated_ones():
     assert linear.informativeness == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_dci_of_noise_and_labels():
     noise = dci(RNG.normal(size=(200, 3)), F[:200])
     assert noise.informativeness < 0.05

@@ -15,7 +15,7 @@ from sklflat.training.perturbations import VARIANTS, FisherSAM
 from tests._slow import slow_unless
 
 X, y = load_digits(return_X_y=True)
-X, y = torch.tensor(X[:200] / 16), torch.tensor(y[:200])
+X, y = torch.tensor(X[:500] / 16), torch.tensor(y[:500])
 VARIANT_OBJECTS = {
     "plain": None,
     **{name: cls() for name, cls in VARIANTS.items()},

@@ -294,6 +294,7 @@ def test_it_is_reproducible_and_leaves_the_generators_alone():
     assert (numpy_state == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_flat_noise_is_longer_than_isotropic_noise_at_equal_rise():
     scales = [
         FlatNoiseClassifier(subspace=s, **QUICK).fit(DIGITS, DIGIT).noise_scale_
@@ -318,7 +319,7 @@ GRIDS = [
 
 @pytest.mark.parametrize("grid", quick_first(GRIDS))
 def test_grid_search_and_the_regressor(grid):
-    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 5}), grid, cv=2)
+    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 10}), grid, cv=2)
     assert search.fit(MOONS, SIDE).best_score_ > 0.5
     x = np.linspace(-1, 1, 200)[:, None]
     reg = FlatNoiseRegressor(**{**QUICK, "max_iter": 60}).fit(x, x[:, 0] ** 2)
