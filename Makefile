@@ -82,7 +82,8 @@ test-slow: $(STAMP) $(STAMP_OLDEST) ## The common checks on the oldest scikit-le
 test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of which the slow tests take a part; two hours
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 7200 \
 		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
-		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py
+		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py \
+		tests/curvature/test_products.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html

@@ -121,10 +121,6 @@ DERIVED = (
 )
 
 
-#: whose defaults train dozens of networks in every fit
-LONG = (ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
-
-
 def checks(estimators, mark=lambda estimator, name: []):
     """scikit-learn's checks of some estimators, each estimator written out once for all ids."""
     names, cases = parametrize_with_checks(estimators).args
@@ -159,19 +155,18 @@ def test_every_class_has_a_cheap_instance():
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
-def left_out_for_the_long(estimator, name):
-    """Long defaults leave out what FURTHER and CHEAP go through; test-draws does not."""
-    repeats = name in AT_THE_DOOR | BY_THE_BASE and isinstance(estimator, LONG)
-    return [pytest.mark.repeats] if repeats else []
+def left_to_the_draws(estimator, name):
+    """What CHEAP goes through by the same code; ``make test-draws`` goes through it once more."""
+    return [pytest.mark.repeats] if name in AT_THE_DOOR | BY_THE_BASE else []
 
 
 @pytest.mark.slow
-@checks(FURTHER)
+@checks(FURTHER, left_to_the_draws)
 def test_further_instances(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@checks(DEFAULTS, left_out_for_the_long)
+@checks(DEFAULTS, left_to_the_draws)
 def test_defaults(estimator, check):
     check(estimator)

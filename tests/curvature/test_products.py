@@ -61,9 +61,17 @@ QUICK = {
     "tied_mlp",
     "multihead_attention",
 }
-each_network = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in NETWORKS]
-)
+#: the same layers again, in minutes
+REPEATS = {"transformer_batch_second"}
+
+
+def marks(name):
+    if name in REPEATS:
+        return [pytest.mark.slow, pytest.mark.repeats]
+    return [] if name in QUICK else [pytest.mark.slow]
+
+
+each_network = pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in NETWORKS])
 
 
 class Oracle:
