@@ -22,7 +22,7 @@ from sklflat.datasets import make_shared_private
 from sklflat.metrics import matched_correlation
 from sklflat.probing.false_discovery import q_values
 from sklflat.probing.nulls import split_halves
-from sklflat.probing.sample import TrainingSet
+from sklflat.probing.training_set import TrainingSet
 from tests._probes import two_layer
 from tests._slow import slow_after
 

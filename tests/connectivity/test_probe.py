@@ -235,7 +235,7 @@ def test_displays(probe):
     assert np.isfinite(plane.loss).all()
     with pytest.raises(ValueError, match="other=3"):
         PathDisplay.from_estimator(probe, other=3)
-    with pytest.raises(ValueError, match="axes must be two"):
+    with pytest.raises(ValueError, match="axes must be 2"):
         display.plot([None])
     plt.close("all")
 
