@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
+    from sklflat.rewinding import BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
         TemperatureClassifier,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AblationProbe",
     "ActivationProbe",
+    "BasinRewinder",
     "CurvatureMonitor",
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
@@ -68,6 +70,7 @@ __all__ = [
 _ROOM_OF = {
     "AblationProbe": "sklflat.probing",
     "ActivationProbe": "sklflat.probing",
+    "BasinRewinder": "sklflat.rewinding",
     "CurvatureMonitor": "sklflat.eigenspace",
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",

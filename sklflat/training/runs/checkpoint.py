@@ -92,7 +92,7 @@ class Checkpoint:
         return cls({name: np.array(a) for name, a in arrays.items()}, info)
 
     def with_states(self, states: Mapping[int, "Checkpoint"]) -> "Checkpoint":
-        """This checkpoint, with those of earlier steps of the same training beside it."""
+        """The same, with the states of earlier steps of the training beside it."""
         if not states:
             return self
         arrays = {f"state/{n}/{k}": a for n, c in states.items() for k, a in c.arrays.items()}
