@@ -100,7 +100,7 @@ def test_the_interval_covers_the_planted_correlation():
     """Of 40 units in 5 draws of data, 95 % intervals miss no more than chance would have it."""
     covered = []
     for seed in range(5):
-        A, orders = planted(seed, R=6, n=200, shared=8, private=0)
+        A, _ = planted(seed, R=6, n=200, shared=8, private=0)
         aligned = Group(A[:, :100], A[:, 100:], np.zeros(8, dtype=int)).aligned()
         low, high = bootstrap_interval(aligned, None, np.random.RandomState(seed), 100)
         covered += ((low <= 1 / 1.09) & (high >= 1 / 1.09)).tolist()
