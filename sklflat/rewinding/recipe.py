@@ -154,7 +154,7 @@ class Recipe:
             own = self.rows.y == label
             if not (own & among).any():
                 raise ValueError(
-                    f"groups: {group!r} has no row of class {label!r} among those trained on, so "
+                    f"groups: {group} has no row of class {label} among those trained on, so "
                     "no child can be trained on it alone. Join groups until each has all classes."
                 )
             drawn[own] = rng.choice(np.flatnonzero(own & among), own.sum())

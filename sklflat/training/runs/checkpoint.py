@@ -1,5 +1,6 @@
 """The checkpoint of a training, from which it is resumed: all that its next epoch depends on."""
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -124,7 +125,8 @@ class Checkpoint:
             raise CheckpointError(f"A checkpoint is of another training ({what}).") from error
 
     def _restore(self, estimator: Any, loader: TensorLoader) -> None:
-        net, info = estimator.net_, self.info
+        # a copy, as the training goes on to extend what it is given
+        net, info = estimator.net_, copy.deepcopy(self.info)
         record = record_of(info["record"], estimator)
 
         def tensors(kind: str) -> dict[str, torch.Tensor]:

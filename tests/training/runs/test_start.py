@@ -120,6 +120,12 @@ def test_another_order_of_the_rows_from_a_step_on():
     assert other.estimator.n_iter_ == 2
 
 
+def test_a_state_is_not_changed_by_what_starts_from_it():
+    parent = run(parents("Adam", 1), False)[0]
+    for own in run([child(parent, state=parent.states[8]) for _ in range(3)], False):
+        assert_same_training(parent, own)
+
+
 def test_masked_weights_stay_zero_though_the_state_has_momentum():
     parent = run(parents("Adam", 1), False)[0]
     p = sum(q.numel() for q in parent.estimator.module_.parameters())
