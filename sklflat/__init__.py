@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
-    from sklflat.rewinding import BasinRewinder
+    from sklflat.rewinding import BasinDisplay, BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
         TemperatureClassifier,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AblationProbe",
     "ActivationProbe",
+    "BasinDisplay",
     "BasinRewinder",
     "CurvatureMonitor",
     "FlatNoiseClassifier",
@@ -70,6 +71,7 @@ __all__ = [
 _ROOM_OF = {
     "AblationProbe": "sklflat.probing",
     "ActivationProbe": "sklflat.probing",
+    "BasinDisplay": "sklflat.rewinding",
     "BasinRewinder": "sklflat.rewinding",
     "CurvatureMonitor": "sklflat.eigenspace",
     "FlatNoiseClassifier": "sklflat.training",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-_NUMERALS = {1: "one", 2: "two", 3: "three"}
+_NUMERALS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 
 def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:

@@ -252,7 +252,9 @@ def test_a_directory_of_a_newer_version(tmp_path):
 
 def test_one_batch_of_all_rows_leaves_nothing_that_differs():
     with pytest.warns(RewindingWarning, match="One batch holds all 113 rows"):
-        BasinRewinder(clone(NET).set_params(batch_size="auto"), **QUICK, rewind=0).fit(IRIS, SPECIES)
+        BasinRewinder(clone(NET).set_params(batch_size="auto"), **QUICK, rewind=0).fit(
+            IRIS, SPECIES
+        )
 
 
 def failing(n_failed, n=8):
