@@ -63,7 +63,7 @@ class BasinDisplay:
         -------
         self : BasinDisplay
         """
-        self.axes_ = axes_for(axes, 4, figsize=(18, 4.5), layout="constrained")
+        self.axes_ = axes_for(axes, 4, figsize=(20, 4.5), layout="constrained")
         self.figure_ = self.axes_[0].figure
         self.plot_rounds(self.axes_[0], "score", "held-out score")
         self.plot_rounds(self.axes_[1], "epochs", "epochs until training stopped")
@@ -123,17 +123,16 @@ class BasinDisplay:
         if curve.onset is not None:
             ax.axvline(curve.onset, color="0.4", linestyle=":", label=f"onset: step {curve.onset}")
         ax.set_xscale("symlog", linthresh=1)
+        ax.set_xlim(left=-0.2)
         title = "in its basin from the start" if curve.entered_at_init else ""
-        title = (
-            f"contradicted at steps {list(curve.contradictions)}" * bool(curve.contradictions)
-            or title
-        )
+        if curve.contradictions:
+            title = f"contradicted at steps {list(curve.contradictions)}"
         ax.set(xlabel="step of the rewind point", ylabel="instability (% error)", title=title)
         ax.legend(fontsize="small")
         return ax
 
     def plot_units(self, ax: Any) -> Any:
-        """Draw the units' consistency against chance, the best of them named.
+        """Draw the units' consistency against the highest null, the best of them named.
 
         Parameters
         ----------
@@ -144,7 +143,8 @@ class BasinDisplay:
         ax : matplotlib.axes.Axes
         """
         probe = self.rewinder
-        UnitDisplay.from_estimator(probe, ax=ax)
+        hardest = int(np.argmax([np.median(null.draws) for null in probe.nulls_]))
+        UnitDisplay.from_estimator(probe, null=hardest, ax=ax)
         best = np.argsort(-np.where(probe.dead_, -np.inf, probe.unit_scores_))[:_N_NAMED]
         names = "\n".join(f"{probe.unit_names_[u]}: {probe.unit_scores_[u]:.2f}" for u in best)
         ax.text(0.97, 0.97, names, transform=ax.transAxes, ha="right", va="top", fontsize="x-small")
