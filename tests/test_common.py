@@ -8,6 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklflat import (
     AblationProbe,
     ActivationProbe,
+    BasinRewinder,
     FlatNoiseClassifier,
     FlatNoiseRegressor,
     HessianSpectrum,
@@ -26,6 +27,8 @@ TINY = SAMClassifier((5,), "tanh", max_iter=5, learning_rate_init=0.02)
 
 # a network that classifies well enough for the checks of classifiers
 QUICK = SAMClassifier((10,), max_iter=30, learning_rate_init=0.02)
+REWOUND = {"sparsity": 0.3, "n_rounds": 1, "rewind": 0, "n_controls": 0, "n_retrains": 2}
+REWOUND |= {"n_null": 4, "n_units": 1, "n_bootstrap": 2, "random_state": 0}
 MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0, "n_units": 1}
 
 # One of every class, as cheap as it may be: a check fits it up to fourteen times.
@@ -46,6 +49,9 @@ CHEAP = [
         TINY, temperatures=(0.5, 2), n_bootstrap=2, n_null=4, n_units=1, random_state=0
     ),
     SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
+    BasinRewinder(
+        SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
+    ),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -83,6 +89,7 @@ DEFAULTS = [
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
     SurrogateAligner(min_fidelity=0.0, n_units=1),
+    BasinRewinder(SAMClassifier(batch_size=8), n_units=1),
 ]
 
 

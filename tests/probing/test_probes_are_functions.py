@@ -6,6 +6,7 @@ import pytest
 from sklflat import (
     AblationProbe,
     ActivationProbe,
+    BasinRewinder,
     HessianSpectrum,
     ModeConnectivityProbe,
     SAMClassifier,
@@ -50,6 +51,9 @@ PROBES = {
     "curvature": lambda: HessianSpectrum(NET, n_components=2, **COMMON),
     "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
     "surrogate": lambda: SurrogateAligner(NET, n_basin_models=0, min_fidelity=0, **COMMON),
+    "rewinding": lambda: BasinRewinder(
+        SAMClassifier((4,), max_iter=3, batch_size=20), rewind=0, n_retrains=2, **COMMON
+    ),
     "response": lambda: HessianSpectrum(NET, unit_score="response", n_components=2, **COMMON),
 }
 
@@ -85,7 +89,9 @@ def test_the_trace_sees_what_is_carried_through_an_attribute():
     assert "_carried" in made - set(vars(probe))
 
 
-@pytest.mark.parametrize("name", ["ablation", "activation", "connectivity", "surrogate"])
+@pytest.mark.parametrize(
+    "name", ["ablation", "activation", "connectivity", "surrogate", "rewinding"]
+)
 def test_scores_and_nulls_set_no_attribute(name):
     """They read the sample; what stays is set in the other steps of fit."""
     probe = PROBES[name]()
