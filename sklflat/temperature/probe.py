@@ -120,8 +120,7 @@ class TemperatureProbe(UnitProbe):
         .95 temperature adds nothing about units.
     findings_ : list of str
         What was found, and what was not, in words.
-    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_, \
-unit_means_, unit_variances_
+    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
         As of every probe.
 
     References
