@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import get_tags
+from sklearn.base import is_classifier
+from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
@@ -258,8 +260,12 @@ class BasinRewinder(UnitProbe):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> RewoundSample:
         """Train the parent, find the onset, prune to the ticket, and train its children."""
+        y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
+        rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_frozen(self.estimator):
             check_rewindable(self.estimator)
+        if is_classifier(self):
+            check_classification_targets(y)
         fresh = seeded(unfitted(self.estimator), rng)
         check_rewindable(fresh)
         return rewound_sample(self, fresh, rows, rng)
