@@ -239,8 +239,8 @@ def tickets(args):
         "# Tickets beside their controls\n",
         f"Written by `benchmarks/rewinding.py tickets`: {where}, LeNet-300-100, Adam .0012, "
         f"batches of 60, {args.epochs} epochs, pruned layer by layer at 20 % a round (output layer "
-        f"10 %), {args.seeds} seeds. Held-out accuracy, and the epoch of the best validation score (95 % "
-        "interval).\n",
+        f"10 %), {args.seeds} seeds. Held-out accuracy, and the epoch of the best validation "
+        "score (95 % interval).\n",
         *as_table(rows[::-1]),
     ]
 
