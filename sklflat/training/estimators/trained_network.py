@@ -56,6 +56,12 @@ class TrainedNetwork:
         y, s = y.double().reshape(len(y), -1), weights.double()
         return float((s @ (y - s @ y).square()).mean()) or 1.0
 
+    @property
+    def order(self) -> NDArray:
+        """Which output (n_classes,) stands for each class; one output of two classes is 0 and 1."""
+        assert self.classes is not None
+        return getattr(self.targets, "order", np.arange(len(self.classes)))
+
     def numbers(self, y: ArrayLike) -> NDArray:
         """Indices (n,) into ``classes``; real targets and labels' indicators as they are, float.
 
