@@ -16,7 +16,7 @@ from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows
+from sklflat.probing.split import Rows, check_classes
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.basin_tests import (
     bisection_of,
@@ -29,7 +29,7 @@ from sklflat.surrogate.basin_tests import (
 from sklflat.surrogate.comparison import compared, compared_names
 from sklflat.surrogate.rules import Rules
 from sklflat.surrogate.summary import regions_tables, rules_of
-from sklflat.surrogate.taught import Lesson, TaughtSample, check_classes
+from sklflat.surrogate.taught import Lesson, TaughtSample
 from sklflat.surrogate.teacher import Answers, answers_of
 from sklflat.training import SAMClassifier
 
@@ -201,7 +201,7 @@ class SurrogateAligner(UnitProbe):
         y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
         rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_classifier(self):
-            check_classes(rows)
+            check_classes(rows, type(self).__name__)
         sample = super()._prepare(rows, rng)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         lesson = Lesson(
