@@ -33,6 +33,7 @@ __all__ = [
     "InvalidParameterError",
     "Options",
     "StrOptions",
+    "TREE_NODE_FIELDS",
     "check_feature_names_in",
     "check_method_params",
     "check_partial_fit_first_call",
@@ -43,6 +44,18 @@ __all__ = [
     "safe_indexing",
     "validate_parameter_constraints",
 ]
+
+#: of a node of scikit-learn's trees, as their state has it
+TREE_NODE_FIELDS = (
+    "left_child",
+    "right_child",
+    "feature",
+    "threshold",
+    "impurity",
+    "n_node_samples",
+    "weighted_n_node_samples",
+    "missing_go_to_left",
+)
 
 
 def one_hot_is_sound(encoder: Any) -> bool:

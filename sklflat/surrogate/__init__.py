@@ -8,8 +8,11 @@ from sklflat.surrogate.fidelity import Estimate, FidelityReport
 from sklflat.surrogate.oracle import draw_oracle_samples
 from sklflat.surrogate.scoring import surrogate_fidelity
 from sklflat.surrogate.student import teach
+from sklflat.surrogate.trees import AlternatingTreeClassifier, AlternatingTreeRegressor
 
 __all__ = [
+    "AlternatingTreeClassifier",
+    "AlternatingTreeRegressor",
     "BisectionTest",
     "Columns",
     "DegeneracyTest",
