@@ -97,7 +97,7 @@ class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
     ----------
     max_depth : int, default=4
         From 1 to 10. Up to 4 the search for the second start is exhaustive over its questions.
-    n_restarts : int, default=3
+    n_restarts : int, default=0
         Random trees to start from, beside the two.
     random_state : int, RandomState instance or None, default=None
 
@@ -128,7 +128,9 @@ class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
 
     criterion = "entropy"
 
-    def __init__(self, max_depth: int = 4, *, n_restarts: int = 3, random_state: Any = None) -> None:
+    def __init__(
+        self, max_depth: int = 4, *, n_restarts: int = 0, random_state: Any = None
+    ) -> None:
         self.max_depth = max_depth
         self.n_restarts = n_restarts
         self.random_state = random_state
@@ -168,7 +170,7 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
     ----------
     max_depth : int, default=4
         From 1 to 10. Up to 4 the search for the second start is exhaustive over its questions.
-    n_restarts : int, default=3
+    n_restarts : int, default=0
         Random trees to start from, beside the two.
     random_state : int, RandomState instance or None, default=None
 
@@ -190,7 +192,9 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
 
     criterion = "squared_error"
 
-    def __init__(self, max_depth: int = 4, *, n_restarts: int = 3, random_state: Any = None) -> None:
+    def __init__(
+        self, max_depth: int = 4, *, n_restarts: int = 0, random_state: Any = None
+    ) -> None:
         self.max_depth = max_depth
         self.n_restarts = n_restarts
         self.random_state = random_state

@@ -13,7 +13,7 @@ from sklflat.surrogate.trees.lookahead import look_ahead, n_rows_to_look_at
 from sklflat.surrogate.trees.losses import Taught
 
 #: rows times features that alternation compares, and rows at least
-_MAX_ENTRIES, _MIN_ROWS = 4_000_000, 1500
+_MAX_ENTRIES, _MIN_ROWS = 150_000, 1500
 #: rows of the tree that says which features matter, and of its leaves
 _IMPORTANCE_ROWS, _IMPORTANCE_LEAF = 4000, 5
 
