@@ -29,11 +29,11 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "TREE_NODE_FIELDS",
     "Interval",
     "InvalidParameterError",
     "Options",
     "StrOptions",
-    "TREE_NODE_FIELDS",
     "check_feature_names_in",
     "check_method_params",
     "check_partial_fit_first_call",

@@ -18,6 +18,7 @@ from sklflat import (
     TemperatureClassifier,
     TemperatureProbe,
 )
+from sklflat.surrogate import AlternatingTreeClassifier, AlternatingTreeRegressor
 
 # the array API check skips itself without this; `make test` sets it before scipy is imported
 assert os.environ.get("SCIPY_ARRAY_API") == "1", "run the tests by `make test`"
@@ -46,6 +47,8 @@ CHEAP = [
         TINY, temperatures=(0.5, 2), n_bootstrap=2, n_null=4, n_units=1, random_state=0
     ),
     SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
+    AlternatingTreeClassifier(2, random_state=0),
+    AlternatingTreeRegressor(2, random_state=0),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -83,6 +86,8 @@ DEFAULTS = [
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
     SurrogateAligner(min_fidelity=0.0, n_units=1),
+    AlternatingTreeClassifier(),
+    AlternatingTreeRegressor(n_restarts=1),
 ]
 
 

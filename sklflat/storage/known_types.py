@@ -47,6 +47,7 @@ _OWN = {
     "sklflat.surrogate.bisection": "BisectionTest",
     "sklflat.surrogate.columns": "Columns",
     "sklflat.surrogate.degeneracy": "DegeneracyTest",
+    "sklflat.surrogate.disagreement_map": "DisagreementMap",
     "sklflat.surrogate.fidelity": "Estimate FidelityReport",
     "sklflat.surrogate.regions": "Regions",
     "sklflat.surrogate.rules": "Rules",

@@ -131,7 +131,8 @@ def check_trees(objects: Iterable[Any]) -> None:
 
 def _classes_fit(own: dict[str, Any], tree: Any) -> bool:
     """Whether a classifier has a label for each of the tree's classes."""
-    classes, n_classes = own.get("classes_"), own.get("n_classes_")
+    classes: Any = own.get("classes_")
+    n_classes: Any = own.get("n_classes_")
     if tree.n_outputs == 1:
         classes, n_classes = [classes], [n_classes]
     if not isinstance(classes, list) or len(classes) != tree.n_outputs:

@@ -68,7 +68,7 @@ def _lay_out(found: Nested, node: int, search: "_Search", layout: Layout) -> Non
 
 
 def _spread(a: NDArray) -> NDArray:
-    """Minus what is explained, :math:`\\sum_k s_k^2 / w`, of sums (1 + n_outputs, ...)."""
+    r"""Minus what is explained, :math:`\sum_k s_k^2 / w`, of sums (1 + n_outputs, ...)."""
     weight, sums = a[0], a[1:]
     return -np.square(sums).sum(axis=0) / np.maximum(weight, 1e-3)
 
