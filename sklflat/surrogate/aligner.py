@@ -35,9 +35,9 @@ class SurrogateAligner(Readings):
 
     A student, by default a tree of depth 4 whose splits are improved together, is taught what the
     network says about the rows that it was trained on and about *oracle samples*, which stay on the
-    distribution of the data. All that is said about it is measured on held-out rows. A network that fits its training
-    rows gives back their labels, so a student of those rows alone would be taught the truth and not
-    the network.
+    distribution of the data. All that is said about it is measured on held-out rows. A network that
+    fits its training rows gives back their labels, so a student of those rows alone would be taught
+    the truth and not the network.
 
     A small model that has never seen the network gives most rows the network's label, too. So
     ``fidelity_`` leads with the *gain*: the fidelity less that of the same student taught the true

@@ -213,7 +213,8 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
         self
         """
         super().fit(X, y, sample_weight)
-        values = np.asarray(y, dtype=float).reshape(len(y), -1)
+        values = np.asarray(y, dtype=float)
+        values = values.reshape(len(values), -1)
         self._improve(_dense(self, X), values, sample_weight, by_log=False)
         return self
 
