@@ -73,15 +73,17 @@ test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in R
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
 
 .PHONY: test-slow
-test-slow: $(STAMP) $(STAMP_OLDEST) ## The slow tests, and the common checks on the oldest scikit-learn
+test-slow: $(STAMP) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn, the slow tests, and alone what measures time
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
+	@$(TEST_ENV) $(BIN)/python -m pytest -m clock
 
 .PHONY: test-draws
 test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of which the slow tests take a part; two hours
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 7200 \
 		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
-		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py
+		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py \
+		tests/curvature/test_products.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html

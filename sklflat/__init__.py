@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnitDisplay,
         from_module,
     )
+    from sklflat.rewinding import BasinDisplay, BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
         TemperatureClassifier,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AblationProbe",
     "ActivationProbe",
+    "BasinDisplay",
+    "BasinRewinder",
     "CurvatureMonitor",
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
@@ -68,6 +71,8 @@ __all__ = [
 _ROOM_OF = {
     "AblationProbe": "sklflat.probing",
     "ActivationProbe": "sklflat.probing",
+    "BasinDisplay": "sklflat.rewinding",
+    "BasinRewinder": "sklflat.rewinding",
     "CurvatureMonitor": "sklflat.eigenspace",
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",

@@ -20,6 +20,7 @@ __all__ = [
     "NothingFoundWarning",
     "OutputWidthError",
     "RefitWarning",
+    "RewindingWarning",
     "SklflatError",
     "StorageError",
     "SurrogateWarning",
@@ -94,6 +95,10 @@ class UnsupportedNetworkError(SklflatError, ValueError):
 
 class NonFiniteStepWarning(UserWarning):
     """Training steps were left out because a gradient was not finite."""
+
+
+class RewindingWarning(UserWarning):
+    """A rewind point, its children or a null are not as asked for; says in what."""
 
 
 class SurrogateWarning(UserWarning):

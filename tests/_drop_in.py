@@ -121,8 +121,15 @@ DIFFERENCES: dict[str, Difference] = {
 }
 
 
-#: tests of more than about ten seconds
-SLOW = ("test_n_iter_no_change_inf", "test_lbfgs_regression", "test_mlp_vs_poisson_glm_equivalent")
+#: tests of many seconds
+SLOW = {
+    "test_lbfgs_regression",
+    "test_mlp_loading_from_joblib_partial_fit",
+    "test_mlp_vs_poisson_glm_equivalent",
+    "test_n_iter_no_change_inf",
+    "test_partial_fit_classification",
+    "test_partial_fit_regression",
+}
 
 
 def difference(case: str) -> Difference | None:

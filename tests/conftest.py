@@ -18,6 +18,10 @@ def draws(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
 
 @pytest.hookimpl(trylast=True)  # what marks and keywords leave out is gone by then
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all-draws"):
+        repeats = [item for item in items if item.get_closest_marker("repeats")]
+        config.hook.pytest_deselected(items=repeats)
+        items[:] = [item for item in items if item not in repeats]
     if config.getoption("--one-each"):
         first = {item.nodeid.split("[")[0]: item for item in reversed(items)}
         config.hook.pytest_deselected(items=[i for i in items if i not in first.values()])

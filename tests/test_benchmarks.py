@@ -15,21 +15,21 @@ def load(name):
     return module
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_speed():
-    # On one thread, as other tests hold the other processor, and with a fifth more than the
-    # benchmark's own limits. `benchmarks/sam.py --check` holds those, on one and two threads.
+    # With two fifths more than the limits of `benchmarks/sam.py --check`, on one thread: less
+    # than another gradient a step, and more than a machine that others share adds.
     sam = load("sam")
-    assert sam.exceeded(sam.in_process(threads=1, rounds=3), slack=1.2) == []
+    assert sam.exceeded(sam.in_process(threads=1, rounds=5), slack=1.4) == []
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_import_time():
     benchmark = load("import_time")
     assert benchmark.measure(rounds=3)["sklflat"] < benchmark.LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_stacked_training():
     # two thirds of the benchmark's own limit, which `benchmarks/stacked.py --check` holds
     import torch
@@ -49,7 +49,7 @@ def test_stacked_training():
         torch.set_num_threads(threads)
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_losses_along_a_path():
     # the loop that the peer runs, without the peer; two thirds of the benchmark's own limit
     import torch
@@ -65,7 +65,7 @@ def test_losses_along_a_path():
     assert paths.ratio(times, 0, 1)[0] > 2 / 3 * paths.LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_a_whole_fit_of_mode_connectivity():
     # half as much again as the benchmark's own limit, which `--check` holds on a quiet machine
     fit = load("connectivity_fit")

@@ -8,6 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklflat import (
     AblationProbe,
     ActivationProbe,
+    BasinRewinder,
     FlatNoiseClassifier,
     FlatNoiseRegressor,
     HessianSpectrum,
@@ -27,6 +28,8 @@ TINY = SAMClassifier((5,), "tanh", max_iter=5, learning_rate_init=0.02)
 
 # a network that classifies well enough for the checks of classifiers
 QUICK = SAMClassifier((10,), max_iter=30, learning_rate_init=0.02)
+REWOUND = {"sparsity": 0.3, "n_rounds": 1, "rewind": 0, "n_controls": 0, "n_retrains": 2}
+REWOUND |= {"n_null": 4, "n_units": 1, "n_bootstrap": 2, "random_state": 0}
 MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0, "n_units": 1}
 
 # One of every class, as cheap as it may be: a check fits it up to fourteen times.
@@ -49,6 +52,9 @@ CHEAP = [
     SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
     AlternatingTreeClassifier(2, random_state=0),
     AlternatingTreeRegressor(2, random_state=0),
+    BasinRewinder(
+        SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
+    ),
 ]
 
 # What the checks see of these is the same code as above, or the same at greater length.
@@ -88,6 +94,7 @@ DEFAULTS = [
     SurrogateAligner(min_fidelity=0.0, n_units=1),
     AlternatingTreeClassifier(),
     AlternatingTreeRegressor(n_restarts=1),
+    BasinRewinder(SAMClassifier(batch_size=8), n_units=1),
 ]
 
 
@@ -100,21 +107,56 @@ AT_THE_DOOR = {
     "check_pipeline_consistency",
 }
 
+#: checks of what the base classes of probes and of networks do with X and y; slow for classes
+#: whose base has been checked by another one
+BY_THE_BASE = {
+    "check_dtype_object",
+    "check_estimator_sparse_tag",
+    "check_estimators_dtypes",
+    "check_estimators_nan_inf",
+    "check_f_contiguous_array_estimator",
+    "check_fit2d_1feature",
+    "check_fit2d_predict1d",
+    "check_methods_sample_order_invariance",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_positive_only_tag_during_fit",
+    "check_readonly_memmap_input",
+}
+DERIVED = (
+    ActivationProbe,
+    FlatNoiseClassifier,
+    HessianSpectrum,
+    ModeConnectivityProbe,
+    SurrogateAligner,
+    TemperatureProbe,
+)
 
-def quick_checks(estimators):
-    """All checks of some estimators; of those at the door, only one class's are quick."""
-    every = parametrize_with_checks(estimators)
-    names, cases = every.args
 
-    def marks(estimator, check):
-        shared = getattr(check, "func", check).__name__ in AT_THE_DOOR
-        return [pytest.mark.slow] if shared and not isinstance(estimator, SAMClassifier) else []
+def checks(estimators, mark=lambda estimator, name: []):
+    """scikit-learn's checks of some estimators, each estimator written out once for all ids."""
+    names, cases = parametrize_with_checks(estimators).args
+    written = {}
+    marked = []
+    for estimator, check in cases:
+        if id(estimator) not in written:
+            written[id(estimator)] = repr(estimator).replace(" ", "").replace("\n", "")
+        name = getattr(check, "func", check).__name__
+        settings = getattr(check, "keywords", {})
+        more = ",".join(f"{key}={value}" for key, value in settings.items())
+        label = f"{written[id(estimator)]}-{name}" + (f"({more})" if more else "")
+        marked.append(pytest.param(estimator, check, marks=mark(estimator, name), id=label))
+    return pytest.mark.parametrize(names, marked)
 
-    marked = [pytest.param(*case, marks=marks(*case)) for case in cases]
-    return pytest.mark.parametrize(names, marked, **every.kwargs)
+
+def slow_where_it_repeats(estimator, name):
+    """At the door and by the base, the checks of one class are quick."""
+    repeats = name in AT_THE_DOOR and not isinstance(estimator, SAMClassifier)
+    repeats |= name in BY_THE_BASE and isinstance(estimator, DERIVED)
+    return [pytest.mark.slow] if repeats else []
 
 
-@quick_checks(CHEAP)
+@checks(CHEAP, slow_where_it_repeats)
 def test_cheap_instances(estimator, check):
     check(estimator)
 
@@ -125,7 +167,18 @@ def test_every_class_has_a_cheap_instance():
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
+def left_to_the_draws(estimator, name):
+    """What CHEAP goes through by the same code; ``make test-draws`` goes through it once more."""
+    return [pytest.mark.repeats] if name in AT_THE_DOOR | BY_THE_BASE else []
+
+
 @pytest.mark.slow
-@parametrize_with_checks(FURTHER + DEFAULTS)
-def test_further_instances_and_defaults(estimator, check):
+@checks(FURTHER, left_to_the_draws)
+def test_further_instances(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@checks(DEFAULTS, left_to_the_draws)
+def test_defaults(estimator, check):
     check(estimator)

@@ -20,7 +20,7 @@ PAGES = sorted(
 # Pages that train many networks; each of them has a room of tests that runs the same without them.
 SLOW = {
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
-    *("surrogate.md", "temperature.md"),
+    *("rewinding.md", "surrogate.md", "temperature.md"),
 }
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

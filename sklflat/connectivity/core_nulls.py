@@ -1,18 +1,15 @@
 """How well units correlate along a path by chance: four nulls for the invariant core."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from torch import nn
 
 from sklflat.connectivity.aligned_networks import AlignedNetworks
 from sklflat.connectivity.core_scores import PathScores
-from sklflat.connectivity.networks import train_all
 from sklflat.metrics import matched_correlation
 from sklflat.metrics._checks import varying
 from sklflat.networks.state import check_same_architecture
@@ -22,12 +19,10 @@ from sklflat.probing.nulls import (
     Scored,
     null_by_layer,
     random_rotations,
-    reseeded,
     untrained_twins,
 )
 from sklflat.probing.resolve import resolve
-from sklflat.probing.sample import TrainingSet
-from sklflat.training.runs import Training
+from sklflat.probing.training_set import TrainingSet
 
 Pair = tuple[Any, Any]
 
@@ -217,20 +212,8 @@ def shuffled_label_pairs(
     that can be stacked are trained as one stack, with the settings of
     :func:`~sklflat.training.stacking.train`. What a training ended with is raised.
     """
-    t = training
-    trainings = []
-    for _ in range(n_pairs):
-        order = rng.permutation(len(t.y))
-        params = t.shuffled_params(order)
-        for _ in range(2):
-            twin = reseeded(t.estimator, rng)
-            trainings.append(Training(twin, t.X, t.y[order], dict(params)))
-    with warnings.catch_warnings():
-        # noise need not be learned to the end: they get the epochs of those in question
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        train_all(trainings, t.n_jobs, **settings)
-    for k in range(0, len(trainings), 2):
-        yield trainings[k].estimator, trainings[k + 1].estimator
+    twins = training.train_on_shuffled_labels(n_pairs, 2, rng, **settings)
+    yield from zip(twins[::2], twins[1::2], strict=True)
 
 
 def _draws_a_unit(n_draws: int, A: NDArray) -> int:

@@ -13,11 +13,11 @@ from sklflat.networks.network import copy_module
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
-from sklflat.probing.sample import Sample, TrainingSet
+from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.training_set import TrainingSet, train_all
 from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.runs import Training
-from sklflat.training.stacking import train
 
 #: rows on which networks are compared, and how far apart outputs may be, relative to the largest
 _N_COMPARED, _APART = 64, 1e-3
@@ -178,14 +178,6 @@ def train_networks(
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs)
     scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
     return Networks.of([t.estimator for t in trainings], scored, matched, layers, training)
-
-
-def train_all(trainings: list[Training], n_jobs: int | None, **settings: Any) -> None:
-    """Train, stacked where that is possible; the first training that failed is raised."""
-    for i in train(trainings, n_jobs=n_jobs, **settings):
-        error = trainings[i].error
-        if error is not None:
-            raise error
 
 
 def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:

@@ -20,11 +20,23 @@ def copy_module(module: nn.Module) -> nn.Module:
     """A deep copy in evaluation mode, also of a module that keeps a tensor of its last pass.
 
     A module with lazy layers is returned itself, as running it is what completes it.
+
+    Raises
+    ------
+    TypeError
+        If the module holds what cannot be copied, such as a lock or an open file.
     """
     if any(is_lazy(p) for p in module.parameters()):
         return module.eval()
     kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
-    return copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf}).eval()
+    try:
+        return copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf}).eval()
+    except TypeError as error:
+        raise TypeError(
+            f"{type(module).__name__} cannot be copied: {error}. Networks are run as copies, so "
+            "that they stay as they are: make what cannot be copied where it is used, or give "
+            "the module a __deepcopy__."
+        ) from error
 
 
 class LogProbabilities(nn.Module):

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-_NUMERALS = {1: "one", 2: "two", 3: "three"}
-
 
 def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:
     """The n axes given, or those of a new figure side by side."""
@@ -17,7 +15,7 @@ def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:
         _, axes = plt.subplots(1, n, **figure)
     axes = np.asarray(axes, dtype=object).ravel()
     if len(axes) != n:
-        raise ValueError(f"axes must be {_NUMERALS[n]}, got {len(axes)}.")
+        raise ValueError(f"axes must be {n} in number, got {len(axes)}.")
     return axes
 
 

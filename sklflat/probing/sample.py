@@ -8,56 +8,19 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from joblib import delayed
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat._workers import parallel
 from sklflat.networks import Network
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
-from sklflat.probing.nulls import is_of_label, reseeded, untrained_twins
+from sklflat.probing.nulls import is_of_label, untrained_twins
 from sklflat.probing.resolve import resolve
+from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows on which units are found
 _N_EXAMPLES = 5
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a network was trained on, so that twins of it can be trained.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Not fitted.
-    X : array-like of shape (n_samples, ...)
-    y : ndarray of shape (n_samples, ...)
-    fit_params : dict
-        Go to ``fit``, cut to these samples.
-    n_jobs : int, default=None
-        Twins trained at once, by joblib.
-    """
-
-    estimator: Any
-    X: Any
-    y: NDArray
-    fit_params: dict[str, Any]
-    n_jobs: int | None = None
-
-    def shuffled_params(self, order: NDArray) -> dict[str, Any]:
-        """The parameters of ``fit`` for shuffled labels: weights that are of these go with them."""
-        return {
-            name: np.asarray(value)[order] if _moves(name, value, self.y) else value
-            for name, value in self.fit_params.items()
-        }
-
-
-def _moves(name: str, value: Any, y: NDArray) -> bool:
-    if name.split("__")[-1] != "sample_weight" or value is None or y.ndim > 1:
-        return False
-    return y.dtype.kind != "f" and is_of_label(np.asarray(value), y)
 
 
 @dataclass(frozen=True)
@@ -196,13 +159,9 @@ class Sample:
         """Networks trained on shuffled labels, on the same samples as this one."""
         if self.training is None:
             raise ValueError("This network cannot be trained again.")
-        t = self.training
-        twins = [(reseeded(t.estimator, rng), rng.permutation(len(t.y))) for _ in range(n)]
-        fits = parallel(t.n_jobs, return_as="generator")(
-            delayed(twin.fit)(t.X, t.y[order], **t.shuffled_params(order)) for twin, order in twins
-        )
         names = tuple(layer.name for layer in self.units.layers)
-        for fitted in fits:  # units are found anew, as a search may choose other sizes
+        # units are found anew, as a search may choose other sizes
+        for fitted in self.training.train_on_shuffled_labels(n, 1, rng):
             yield Sample.of(fitted, self.raw, self.y, layers=names, weight=self.weight)
 
     def untrained_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:

@@ -15,8 +15,9 @@ from sklflat.probing.false_discovery import n_pooled_draws, q_values, select
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
 from sklflat.probing.restricted import Restriction, restrict
-from sklflat.probing.sample import Sample, TrainingSet
+from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.training_set import TrainingSet
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):

@@ -92,13 +92,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
     except Damage as damage:
-        raise CheckpointError(
-            f"{path} cannot be used: {damage}. Delete it to have it computed anew."
-        ) from None
+        raise CheckpointError(f"{path} cannot be used: {damage}.") from None
     except Exception as error:  # whatever a damaged file leads to, the want of memory included
-        raise CheckpointError(
-            f"{path} cannot be used ({type(error).__name__}). Delete it to have it computed anew."
-        ) from None
+        raise CheckpointError(f"{path} cannot be used: {type(error).__name__}.") from None
 
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, str], bytearray]:

@@ -1,6 +1,5 @@
 """Trees of the same classes by simpler means, and how they compare."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,23 +7,21 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
-from sklflat.temperature.class_similarity import class_distances, class_similarity
-from sklflat.temperature.class_tree import cophenetic, grow
-from sklflat.temperature.stability import correlation, halves
+from sklflat.temperature.class_tree import grow
+from sklflat.temperature.resampled_rows import Distances, ResampledRows, softmax_distances
 from sklflat.temperature.temperature_sample import TemperatureSample
 from sklflat.training.estimators.trained_network import last_hidden
 
 __all__ = ["TreeComparison", "compare_trees"]
-
-#: distances (n_classes, n_classes) from weights of the rows (n_samples,)
-Distances = Callable[[NDArray], NDArray]
 
 
 @dataclass(frozen=True, eq=False)
 class TreeComparison:
     """One way to a tree, judged on rows that did not build it.
 
-    Ends of intervals are the 2.5 % and 97.5 % quantiles over random halves of the rows.
+    Ends of intervals are the 2.5 % and 97.5 % quantiles over random halves of the rows: they say
+    how much depends on which rows these are. They are no confidence intervals, as the halves share
+    rows, and another network is not in them.
 
     Parameters
     ----------
@@ -56,8 +53,7 @@ def compare_trees(
     sample: TemperatureSample,
     temperature: float,
     method: str,
-    n_draws: int,
-    rng: np.random.RandomState,
+    resampled: ResampledRows,
 ) -> tuple[TreeComparison, ...]:
     """The tree at a temperature, and those by simpler means, on the same halves of the rows.
 
@@ -67,8 +63,8 @@ def compare_trees(
     temperature : float
     method : str
         Of the linkage.
-    n_draws : int
-    rng : RandomState
+    resampled : ResampledRows
+        Its halves are those that every way is judged on.
 
     Returns
     -------
@@ -76,23 +72,16 @@ def compare_trees(
         The temperature's first.
     """
     ways = _ways(sample, temperature)
-    y, hard = sample.class_numbers, ways["hard confusion"]
-    pairs = halves(y, n_draws, rng)
-    s = sample.weights
-    elsewhere = [squareform(hard(second * s), checks=False) for _, second in pairs]
-    rows = {}
-    for name, distances in ways.items():
-        trees = [cophenetic(grow(distances(first * s), method)) for first, _ in pairs]
-        own = [squareform(distances(second * s), checks=False) for _, second in pairs]
-        rows[name] = (
-            np.array([correlation(a, b) for a, b in zip(trees, own, strict=True)]),
-            np.array([correlation(a, b) for a, b in zip(trees, elsewhere, strict=True)]),
-        )
+    hard = ways["hard confusion"]
+    rows = {
+        name: [resampled.agreement(distances, method, other) for other in (distances, hard)]
+        for name, distances in ways.items()
+    }
     reference = next(iter(rows.values()))[1]
     return tuple(
         TreeComparison(
             name,
-            grow(ways[name](s), method),
+            grow(ways[name](sample.weights[None])[0], method),
             *_with_interval(stability),
             *_with_interval(confusion),
             *_with_interval(reference - confusion),
@@ -106,8 +95,8 @@ def verdict(comparisons: tuple[TreeComparison, ...]) -> str:
     ours, *others = comparisons
     best = max(others, key=lambda c: c.confusion)
     low, high = best.gain_interval
-    figures = f"{ours.confusion:.2f} against {best.confusion:.2f}, difference {best.gain:+.2f} "
-    figures += f"[{low:.2f}, {high:.2f}]"
+    figures = f"{ours.confusion:.2f} against {best.confusion:.2f}, difference {best.gain:+.2f}, "
+    figures += f"{low:+.2f} to {high:+.2f} over halves of the rows"
     if low > 0:
         return f"The {ours.name} foretells confusions better than {best.name} ({figures})."
     if high < 0:
@@ -132,9 +121,9 @@ def _ways(sample: TemperatureSample, temperature: float) -> dict[str, Distances]
     inputs = sample.X.flatten(1).double().cpu().numpy()
     spread = inputs.std(axis=0)
     ways = {
-        f"tree at T = {temperature:.3g}": _softmax_distances(sample.probabilities(temperature), y),
-        "confusion at T = 1": _softmax_distances(sample.probabilities(1.0), y),
-        "hard confusion": _softmax_distances(predicted, y),
+        f"tree at T = {temperature:.3g}": softmax_distances(sample.probabilities(temperature), y),
+        "confusion at T = 1": softmax_distances(sample.probabilities(1.0), y),
+        "hard confusion": softmax_distances(predicted, y),
         "class means of the inputs": _mean_distances(inputs / np.where(spread > 0, spread, 1), y),
     }
     last = [m for m in sample.network.module.modules() if isinstance(m, torch.nn.Linear)][-1:]
@@ -142,22 +131,18 @@ def _ways(sample: TemperatureSample, temperature: float) -> dict[str, Distances]
         hidden = last_hidden(sample.network, sample.X).numpy()
         ways["class means of the last hidden layer"] = _mean_distances(hidden, y)
     if last and last[0].out_features == sample.logits.shape[1]:
-        weights = last[0].weight.detach().double().cpu().numpy()[present]
+        weights = last[0].weight.detach().double().cpu().numpy()[sample.trained.order[present]]
         fixed = squareform(pdist(weights))
-        ways["the last layer's weights"] = lambda s: fixed
+        ways["the last layer's weights"] = lambda s: np.broadcast_to(fixed, (len(s), *fixed.shape))
     return ways
-
-
-def _softmax_distances(p: NDArray, y: NDArray) -> Distances:
-    return lambda s: class_distances(class_similarity(p, y, s))
 
 
 def _mean_distances(A: NDArray, y: NDArray) -> Distances:
     """Euclidean distances between class means of columns."""
     of_class = np.eye(y.max() + 1)[y]
 
-    def distances(s: NDArray) -> NDArray:
+    def of_draw(s: NDArray) -> NDArray:
         weight = of_class * s[:, None]
         return squareform(pdist(weight.T @ A / weight.sum(axis=0)[:, None]))
 
-    return distances
+    return lambda s: np.stack([of_draw(one) for one in s])

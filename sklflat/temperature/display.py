@@ -11,7 +11,10 @@ from sklflat.probing.display import axes_for
 from sklflat.temperature.softened import logits_of, softened
 
 #: points of a picture along each axis
-_N_GRID = 80
+_N_GRID = 120
+
+#: shares of the points that are below the lines of confidence
+_SHARES = (0.2, 0.4, 0.6, 0.8)
 
 
 class TemperatureDisplay:
@@ -90,6 +93,9 @@ class TemperatureDisplay:
         # a branch is found by its height, at which no two branches lie at the same place
         order = np.argsort(tree.linkage[:, 2], kind="stable")
         bars = sorted(zip(drawn["dcoord"], drawn["icoord"], strict=True), key=lambda b: b[0][1])
+        low, high = tree.linkage[[0, -1], 2]
+        room = 0.15 * (high - low) or 0.05
+        ax.set_xlim(high + room, low - room / 2)  # leaves begin at 0, which may be far away
         for (heights, places), k in zip(bars, order, strict=True):
             if k < len(order) - 1:  # the root is in every tree
                 place = (places[1] + places[2]) / 2
@@ -132,7 +138,7 @@ class TemperatureDisplay:
         ):
             ax.axvline(T, color="0.6", linestyle=style, label=f"{name}: T = {T:.3g}")
         ax.set(xlabel="temperature T", ylabel="correlation, share of pairs", ylim=(-0.05, 1.05))
-        ax.legend(loc="lower right", fontsize="small")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2, fontsize="small")
         return ax
 
     def plot_profiles(self, ax: Any, *, n_units: int = 10) -> Any:
@@ -189,7 +195,8 @@ class TemperatureDisplay:
         for ax, T in zip(axes, wanted, strict=True):
             k = int(np.abs(np.log(grid / T)).argmin())
             S = p.similarity_[k][np.ix_(order, order)]
-            image = ax.imshow(S, cmap="Greys", vmin=0)
+            # at a high temperature all are about one in the number of classes
+            image = ax.imshow(S, cmap="Greys", vmin=S.min(), vmax=S.max())
             ax.set_xticks(range(len(names)), names, rotation=90)
             ax.set_yticks(range(len(names)), names)
             ax.set(title=f"T = {grid[k]:.3g}", xlabel="class predicted", ylabel="class of the rows")
@@ -201,7 +208,8 @@ class TemperatureDisplay:
 
         The plane goes through the mean of X, along its first two principal components. Lines are
         those of equal greatest probability; they move with the temperature, and the borders of
-        the predicted classes (grey) stay.
+        the predicted classes (grey) stay. Each picture has values of its own on its lines, as all
+        probabilities come close to each other at a high temperature.
 
         Parameters
         ----------
@@ -214,26 +222,41 @@ class TemperatureDisplay:
         Returns
         -------
         axes : ndarray of matplotlib.axes.Axes
+
+        Raises
+        ------
+        ValueError
+            If X has no plane.
         """
         p = self.probe
         T = p.calibrated_temperature_
         wanted = (T / 3, T, 3 * T, 10 * T) if temperatures is None else temperatures
         axes = axes_for(axes, len(wanted), figsize=(4 * len(wanted), 4), layout="constrained")
         X = np.asarray(X, dtype=float)
+        if min(X.shape) < 2 or X.ndim > 2:
+            raise ValueError(f"A plane needs two features and two rows at least, got {X.shape}.")
         plane = PCA(2).fit(X)
         low, high = np.quantile(plane.transform(X), [0.01, 0.99], axis=0)
         u, v = np.meshgrid(*(np.linspace(a, b, _N_GRID) for a, b in zip(low, high, strict=True)))
         points = plane.inverse_transform(np.column_stack([u.ravel(), v.ravel()]))
         logits = logits_of(p.estimator_, points.astype(X.dtype))
-        label = logits.argmax(axis=1).reshape(u.shape)
+        ahead = [_ahead(logits, k).reshape(u.shape) for k in np.unique(logits.argmax(axis=1))]
         for ax, T in zip(axes, wanted, strict=True):
             greatest = softened(logits, T).max(axis=1).reshape(u.shape)
-            ax.contour(u, v, label, levels=np.arange(label.max()) + 0.5, colors="0.7")
-            lines = ax.contour(u, v, greatest, levels=[0.5, 0.7, 0.9, 0.99], colors="black")
-            ax.clabel(lines, fontsize="small")
+            for margin in ahead if len(ahead) > 1 else ():
+                ax.contour(u, v, margin, levels=[0], colors="0.7", linewidths=2)
+            if np.ptp(greatest) > 0:
+                levels = np.quantile(greatest, _SHARES)
+                lines = ax.contour(u, v, greatest, np.unique(levels), colors="black", linewidths=1)
+                ax.clabel(lines, fontsize="small", fmt="%.2g")
             ax.set(
                 title=f"T = {T:.3g}",
                 xlabel="first principal component",
                 ylabel="second principal component",
             )
         return axes
+
+
+def _ahead(logits: np.ndarray, k: int) -> np.ndarray:
+    """By how much the logit of class k is above all others, (n_samples,)."""
+    return logits[:, k] - np.delete(logits, k, axis=1).max(axis=1)

@@ -19,6 +19,7 @@ from sklflat.probing.unit_probe import UnitProbe
 from sklflat.temperature.baselines import compare_trees, verdict
 from sklflat.temperature.calibration import fit_temperature
 from sklflat.temperature.class_tree import ClassTree
+from sklflat.temperature.resampled_rows import ResampledRows
 from sklflat.temperature.sweep import FEWEST_CLASSES, TemperatureSweep
 from sklflat.temperature.temperature_sample import TemperatureSample
 
@@ -107,7 +108,8 @@ class TemperatureProbe(UnitProbe):
         hierarchy. 1 for fewer than six classes, which are too few to tell.
     comparisons_ : tuple of TreeComparison
         The tree beside those by confusion at T = 1, hard confusion, class means of the inputs and
-        of the last hidden layer, and the last layer's weights.
+        of the last hidden layer, and the last layer's weights. Their intervals are quantiles over
+        random halves of the rows, no confidence intervals.
     unit_profiles_ : ndarray of shape (n_temperatures, n_units)
         Shares of the units in the importance of all, on at most 500 rows.
     coarse_units_, refinement_units_ : ndarray of shape (n_units,), bool
@@ -118,8 +120,7 @@ class TemperatureProbe(UnitProbe):
         .95 temperature adds nothing about units.
     findings_ : list of str
         What was found, and what was not, in words.
-    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_, \
-unit_means_, unit_variances_
+    unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
         As of every probe.
 
     References
@@ -203,9 +204,17 @@ unit_means_, unit_variances_
         self.findings_ = list(self._findings())
 
     def _record_classes(self, sample: TemperatureSample, rng: np.random.RandomState) -> None:
-        y, s, n = sample.class_numbers, sample.weights, self.n_bootstrap
+        y, s = sample.class_numbers, sample.weights
+        resampled = ResampledRows.drawn(y, s, self.n_bootstrap, rng)
         sweep = TemperatureSweep.of(
-            sample.probabilities, y, s, sample.temperatures, self.classes_, self.linkage, n, rng
+            sample.probabilities,
+            y,
+            s,
+            sample.temperatures,
+            self.classes_,
+            self.linkage,
+            resampled,
+            rng,
         )
         self.temperatures_ = sweep.temperatures
         self.calibrated_temperature_ = fit_temperature(
@@ -219,7 +228,7 @@ unit_means_, unit_variances_
         self.hierarchy_p_value_ = sweep.p_value
         self.tree_ = sweep.tree
         self.hierarchy_: ClassTree | None = sweep.tree if sweep.has_hierarchy else None
-        self.comparisons_ = compare_trees(sample, sweep.tree.temperature, self.linkage, n, rng)
+        self.comparisons_ = compare_trees(sample, sweep.tree.temperature, self.linkage, resampled)
 
     def _record_units(self, sample: TemperatureSample) -> None:
         self.unit_profiles_ = sample.profiles

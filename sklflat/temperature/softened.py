@@ -57,10 +57,13 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
     elif values.ndim == 1 or values.shape[1:] == (1,):
         values = logits_of_margin(values)
     n_classes = len(estimator.classes_)
-    if values.ndim != 2 or values.shape[1] != n_classes:
+    # of three classes there are three pairs, so that the shape says nothing
+    of_pairs = method == "decision_function" and n_classes == 3 and _is_of_pairs(estimator)
+    if values.ndim != 2 or values.shape[1] != n_classes or of_pairs:
         raise ValueError(
-            f"{source} has shape {values.shape} for {n_classes} classes: one column a class is "
-            "needed, which SVC gives with decision_function_shape='ovr'."
+            f"{source} has shape {values.shape} for {n_classes} classes"
+            + (", one column a pair" if of_pairs else "")
+            + ": one column a class is needed, which SVC gives with decision_function_shape='ovr'."
         )
     return values
 
@@ -81,6 +84,17 @@ def method_of(estimator: Any) -> str:
         "predict_proba, so there is nothing to divide by a temperature. Give a classifier that "
         "has one of them; many have it with an option such as loss='log_loss'."
     )
+
+
+def _is_of_pairs(estimator: Any) -> bool:
+    """Whether a support vector machine, at the end of what is around it, has a column a pair."""
+    steps = getattr(estimator, "steps", None)
+    if steps:
+        return _is_of_pairs(steps[-1][1])
+    for name in ("best_estimator_", "estimator_", "estimator"):
+        if hasattr(estimator, name):
+            return _is_of_pairs(getattr(estimator, name))
+    return getattr(estimator, "decision_function_shape", None) == "ovo"
 
 
 def logits_of_margin(f: NDArray) -> NDArray[np.float64]:

@@ -6,29 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
-from sklflat.temperature.class_tree import cophenetic, grow
-
-__all__ = ["correlation", "halves", "tree_likeness", "tree_p_value", "triplets_of"]
+__all__ = [
+    "condensed",
+    "correlation",
+    "correlations",
+    "tree_likeness",
+    "tree_p_value",
+    "triplets_of",
+]
 
 #: triplets of classes that are looked at, and numbers that are held at once
 _MAX_TRIPLETS, _MAX_NUMBERS = 3000, 2**22
 
 
-def halves(y: NDArray, n_splits: int, rng: np.random.RandomState) -> list[tuple[NDArray, NDArray]]:
-    """Masks (n_samples,) of random halves of the rows of every class.
-
-    A class's only row is in both.
-    """
-    return [_half(y, rng) for _ in range(n_splits)]
-
-
-def _half(y: NDArray, rng: np.random.RandomState) -> tuple[NDArray, NDArray]:
-    first, second = np.zeros(len(y), dtype=bool), np.zeros(len(y), dtype=bool)
-    for c in np.unique(y):
-        rows = rng.permutation(np.flatnonzero(y == c))
-        first[rows[: (len(rows) + 1) // 2]] = True
-        second[rows[len(rows) // 2 :]] = True
-    return first, second
+def condensed(distances: NDArray) -> NDArray:
+    """Distances (..., n_pairs) in SciPy's condensed order, of (..., n_classes, n_classes)."""
+    return distances[(..., *np.triu_indices(distances.shape[-1], 1))]
 
 
 def correlation(a: NDArray, b: NDArray) -> float:
@@ -41,9 +34,9 @@ def correlation(a: NDArray, b: NDArray) -> float:
     return float(a @ b / norm) if norm > scale else 0.0
 
 
-def agreement_elsewhere(found: NDArray, elsewhere: NDArray, method: str) -> float:
-    """Cophenetic correlation of the tree of some distances with distances of other rows."""
-    return correlation(cophenetic(grow(found, method)), squareform(elsewhere, checks=False))
+def correlations(A: NDArray, B: NDArray) -> NDArray:
+    """Pearson correlations (n,) of the rows of A and B (n, m)."""
+    return np.array([correlation(a, b) for a, b in zip(A, B, strict=True)])
 
 
 def tree_likeness(distances: NDArray, triplets: NDArray) -> NDArray:
@@ -86,7 +79,7 @@ def tree_p_value(distances: NDArray, n_draws: int, rng: np.random.RandomState) -
     Under the null the same distances belong to other pairs of classes. With four classes or
     fewer there are too few arrangements for a small p-value.
     """
-    d = squareform(distances, checks=False)
+    d = condensed(distances)
     triplets = triplets_of(len(distances), rng)
     if not len(triplets):
         return 1.0

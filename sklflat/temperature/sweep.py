@@ -12,7 +12,8 @@ from sklflat.temperature.class_similarity import (
     merge_temperatures,
 )
 from sklflat.temperature.class_tree import ClassTree, grow, share_with
-from sklflat.temperature.stability import agreement_elsewhere, halves, tree_p_value
+from sklflat.temperature.resampled_rows import ResampledRows, softmax_distances
+from sklflat.temperature.stability import tree_p_value
 
 #: random arrangements of the distances, and the p-value from which there is no hierarchy
 N_ARRANGEMENTS, LEVEL = 1999, 0.001
@@ -84,7 +85,7 @@ class TemperatureSweep:
         temperatures: NDArray,
         classes: NDArray,
         method: str,
-        n_draws: int,
+        resampled: ResampledRows,
         rng: np.random.RandomState,
     ) -> "TemperatureSweep":
         """Sweep over temperatures.
@@ -100,20 +101,18 @@ class TemperatureSweep:
         classes : ndarray of shape (n_classes,)
         method : str
             Of the linkage.
-        n_draws : int
-            Bootstrap samples, and random halves of the rows.
+        resampled : ResampledRows
+            For support and stability.
         rng : RandomState
         """
-        drawn = bootstrap_counts(y, n_draws, rng) * weight
-        pairs = halves(y, n_draws, rng)
         similarity, linkages, support, stability = [], [], [], []
         for T in temperatures:
             p = probabilities(float(T))
+            distances = softmax_distances(p, y)
             similarity.append(class_similarity(p, y, weight))
             linkages.append(grow(class_distances(similarity[-1]), method))
-            resampled = class_distances(class_similarity(p, y, drawn))
-            support.append(share_with(linkages[-1], (grow(d, method) for d in resampled)))
-            stability.append(_agreement(p, y, weight, pairs, method))
+            support.append(share_with(linkages[-1], resampled.trees(distances, method)))
+            stability.append(resampled.agreement(distances, method, distances).mean())
         best = class_distances(similarity[int(np.argmax(stability))])
         n = N_ARRANGEMENTS if len(classes) >= FEWEST_CLASSES else 0
         return cls(
@@ -125,27 +124,3 @@ class TemperatureSweep:
             np.array(stability),
             tree_p_value(best, n, rng),
         )
-
-
-def bootstrap_counts(y: NDArray, n_draws: int, rng: np.random.RandomState) -> NDArray:
-    """How often each row (n_draws, n_samples) is drawn, as many of every class as it has."""
-    counts = np.zeros((n_draws, len(y)))
-    for c in np.unique(y):
-        own = np.flatnonzero(y == c)
-        counts[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), n_draws)
-    return counts
-
-
-def _agreement(
-    p: NDArray,
-    y: NDArray,
-    weight: NDArray,
-    pairs: list[tuple[NDArray, NDArray]],
-    method: str,
-) -> float:
-    first, second = (
-        class_distances(class_similarity(p, y, np.stack(masks) * weight))
-        for masks in zip(*pairs, strict=True)
-    )
-    found = [agreement_elsewhere(a, b, method) for a, b in zip(first, second, strict=True)]
-    return float(np.mean(found))

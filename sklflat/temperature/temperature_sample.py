@@ -79,7 +79,7 @@ class TemperatureSample(Sample):
                 + ("a regressor." if classes is None else "for multilabel targets.")
             )
         sample = _of_positive_weight(sample)
-        z = class_logits(sample.network.outputs(sample.X)).numpy()
+        z = _logits(sample)
         present = np.unique(sample.labels).astype(int)
         if len(present) < 2 and sample.training is None:
             raise ValueError(
@@ -143,8 +143,7 @@ class TemperatureSample(Sample):
         """
         scale = _scale(self.logits)
         for twin in twins:
-            with torch.no_grad():
-                z = class_logits(twin.network.outputs(twin.X)).numpy()
+            z = _logits(twin)
             ratio = _scale(z) / scale if scale > 0 else 1.0
             yield self.extending(
                 twin,
@@ -167,6 +166,13 @@ def _of_positive_weight(sample: Sample) -> Sample:
         weight=sample.weight[torch.as_tensor(kept)],
         numbers=kept if sample.numbers is None else sample.numbers[kept],
     )
+
+
+def _logits(sample: Sample) -> NDArray:
+    """Logits (n_samples, n_classes) in the order of the classes, which a module's need not have."""
+    with torch.no_grad():
+        z = class_logits(sample.network.outputs(sample.X)).numpy()
+    return np.asarray(z[:, sample.trained.order])
 
 
 def _scale(logits: NDArray) -> float:

@@ -16,8 +16,8 @@ from sklflat.temperature.class_similarity import (
     merge_temperatures,
 )
 from sklflat.temperature.class_tree import cophenetic, grow
-from sklflat.temperature.stability import correlation
-from sklflat.temperature.sweep import bootstrap_counts
+from sklflat.temperature.resampled_rows import bootstrap_counts
+from sklflat.temperature.stability import correlations
 from sklflat.temperature.temperature_sample import TemperatureSample
 
 __all__ = ["BasinTemperatures", "temperatures_through_basin"]
@@ -120,14 +120,16 @@ def temperatures_through_basin(
     similarity = np.stack([_similarity(m, first.weights) for m in (first, *models)])
     of_rows = _similarity(first, draws * first.weights).swapaxes(0, 1)
     profiles = np.stack([m.profiles for m in (first, *models)])
-    trees = [[cophenetic(grow(d, linkage)) for d in class_distances(S)] for S in similarity]
+    trees = np.stack(
+        [[cophenetic(grow(d, linkage)) for d in class_distances(S)] for S in similarity]
+    )
     return BasinTemperatures(
         grid,
         similarity,
         np.stack([merge_temperatures(S, grid) for S in similarity]),
-        np.array([_correlations(own, trees[0]) for own in trees[1:]]),
+        np.stack([correlations(own, trees[0]) for own in trees[1:]]),
         profiles,
-        np.array([_correlations(own, profiles[0]) for own in profiles[1:]]),
+        np.stack([correlations(own, profiles[0]) for own in profiles[1:]]),
         np.stack([merge_temperatures(S, grid) for S in of_rows]),
     )
 
@@ -154,10 +156,6 @@ def _similarity(sample: TemperatureSample, weight: NDArray) -> NDArray:
     return np.stack(
         [class_similarity(sample.probabilities(float(T)), y, weight) for T in sample.temperatures]
     )
-
-
-def _correlations(a: Any, b: Any) -> list[float]:
-    return [correlation(u, v) for u, v in zip(a, b, strict=True)]
 
 
 def _spread(merges: NDArray) -> float:

@@ -22,7 +22,7 @@ from sklflat.datasets import make_shared_private
 from sklflat.metrics import matched_correlation
 from sklflat.probing.false_discovery import q_values
 from sklflat.probing.nulls import split_halves
-from sklflat.probing.sample import TrainingSet
+from sklflat.probing.training_set import TrainingSet
 from tests._probes import two_layer
 from tests._slow import slow_after
 
@@ -116,7 +116,7 @@ def test_rotations_of_one_and_of_two_units_in_closed_form():
     """In a plane, one matching has the sum 2 cos w, the other 0: both get E max(cos w, 0)."""
     rng = np.random.RandomState(0)
     A = np.linalg.qr(rng.normal(size=(1000, 3)))[0]
-    null = rotation_null(A, A, split_halves(1000, rng), np.array([0, 1, 1]), 6000, rng)
+    null = rotation_null(A, A, split_halves(1000, rng), np.array([0, 1, 1]), 2000, rng)
     np.testing.assert_allclose(np.abs(null.draws[:, 0]), 1)  # a sign
     assert abs(null.draws[:, 0].mean()) < 0.1
     assert null.draws[:, 1:].mean() == pytest.approx(1 / np.pi, abs=0.03)

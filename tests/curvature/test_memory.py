@@ -33,7 +33,7 @@ def fit(times):
     return peak()
 
 
-print(-fit(10) + fit(30))
+print(-fit(4) + fit(12))
 """
 
 

@@ -56,15 +56,22 @@ NETWORKS = CASES | {
 QUICK = {
     "mlp",
     "functional_mlp",
-    "cnn",
     "sequence_cnn",
     "narrow_resnet",
     "tied_mlp",
     "multihead_attention",
 }
-each_network = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in NETWORKS]
-)
+#: the same layers again, in minutes
+REPEATS = {"transformer_batch_second"}
+
+
+def marks(name):
+    if name in REPEATS:
+        return [pytest.mark.slow, pytest.mark.repeats]
+    return [] if name in QUICK else [pytest.mark.slow]
+
+
+each_network = pytest.mark.parametrize("name", [pytest.param(n, marks=marks(n)) for n in NETWORKS])
 
 
 class Oracle:
@@ -303,6 +310,7 @@ def test_rounding_error_of_single_precision():
     assert Hessian(oracle.network, oracle.X, oracle.y).rounding_error() == 0
 
 
+@pytest.mark.slow
 def test_labels_are_drawn_from_log_probabilities_too():
     module = nn.Sequential(CASES["mlp"].module(), nn.LogSoftmax(1))
     X, y = CASES["mlp"].rows(N), torch.arange(N) % 3

@@ -17,7 +17,7 @@ def seconds(function):
     return time.perf_counter() - start
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_products_and_what_is_made_of_them():
     # benchmarks/curvature.py holds the limits themselves: 2.3 gradients, 1.3 times bare products
     torch.manual_seed(0)

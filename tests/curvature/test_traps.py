@@ -201,6 +201,7 @@ def test_12_zero_hessian():
     assert pairs.converged.all()
 
 
+@pytest.mark.slow
 def test_threads_leave_attention_as_it_was():
     case = CASES["transformer"]
     module, rows = case.module(), case.rows(30)

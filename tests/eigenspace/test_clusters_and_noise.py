@@ -22,6 +22,7 @@ def planted(seed, n=60, k=6, groups=3):
     return loadings, labels
 
 
+@pytest.mark.slow
 def test_planted_clusters_are_found():
     loadings, labels = planted(0)
     found, p = cluster_units(loadings, np.zeros(60, int), None, np.random.RandomState(0))
@@ -59,6 +60,7 @@ def test_few_units_are_one_cluster(n):
     assert (found == 0).all()
 
 
+@pytest.mark.slow
 def test_rise_by_noise_in_a_quadratic_is_half_the_trace_of_the_block():
     # L = w' A w / 2 with A = X'X / n: noise of length r in a block of d entries: r^2 tr(A_B) / 2d
     X = torch.randn(50, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -91,5 +91,5 @@ def test_display_draws_ladder_density_and_units():
     assert "certified" in ladder.get_title()
     assert "flat_alignment" in units.get_ylabel()
     plt.close(display.figure_)
-    with pytest.raises(ValueError, match="axes must be three"):
+    with pytest.raises(ValueError, match="axes must be 3"):
         SpectrumDisplay.from_estimator(spectrum, axes=[None])

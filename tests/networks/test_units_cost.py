@@ -90,7 +90,7 @@ def test_only_chosen_layers_are_kept():
     assert units.activations(module, X).shape == (24, 5)
 
 
-@pytest.mark.slow
+@pytest.mark.clock
 def test_watching_takes_at_most_a_fifth_longer_than_the_bare_forward_pass():
     module, X = wide_cnn(), torch.randn(512, 3, 32, 32)
     units = Units.find(module, X)

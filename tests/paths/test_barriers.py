@@ -278,8 +278,10 @@ def test_a_curve_leads_around_the_barrier(pair, kind):
     assert path.losses_[-1] < path.losses_[0]
     for t, end in ((0.0, a), (1.0, b)):  # the ends stay where they are
         assert all(torch.equal(path.at(t)[n].to(end[n]), end[n]) for n in end)
-    again = fit_bend(network, a, b, X, y, kind=kind, random_state=0)
-    assert all(torch.equal(again.at(0.5)[n], t) for n, t in path.at(0.5).items())
+    first, again = (
+        fit_bend(network, a, b, X, y, kind=kind, max_iter=2, random_state=0) for _ in range(2)
+    )
+    assert all(torch.equal(again.at(0.5)[n], t) for n, t in first.at(0.5).items())
 
 
 def test_batch_normalisation_on_a_curve():

@@ -121,5 +121,5 @@ def test_the_profile_at_equal_length_and_the_display():
     assert display.axes_[0].get_ylabel() == "rise of the loss"
     assert len(display.axes_[1].lines) == 3
     plt.close("all")
-    with pytest.raises(ValueError, match="axes must be two"):
+    with pytest.raises(ValueError, match="axes must be 2"):
         display.plot([None])

@@ -1,5 +1,7 @@
 """The networks that nulls are made of."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from sklflat import AblationProbe, ActivationProbe, SAMClassifier, UnitDisplay, from_module
 from sklflat.probing.ablation import _MAX_BYTES, ablation_losses
 from sklflat.probing.nulls import Null, untrained_twins
+from sklflat.probing.training_set import TrainingSet
 from tests._probes import random_arrays, random_data, sample, two_layer
 
 pytestmark = [
@@ -43,6 +46,15 @@ def test_a_frozen_network_behind_fitted_steps_is_not_trained_again():
     ).fit(X, Y)
     assert probe.nulls_[0].name == "untrained twins"
     assert len(np.unique(probe.nulls_[0].draws.round(10))) > 50
+
+
+def test_networks_of_shuffled_labels_are_trained_as_one_stack_and_quietly():
+    training = TrainingSet(TINY, X, Y, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # five epochs do not converge, which is nobody's concern
+        twins = training.train_on_shuffled_labels(3, 1, np.random.RandomState(0))
+    assert [twin.net_.fast_path_ for twin in twins] == ["stacked"] * 3
+    assert len({twin.predict_proba(X).tobytes() for twin in twins}) == 3
 
 
 def test_units_are_compared_with_their_own_layer():

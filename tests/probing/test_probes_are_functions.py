@@ -6,17 +6,19 @@ import pytest
 from sklflat import (
     AblationProbe,
     ActivationProbe,
+    BasinRewinder,
     HessianSpectrum,
     ModeConnectivityProbe,
     SAMClassifier,
     SurrogateAligner,
     TemperatureProbe,
 )
+from tests._slow import slow_unless
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.normal(size=(60, 3)), np.arange(60) % 2
 NET = SAMClassifier((4,), max_iter=3)
-COMMON = {"n_null": 60, "n_units": 2, "random_state": 0}
+COMMON = {"n_null": 20, "n_units": 2, "random_state": 0}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -49,11 +51,14 @@ PROBES = {
     "curvature": lambda: HessianSpectrum(NET, n_components=2, **COMMON),
     "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
     "surrogate": lambda: SurrogateAligner(NET, n_basin_models=0, min_fidelity=0, **COMMON),
+    "rewinding": lambda: BasinRewinder(
+        SAMClassifier((4,), max_iter=3, batch_size=20), rewind=0, n_retrains=2, **COMMON
+    ),
     "response": lambda: HessianSpectrum(NET, unit_score="response", n_components=2, **COMMON),
 }
 
 
-@pytest.mark.parametrize("name", list(PROBES))
+@pytest.mark.parametrize("name", slow_unless(lambda n: n not in ("variance", "response"), PROBES))
 def test_no_attribute_that_fit_sets_is_deleted(name):
     probe = PROBES[name]()
     made, gone = traced(probe)
@@ -84,7 +89,9 @@ def test_the_trace_sees_what_is_carried_through_an_attribute():
     assert "_carried" in made - set(vars(probe))
 
 
-@pytest.mark.parametrize("name", ["ablation", "activation", "connectivity", "surrogate"])
+@pytest.mark.parametrize(
+    "name", ["ablation", "activation", "connectivity", "surrogate", "rewinding"]
+)
 def test_scores_and_nulls_set_no_attribute(name):
     """They read the sample; what stays is set in the other steps of fit."""
     probe = PROBES[name]()

@@ -110,6 +110,7 @@ def test_a_small_file_system_that_is_full_and_one_that_is_read_only(tmp_path):
         subprocess.run(["umount", str(directory)], check=True)
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files_is_an_error_that_names_the_path(tmp_path):
     script = """
     import sys

@@ -162,10 +162,10 @@ def test_crafted_files_are_refused_in_a_moment(tmp_path, crafted_files):
     path = tmp_path / "crafted.safetensors"
     for content in crafted_files:
         path.write_bytes(content)
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(CheckpointError):
             read(path)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 def test_500_crafted_files_are_refused_and_run_no_code(tmp_path, monkeypatch, crafted_files):

@@ -173,6 +173,7 @@ print(fingerprint({"a", "b", "c"}, {"x": 1, "y": np.arange(3)}, frame, SAMClassi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", ["1", *(pytest.param(k, marks=pytest.mark.slow) for k in "07")])
 def test_fingerprints_are_those_of_other_processes(seed, capsys):
     exec(PRINT_KEY, {})

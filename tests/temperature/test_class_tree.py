@@ -8,7 +8,8 @@ from scipy.spatial.distance import squareform
 from sklflat.datasets import make_class_tree
 from sklflat.temperature import ClassTree
 from sklflat.temperature.class_tree import branches, cophenetic, grow, share_with
-from sklflat.temperature.stability import halves, tree_likeness, tree_p_value, triplets_of
+from sklflat.temperature.resampled_rows import ResampledRows
+from sklflat.temperature.stability import tree_likeness, tree_p_value, triplets_of
 
 RNG = np.random.RandomState(0)
 
@@ -69,7 +70,10 @@ def test_few_classes_are_too_few_to_tell():
 
 def test_halves_hold_half_of_every_class():
     y = np.repeat([0, 1, 2], [1, 4, 7])
-    for first, second in halves(y, 5, np.random.RandomState(0)):
-        np.testing.assert_array_equal(np.bincount(y[first], minlength=3), [1, 2, 4])
-        np.testing.assert_array_equal(np.bincount(y[second], minlength=3), [1, 2, 4])
-        assert (first | second).all()
+    drawn = ResampledRows.drawn(y, np.full(12, 0.5), 5, np.random.RandomState(0))
+    for first, second in zip(drawn.first, drawn.second, strict=True):
+        np.testing.assert_array_equal(np.bincount(y, first, minlength=3), [0.5, 1, 2])
+        np.testing.assert_array_equal(np.bincount(y, second, minlength=3), [0.5, 1, 2])
+        assert (first + second > 0).all()
+    for counts in drawn.bootstrap:
+        np.testing.assert_array_equal(np.bincount(y, counts), [0.5, 2, 3.5])

@@ -96,7 +96,17 @@ def test_results_are_kept_drawn_and_told(planted, tmp_path):
     assert set(branches["classes"].iloc[-1]) == set(np.unique(y))
     display = TemperatureDisplay.from_estimator(probe)
     assert {t.get_text() for t in display.axes_[0].get_yticklabels()} == set(np.unique(y))
+    names = {t.get_text() for t in display.axes_[0].texts}
+    assert names == {f"{s:.0%}" for s in probe.tree_.support[:-1]}
+    low, high = sorted(display.axes_[0].get_xlim())
+    heights = probe.tree_.linkage[:, 2]
+    assert 0 < low < heights.min()  # all of the picture is of the branches
+    assert high > heights.max()
     assert len(display.plot_similarity(temperatures=[1.0])) == 1
+    hot = display.plot_similarity(temperatures=[probe.temperatures_[-1]])[0].images[0]
+    assert hot.get_clim() == (hot.get_array().min(), hot.get_array().max())
+    with pytest.raises(ValueError, match="axes must be 4"):
+        display.plot_confidence(X, axes=display.axes_)
     assert len(display.plot_confidence(X)) == 4
 
 
@@ -123,6 +133,25 @@ def test_permuting_hidden_units_permutes_scores_and_leaves_the_tree(planted):
     again = TemperatureProbe(frozen, temperatures=probe.temperatures_, **QUICK).fit(X, y)
     np.testing.assert_allclose(again.unit_scores_, probe.unit_scores_[order], atol=1e-6)
     np.testing.assert_allclose(again.tree_.linkage, probe.tree_.linkage, atol=1e-9)
+
+
+def test_outputs_of_a_module_may_be_in_any_order(planted):
+    clf, X, y, _, probe = planted
+    old = probe.classes_
+    new = np.array([f"class {k}" for k in "zyxabcdw"])
+    frozen = from_module(clf.module_, classes=new)  # output k was old[k]
+    renamed = dict(zip(old.tolist(), new.tolist(), strict=True))
+    again = TemperatureProbe(frozen, temperatures=probe.temperatures_, **QUICK).fit(
+        X, np.array([renamed[c] for c in y])
+    )
+    order = np.argsort(new)
+    S = probe.similarity_[:, order][:, :, order]
+    np.testing.assert_allclose(again.similarity_, S, atol=1e-6)
+    assert again.calibrated_temperature_ == pytest.approx(probe.calibrated_temperature_, rel=1e-5)
+    for one, two in zip(probe.comparisons_, again.comparisons_, strict=True):
+        np.testing.assert_allclose(np.sort(one.linkage[:, 2]), np.sort(two.linkage[:, 2]), 1e-4)
+    groups = [{renamed[c] for c in group} for group in probe.tree_.groups()]
+    assert [set(group) for group in again.tree_.groups()] == groups
 
 
 def test_a_row_without_weight_is_not_there(planted):

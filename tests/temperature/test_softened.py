@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mpmath import mp, mpf
 from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from sklflat.temperature import logits_of, softened
@@ -136,3 +138,12 @@ def test_what_has_no_logits_is_refused_by_name():
     pairs = SVC(decision_function_shape="ovo").fit(X, FOUR)
     with pytest.raises(ValueError, match=r"\(60, 6\) for 4 classes.*decision_function_shape"):
         logits_of(pairs, X)
+
+
+@pytest.mark.parametrize("around", [lambda e: e, make_pipeline, FrozenEstimator])
+def test_three_columns_of_three_pairs_are_not_taken_for_three_classes(around):
+    three = FOUR % 3
+    pairs = around(SVC(decision_function_shape="ovo").fit(X, three))
+    with pytest.raises(ValueError, match=r"for 3 classes, one column a pair.*='ovr'"):
+        logits_of(pairs, X)
+    assert logits_of(SVC().fit(X, three), X).shape == (len(X), 3)

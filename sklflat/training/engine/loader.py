@@ -1,6 +1,7 @@
 """Mini-batches of data that are in memory, in the order that scikit-learn would use."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 
@@ -13,6 +14,16 @@ from torch import Tensor
 
 #: a tensor, or several under names, as inputs with sample weights beside them
 Tensors = Tensor | dict[str, Tensor]
+
+
+@dataclass
+class EpochSum:
+    """What an epoch, or the part of it that is done, came to; the stack's ``loss`` is the mean."""
+
+    loss: float = 0.0
+    n_samples: int = 0
+    n_batches: int = 0
+    n_skipped: int = 0
 
 
 class SampleOrder:
@@ -34,6 +45,11 @@ class TensorLoader:
 
     The data set holds tensors, arrays or dictionaries of them in ``X`` and ``y``, which are moved
     to the device once. Without an ``order`` the samples stay in theirs.
+
+    Attributes
+    ----------
+    done : EpochSum or None
+        What is done of an epoch that was begun before, whose rest the next pass is.
     """
 
     def __init__(
@@ -47,6 +63,7 @@ class TensorLoader:
         self.batch_size = batch_size
         self.order = order
         self.device = device
+        self.done: EpochSum | None = None
         self.data = [
             _map(lambda t: torch.as_tensor(t, device=device), d) for d in (dataset.X, dataset.y)
         ]
@@ -63,13 +80,37 @@ class TensorLoader:
         """A batch of the first rows, whatever the order."""
         return [_map(itemgetter(slice(size or self.batch_size)), d) for d in self.data]
 
-    def __iter__(self) -> Iterator[list[Tensors]]:
+    def branch(self, random_state: np.random.RandomState, seed: int) -> None:
+        """Take the rows from here on in an order of their own, of a seed.
+
+        What is left of the epoch under way are the rows that it has not seen yet.
+        """
         if self.order is None:
+            raise ValueError("shuffle=False leaves no order of the rows that could be another.")
+        random_state.seed(seed)
+        if self.done is not None:
+            rest = self.order.indices[self.done.n_samples :]
+            self.order.indices[self.done.n_samples :] = rest[random_state.permutation(len(rest))]
+
+    def begin_epoch(self) -> tuple[NDArray | None, EpochSum]:
+        """Rows of the next pass (None: all, as they stand), and what is done of its epoch."""
+        done, self.done = self.done, None
+        if done is None:
+            return None if self.order is None else self.order.next(), EpochSum()
+        rows = np.arange(len(self.dataset)) if self.order is None else self.order.indices
+        return rows[done.n_samples :], replace(done)
+
+    def __iter__(self) -> Iterator[list[Tensors]]:
+        return self.batches(self.begin_epoch()[0])
+
+    def batches(self, rows: NDArray | None) -> Iterator[list[Tensors]]:
+        """Batches of rows (None: of all, as they stand)."""
+        if rows is None:
             for batch in gen_batches(len(self.dataset), self.batch_size):
                 yield [_map(itemgetter(batch), d) for d in self.data]
             return
-        for rows in torch.as_tensor(self.order.next(), device=self.device).split(self.batch_size):
-            yield [_map(partial(torch.index_select, dim=0, index=rows), d) for d in self.data]
+        for index in torch.as_tensor(rows, device=self.device).split(self.batch_size):
+            yield [_map(partial(torch.index_select, dim=0, index=index), d) for d in self.data]
 
 
 def _map(function: Callable[[Tensor], Tensor], data: Tensors) -> Tensors:

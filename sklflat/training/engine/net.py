@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.networks.losses import per_sample, weighted_mean
+from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
 from sklflat.training.engine.per_sample_gradients import squared_gradients
@@ -29,6 +30,11 @@ from sklflat.training.perturbations.base import Perturbation
 INPUT, WEIGHT = "X", "sample_weight"
 
 StepFunction = Callable[..., dict[str, Any]]
+
+#: the loader of an epoch, and what is done of it
+UnderWay = Callable[[], tuple[TensorLoader, EpochSum]]
+#: is told the loader of an epoch and what is done of it, before a step
+StateRecorder = Callable[[int, TensorLoader, EpochSum], None]
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 _OWN_STEPS = ("train_step", "train_step_single", "run_single_epoch", "_step_optimizer")
@@ -105,6 +111,7 @@ class PerturbedNetMixin(_SkorchNet):
         self.snapshots_: dict[int, dict[str, Tensor]] = {}
         self.fast_path_ = "not trained"
         self._engine: VectorEngine | None = None
+        self.record_states()
         with self.random_stream_.as_global():
             super().initialize()
         if len(self._optimizers) > 1:
@@ -147,19 +154,37 @@ class PerturbedNetMixin(_SkorchNet):
             trained_parameters(self.optimizer_, self.module_).write(initial)
         self._apply_mask()
 
-    def begin_step(self, sync: Callable[[], None] = lambda: None) -> None:
-        """Count a step and take the snapshot before it, once ``sync`` wrote the weights back."""
+    def record_states(
+        self, states_at: tuple[int, ...] = (), record: StateRecorder | None = None
+    ) -> None:
+        """Have ``record(n, loader, done)`` called before some steps, all state written back."""
+        self._states_at, self._record_state = states_at, record
+
+    def begin_step(
+        self, sync: Callable[[], None] = lambda: None, epoch: UnderWay | None = None
+    ) -> None:
+        """Count a step and take the snapshots before it, once ``sync`` wrote all state back."""
         n = self.steps_.n_begun
-        if n in self.snapshots_at:
+        record = self._record_state if n in self._states_at else None
+        if n in self.snapshots_at or record is not None:
             sync()
+        if n in self.snapshots_at:
             state = self.module_.state_dict()
             self.snapshots_[n] = {k: v.detach().clone() for k, v in state.items()}
+        if record is not None:
+            if epoch is None:
+                raise UnsupportedNetworkError(
+                    f"The state before step {n} is asked for, but this training runs by skorch's "
+                    f"own step ({self.fast_path_}), within whose epochs it cannot start again."
+                )
+            record(n, *epoch())
         self.steps_.n_begun = n + 1
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        state.pop("_engine", None)
-        return state
+        for name in ("_engine", "_record_state"):
+            state.pop(name, None)
+        return {**state, "_states_at": ()}
 
     def get_iterator(self, dataset: Dataset, training: bool = False) -> Iterable[Batch]:
         """As in skorch, but a DataLoader without generator shuffles by the private stream."""
@@ -256,7 +281,7 @@ class PerturbedNetMixin(_SkorchNet):
         if iterator is None or not training:
             super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
             return
-        before = self.steps_.n_skipped_steps
+        before = self.steps_.n_skipped_steps - _n_skipped(iterator)
         reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
         if reason is None:
             self._run_on_vector(iterator, prefix, step_fn)
@@ -310,26 +335,36 @@ class PerturbedNetMixin(_SkorchNet):
         engine: VectorEngine | None = getattr(self, "_engine", None)
         if engine is None or not engine.fits(self):
             engine = self._engine = VectorEngine(self)
-        batches = iter(iterator)
-        batch = None
-        total = n_batches = 0
-        size = 0
+        engine.under_way = batch = None
+        if isinstance(iterator, TensorLoader):
+            rows, sums = iterator.begin_epoch()
+            batches = iterator.batches(rows)
+            engine.under_way = lambda: (iterator, sums)
+        else:
+            batches, sums = iter(iterator), EpochSum()  # type: ignore[arg-type]
         self.fast_path_ = "vector"
         with engine.epoch():
             try:
                 for batch in batches:
                     loss = engine.step(batch)
                     n = get_len(batch[0])
-                    total, size, n_batches = total + loss * n, size + n, n_batches + 1
+                    sums.loss, sums.n_samples = sums.loss + loss * n, sums.n_samples + n
+                    sums.n_batches += 1
             except CannotUseVector as refusal:
                 self.fast_path_ = str(refusal)
-        if n_batches:
-            self._record_batches(prefix, total / size, size)
+        if sums.n_batches:
+            self._record_batches(prefix, sums.loss / sums.n_samples, sums.n_samples)
         if self.fast_path_ != "vector":
             rest = itertools.chain([batch], batches)
             super().run_single_epoch(rest, True, prefix, step_fn)
-            n_batches += self.history[-1, prefix + "_batch_count"]
-        self.history.record(prefix + "_batch_count", n_batches)
+            sums.n_batches += self.history[-1, prefix + "_batch_count"]
+        self.history.record(prefix + "_batch_count", sums.n_batches)
+
+
+def _n_skipped(iterator: Any) -> int:
+    """Steps left out in the part of an epoch that is done."""
+    done = getattr(iterator, "done", None)
+    return 0 if done is None else done.n_skipped
 
 
 @cache

@@ -38,8 +38,8 @@ class TrainedNet(Protocol):
     def batch_weight(self, batch: Batch) -> float:
         """Number of samples in a batch, or the sum of their weights."""
 
-    def begin_step(self, sync: Callable[[], None]) -> None:
-        """Count a step and take the snapshot before it."""
+    def begin_step(self, sync: Callable[[], None], epoch: Any = None) -> None:
+        """Count a step and take the snapshots before it."""
 
     def user_classes(self) -> list[type]:
         """Base classes that are neither skorch's nor this package's."""

@@ -47,6 +47,8 @@ class VectorEngine:
         self._modules = (net.module_, net.criterion_)
         self._has_buffers = any(True for m in self._modules for _ in m.buffers())
         self._known_attributes: list[tuple[str, Any]] | None = None
+        #: the epoch's loader, and what is done of it, where that is known
+        self.under_way: Any = None
         self._new_recordings()
 
     @staticmethod
@@ -91,13 +93,18 @@ class VectorEngine:
             with torch.no_grad():
                 yield
         finally:
-            self.vector.write(self.w)
-            self.update.push()
+            self.write_back()
+            self.under_way = None
+
+    def write_back(self) -> None:
+        """Hand parameters and optimiser state to the net."""
+        self.vector.write(self.w)
+        self.update.push()
 
     def step(self, batch: Batch) -> float:
         """Train on one batch; returns the clean loss."""
         net = self.net
-        net.begin_step(lambda: self.vector.write(self.w))
+        net.begin_step(self.write_back, self.under_way)
         modules = self._modules if self._has_buffers else ()
         generators = net.random_stream_.generators if self.replays.may_draw else ()
         effects = SideEffects(modules, generators)

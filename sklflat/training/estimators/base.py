@@ -339,6 +339,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _finish(self, X: NDArray | Dataset) -> None:
         self._finish_perturbation(self.net_)
+        self.net_.record_states()
         r, steps = self._record, self.net_.steps_
         self.n_iter_, self.t_ = r.n_iter, r.t
         self.loss_curve_, self.best_loss_ = r.loss_curve, r.best_loss

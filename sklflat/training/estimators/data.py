@@ -26,7 +26,7 @@ class TrainingData(NamedTuple):
 
 
 class Checkpoint(Protocol):
-    """Where an earlier training was after an epoch."""
+    """Where an earlier training was, after an epoch or within one."""
 
     def restore(self, estimator: Any, loader: Any) -> None:
         """Take an estimator, whose net is new, to this place."""

@@ -46,6 +46,12 @@ class TrainedNetwork:
         """Class labels (n_classes,); None for real targets."""
         return getattr(self.targets, "classes", None)
 
+    @property
+    def order(self) -> NDArray:
+        """Which output (n_classes,) stands for each class; one output of two classes is 0 and 1."""
+        assert self.classes is not None
+        return getattr(self.targets, "order", np.arange(len(self.classes)))
+
     def numbers(self, y: ArrayLike) -> NDArray:
         """Indices (n,) into ``classes``; real targets and labels' indicators as they are, float.
 

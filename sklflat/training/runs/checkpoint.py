@@ -1,5 +1,8 @@
 """The checkpoint of a training, from which it is resumed: all that its next epoch depends on."""
 
+import copy
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,11 +11,12 @@ from skorch.history import History
 
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.decoding import expect, random_state
-from sklflat.training.engine.loader import SampleOrder, TensorLoader
+from sklflat.training.engine.loader import EpochSum, SampleOrder, TensorLoader
 from sklflat.training.runs.checkpoint_checks import (
     COUNTS,
     check_module_state,
     order_of,
+    part_of_epoch,
     record_of,
     restore_generators,
     restore_optimizer,
@@ -29,7 +33,7 @@ def with_prefix(arrays: Arrays, prefix: str) -> Arrays:
 
 
 class Checkpoint:
-    """The state of a training between two epochs.
+    """The state of a training between two epochs, or between two steps of one.
 
     Weights, buffers, the states of optimiser, perturbation and random generators, the order of
     the samples, and the record by which training stops.
@@ -46,8 +50,13 @@ class Checkpoint:
         self.info = info
 
     @classmethod
-    def of(cls, estimator: Any, order: SampleOrder | None = None) -> "Checkpoint":
-        """The checkpoint of an estimator whose training is between two epochs."""
+    def of(
+        cls, estimator: Any, order: SampleOrder | None = None, done: EpochSum | None = None
+    ) -> "Checkpoint":
+        """The checkpoint of an estimator whose training is between two epochs.
+
+        Within one, ``done`` is what has been done of it.
+        """
         net, record = estimator.net_, estimator._record
         tensors: dict[tuple[str, ...], torch.Tensor] = {
             ("module", name): t for name, t in net.module_.state_dict().items()
@@ -68,7 +77,7 @@ class Checkpoint:
         arrays["random_state"] = keys
         if order is not None:
             arrays["order"] = order.indices
-        plain = {k: v for k, v in vars(record).items() if k != "best_weights"}
+        plain = {k: _plain(v) for k, v in vars(record).items() if k != "best_weights"}
         steps = net.steps_
         counts = {name: getattr(steps, name) for name in COUNTS}
         info = {
@@ -79,7 +88,25 @@ class Checkpoint:
             # the last entry may be of the epoch that is to come
             "history": [_plain(row) for row in net.history.to_list() if "train_loss" in row],
         }
+        if done is not None:
+            info["done"] = dataclasses.asdict(done)
         return cls({name: np.array(a) for name, a in arrays.items()}, info)
+
+    def with_states(self, states: Mapping[int, "Checkpoint"]) -> "Checkpoint":
+        """The same, with the states of earlier steps of the training beside it."""
+        if not states:
+            return self
+        arrays = {f"state/{n}/{k}": a for n, c in states.items() for k, a in c.arrays.items()}
+        infos = {str(n): c.info for n, c in states.items()}
+        return Checkpoint(self.arrays | arrays, self.info | {"states": infos})
+
+    def states(self) -> dict[int, "Checkpoint"]:
+        """Those that :meth:`with_states` has put beside it, by the number of the step."""
+        infos = self.info.get("states", {})
+        return {
+            int(n): Checkpoint(with_prefix(self.arrays, f"state/{n}"), info)
+            for n, info in infos.items()
+        }
 
     def restore(self, estimator: Any, loader: TensorLoader) -> None:
         """Resume the training of an estimator whose net is new.
@@ -98,7 +125,8 @@ class Checkpoint:
             raise CheckpointError(f"A checkpoint is of another training ({what}).") from error
 
     def _restore(self, estimator: Any, loader: TensorLoader) -> None:
-        net, info = estimator.net_, self.info
+        # a copy, as the training goes on to extend what it is given
+        net, info = estimator.net_, copy.deepcopy(self.info)
         record = record_of(info["record"], estimator)
 
         def tensors(kind: str) -> dict[str, torch.Tensor]:
@@ -128,6 +156,8 @@ class Checkpoint:
         estimator._random_state.set_state(found.get_state())
         if loader.order is not None and "order" in self.arrays:
             loader.order.indices = order_of(self.arrays["order"], len(loader.order.indices))
+        if "done" in info:
+            loader.done = part_of_epoch(info["done"], len(loader.dataset))
         vars(estimator._record).update(vars(record))
         estimator._record.best_weights = best or None
         expect(isinstance(info["history"], list), "a history is none")

@@ -13,6 +13,7 @@ import torch
 
 from sklflat.storage.decoding import expect
 from sklflat.training.engine.epochs import ALL_EPOCHS, CONVERGED, Record
+from sklflat.training.engine.loader import EpochSum
 
 #: what a net counts while it is trained
 COUNTS = ("t", "n_begun", "n_gradient_evaluations", "n_skipped_steps")
@@ -180,6 +181,21 @@ def record_of(found: Any, estimator: Any) -> Record:
 
 def _is_float(value: Any) -> bool:
     return type(value) in (int, float)
+
+
+def part_of_epoch(found: Any, n_samples: int) -> EpochSum:
+    """What was done of an epoch, with the kinds that ``EpochSum`` declares.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    names = {field.name for field in dataclasses.fields(EpochSum)}
+    expect(isinstance(found, dict) and set(found) == names, "a part of an epoch is none")
+    counts = [found[name] for name in ("n_samples", "n_batches", "n_skipped")]
+    expect(all(type(n) is int and 0 <= n <= n_samples for n in counts), "a count of rows is none")
+    expect(found["n_samples"] < n_samples and _is_float(found["loss"]), "a part of an epoch is all")
+    return EpochSum(**found)
 
 
 def order_of(indices: np.ndarray, n_samples: int) -> np.ndarray:

@@ -64,7 +64,7 @@ class RunDirectory:
     def save_result(self, i: int, training: Training) -> None:
         """Save how a training ended, if it ended as it was asked to."""
         if training.is_kept and self._can_keep(i, training, {}):
-            ended = Checkpoint.of(training.estimator)
+            ended = training.checkpoint()
             self.ended.put(self.keys[i], ended.arrays, ended.info)
 
     def _can_keep(self, i: int, training: Training, known: dict[int, str]) -> bool:
@@ -122,7 +122,7 @@ class RunDirectory:
         known: dict[int, str] = {}
         if not all(self._can_keep(i, training, known) for i, training, _ in members):
             return name
-        checkpoints = [Checkpoint.of(training.estimator, order) for _, training, order in members]
+        checkpoints = [training.checkpoint(order) for _, training, order in members]
         arrays = {f"{row}/{n}": a for row, c in enumerate(checkpoints) for n, a in c.arrays.items()}
         keys = [self.keys[i] for i, *_ in members]
         name = name or fingerprint(keys)
@@ -164,6 +164,8 @@ def _key(training: Training, known: dict[int, str]) -> str | None:
                 "mask": training.mask,
                 "initial": training.initial,
                 "snapshots_at": training.snapshots_at,
+                **(training.start.as_key() if training.start else {}),
+                **({"states_at": training.states_at} if training.states_at else {}),
             }
         )
     except UnkeyableError as error:

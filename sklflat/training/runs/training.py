@@ -17,8 +17,11 @@ from sklflat.training.engine.epochs import (
     Fitting,
     run_alone,
 )
+from sklflat.training.engine.loader import EpochSum, SampleOrder, TensorLoader
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.side_effects import SideEffects
+from sklflat.training.runs.start import Start
 
 
 @dataclass
@@ -39,9 +42,15 @@ class Training:
     snapshots_at : tuple of int, default=()
         Numbers of steps before which the module's state is copied; the copies are in the
         estimator's ``net_.snapshots_``.
+    start : Start, default=None
+        The state of another training to start from, in place of the beginning.
+    states_at : tuple of int, default=()
+        Numbers of steps before which all of the training's state is copied into ``states``.
 
     Attributes
     ----------
+    states : dict of int to Checkpoint
+        What a training can :class:`~sklflat.training.runs.start.Start` from.
     error : Exception or None
         What the training ended with, for example a :class:`DivergenceError`.
     seconds : float
@@ -61,6 +70,9 @@ class Training:
     mask: Tensor | None = None
     initial: Tensor | None = None
     snapshots_at: tuple[int, ...] = ()
+    start: Start | None = None
+    states_at: tuple[int, ...] = ()
+    states: dict[int, Checkpoint] = field(default_factory=dict)
     error: Exception | None = None
     seconds: float = 0.0
     why_alone: str | None = None
@@ -86,11 +98,20 @@ class Training:
         def setup() -> Any:
             net = self.estimator.net_
             net.prepare(self.mask, self.initial, self.snapshots_at)
+            net.record_states(self.states_at, self._record_state)
             if self.side_effects is not None:
                 self.side_effects.begin(net.module_)
-            return checkpoint
+            self.states = {} if checkpoint is None else checkpoint.states()
+            return self.start if checkpoint is None else checkpoint
 
         return self.estimator._fitting(self.X, self.y, setup=setup, **self.fit_params)
+
+    def _record_state(self, n: int, loader: TensorLoader, done: EpochSum) -> None:
+        self.states[n] = Checkpoint.of(self.estimator, loader.order, done)
+
+    def checkpoint(self, order: SampleOrder | None = None) -> Checkpoint:
+        """Where it is now, between two epochs."""
+        return Checkpoint.of(self.estimator, order).with_states(self.states)
 
     def begin(self, checkpoint: Any = None) -> tuple[Fitting, Epoch | None]:
         """Start the training, or resume it.
@@ -120,7 +141,7 @@ class Training:
         if done is self:
             return
         vars(self.estimator).update(vars(done.estimator))
-        self.error, self.seconds = done.error, done.seconds
+        self.error, self.seconds, self.states = done.error, done.seconds, done.states
         self.why_alone = self.why_alone or done.why_alone
 
     def run(self, epochs: Callable[["Training"], None] | None = None) -> "Training":

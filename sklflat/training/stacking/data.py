@@ -17,15 +17,17 @@ class StackedBatches:
         self.kinds = {
             i: tuple((x.shape[1:], x.dtype) for x in data) for i, data in self.data.items()
         }
-        self.n_samples = {i: len(data[0]) for i, data in self.data.items()}
+        begun = {i: loader.begin_epoch() for i, loader in loaders.items()}
+        #: what is done of epochs that were begun before
+        self.done = {i: done for i, (_, done) in begun.items()}
+        self.n_samples = {i: len(d[0]) - self.done[i].n_samples for i, d in self.data.items()}
         self.sizes = {i: loader.batch_size for i, loader in loaders.items()}
         some = next(iter(self.data.values()))[0]
         width = max(self.n_samples.values())
         # rows of row numbers; shorter data sets leave the end of theirs unused
         self.order = torch.zeros(len(loaders), width, dtype=torch.long, device=some.device)
         self.position = {i: k for k, i in enumerate(loaders)}
-        for i, loader in loaders.items():
-            own = None if loader.order is None else loader.order.next()
+        for i, (own, _) in begun.items():
             n = self.n_samples[i]
             row = torch.arange(n) if own is None else torch.as_tensor(own)
             self.order[self.position[i], :n] = row

@@ -1,14 +1,15 @@
 """A stack: networks of one architecture, each with its own data and seed, trained by one step."""
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sklflat.networks.functional import ParameterVector
-from sklflat.training.engine.loader import TensorLoader
+from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.passes import SideEffects
 from sklflat.training.engine.replays import Replays, python_state, why_not_recorded
@@ -29,16 +30,6 @@ _N_TRIALS = 3
 
 class CannotStackError(Exception):
     """Networks cannot be trained by one step; says why."""
-
-
-@dataclass
-class EpochSum:
-    """What a replica's epoch came to."""
-
-    loss: float = 0.0
-    n_samples: int = 0
-    n_batches: int = 0
-    n_skipped: int = 0
 
 
 class Stack:
@@ -134,8 +125,10 @@ class Stack:
         self.update.begin_epoch()
         self._read_parameters()
         self._losses = self.w.new_zeros(len(self.nets), dtype=torch.float64)
-        sums = {i: EpochSum() for i in loaders}
         batches = StackedBatches(loaders)
+        self._loaders, sums = loaders, batches.done
+        for i, done in sums.items():
+            self._losses[i] = done.loss
         for groups in batches.steps():
             for _, start, stop, members in groups:
                 for rows in self._partition(members):
@@ -168,8 +161,8 @@ class Stack:
 
     def _step(self, rows: list[int], batch: list[Tensor], sums: dict[int, EpochSum]) -> None:
         nets = [self.nets[i] for i in rows]
-        for net in nets:
-            net.begin_step()
+        for i, net in zip(rows, nets, strict=True):
+            net.begin_step(partial(self._copy_state, i), partial(self._under_way, i, sums[i]))
         whole = rows == list(range(len(self.nets)))
         index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
         some = ReplicaStep(self, index, nets, batch)
@@ -197,6 +190,10 @@ class Stack:
             _write(self.others, index, some.after)
             if self.state is not None and state is not None:
                 _write(self.state, index, state)
+
+    def _under_way(self, i: int, done: EpochSum) -> tuple[TensorLoader, EpochSum]:
+        """The loader of a replica, and what is done of its epoch."""
+        return self._loaders[i], replace(done, loss=float(self._losses[i]))
 
     # --- verification -----------------------------------------------------------------------
 

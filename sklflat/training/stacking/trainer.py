@@ -19,6 +19,7 @@ from sklflat.exceptions import (
     UnsupportedNetworkError,
 )
 from sklflat.training.engine.epochs import Epoch, Fitting
+from sklflat.training.engine.loader import EpochSum
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs.alone import finish, train_alone
 from sklflat.training.runs.checkpoint import Checkpoint
@@ -27,7 +28,7 @@ from sklflat.training.runs.interrupts import deferred_interrupt
 from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 from sklflat.training.stacking.data import SharedData
-from sklflat.training.stacking.stack import CannotStackError, EpochSum, Stack
+from sklflat.training.stacking.stack import CannotStackError, Stack
 from sklflat.training.stacking.stackable import replicas_at_once, stack_key, why_not_stacked
 
 #: share of the replicas below which a stack is rebuilt without those that have ended

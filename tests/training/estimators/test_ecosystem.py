@@ -291,6 +291,7 @@ def test_string_labels_and_frames():
         model.predict(frame[["north", "east"]].rename(columns={"north": "n"}))
 
 
+@pytest.mark.slow
 def test_defaults_cope_with_unscaled_inputs():
     """As MLPClassifier's do; momentum SGD at the papers' learning rates fails on them."""
     X, y = load_digits(return_X_y=True)

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import threading
 
 import numpy as np
 import pytest
@@ -233,3 +234,19 @@ def test_gradient_norms_are_clipped_in_the_final_direction_only():
     moved = torch.cat([(a - b.double()).flatten() for a, b in pairs])
     assert float(moved.detach().norm()) == pytest.approx(1e-4, rel=1e-3)
     assert model.n_gradient_evaluations_ == 2
+
+
+class Locking(nn.Module):
+    """A network that holds what cannot be copied."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.layer, self.lock = nn.Linear(n_features, n_outputs), threading.Lock()
+
+    def forward(self, X):
+        return self.layer(X)
+
+
+def test_a_net_that_cannot_be_copied_is_named():
+    with pytest.raises(TypeError, match=r"Locking cannot be copied.*__deepcopy__"):
+        SAMClassifier(net=Locking).fit(np.eye(4), [0, 1, 0, 1])

@@ -14,6 +14,7 @@ from sklflat.exceptions import NoiseWarning
 from sklflat.networks import Network
 from sklflat.training.perturbations import FlatNoise, Position
 from tests._estimators import DIGIT, DIGITS, MOONS, SIDE
+from tests._slow import slow_after
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -83,11 +84,6 @@ COVARIANCES = [
 ]
 
 
-def quick_first(values, n_quick=1):
-    """Cases of which only the first few are quick."""
-    return values[:n_quick] + [pytest.param(v, marks=pytest.mark.slow) for v in values[n_quick:]]
-
-
 @pytest.mark.parametrize(("subspace", "antithetic", "n_draws"), COVARIANCES)
 def test_the_covariance_is_sigma_squared_times_the_projector(subspace, antithetic, n_draws):
     noise = FlatNoise(
@@ -113,7 +109,7 @@ def test_random_noise_has_the_dimension_of_flat_noise():
     assert torch.linalg.matrix_rank(xi, rtol=1e-8) == P - 3
 
 
-@pytest.mark.parametrize("n_draws", quick_first([2000, 4000]))
+@pytest.mark.parametrize("n_draws", slow_after(1, [2000, 4000]))
 def test_time_structure(n_draws):
     alternating, _ = draws(FlatNoise(1.0, "isotropic", None, antithetic=True), quadratic(W), 6)
     torch.testing.assert_close(alternating[1::2], -alternating[::2])
@@ -127,7 +123,7 @@ def test_time_structure(n_draws):
 
 
 @pytest.mark.parametrize(
-    "subspace", quick_first(["flat", "sharp", "soft", "isotropic", "random"], 2)
+    "subspace", slow_after(2, ["flat", "sharp", "soft", "isotropic", "random"])
 )
 def test_the_loss_budget_is_met_on_a_quadratic(subspace):
     at = quadratic(W.abs() + 1)
@@ -139,7 +135,7 @@ def test_the_loss_budget_is_met_on_a_quadratic(subspace):
     assert state["looks"][-1, 4] == pytest.approx(0.005, rel=0.1)
 
 
-@pytest.mark.parametrize("n_draws", quick_first([1500, 6000]))
+@pytest.mark.parametrize("n_draws", slow_after(1, [600, 6000]))
 def test_norm_budget_is_the_same_length_in_all_subspaces(n_draws):
     at = quadratic(W)
     for subspace in ("flat", "soft", "isotropic", "sharp", "random"):
@@ -264,7 +260,9 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize("subspace", quick_first(["flat", "soft", "isotropic", "sharp", "random"]))
+@pytest.mark.parametrize(
+    "subspace", slow_after(1, ["flat", "soft", "isotropic", "sharp", "random"])
+)
 def test_the_loss_budget_is_met_in_training(subspace):
     """The rise at the end of training, on the same samples, with draws of our own."""
     clf = FlatNoiseClassifier(sigma=0.05, subspace=subspace, **QUICK).fit(DIGITS, DIGIT)
@@ -294,6 +292,7 @@ def test_it_is_reproducible_and_leaves_the_generators_alone():
     assert (numpy_state == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
+@pytest.mark.slow
 def test_flat_noise_is_longer_than_isotropic_noise_at_equal_rise():
     scales = [
         FlatNoiseClassifier(subspace=s, **QUICK).fit(DIGITS, DIGIT).noise_scale_
@@ -316,9 +315,9 @@ GRIDS = [
 ]
 
 
-@pytest.mark.parametrize("grid", quick_first(GRIDS))
+@pytest.mark.parametrize("grid", slow_after(1, GRIDS))
 def test_grid_search_and_the_regressor(grid):
-    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 15}), grid, cv=2)
+    search = GridSearchCV(FlatNoiseClassifier(**{**QUICK, "max_iter": 10}), grid, cv=2)
     assert search.fit(MOONS, SIDE).best_score_ > 0.5
     x = np.linspace(-1, 1, 200)[:, None]
     reg = FlatNoiseRegressor(**{**QUICK, "max_iter": 60}).fit(x, x[:, 0] ** 2)

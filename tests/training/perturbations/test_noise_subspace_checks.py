@@ -104,9 +104,9 @@ def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, mon
     assert np.mean(np.array(off) < 0.1) >= 0.75  # of a standard error of 5 % it is twice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("hidden", "n_samples", "n_steps"),
-    [((8,), 200, 2007), pytest.param((100,), 1797, 9 * 223, marks=pytest.mark.slow)],
+    ("hidden", "n_samples", "n_steps"), [((8,), 200, 2007), ((100,), 1797, 9 * 223)]
 )
 def test_an_epoch_costs_at_most_1_3_plain_ones(hidden, n_samples, n_steps):
     """Counted in gradients of a batch, over two intervals between refreshes.

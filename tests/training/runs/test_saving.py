@@ -216,10 +216,10 @@ def test_forged_objects_are_refused_in_a_moment(path):
     for entries in forged_tables():
         arrays, info = forged(entries)
         files.write(path, arrays, {"object": info})
-        start = time.perf_counter()
+        start = time.process_time()
         with pytest.raises(CheckpointError):
             load(path)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 def test_forged_objects_are_refused_and_run_no_code(path, tmp_path, monkeypatch):

@@ -1,0 +1,20 @@
+"""Technique 3: tickets, the onset of a basin, and the units that come back from there."""
+
+from sklflat.rewinding.consistency import Consistency
+from sklflat.rewinding.display import BasinDisplay
+from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset, step_grid
+from sklflat.rewinding.pruning import PrunableLayers, read_masks, write_masks
+from sklflat.rewinding.rewinder import BasinRewinder
+
+__all__ = [
+    "BasinDisplay",
+    "BasinRewinder",
+    "Consistency",
+    "Instability",
+    "OnsetCurve",
+    "PrunableLayers",
+    "find_onset",
+    "read_masks",
+    "step_grid",
+    "write_masks",
+]

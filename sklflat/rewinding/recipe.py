@@ -1,0 +1,211 @@
+"""Recipe: how a network is trained, so that it can be trained again from any of its steps."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
+from skorch import NeuralNet
+from tqdm import tqdm
+
+from sklflat._compat import safe_indexing
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.probing.resolve import ends_frozen, is_frozen
+from sklflat.probing.split import Rows
+from sklflat.rewinding.pruning import PrunableLayers
+from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An estimator of this package with the rows that it is trained on.
+
+    Parameters
+    ----------
+    estimator : PerturbedEstimator
+        Not fitted, with an int for a ``random_state``.
+    rows : Rows
+        As the network's estimator takes them, transformed by what stands before it.
+    before : list of (str, transformer)
+        Fitted steps of the pipeline that it is the last step of.
+    name : str or None
+        Of that last step.
+    n_steps_an_epoch : int
+    layers : PrunableLayers
+    settings : dict
+        Of :func:`~sklflat.training.stacking.train`.
+    bar : tqdm
+    """
+
+    estimator: Any
+    rows: Rows
+    before: list[Any]
+    name: str | None
+    n_steps_an_epoch: int
+    layers: PrunableLayers
+    settings: Mapping[str, Any]
+    bar: Any = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, estimator: Any, rows: Rows, rng: np.random.RandomState, verbose: int, **settings: Any
+    ) -> "Recipe":
+        """Fit what stands before the network, and look at the network.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If there is no training of the network that could be rewound.
+        """
+        check_rewindable(estimator)
+        before, name, last = [], None, clone(estimator)
+        if isinstance(last, Pipeline):
+            *before, (name, last) = last.steps
+            own = {k: v for k, v in rows.params.items() if k.startswith(name + "__")}
+            others = {k: v for k, v in rows.params.items() if k not in own}
+            X = Pipeline(before).fit_transform(rows.X, rows.y, **others) if before else rows.X
+            params = {k.removeprefix(name + "__"): v for k, v in own.items()}
+            rows = Rows(X, rows.y, params, rows.numbers)
+        if not isinstance(last.random_state, (int, np.integer)):
+            last.set_params(random_state=int(rng.randint(np.iinfo(np.int32).max)))
+        looked_at = Training(clone(last), rows.X, rows.y, dict(rows.params))
+        fitting, epoch = looked_at.begin()
+        fitting.close()
+        n_steps = 0 if epoch is None else len(epoch.batches)
+        layers = PrunableLayers.of(looked_at.estimator.module_)
+        bar = tqdm(unit="fit", disable=not verbose, delay=1.0)
+        return cls(last, rows, before, name, n_steps, layers, settings, bar)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of a training that goes through all epochs."""
+        return self.n_steps_an_epoch * int(self.estimator.max_iter)
+
+    def training(
+        self,
+        *,
+        seed: int | None = None,
+        numbers: NDArray | None = None,
+        order: NDArray | None = None,
+        **own: Any,
+    ) -> Training:
+        """One more training.
+
+        Parameters
+        ----------
+        seed : int, default=None
+            Of other initial weights and another order of the rows; None is the recipe's.
+        numbers : ndarray of int, default=None
+            Rows to train on, as many as there are.
+        order : ndarray of int, default=None
+            Of the targets, to shuffle them.
+        **own
+            Further fields of :class:`~sklflat.training.runs.Training`.
+        """
+        estimator = clone(self.estimator)
+        if seed is not None:
+            estimator.set_params(random_state=seed)
+        rows = self.rows if numbers is None else self.rows.take(numbers)
+        y = rows.y if order is None else rows.y[order]
+        return Training(estimator, rows.X, y, dict(rows.params), **own)
+
+    def run(self, trainings: Sequence[Training]) -> None:
+        """Train, as one stack where that is possible; what failed has its ``error``."""
+        with warnings.catch_warnings():
+            # copies of a training need not converge; what the first says of itself is enough
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            for _ in train(trainings, **self.settings):
+                self.bar.update()
+
+    def fitted(self, training: Training) -> Any:
+        """What a user may predict with: the trained estimator, after what stands before it."""
+        if self.name is None:
+            return training.estimator
+        return Pipeline([*self.before, (self.name, training.estimator)])
+
+    def resampled(self, groups: NDArray | None, k: int, rng: np.random.RandomState) -> NDArray:
+        """Numbers of as many rows, drawn with replacement.
+
+        Of classifiers as many of each class are drawn. With groups, the rows of the k-th child are
+        all of one group: the groups take turns.
+
+        Raises
+        ------
+        ValueError
+            If a group lacks one of the classes.
+        """
+        n = len(self.rows)
+        among = np.ones(n, dtype=bool)
+        if groups is not None:
+            known = np.unique(groups)
+            group = known[k % len(known)]
+            among = groups == group
+        if not is_classifier(self.estimator) or self.rows.y.ndim > 1:
+            return rng.choice(np.flatnonzero(among), n)
+        drawn = np.empty(n, dtype=int)
+        for label in np.unique(self.rows.y):
+            own = self.rows.y == label
+            if not (own & among).any():
+                raise ValueError(
+                    f"groups: {group} has no row of class {label} among those trained on, so "
+                    "no child can be trained on it alone. Join groups until each has all classes."
+                )
+            drawn[own] = rng.choice(np.flatnonzero(own & among), own.sum())
+        return drawn
+
+    def some(self, most: int) -> NDArray:
+        """Numbers of at most so many rows, evenly spread, none of weight 0."""
+        weight = self.rows.weight
+        usable = np.arange(len(self.rows)) if weight is None else np.flatnonzero(weight.numpy() > 0)
+        return usable[np.linspace(0, len(usable) - 1, min(most, len(usable))).round().astype(int)]
+
+    def transformed(self, X: Any) -> Any:
+        """Rows of the data, as the last estimator takes them."""
+        for _, step in self.before:
+            X = X if step is None or step == "passthrough" else step.transform(X)
+        return X
+
+    def inputs(self, numbers: NDArray) -> Any:
+        """Rows as the last estimator takes them."""
+        return safe_indexing(self.rows.X, numbers)
+
+
+def check_rewindable(estimator: Any) -> None:
+    """Raise unless there is a training of a network to rewind.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        For a network that is frozen or trained by somebody else.
+    ValueError
+        If nothing would differ between two copies of the training.
+    """
+    if is_frozen(estimator) or ends_frozen(estimator):
+        raise UnsupportedNetworkError(
+            "The network is frozen (or pretrained), so there is no training to rewind. Pass an "
+            "estimator that is to be trained, such as SAMClassifier()."
+        )
+    last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
+    if not isinstance(last, PerturbedEstimator):
+        raise UnsupportedNetworkError(
+            f"{type(last).__name__} does not train one network whose steps are known. Pass "
+            "SAMClassifier or another estimator of this package, alone or as the last step of a "
+            "pipeline; of a search, its best_estimator_ cloned."
+        )
+    if isinstance(last.net, NeuralNet):
+        raise UnsupportedNetworkError(
+            "A skorch net runs its own epochs, into which there is no way back. Pass its module "
+            "instead: SAMClassifier(net=module_class, ...)."
+        )
+    if not last.shuffle:
+        raise ValueError(
+            "shuffle=False trains on the same rows in the same order each time, so copies of a "
+            "training would not differ. Set shuffle=True."
+        )

@@ -1,0 +1,104 @@
+"""How consistent units are by chance: fresh initialisations, shuffled labels, untrained twins."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklflat.exceptions import RewindingWarning, warn
+from sklflat.networks import ParameterVector
+from sklflat.probing.nulls import Null, Scored, null_by_layer, untrained_twins
+from sklflat.probing.resolve import resolve
+from sklflat.rewinding.consistency import Group
+from sklflat.rewinding.rewinds import children
+from sklflat.rewinding.rewound_sample import AFTER, RewoundSample
+from sklflat.training.runs import Training
+from sklflat.training.runs.start import Start
+
+
+def rewinding_nulls(sample: RewoundSample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
+    """Three nulls of as many networks as there are children, matched and scored like these.
+
+    - *fresh initialisations*: trainings on the same data that share no ancestor. What beats them is
+      more than what the data give to everybody;
+    - *shuffled labels*: children of a parent that was trained on shuffled labels, rewound to the
+      same step. What beats them is more than having an ancestor in common;
+    - *untrained twins*: what data and architecture give.
+
+    All have the ticket's mask. In each set every network in turn is the reference, so a set gives
+    as many draws as it has units; they depend on each other, but follow one law.
+    """
+    n = len(sample.experiments[AFTER].good)
+    fresh, shuffled = _trained(sample, n, rng)
+    n_sets = int(np.ceil(n_draws / (n * len(sample.units))))
+    layer_of = sample.units.layer_of
+    nulls = [
+        null_by_layer(name, _scored(sample, own), layer_of)
+        for name, own in (("fresh initialisations", fresh), ("shuffled labels", shuffled))
+        if len(own) > 1
+    ]
+    twins = (s for _ in range(n_sets) for s in _references(_twins(sample, n, rng)))
+    return [*nulls, null_by_layer("untrained twins", twins, layer_of)]
+
+
+def _trained(
+    sample: RewoundSample, n: int, rng: np.random.RandomState
+) -> tuple[list[Training], list[Training]]:
+    """Fresh networks, and children of one that was trained on shuffled labels."""
+    recipe, mask = sample.recipe, sample.rounds[-1].mask
+    step = sample.experiments[AFTER].step
+    seeds = [int(rng.randint(2**31 - 1)) for _ in range(n + 1)]
+    order = rng.permutation(len(recipe.rows))
+    fresh = [recipe.training(seed=seed, mask=mask) for seed in seeds[1:]]
+    parent = recipe.training(seed=seeds[0], order=order, states_at=tuple({0, step}))
+    recipe.run([parent, *fresh])
+    shuffled: list[Training] = []
+    if parent.error is None:
+        at = max(parent.states)  # it may have converged before that step
+        same: dict[str, Any] = {"seed": seeds[0], "order": order}
+        first = recipe.training(mask=mask, start=Start(parent.states[at]), **same)
+        plain: dict[str, Any] = {"bootstrap": False, "groups": None, "rng": rng}
+        shuffled = [first, *children(recipe, parent, at, mask, n - 1, **plain, **same)]
+        recipe.run(shuffled)
+    found = [[t for t in own if t.error is None] for own in (fresh, shuffled)]
+    for name, own in zip(("fresh initialisations", "shuffled labels"), found, strict=True):
+        if len(own) < n:
+            warn(
+                f"{n - len(own)} of {n} networks of the null {name!r} failed; it is drawn from the "
+                "others.",
+                RewindingWarning,
+            )
+    return found[0], found[1]
+
+
+def _scored(sample: RewoundSample, trainings: list[Training]) -> Iterator[Scored]:
+    yield from _references(sample.comparison.group([resolve(t.estimator) for t in trainings]))
+
+
+def _references(group: Group) -> Iterator[Scored]:
+    """Scores with every network in turn for the reference."""
+    for reference in range(len(group.score)):
+        scores, lives = group.scores(reference)
+        yield scores, group.layer_of, lives
+
+
+def _twins(sample: RewoundSample, n: int, rng: np.random.RandomState) -> Group:
+    """Networks of fresh random weights, masked as the ticket is."""
+    first = resolve(sample.rounds[-1].ticket.estimator)
+    mask = sample.rounds[-1].mask
+    comparison, units = sample.comparison, sample.units
+    rows = [first.to_input(X) for X in (comparison.match, comparison.score)]
+    found: list[list[np.ndarray]] = [[], []]
+    for module in untrained_twins(first.network.module, n, rng):
+        _mask(module, mask)
+        for own, X in zip(found, rows, strict=True):
+            own.append(units.activations(module, X).double().numpy())
+    return Group(np.stack(found[0]), np.stack(found[1]), units.layer_of, comparison.weights)
+
+
+@torch.no_grad()
+def _mask(module: nn.Module, mask: torch.Tensor) -> None:
+    vector = ParameterVector.of(module)
+    vector.write(torch.where(mask, vector.read(), 0.0))

@@ -1,0 +1,194 @@
+"""A whole study: parent, onset, ticket and children, from the parameters of a BasinRewinder."""
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from sklflat.exceptions import RewindingWarning, warn
+from sklflat.networks.units import Units
+from sklflat.probing.nulls import split_halves
+from sklflat.probing.resolve import resolve
+from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows, split_rows
+from sklflat.rewinding.onset import OnsetCurve, step_grid
+from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.rewinds import MAX_ROWS, Comparison, children, onset_curve
+from sklflat.rewinding.rewound_sample import (
+    AFTER,
+    BEFORE,
+    Experiment,
+    RewoundSample,
+    experiments_of,
+)
+from sklflat.rewinding.tickets import Round, find_ticket, n_rounds_for
+from sklflat.training.runs import Training
+from sklflat.training.runs.start import Start
+
+
+def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomState) -> RewoundSample:
+    """Train the parent, find the onset, prune to the ticket, and train its children.
+
+    Parameters
+    ----------
+    probe : BasinRewinder
+        Whose parameters say how.
+    fresh : estimator
+        Not fitted, with seeds.
+    rows : Rows
+    rng : RandomState
+    """
+    parts = _split(rows, probe.holdout, is_classifier(fresh), rng)
+    groups = parts[0].params.get("groups")
+    fitted, match, scored = map(_without_groups, parts)
+    settings = {"n_jobs": probe.n_jobs, "cache_dir": probe.cache_dir}
+    recipe = Recipe.of(fresh, fitted, rng, probe.verbose, **settings)
+    if recipe.n_steps_an_epoch == 1 and not probe.bootstrap and groups is None:
+        warn(
+            f"One batch holds all {len(fitted)} rows, so that their order makes no difference and "
+            "children are the same but for rounding. Lower batch_size, or set bootstrap=True.",
+            RewindingWarning,
+        )
+    try:
+        return _Study(probe, recipe, groups, rng).sample(match, scored)
+    finally:
+        recipe.bar.close()
+
+
+class _Study:
+    def __init__(self, probe: Any, recipe: Recipe, groups: Any, rng: np.random.RandomState) -> None:
+        self.probe, self.recipe, self.groups, self.rng = probe, recipe, groups, rng
+
+    def sample(self, match: Rows, scored: Rows) -> RewoundSample:
+        """All that is trained, and the rows to match and to score units on."""
+        probe, recipe, rng = self.probe, self.recipe, self.rng
+        parent = recipe.training(states_at=self._steps())
+        recipe.run([parent])
+        if parent.error is not None:
+            raise parent.error
+        comparison = self._comparison(parent, match, scored)
+        seeds = [int(rng.randint(2**31 - 1)) for _ in range(probe.n_copies - 1)]
+        curve = None
+        if isinstance(probe.rewind, str):
+            curve = onset_curve(comparison, parent, tol=probe.stability_tol, seeds=seeds)
+        step = self._step(parent, curve)
+        rounds = find_ticket(
+            recipe,
+            parent,
+            step,
+            sparsity=probe.sparsity,
+            n_rounds=n_rounds_for(probe.sparsity, probe.n_rounds),
+            scope=probe.prune,
+            rewinding=probe.rewinding,
+            n_controls=probe.n_controls,
+            rng=rng,
+        )
+        experiments = self._experiments(parent, curve, step, rounds)
+        opened = Sample.of(
+            recipe.fitted(rounds[-1].ticket),
+            scored.X,
+            scored.y,
+            layers=probe.layers,
+            weight=scored.weight,
+            numbers=scored.numbers,
+        )
+        return RewoundSample.extending(
+            opened,
+            recipe=recipe,
+            comparison=comparison,
+            parent=parent,
+            curve=curve,
+            rounds=rounds,
+            experiments=experiments,
+            seed=int(rng.randint(2**31 - 1)),
+            n_bootstrap=probe.n_bootstrap,
+        )
+
+    def _experiments(
+        self, parent: Training, curve: OnsetCurve | None, step: int, rounds: list[Round]
+    ) -> dict[str, Experiment]:
+        """Children from the step, and from the one before it, if it is the onset."""
+        probe, recipe = self.probe, self.recipe
+        ticket, mask = rounds[-1].ticket, rounds[-1].mask
+        weights = rounds[-2].ticket.checkpoint() if probe.rewinding == "learning_rate" else None
+
+        def make(at: int) -> tuple[Training, list[Training]]:
+            own = children(
+                recipe,
+                parent,
+                at,
+                mask,
+                probe.n_retrains,
+                bootstrap=probe.bootstrap,
+                groups=self.groups,
+                rng=self.rng,
+                weights_of=weights,
+            )
+            start = Start(parent.states[at], weights_of=weights)
+            return recipe.training(mask=mask, start=start), own
+
+        steps = [(AFTER, step)]
+        if curve is not None and curve.before is not None and curve.before != step:
+            steps.append((BEFORE, curve.before))
+        return experiments_of(steps, ticket, step, make, recipe)
+
+    def _comparison(self, parent: Training, match: Rows, scored: Rows) -> Comparison:
+        recipe = self.recipe
+        trained = resolve(recipe.fitted(parent))
+        n = min(MAX_ROWS, len(match))
+        few = match.take(np.linspace(0, len(match) - 1, n).round().astype(int))
+        weight = None if scored.weight is None else scored.weight.double().numpy()
+        units = Units.find(trained.network.module, trained.to_input(few.X)[:5], self.probe.layers)
+        inputs = [recipe.transformed(rows.X) for rows in (few, scored)]
+        return Comparison(recipe, units, inputs[0], inputs[1], weight)
+
+    def _steps(self) -> tuple[int, ...]:
+        """Steps whose state the parent is to keep."""
+        rewind, recipe = self.probe.rewind, self.recipe
+        n = recipe.n_steps
+        if isinstance(rewind, str):
+            return step_grid(n, self.probe.n_grid)
+        step = int(rewind) if isinstance(rewind, Integral) else int(rewind * n)
+        if step >= n:
+            raise ValueError(
+                f"rewind={rewind!r} is after the end: the training has {n} steps "
+                f"({recipe.n_steps_an_epoch} an epoch). Give a smaller number."
+            )
+        return (step,)
+
+    def _step(self, parent: Training, curve: OnsetCurve | None) -> int:
+        """What is rewound to."""
+        if not parent.states:
+            raise ValueError(
+                f"rewind={self.probe.rewind!r} is after the end: training stopped after "
+                f"{parent.estimator.net_.steps_.n_begun} steps. Give a smaller number."
+            )
+        last = max(parent.states)
+        if curve is None:
+            return last
+        if curve.onset is not None:
+            return curve.onset
+        warn(
+            f"Copies do not end in one basin from any step that was looked at, up to step {last}, "
+            f"to which the ticket is rewound (instability {curve.points[-1].value:.3f}, "
+            f"stability_tol={self.probe.stability_tol}). Train longer, or at a lower rate.",
+            RewindingWarning,
+        )
+        return last
+
+
+def _split(
+    rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
+) -> tuple[Rows, Rows, Rows]:
+    """Rows to train on, to match units on, and to score them on."""
+    fitted, scored = split_rows(rows, holdout, by_class, rng)
+    if holdout is not None:
+        return fitted, fitted, scored
+    match, score = split_halves(len(rows), rng)
+    return fitted, rows.take(match), rows.take(score)
+
+
+def _without_groups(rows: Rows) -> Rows:
+    params = {name: value for name, value in rows.params.items() if name != "groups"}
+    return Rows(rows.X, rows.y, params, rows.numbers)

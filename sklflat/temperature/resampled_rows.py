@@ -1,0 +1,99 @@
+"""Bootstrap samples and random halves of labelled rows: what other rows might have said."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.temperature.class_similarity import class_distances, class_similarity
+from sklflat.temperature.class_tree import cophenetic, grow
+from sklflat.temperature.stability import condensed, correlations
+
+__all__ = ["Distances", "ResampledRows", "bootstrap_counts", "softmax_distances"]
+
+#: distances (n_draws, n_classes, n_classes) from weights of the rows (n_draws, n_samples)
+Distances = Callable[[NDArray], NDArray]
+
+#: distances that are held at once
+_MAX_NUMBERS = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class ResampledRows:
+    """Weights of the rows in bootstrap samples and in random halves, drawn class by class.
+
+    Parameters
+    ----------
+    bootstrap : ndarray of shape (n_draws, n_samples)
+        Of every class as many rows as it has.
+    first, second : ndarray of shape (n_draws, n_samples)
+        Halves of the rows of every class. A class's only row is in both.
+    """
+
+    bootstrap: NDArray
+    first: NDArray
+    second: NDArray
+
+    @classmethod
+    def drawn(
+        cls, y: NDArray, weight: NDArray, n_draws: int, rng: np.random.RandomState
+    ) -> "ResampledRows":
+        """Draw as many of both.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,), int
+        weight : ndarray of shape (n_samples,)
+            Of the rows themselves.
+        n_draws : int
+        rng : RandomState
+        """
+        counts = bootstrap_counts(y, n_draws, rng)
+        halves = np.stack([_halves(y, rng) for _ in range(n_draws)], axis=1)
+        return cls(counts * weight, *(halves * weight))
+
+    def trees(self, distances: Distances, method: str) -> Iterator[NDArray]:
+        """Linkages of the bootstrap samples."""
+        for (s,) in _few_at_once(distances, self.bootstrap):
+            yield from (grow(d, method) for d in distances(s))
+
+    def agreement(self, distances: Distances, method: str, elsewhere: Distances) -> NDArray:
+        """Correlation (n_draws,) of the first halves' trees with distances on the second ones."""
+        found = []
+        for first, second in _few_at_once(distances, self.first, self.second):
+            heights = np.stack([cophenetic(grow(d, method)) for d in distances(first)])
+            found.append(correlations(heights, condensed(elsewhere(second))))
+        return np.concatenate(found)
+
+
+def _few_at_once(distances: Distances, *weights: NDArray) -> Iterator[tuple[NDArray, ...]]:
+    """Blocks of the draws whose distances fit into memory."""
+    n_numbers = distances(weights[0][:1]).size
+    n = max(1, _MAX_NUMBERS // n_numbers)
+    for start in range(0, len(weights[0]), n):
+        yield tuple(w[start : start + n] for w in weights)
+
+
+def softmax_distances(p: NDArray, y: NDArray) -> Distances:
+    """Distances between classes by probabilities (n_samples, n_classes) of rows of classes y."""
+    return lambda s: class_distances(class_similarity(p, y, s))
+
+
+def bootstrap_counts(y: NDArray, n_draws: int, rng: np.random.RandomState) -> NDArray:
+    """How often each row (n_draws, n_samples) is drawn, as many of every class as it has."""
+    counts = np.zeros((n_draws, len(y)))
+    for c in np.unique(y):
+        own = np.flatnonzero(y == c)
+        counts[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)), n_draws)
+    return counts
+
+
+def _halves(y: NDArray, rng: np.random.RandomState) -> NDArray:
+    """Masks (2, n_samples) of random halves of the rows of every class."""
+    masks = np.zeros((2, len(y)), dtype=bool)
+    for c in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == c))
+        masks[0, rows[: (len(rows) + 1) // 2]] = True
+        masks[1, rows[len(rows) // 2 :]] = True
+    return masks
