@@ -29,6 +29,7 @@ from sklearn.utils.validation import (
 )
 
 __all__ = [
+    "TREE_NODE_FIELDS",
     "Interval",
     "InvalidParameterError",
     "Options",
@@ -43,6 +44,18 @@ __all__ = [
     "safe_indexing",
     "validate_parameter_constraints",
 ]
+
+#: of a node of scikit-learn's trees, as their state has it
+TREE_NODE_FIELDS = (
+    "left_child",
+    "right_child",
+    "feature",
+    "threshold",
+    "impurity",
+    "n_node_samples",
+    "weighted_n_node_samples",
+    "missing_go_to_left",
+)
 
 
 def one_hot_is_sound(encoder: Any) -> bool:

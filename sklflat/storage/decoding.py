@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sklflat.exceptions import CheckpointError
-from sklflat.storage import known_types, recurrent
+from sklflat.storage import known_types, recurrent, trees
 from sklflat.storage.objects import DTYPES, FUNCTIONS, HANDLERS, MAX_DEPTH, MAX_TEXT, Arrays, is_key
 
 _MAX_ENTRIES = 1_000_000
@@ -49,6 +49,7 @@ def decode(arrays: Arrays, info: Any, trusted: tuple[str, ...] = ()) -> Any:
         decoder = _Decoder(arrays, info["entries"], trusted)
         found = decoder.value(info["root"])
         known_types.check_whole(decoder.made.values())
+        trees.check_trees(decoder.made.values())
         return found
     except CheckpointError:
         raise

@@ -43,6 +43,16 @@ _OWN = {
     "sklflat.probing.card": "CardData",
     "sklflat.probing.module": "ModuleClassifier ModuleRegressor",
     "sklflat.probing.nulls": "Null",
+    "sklflat.surrogate.aligner": "SurrogateAligner",
+    "sklflat.surrogate.bisection": "BisectionTest",
+    "sklflat.surrogate.columns": "Columns",
+    "sklflat.surrogate.degeneracy": "DegeneracyTest",
+    "sklflat.surrogate.disagreement_map": "DisagreementMap",
+    "sklflat.surrogate.fidelity": "Estimate FidelityReport",
+    "sklflat.surrogate.regions": "Regions",
+    "sklflat.surrogate.rules": "Rules",
+    "sklflat.surrogate.student": "Student",
+    "sklflat.surrogate.trees.estimators": "AlternatingTreeClassifier AlternatingTreeRegressor",
     "sklflat.symmetry.symmetry": "Group RecordingPoint Symmetry",
     "sklflat.temperature.calibration": "Calibration",
     "sklflat.temperature.baselines": "TreeComparison",
@@ -66,7 +76,7 @@ _OWN = {
 }
 
 #: estimators of scikit-learn whose predictions are NumPy's alone, so that no array of a file
-#: reaches C code that trusts it (trees and support vectors do)
+#: reaches C code that trusts it (support vectors do); and trees, whose nodes are checked
 _SKLEARN = {
     "sklearn.compose": "ColumnTransformer TransformedTargetRegressor",
     "sklearn.decomposition": "PCA TruncatedSVD FastICA FactorAnalysis",
@@ -85,6 +95,7 @@ _SKLEARN = {
         "QuantileTransformer RobustScaler StandardScaler"
     ),
     "sklearn.random_projection": "GaussianRandomProjection",
+    "sklearn.tree": "DecisionTreeClassifier DecisionTreeRegressor",
     "sklearn.utils": "Bunch",
 }
 

@@ -6,15 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import column_or_1d, get_tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklflat._compat import Interval, StrOptions, check_feature_names_in
+from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import SurrogateWarning, warn
 from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
-from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_classes
 from sklflat.probing.unit_probe import UnitProbe
@@ -26,22 +23,21 @@ from sklflat.surrogate.basin_tests import (
     leaves_of,
     sampled_models,
 )
-from sklflat.surrogate.comparison import compared, compared_names
-from sklflat.surrogate.rules import Rules
+from sklflat.surrogate.disagreement_map import DisagreementMap
+from sklflat.surrogate.readings import Readings
 from sklflat.surrogate.summary import regions_tables, rules_of
 from sklflat.surrogate.taught import Lesson, TaughtSample
-from sklflat.surrogate.teacher import Answers, answers_of
 from sklflat.training import SAMClassifier
 
 
-class SurrogateAligner(UnitProbe):
+class SurrogateAligner(Readings):
     r"""A small model that mimics a network, how faithful it is, and what their disagreement says.
 
-    A student, by default a tree of depth 4, is taught what the network says about the rows that
-    the network was trained on and about *oracle samples*, which stay on the distribution of the
-    data. All that is said about it is measured on held-out rows. A network that fits its training
-    rows gives back their labels, so a student of those rows alone would be taught the truth and not
-    the network.
+    A student, by default a tree of depth 4 whose splits are improved together, is taught what the
+    network says about the rows that it was trained on and about *oracle samples*, which stay on the
+    distribution of the data. All that is said about it is measured on held-out rows. A network that
+    fits its training rows gives back their labels, so a student of those rows alone would be taught
+    the truth and not the network.
 
     A small model that has never seen the network gives most rows the network's label, too. So
     ``fidelity_`` leads with the *gain*: the fidelity less that of the same student taught the true
@@ -60,8 +56,8 @@ class SurrogateAligner(UnitProbe):
         student reads the inputs as they come, before the steps of a pipeline, so its rules are in
         their units.
     surrogate : estimator, default=None
-        The student: any classifier or regressor of scikit-learn, or one like it. ``None`` is a
-        tree of depth 4; by entropy, where it classifies.
+        The student: any classifier or regressor of scikit-learn, or one like it. ``None`` is an
+        :class:`~sklflat.surrogate.AlternatingTreeClassifier` of depth 4, or the regressor.
     target : {"proba", "label", "logit"}, default="proba"
         What it is taught: see :func:`~sklflat.surrogate.teach`. Of a regressor it is the
         prediction, whatever is asked for.
@@ -92,6 +88,8 @@ class SurrogateAligner(UnitProbe):
         ``None`` nothing is held out.
     n_jobs : int or None, default=None
         Not used by this probe.
+    verbose : int, default=0
+        1 shows a progress bar of each part that takes more than a second.
     random_state : int, RandomState instance or None, default=None
 
     Attributes
@@ -154,10 +152,10 @@ class SurrogateAligner(UnitProbe):
         "loss_rise": [Interval(Real, 0, None, closed="neither")],
         "basin_models": "no_validation",  # given_sources says what is accepted
         "min_fidelity": [Interval(Real, 0, 1, closed="both")],
+        "verbose": ["verbose"],
     }
 
     _score_name = "R² of a small tree above that of untrained units"
-    _rules: Rules | None
 
     def __init__(
         self,
@@ -176,6 +174,7 @@ class SurrogateAligner(UnitProbe):
         n_null: Any = "auto",
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
+        verbose: int = 0,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -192,6 +191,7 @@ class SurrogateAligner(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.random_state = random_state
 
     # --- fit, step by step --------------------------------------------------------------------
@@ -211,6 +211,7 @@ class SurrogateAligner(UnitProbe):
             self.n_redraws,
             int(np.ceil(n_draws / len(sample.units))),
             int(rng.randint(2**31 - 1)),
+            self.verbose,
         )
         return TaughtSample.parted(sample, self.holdout, lesson, rng)
 
@@ -247,6 +248,7 @@ class SurrogateAligner(UnitProbe):
         members = sources[0].answers if sources else []
         *regions, self.agreement_gain_ = regions_tables(sample, leaves_of(sample), members)
         self._regions = tuple(regions)
+        self._map = DisagreementMap.of(sample, members)
 
     def _warn_of_fidelity(self, sample: TaughtSample) -> None:
         report = self.fidelity_
@@ -264,128 +266,7 @@ class SurrogateAligner(UnitProbe):
                 SurrogateWarning,
             )
 
-    # --- what it says about data --------------------------------------------------------------
-
-    def predict(self, X: Any) -> NDArray:
-        """What the surrogate says.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Labels of the network's classes, or numbers.
-        """
-        features, _ = self._read(X)
-        return self._student.answers(features).labels
-
-    def network_predict(self, X: Any) -> NDArray:
-        """What the network says.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        """
-        return self._read(X)[1].labels
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy (or R²) of the surrogate on y; its fidelity is ``surrogate_fidelity``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-        sample_weight : array-like of shape (n_samples,), default=None
-        """
-        measure = accuracy_score if is_classifier(self) else r2_score
-        return float(measure(y, self.predict(X), sample_weight=sample_weight))
-
-    def transform(self, X: Any) -> NDArray:
-        """Outputs of surrogate and network, and where they differ.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        columns : ndarray of shape (n_samples, 2 n_outputs + 2), float64
-            Probabilities (or predictions) of the surrogate, then of the network; whether their
-            labels differ (how far predictions are apart); and the network's margin, the best logit
-            less the second (of a regressor its first prediction). Activations of the selected
-            units are what ``transform_units`` gives.
-        """
-        return compared(self._student, *self._read(X))
-
-    def transform_units(self, X: Any) -> NDArray:
-        """Activations of the selected units, as ``transform`` of other probes gives.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        activations : ndarray of shape (n_samples, n_selected), float64
-        """
-        return self._selected_activations(X)
-
-    def _read(self, X: Any) -> tuple[NDArray, Answers]:
-        """What the surrogate reads, and what the network says."""
-        check_is_fitted(self)
-        network = answers_of(resolve(self.estimator_), X)  # the network's own errors say more
-        validate_data(self, X, reset=False, skip_check_array=True)
-        return self._columns.to_features(self._columns.codes(X)), network
-
-    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
-        """Names of the columns of ``transform``, such as ``"network[setosa]"`` and ``"margin"``.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Only checked.
-
-        Returns
-        -------
-        names : ndarray of str objects
-        """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features, generate_names=False)
-        return compared_names(self._student.classes, self._n_outputs)
-
-    # --- what people look at ------------------------------------------------------------------
-
-    @property
-    def rules_(self) -> Any:
-        """The surrogate as a table, in the words of the data."""
-        if self._rules is None:
-            raise AttributeError(
-                f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so it "
-                "has no rules."
-            )
-        return self._rules.to_frame()
-
-    @property
-    def agreement_(self) -> Any:
-        """Regions in which all say the same, the widest first."""
-        return self._regions[0].to_frame()
-
-    @property
-    def disagreement_(self) -> Any:
-        """All other regions."""
-        return self._regions[1].to_frame()
-
     # --- what scikit-learn asks ---------------------------------------------------------------
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self.get_feature_names_out())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,7 +1,7 @@
 """How faithful a surrogate is on held-out rows, beside surrogates that cannot be."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ _MAX_BYTES = 2**26
 STABLE = 0.9
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A number and the ends of its 95 % interval."""
 
     value: float
@@ -228,8 +229,14 @@ def measure_fidelity(
     faithful = np.column_stack([1 - held_out.losses(a) for a in students.values()])
     found, drawn = estimates(faithful, held_out.weight, rng)
     rows = [
-        [*estimate, *_further(held_out, answers, target), held_out.weight @ held_out.hits(answers)]
-        for estimate, answers in zip(found, students.values(), strict=True)
+        [
+            e.value,
+            e.low,
+            e.high,
+            *_further(held_out, answers, target),
+            held_out.weight @ held_out.hits(answers),
+        ]
+        for e, answers in zip(found, students.values(), strict=True)
     ]
     own = held_out.weight @ held_out.hits(held_out.answers)
     rows.append([np.nan] * (len(_COLUMNS) - 1) + [own])

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier, is_regressor
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from sklflat.surrogate.teacher import Answers
+from sklflat.surrogate.trees import AlternatingTreeClassifier, AlternatingTreeRegressor
 from sklflat.temperature.softened import logits_of_margin
 
 #: probabilities below this are not taught: they cost a row each and change no split
@@ -74,8 +74,8 @@ def default_surrogate(target: str, classifies: bool) -> Any:
     Gini's index separates one class after the other, and a small tree never comes to most of ten.
     """
     if classifies and target != "logit":
-        return DecisionTreeClassifier(criterion="entropy", max_depth=4, random_state=0)
-    return DecisionTreeRegressor(max_depth=4, random_state=0)
+        return AlternatingTreeClassifier(max_depth=4, random_state=0)
+    return AlternatingTreeRegressor(max_depth=4, random_state=0)
 
 
 def check_surrogate(surrogate: Any, target: str, n_outputs: int, classifies: bool) -> None:

@@ -1,12 +1,13 @@
 """A network's units and rows, with a student that was taught what the network says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from sklflat.metrics import tree_explainability
 from sklflat.probing.sample import Sample
@@ -23,6 +24,9 @@ _DEPTH, _FOLDS, _MAX_ROWS = 4, 2, 400
 #: logit of the true class, where a student is taught the truth: surer than any network
 _SURE = 10.0
 
+#: seconds before a progress bar shows up
+_PATIENCE = 1.0
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -37,6 +41,8 @@ class Lesson:
     n_twins : int
         Untrained networks that units are compared with.
     seed : int
+    verbose : int
+        Whether progress is shown.
     """
 
     surrogate: Any
@@ -45,6 +51,11 @@ class Lesson:
     n_redraws: int
     n_twins: int
     seed: int
+    verbose: int = 0
+
+    def shown(self, parts: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+        """Parts, with a bar of those that are done."""
+        return tqdm(parts, what, total, disable=not self.verbose, delay=_PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,8 @@ class TaughtSample(Sample):
         """Students of rows drawn again, with replacement, and of other oracle samples."""
         rng = self.rng(1)
         n = len(self.taught)
-        for _ in range(self.lesson.n_redraws):
+        n_redraws = self.lesson.n_redraws
+        for _ in self.lesson.shown(range(n_redraws), n_redraws, "surrogates taught again"):
             yield self.with_oracle(rng.randint(n, size=n), rng)
 
     # --- held-out rows ------------------------------------------------------------------------
@@ -231,7 +243,9 @@ class TaughtSample(Sample):
         """The same of the units of untrained networks, (n_draws,), and the layer of each."""
         found = [np.zeros(0)]
         layers = [np.zeros(0, dtype=int)]
-        for twin in self.untrained_twins(self.lesson.n_twins, self.rng(4)):
+        n_twins = self.lesson.n_twins
+        twins = self.untrained_twins(n_twins, self.rng(4))
+        for twin in self.lesson.shown(twins, n_twins, "untrained networks"):
             found.append(self._explained(twin.activations)[~twin.dead])
             layers.append(twin.units.layer_of[~twin.dead])
         return np.concatenate(found), np.concatenate(layers)
