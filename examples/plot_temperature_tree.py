@@ -12,7 +12,7 @@ a simpler way gives as good a tree.
 # %%
 # Digits
 # ------
-# Which digits look alike is no hierarchy: 8 is confused with 1, 1 with 7, and 9 with both.
+# Which digits a network mixes up is no hierarchy: 8 and 1 are close to each other, and little else.
 
 import warnings
 

@@ -161,11 +161,7 @@ class AlignedNetworks(Sample):
 
         As the error is a mean over outputs, so is the variance.
         """
-        if self.trained.classes is not None:
-            return 1.0
-        y = self.target.double().reshape(self.n_samples, -1)
-        s = torch.as_tensor(self.weights)
-        return float((s @ (y - s @ y).square()).mean()) or 1.0
+        return self.trained.error_scale(self.target, torch.as_tensor(self.weights))
 
     def midpoint(self) -> nn.Module:
         """The (repaired) network in the middle of the first path."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklflat._compat import check_method_params, check_sample_weight, num_samples, safe_indexing
@@ -76,3 +77,17 @@ def split_rows(
             "Give more samples, a greater holdout, or holdout=None to score on the training rows."
         )
     return rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
+
+
+def check_classes(rows: Rows, name: str) -> None:
+    """Refuse real targets, and a single class; a row without weight is not there.
+
+    ``name`` is that of the class that needs them.
+    """
+    check_classification_targets(rows.y)
+    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
+    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
+        raise ValueError(
+            f"{name} needs samples of at least 2 classes, but y contains only one class "
+            "(where sample_weight is positive)."
+        )

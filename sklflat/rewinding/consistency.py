@@ -219,8 +219,13 @@ class Group:
         return np.where(lives, found, 0.0), lives
 
     def cka(self, layers: Sequence[Any]) -> dict[str, float]:
-        """Debiased CKA of each layer, mean over pairs; no matching is needed for it."""
+        """Debiased CKA of each layer, mean over pairs; no matching is needed for it.
+
+        NaN on fewer than four rows, of which it is not defined.
+        """
         found = {}
+        if self.score.shape[1] < 4:
+            return {layer.name: float("nan") for layer in layers}
         for index, layer in enumerate(layers):
             own = self.layer_of == index
             values = [

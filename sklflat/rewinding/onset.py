@@ -17,10 +17,12 @@ def step_grid(n_steps: int, n_grid: int) -> tuple[int, ...]:
     >>> step_grid(n_steps=101, n_grid=3)
     (0, 1, 10, 100)
     """
-    last = max(n_steps - 1, 0)
-    if last == 0:
-        return (0,)
-    return (0, *(int(s) for s in np.unique(np.geomspace(1, last, n_grid).round().astype(int))))
+    last = n_steps - 1
+    if last <= n_grid:
+        return tuple(range(max(n_steps, 1)))
+    steps = np.geomspace(1, last, n_grid).round().astype(int)
+    # the first would be rounded to the same
+    return (0, *(int(s) for s in np.maximum(steps, np.arange(1, n_grid + 1))))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import get_tags
+from sklearn.base import is_classifier
+from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,7 +16,7 @@ from sklflat.exceptions import DivergenceError, RewindingWarning, warn
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows
+from sklflat.probing.split import Rows, check_classes
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.rewinding.recipe import check_rewindable
 from sklflat.rewinding.rewinding_nulls import rewinding_nulls
@@ -84,14 +85,14 @@ class BasinRewinder(UnitProbe):
     n_copies : int, default=3
         Networks that are compared for each of them, the parent among them.
     n_retrains : int, default=8
-        Children of each rewind point, two at least.
+        Children of each rewind point.
     bootstrap : bool, default=False
         Whether each child is trained on rows of its own, drawn with replacement.
     n_controls : int, default=1
         Networks of each control in each round: fresh weights with the ticket's mask, and the
         ticket's weights with random masks. 0 trains none.
     n_bootstrap : int, default=100
-        Resamples of rows and children for the intervals.
+        Resamples, of rows and children, for intervals.
     layers, n_units, n_null, holdout
         As of every probe: see :class:`~sklflat.AblationProbe`. ``n_null`` is that of untrained
         networks; each other null is of as many networks as there are children, and one more. With
@@ -115,8 +116,8 @@ class BasinRewinder(UnitProbe):
     sparsity_ : float
         Share of the weights that was pruned.
     rounds_ : pandas.DataFrame
-        One row a network: ``remaining``, ``network`` (ticket or control), held-out ``score``,
-        ``epochs`` (that early stopping chose, or until training stopped), ``train_loss``.
+        ``remaining`` weights, ``network`` (ticket or control), held-out ``score``, ``epochs`` (that
+        early stopping chose, or until training stopped), and ``train_loss`` of every network.
     onset_ : int or None
         The first stable step of the grid. None where no step is, or ``rewind`` was given.
     entered_at_init_ : bool or None
@@ -142,7 +143,7 @@ class BasinRewinder(UnitProbe):
     Raises
     ------
     DivergenceError
-        If more than a quarter of the children from after the onset fail: nothing is said then.
+        If more than a quarter of the children from after the onset fail.
     ValueError
         If pruning leaves a layer without weights; names it.
 
@@ -258,8 +259,12 @@ class BasinRewinder(UnitProbe):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> RewoundSample:
         """Train the parent, find the onset, prune to the ticket, and train its children."""
+        y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
+        rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_frozen(self.estimator):
-            check_rewindable(self.estimator)
+            check_rewindable(self.estimator)  # raises
+        if is_classifier(self):
+            check_classes(rows, type(self).__name__)
         fresh = seeded(unfitted(self.estimator), rng)
         check_rewindable(fresh)
         return rewound_sample(self, fresh, rows, rng)
@@ -337,7 +342,7 @@ class BasinRewinder(UnitProbe):
 
     @available_if(_ticket_has("decision_function"))
     def decision_function(self, X: Any) -> NDArray:
-        """Logits (n_samples, n_classes) of the ticket, of two classes the margin (n_samples,)."""
+        """Logits (n_samples, n_classes) of the ticket; of two classes the margin (n_samples,)."""
         check_is_fitted(self)
         return self.ticket_.decision_function(X)
 

@@ -44,14 +44,5 @@ def segment_barriers(
         ).value("error", "train", "mean")
         for a, b in combinations(states, 2)
     ]
-    return np.array(found) / _scale(networks[0], y, sample_weight)
-
-
-def _scale(trained: TrainedNetwork, y: torch.Tensor, sample_weight: torch.Tensor | None) -> float:
-    """What an error is a share of: 1 for classifiers, the variance of real targets."""
-    if trained.classes is not None:
-        return 1.0
-    y = y.double().reshape(len(y), -1)
-    s = torch.ones(len(y), dtype=y.dtype) if sample_weight is None else sample_weight.double()
-    s = s / s.sum()
-    return float((s @ (y - s @ y).square()).mean()) or 1.0
+    s = torch.ones(len(y)) if sample_weight is None else sample_weight
+    return np.array(found) / networks[0].error_scale(y, s / s.sum())

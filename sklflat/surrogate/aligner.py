@@ -13,7 +13,7 @@ from sklflat.exceptions import SurrogateWarning, warn
 from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows
+from sklflat.probing.split import Rows, check_classes
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.basin_tests import (
     bisection_of,
@@ -26,7 +26,7 @@ from sklflat.surrogate.basin_tests import (
 from sklflat.surrogate.disagreement_map import DisagreementMap
 from sklflat.surrogate.readings import Readings
 from sklflat.surrogate.summary import regions_tables, rules_of
-from sklflat.surrogate.taught import Lesson, TaughtSample, check_classes
+from sklflat.surrogate.taught import Lesson, TaughtSample
 from sklflat.training import SAMClassifier
 
 
@@ -201,7 +201,7 @@ class SurrogateAligner(Readings):
         y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
         rows = Rows(rows.X, y, rows.params, rows.numbers)
         if is_classifier(self):
-            check_classes(rows)
+            check_classes(rows, type(self).__name__)
         sample = super()._prepare(rows, rng)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         lesson = Lesson(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.multiclass import check_classification_targets
 from tqdm import tqdm
 
 from sklflat.metrics import tree_explainability
@@ -258,14 +257,3 @@ class TaughtSample(Sample):
         n_layers = len(self.units.layers)
         size = np.bincount(layers, minlength=n_layers)
         return np.bincount(layers, weights=found, minlength=n_layers) / np.maximum(size, 1)
-
-
-def check_classes(rows: Rows) -> None:
-    """Refuse real targets, and a single class; a row without weight is not there."""
-    check_classification_targets(rows.y)
-    shown = slice(None) if rows.weight is None else rows.weight.numpy() > 0
-    if rows.y.ndim == 1 and len(np.unique(rows.y[shown])) < 2:
-        raise ValueError(
-            "SurrogateAligner needs samples of at least 2 classes, but y contains only one class "
-            "(where sample_weight is positive)."
-        )

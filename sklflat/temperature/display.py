@@ -192,13 +192,14 @@ class TemperatureDisplay:
         axes = axes_for(axes, len(wanted), figsize=(4.5 * len(wanted), 4), layout="constrained")
         order = hierarchy.leaves_list(p.tree_.linkage)
         names = [str(c) for c in p.classes_[order]]
+        size = min(10, 160 / len(names))  # in points, of which a picture is about 200 high
         for ax, T in zip(axes, wanted, strict=True):
             k = int(np.abs(np.log(grid / T)).argmin())
             S = p.similarity_[k][np.ix_(order, order)]
             # at a high temperature all are about one in the number of classes
             image = ax.imshow(S, cmap="Greys", vmin=S.min(), vmax=S.max())
-            ax.set_xticks(range(len(names)), names, rotation=90)
-            ax.set_yticks(range(len(names)), names)
+            ax.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+            ax.set_yticks(range(len(names)), names, fontsize=size)
             ax.set(title=f"T = {grid[k]:.3g}", xlabel="class predicted", ylabel="class of the rows")
             ax.figure.colorbar(image, ax=ax, label="mean probability")
         return axes

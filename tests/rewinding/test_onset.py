@@ -60,6 +60,10 @@ def test_grids_have_equal_ratios():
     assert grid[-1] == 1023
     assert max(b / a for a, b in pairwise(grid[1:])) < 2.6
     assert step_grid(1, 5) == (0,)
+    assert step_grid(4, 5) == (0, 1, 2, 3)
+    fine = step_grid(1000, 32)  # of which so many are different
+    assert len(set(fine)) == 33
+    assert fine == tuple(sorted(fine))
 
 
 def test_a_barrier_of_the_error_in_closed_form():

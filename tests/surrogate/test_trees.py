@@ -1,4 +1,4 @@
-"""Trees improved together: known functions, what scikit-learn reads, and never a greater loss."""
+"""Trees improved together: known functions, scikit-learn's own readers, never a greater loss."""
 
 import numpy as np
 import pytest

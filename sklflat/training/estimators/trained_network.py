@@ -46,6 +46,16 @@ class TrainedNetwork:
         """Class labels (n_classes,); None for real targets."""
         return getattr(self.targets, "classes", None)
 
+    def error_scale(self, y: Tensor, weights: Tensor) -> float:
+        """What an error is a share of: 1 for classifiers, the variance of real targets.
+
+        As the error is a mean over outputs, so is the variance. ``weights`` (n,) add up to 1.
+        """
+        if self.classes is not None:
+            return 1.0
+        y, s = y.double().reshape(len(y), -1), weights.double()
+        return float((s @ (y - s @ y).square()).mean()) or 1.0
+
     @property
     def order(self) -> NDArray:
         """Which output (n_classes,) stands for each class; one output of two classes is 0 and 1."""
