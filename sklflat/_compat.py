@@ -42,6 +42,7 @@ __all__ = [
     "num_samples",
     "one_hot_is_sound",
     "safe_indexing",
+    "tree_classes",
     "validate_parameter_constraints",
 ]
 
@@ -56,6 +57,13 @@ TREE_NODE_FIELDS = (
     "weighted_n_node_samples",
     "missing_go_to_left",
 )
+
+
+def tree_classes() -> tuple[Any, np.dtype[Any]]:
+    """scikit-learn's compiled tree, and the dtype of its nodes."""
+    from sklearn.tree._tree import NODE_DTYPE, Tree
+
+    return Tree, NODE_DTYPE
 
 
 def one_hot_is_sound(encoder: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sklflat._compat import TREE_NODE_FIELDS
+from sklflat._compat import TREE_NODE_FIELDS, tree_classes
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.objects import HANDLERS, Handler
 
@@ -33,20 +33,19 @@ def _to_state(tree: Any) -> dict[str, Any]:
 
 
 def _from_state(state: Any) -> Any:
-    from sklearn.tree._tree import NODE_DTYPE, Tree
-
+    make, node_dtype = tree_classes()
     _expect(type(state) is dict and set(state) == {"n_features", "n_classes", "nodes", "values"})
     n_features, n_classes = state["n_features"], state["n_classes"]
     _expect(type(n_features) is int and 0 < n_features <= _MAX_FEATURES)
     _expect(type(n_classes) is list and all(type(n) is int and n > 0 for n in n_classes))
-    nodes = _nodes(state["nodes"], NODE_DTYPE)
+    nodes = _nodes(state["nodes"], node_dtype)
     values = state["values"]
     _expect(isinstance(values, np.ndarray) and values.dtype == np.float64)
     _expect(len(n_classes) > 0 and values.shape == (len(nodes), len(n_classes), max(n_classes)))
     _expect(np.isfinite(values).all())
     depth = _depth(nodes)
     _check_questions(nodes, n_features)
-    tree = Tree(n_features, np.array(n_classes, dtype=np.intp), len(n_classes))
+    tree = make(n_features, np.array(n_classes, dtype=np.intp), len(n_classes))
     tree.__setstate__(
         {
             "max_depth": depth,
