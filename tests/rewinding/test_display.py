@@ -38,6 +38,6 @@ def test_all_pictures(probe):
 
 def test_bad_axes(probe):
     figure, axes = plt.subplots(1, 2)
-    with pytest.raises(ValueError, match="axes must be four, got 2"):
+    with pytest.raises(ValueError, match="axes must be 4 in number, got 2"):
         BasinDisplay.from_estimator(probe, axes=axes)
     plt.close(figure)
