@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
+from torch import Tensor
 from tqdm import tqdm
 
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import ParameterVector
 from sklflat.probing.resolve import ends_frozen, is_frozen
 from sklflat.probing.split import Rows
 from sklflat.rewinding.pruning import PrunableLayers
@@ -117,12 +120,23 @@ class Recipe:
         return Training(estimator, rows.X, y, dict(rows.params), **own)
 
     def run(self, trainings: Sequence[Training]) -> None:
-        """Train, as one stack where that is possible; what failed has its ``error``."""
+        """Train, as one stack where that is possible; what failed has its ``error``.
+
+        Raises
+        ------
+        RuntimeError
+            If a weight that is masked has come back.
+        """
         with warnings.catch_warnings():
             # copies of a training need not converge; what the first says of itself is enough
             warnings.simplefilter("ignore", ConvergenceWarning)
             for _ in train(trainings, **self.settings):
                 self.bar.update()
+        for training in trainings:
+            if training.mask is None or training.error is not None:
+                continue
+            if weights_of(training)[~training.mask].any():
+                raise RuntimeError("A weight that was pruned is not 0 after training.")
 
     def fitted(self, training: Training) -> Any:
         """What a user may predict with: the trained estimator, after what stands before it."""
@@ -175,6 +189,12 @@ class Recipe:
     def inputs(self, numbers: NDArray) -> Any:
         """Rows as the last estimator takes them."""
         return safe_indexing(self.rows.X, numbers)
+
+
+def weights_of(training: Training) -> Tensor:
+    """Trained parameters (p,) on the CPU."""
+    with torch.no_grad():
+        return ParameterVector.of(training.estimator.module_).read().cpu()
 
 
 def check_rewindable(estimator: Any) -> None:

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from sklflat.networks import ParameterVector
-from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.recipe import Recipe, weights_of
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
 
@@ -58,9 +56,14 @@ class Round:
 
 
 def epochs_of(training: Training) -> int:
-    """The epoch that early stopping chose; without it, the epochs until training stopped."""
-    scores = training.estimator.validation_scores_
-    return int(np.argmax(scores)) + 1 if scores else int(training.estimator.n_iter_)
+    """The epoch that early stopping chose; without it, the epochs until training stopped.
+
+    Of a training that was rewound, epochs before the rewind point count, but are no choice.
+    """
+    start = training.start
+    before = 0 if start is None else int(start.state.info["record"]["n_iter"])
+    scores = (training.estimator.validation_scores_ or [])[before:]
+    return before + int(np.argmax(scores)) + 1 if scores else int(training.estimator.n_iter_)
 
 
 def n_rounds_for(sparsity: float, n_rounds: int | str) -> int:
@@ -127,20 +130,15 @@ def find_ticket(
         last = rounds[-1]
         mask = layers.pruned(last.mask, weights_of(last.ticket), kept, scope)
         weights = last.ticket.checkpoint() if rewinding == "learning_rate" else None
-        ticket = recipe.training(mask=mask, start=Start(state, weights_of=weights))
+        start = Start(state, weights_of=weights)
+        ticket = recipe.training(mask=mask, start=start)
         seeds = [int(rng.randint(2**31 - 1)) for _ in range(n_controls)]
         fresh = [recipe.training(mask=mask, seed=seed) for seed in seeds]
         masks = [layers.at_random(mask, rng) for _ in range(n_controls)]
-        random = [recipe.training(mask=own, start=Start(state)) for own in masks]
+        random = [recipe.training(mask=own, start=start) for own in masks]
         recipe.run([ticket, *fresh, *random])
         if ticket.error is not None:
             raise ticket.error
         trained = {TICKET: [ticket], REINITIALISED: fresh, RANDOM: random}
         rounds.append(Round(layers.remaining(mask), mask, trained))
     return rounds
-
-
-def weights_of(training: Training) -> Tensor:
-    """Trained parameters (p,) on the CPU."""
-    with torch.no_grad():
-        return ParameterVector.of(training.estimator.module_).read().cpu()

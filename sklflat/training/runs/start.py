@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sklflat.training.engine.epochs import Record
 from sklflat.training.engine.loader import TensorLoader
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.runs.checkpoint import Checkpoint
+
+#: what a record says of the best epoch so far
+_OF_BEST = ("best_loss", "best_validation_score", "no_improvement")
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,11 @@ class Start:
 
     Of the state are weights and buffers, the moments of the optimiser, the step and the learning
     rate that its schedule has there, the record by which training stops, random numbers and the
-    order of the rows. So a child is its parent, to the bit, unless it is told to differ.
+    order of the rows. So a child is its parent, to the bit, unless it is told to differ: by a mask,
+    or by ``seed``, ``weights_of`` or ``noise``. Then it has its own best epoch: what the parent
+    had reached is no result of the child's, nor are weights that early stopping would bring back.
+    Loss curve and validation scores begin with the parent's in any case. On other rows than the
+    parent's, give a ``seed``.
 
     Parameters
     ----------
@@ -51,7 +59,10 @@ class Start:
             If there is a seed, but the rows have no order (``shuffle=False``).
         """
         net = estimator.net_
-        self._joined().restore(estimator, loader)
+        state = self._joined()
+        if net.mask is not None or self._differs:
+            state = _without_best(state, estimator)
+        state.restore(estimator, loader)
         if self.noise is not None:
             vector = trained_parameters(net.optimizer_, net.module_)
             vector.write(vector.read() + self.noise.to(vector.device))
@@ -59,6 +70,10 @@ class Start:
             _apply_mask(net)
         if self.seed is not None:
             loader.branch(estimator._random_state, self.seed)
+
+    @property
+    def _differs(self) -> bool:
+        return not (self.seed is None and self.weights_of is None and self.noise is None)
 
     def _joined(self) -> Checkpoint:
         if self.weights_of is None:
@@ -75,6 +90,14 @@ class Start:
         # in one order, and as copies: arrays count by memory that they share, as those of a file do
         arrays = [(name, state.arrays[name].copy()) for name in sorted(state.arrays)]
         return {"start": [arrays, json.dumps(info, sort_keys=True), self.seed, self.noise]}
+
+
+def _without_best(state: Checkpoint, estimator: Any) -> Checkpoint:
+    """A state whose record has no best epoch yet, as that of a training that begins."""
+    begins = Record.for_early_stopping() if estimator.early_stopping else Record()
+    own = {name: getattr(begins, name) for name in _OF_BEST}
+    arrays = {k: a for k, a in state.arrays.items() if not k.startswith("best/")}
+    return Checkpoint(arrays, state.info | {"record": state.info["record"] | own})
 
 
 def _is_of_weights(name: str) -> bool:

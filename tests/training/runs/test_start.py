@@ -188,3 +188,39 @@ def test_bad_starts():
     list(train([other], stack=False))
     with pytest.raises(CheckpointError, match="another network"):
         raise other.error
+
+
+@pytest.mark.parametrize("kind", ["mask", "seed", "noise", "weights_of"])
+def test_a_child_that_differs_has_its_own_best_epoch(kind):
+    """The parent's best is made unbeatable: a child that inherits it would end with its weights."""
+    parent = run(parents("early stopping", 1), False)[0]
+    state = parent.states[12]
+    state.info["record"]["best_validation_score"] = 2.0
+    state.info["record"]["no_improvement"] = 49
+    p = sum(q.numel() for q in parent.estimator.module_.parameters())
+    start = {
+        "mask": {},
+        "seed": {"seed": 3},
+        "noise": {"noise": torch.full((p,), 0.01, dtype=torch.float64)},
+        "weights_of": {"weights_of": parent.checkpoint()},
+    }[kind]
+    own = child(parent, state=state, **start)
+    own.mask = torch.arange(p) % 2 == 0 if kind == "mask" else None
+    exact = child(parent, state=state)
+    run([own, exact], False)
+    n_before = state.info["record"]["n_iter"]
+    assert own.estimator.best_validation_score_ == max(own.estimator.validation_scores_[n_before:])
+    assert own.estimator.validation_scores_[:n_before] == state.info["record"]["validation_scores"]
+    assert exact.estimator.best_validation_score_ == 2.0
+    if kind == "mask":
+        w = torch.cat([q.detach().flatten() for q in own.estimator.module_.parameters()])
+        assert (w[~own.mask] == 0).all()
+
+
+def test_a_child_that_differs_has_its_own_best_loss():
+    parent = run(parents("Adam", 1), False)[0]
+    state = parent.states[12]
+    state.info["record"]["best_loss"] = 0.0
+    own = run([child(parent, state=state, seed=3)], False)[0]
+    n_before = state.info["record"]["n_iter"]
+    assert own.estimator.best_loss_ == min(own.estimator.loss_curve_[n_before:])
