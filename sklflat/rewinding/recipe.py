@@ -2,13 +2,13 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
@@ -115,9 +115,12 @@ class Recipe:
         estimator = clone(self.estimator)
         if seed is not None:
             estimator.set_params(random_state=seed)
-        rows = self.rows if numbers is None else self.rows.take(numbers)
-        y = rows.y if order is None else rows.y[order]
-        return Training(estimator, rows.X, y, dict(rows.params), **own)
+        rows = self.rows
+        if order is not None:
+            rows = replace(rows, y=rows.y[order])
+        if numbers is not None:
+            rows = rows.take(numbers)  # each with the target that it was given
+        return Training(estimator, rows.X, rows.y, dict(rows.params), **own)
 
     def run(self, trainings: Sequence[Training]) -> None:
         """Train, as one stack where that is possible; what failed has its ``error``.
@@ -143,36 +146,6 @@ class Recipe:
         if self.name is None:
             return training.estimator
         return Pipeline([*self.before, (self.name, training.estimator)])
-
-    def resampled(self, groups: NDArray | None, k: int, rng: np.random.RandomState) -> NDArray:
-        """Numbers of as many rows, drawn with replacement.
-
-        Of classifiers as many of each class are drawn. With groups, the rows of the k-th child are
-        all of one group: the groups take turns.
-
-        Raises
-        ------
-        ValueError
-            If a group lacks one of the classes.
-        """
-        n = len(self.rows)
-        among = np.ones(n, dtype=bool)
-        if groups is not None:
-            known = np.unique(groups)
-            group = known[k % len(known)]
-            among = groups == group
-        if not is_classifier(self.estimator) or self.rows.y.ndim > 1:
-            return rng.choice(np.flatnonzero(among), n)
-        drawn = np.empty(n, dtype=int)
-        for label in np.unique(self.rows.y):
-            own = self.rows.y == label
-            if not (own & among).any():
-                raise ValueError(
-                    f"groups: {group} has no row of class {label} among those trained on, so "
-                    "no child can be trained on it alone. Join groups until each has all classes."
-                )
-            drawn[own] = rng.choice(np.flatnonzero(own & among), own.sum())
-        return drawn
 
     def some(self, most: int) -> NDArray:
         """Numbers of at most so many rows, evenly spread, none of weight 0."""

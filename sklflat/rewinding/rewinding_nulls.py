@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from sklflat.exceptions import RewindingWarning, warn
@@ -17,6 +18,10 @@ from sklflat.rewinding.rewound_sample import AFTER, RewoundSample
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
 
+FRESH, SHUFFLED = "fresh initialisations", "shuffled labels"
+#: states kept of a parent with shuffled labels, up to the step that it is rewound to
+N_KEPT = 9
+
 
 def rewinding_nulls(sample: RewoundSample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
     """Three nulls of as many networks as there are children, matched and scored like these.
@@ -27,8 +32,9 @@ def rewinding_nulls(sample: RewoundSample, n_draws: int, rng: np.random.RandomSt
       same step. What beats them is more than having an ancestor in common;
     - *untrained twins*: what data and architecture give.
 
-    All have the ticket's mask. In each set every network in turn is the reference, so a set gives
-    as many draws as it has units; they depend on each other, but follow one law.
+    All have the ticket's mask, and rows by the children's rule. In each set every network in turn
+    is the reference, so a set gives as many draws as it has units; they depend on each other, but
+    follow one law.
     """
     n = len(sample.experiments[AFTER].good)
     fresh, shuffled = _trained(sample, n, rng)
@@ -36,7 +42,7 @@ def rewinding_nulls(sample: RewoundSample, n_draws: int, rng: np.random.RandomSt
     layer_of = sample.units.layer_of
     nulls = [
         null_by_layer(name, _scored(sample, own), layer_of)
-        for name, own in (("fresh initialisations", fresh), ("shuffled labels", shuffled))
+        for name, own in ((FRESH, fresh), (SHUFFLED, shuffled))
         if len(own) > 1
     ]
     twins = (s for _ in range(n_sets) for s in _references(_twins(sample, n, rng)))
@@ -47,30 +53,58 @@ def _trained(
     sample: RewoundSample, n: int, rng: np.random.RandomState
 ) -> tuple[list[Training], list[Training]]:
     """Fresh networks, and children of one that was trained on shuffled labels."""
-    recipe, mask = sample.recipe, sample.rounds[-1].mask
-    step = sample.experiments[AFTER].step
+    recipe, resampling = sample.recipe, sample.resampling
+    mask, step = sample.rounds[-1].mask, sample.experiments[AFTER].step
     seeds = [int(rng.randint(2**31 - 1)) for _ in range(n + 1)]
-    order = rng.permutation(len(recipe.rows))
-    fresh = [recipe.training(seed=seed, mask=mask) for seed in seeds[1:]]
-    parent = recipe.training(seed=seeds[0], order=order, states_at=tuple({0, step}))
+    order = resampling.shuffled(recipe, rng)
+    rows = [None, *(resampling.draw(recipe, k, rng) for k in range(n - 1))]
+    fresh = [
+        recipe.training(seed=seed, mask=mask, numbers=numbers)
+        for seed, numbers in zip(seeds[1:], rows, strict=True)
+    ]
+    kept = np.linspace(0, step, N_KEPT).astype(int).tolist()
+    parent = recipe.training(seed=seeds[0], order=order, states_at=tuple(sorted({*kept, step})))
     recipe.run([parent, *fresh])
-    shuffled: list[Training] = []
-    if parent.error is None:
-        at = max(parent.states)  # it may have converged before that step
-        same: dict[str, Any] = {"seed": seeds[0], "order": order}
-        first = recipe.training(mask=mask, start=Start(parent.states[at]), **same)
-        plain: dict[str, Any] = {"bootstrap": False, "groups": None, "rng": rng}
-        shuffled = [first, *children(recipe, parent, at, mask, n - 1, **plain, **same)]
-        recipe.run(shuffled)
-    found = [[t for t in own if t.error is None] for own in (fresh, shuffled)]
-    for name, own in zip(("fresh initialisations", "shuffled labels"), found, strict=True):
-        if len(own) < n:
-            warn(
-                f"{n - len(own)} of {n} networks of the null {name!r} failed; it is drawn from the "
-                "others.",
-                RewindingWarning,
-            )
-    return found[0], found[1]
+    shuffled = _of_shuffled(sample, parent, n, order, rng) if parent.error is None else []
+    recipe.run(shuffled)
+    return _good(FRESH, fresh, n), _good(SHUFFLED, shuffled, n)
+
+
+def _of_shuffled(
+    sample: RewoundSample, parent: Training, n: int, order: NDArray, rng: np.random.RandomState
+) -> list[Training]:
+    """Copies of a parent as those of the ticket are, the first with its own rows in its order."""
+    recipe, mask, step = sample.recipe, sample.rounds[-1].mask, sample.experiments[AFTER].step
+    at = max(parent.states)
+    if at < step:
+        warn(
+            f"The parent with shuffled labels stopped training before step {step}, so the null "
+            f"{SHUFFLED!r} is rewound to step {at}.",
+            RewindingWarning,
+        )
+    weights = None if sample.rewinds_weights else parent.checkpoint()
+    same: dict[str, Any] = {"seed": parent.estimator.random_state, "order": order}
+    first = recipe.training(mask=mask, start=Start(parent.states[at], weights_of=weights), **same)
+    own: dict[str, Any] = {"resampling": sample.resampling, "rng": rng, "weights_of": weights}
+    return [first, *children(recipe, parent, at, mask, n - 1, **own, **same)]
+
+
+def _good(name: str, own: list[Training], n: int) -> list[Training]:
+    """Networks of a null that have not failed; says how many have."""
+    good = [t for t in own if t.error is None]
+    if len(good) < 2:
+        warn(
+            f"The null {name!r} is missing from nulls_, as {n - len(good)} of its {n} networks "
+            "failed: p-values are against the other nulls alone.",
+            RewindingWarning,
+        )
+    elif len(good) < n:
+        warn(
+            f"{n - len(good)} of {n} networks of the null {name!r} failed; it is drawn from the "
+            "others.",
+            RewindingWarning,
+        )
+    return good
 
 
 def _scored(sample: RewoundSample, trainings: list[Training]) -> Iterator[Scored]:

@@ -15,6 +15,7 @@ from sklflat.probing.resolve import resolve
 from sklflat.rewinding.consistency import Group
 from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset
 from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.segments import segment_barriers
 from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.runs import Training
@@ -127,21 +128,20 @@ def children(
     mask: Tensor,
     n: int,
     *,
-    bootstrap: bool,
-    groups: NDArray | None,
+    resampling: Resampling,
     rng: np.random.RandomState,
     weights_of: Checkpoint | None = None,
+    order: NDArray | None = None,
     **own: Any,
 ) -> list[Training]:
     """Copies of the ticket that go on from a step of its parent in other orders, not yet trained.
 
-    With ``bootstrap`` each is trained on rows drawn with replacement, with ``groups`` on rows drawn
-    from one of them. ``weights_of`` is what :class:`~sklflat.training.runs.start.Start` takes, and
-    ``own`` goes to :meth:`Recipe.training`.
+    ``weights_of`` is what :class:`~sklflat.training.runs.start.Start` takes; ``order``, of shuffled
+    targets, and ``own`` go to :meth:`Recipe.training`.
     """
     made = []
     for k in range(n):
         start = Start(parent.states[step], int(rng.randint(2**31 - 1)), weights_of)
-        numbers = recipe.resampled(groups, k, rng) if bootstrap or groups is not None else None
-        made.append(recipe.training(mask=mask, start=start, numbers=numbers, **own))
+        numbers = resampling.draw(recipe, k, rng, order)
+        made.append(recipe.training(mask=mask, start=start, numbers=numbers, order=order, **own))
     return made

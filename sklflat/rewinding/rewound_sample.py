@@ -12,6 +12,7 @@ from sklflat.probing.sample import Sample
 from sklflat.rewinding.consistency import Consistency, too_many_failed
 from sklflat.rewinding.onset import OnsetCurve
 from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.rewinds import Comparison
 from sklflat.rewinding.tickets import Round
 from sklflat.training.runs import Training
@@ -63,6 +64,10 @@ class RewoundSample(Sample):
     experiments : dict of str to Experiment
         The children from just "after" the onset, and from just "before" it where there is such a
         step.
+    resampling : Resampling
+        Of the rows that each child is trained on.
+    rewinds_weights : bool
+        Whether weights go back to those of the rewind point, or only the schedule does.
     seed : int
         Of the bootstrap.
     n_bootstrap : int
@@ -74,6 +79,8 @@ class RewoundSample(Sample):
     curve: OnsetCurve | None
     rounds: list[Round]
     experiments: dict[str, Experiment]
+    resampling: Resampling
+    rewinds_weights: bool
     seed: int
     n_bootstrap: int
 

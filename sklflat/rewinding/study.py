@@ -14,6 +14,7 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.rewinding.onset import OnsetCurve, step_grid
 from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.rewinds import MAX_ROWS, Comparison, children, onset_curve
 from sklflat.rewinding.rewound_sample import (
     AFTER,
@@ -44,21 +45,25 @@ def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomStat
     fitted, match, scored = map(_without_groups, parts)
     settings = {"n_jobs": probe.n_jobs, "cache_dir": probe.cache_dir}
     recipe = Recipe.of(fresh, fitted, rng, probe.verbose, **settings)
-    if recipe.n_steps_an_epoch == 1 and not probe.bootstrap and groups is None:
+    resampling = Resampling(probe.bootstrap, None if groups is None else np.asarray(groups))
+    resampling.check(recipe, probe.n_retrains)
+    if recipe.n_steps_an_epoch == 1 and resampling.is_none:
         warn(
             f"One batch holds all {len(fitted)} rows, so that their order makes no difference and "
             "children are the same but for rounding. Lower batch_size, or set bootstrap=True.",
             RewindingWarning,
         )
     try:
-        return _Study(probe, recipe, groups, rng).sample(match, scored)
+        return _Study(probe, recipe, resampling, rng).sample(match, scored)
     finally:
         recipe.bar.close()
 
 
 class _Study:
-    def __init__(self, probe: Any, recipe: Recipe, groups: Any, rng: np.random.RandomState) -> None:
-        self.probe, self.recipe, self.groups, self.rng = probe, recipe, groups, rng
+    def __init__(
+        self, probe: Any, recipe: Recipe, resampling: Resampling, rng: np.random.RandomState
+    ) -> None:
+        self.probe, self.recipe, self.resampling, self.rng = probe, recipe, resampling, rng
 
     def sample(self, match: Rows, scored: Rows) -> RewoundSample:
         """All that is trained, and the rows to match and to score units on."""
@@ -101,6 +106,8 @@ class _Study:
             curve=curve,
             rounds=rounds,
             experiments=experiments,
+            resampling=self.resampling,
+            rewinds_weights=probe.rewinding == "weights",
             seed=int(rng.randint(2**31 - 1)),
             n_bootstrap=probe.n_bootstrap,
         )
@@ -108,10 +115,14 @@ class _Study:
     def _experiments(
         self, parent: Training, curve: OnsetCurve | None, step: int, rounds: list[Round]
     ) -> dict[str, Experiment]:
-        """Children from the step, and from the one before it, if it is the onset."""
+        """Children from the step, and from the one before it, if it is the onset.
+
+        Where only the schedule goes back there is no "before": the weights are those of the end.
+        """
         probe, recipe = self.probe, self.recipe
         ticket, mask = rounds[-1].ticket, rounds[-1].mask
-        weights = rounds[-2].ticket.checkpoint() if probe.rewinding == "learning_rate" else None
+        rewinds_weights = probe.rewinding == "weights"
+        weights = None if rewinds_weights else rounds[-2].ticket.checkpoint()
 
         def make(at: int) -> tuple[Training, list[Training]]:
             own = children(
@@ -120,8 +131,7 @@ class _Study:
                 at,
                 mask,
                 probe.n_retrains,
-                bootstrap=probe.bootstrap,
-                groups=self.groups,
+                resampling=self.resampling,
                 rng=self.rng,
                 weights_of=weights,
             )
@@ -129,8 +139,9 @@ class _Study:
             return recipe.training(mask=mask, start=start), own
 
         steps = [(AFTER, step)]
-        if curve is not None and curve.before is not None and curve.before != step:
-            steps.append((BEFORE, curve.before))
+        before = None if curve is None else curve.before
+        if rewinds_weights and before is not None and before != step:
+            steps.append((BEFORE, before))
         return experiments_of(steps, ticket, step, make, recipe)
 
     def _comparison(self, parent: Training, match: Rows, scored: Rows) -> Comparison:
@@ -149,7 +160,7 @@ class _Study:
         n = recipe.n_steps
         if isinstance(rewind, str):
             return step_grid(n, self.probe.n_grid)
-        step = int(rewind) if isinstance(rewind, Integral) else int(rewind * n)
+        step = int(rewind) if isinstance(rewind, Integral) else int(round(rewind * n, 9))
         if step >= n:
             raise ValueError(
                 f"rewind={rewind!r} is after the end: the training has {n} steps "

@@ -1,6 +1,7 @@
 """BasinRewinder from end to end: what it finds, what it refuses, and inputs nobody meant."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from sklflat.exceptions import (
 from sklflat.rewinding import rewinder as rewinder_module
 from sklflat.rewinding import write_masks
 from sklflat.rewinding.rewound_sample import Experiment
+from sklflat.rewinding.study import _Study
 from sklflat.storage import RunStore
 from sklflat.training.runs import Training
 from tests._estimators import DIGIT, DIGITS, IRIS, SPECIES, skorch_net
@@ -120,10 +122,11 @@ def test_a_directory_keeps_every_training(tmp_path, fitted):
 
 def test_a_step_can_be_given():
     """Of 6 batches an epoch and 8 epochs: step 24 is half of them."""
-    probe = BasinRewinder(NET, **QUICK, rewind=0.5).fit(IRIS, SPECIES)
+    once = {**QUICK, "n_rounds": 1, "n_controls": 0}
+    probe = BasinRewinder(NET, **once, rewind=0.5).fit(IRIS, SPECIES)
     assert probe.step_ == 24
     assert probe.onset_ is probe.onset_curve_ is probe.entered_at_init_ is None
-    early = BasinRewinder(NET, **QUICK, rewind=0).fit(IRIS, SPECIES)
+    early = BasinRewinder(NET, **once, rewind=0).fit(IRIS, SPECIES)
     # children of a later step have less left that differs
     assert probe.consistency_["after"].mean > early.consistency_["after"].mean
 
@@ -141,10 +144,17 @@ def test_bootstrap_and_environments():
     X, y = DIGITS, DIGIT % 2
     groups = np.arange(len(y)) // 2 % 3
     for own, params in (({"bootstrap": True}, {}), ({}, {"groups": groups})):
-        probe = BasinRewinder(NET, **QUICK, rewind=0, **own).fit(X, y, **params)
+        own = {**QUICK, "rewind": 0, "n_retrains": 3, **own}
+        probe = BasinRewinder(NET, **own).fit(X, y, **params)
         assert probe.consistency_["after"].n_failed == 0
     with pytest.raises(ValueError, match="groups: 0 has no row of class 1"):
         BasinRewinder(NET, **QUICK, rewind=0).fit(X, y, groups=y)
+
+
+def test_a_share_of_the_steps_is_a_whole_number():
+    """.29 of 100 steps are 29, though .29 * 100 is 28.999999999999996."""
+    recipe = SimpleNamespace(n_steps=100, n_steps_an_epoch=1)
+    assert _Study(BasinRewinder(rewind=0.29), recipe, None, None)._steps() == (29,)
 
 
 def test_in_pipelines():
