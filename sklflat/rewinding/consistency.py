@@ -123,23 +123,31 @@ class Consistency:
         The rewind point.
     scores : ndarray of shape (n_units,) or None
         Intraclass correlation of each unit over the network itself and its children, on rows that
-        neither training nor matching has seen; 0 for dead units. None where too many failed.
+        neither training nor matching has seen (with ``holdout=None`` on rows trained on); 0 for
+        dead units. None where too many failed.
+    dead : ndarray of shape (n_units,), bool, or None
+        Units of the reference that are constant there.
     low, high : ndarray of shape (n_units,) or None
         Ends of the 95 % interval over rows and networks.
     reliability : ndarray of shape (n_units,) or None
-        Of the mean over all of them, by Spearman and Brown's formula.
+        Of the mean over all of them, by Spearman and Brown's formula, in [0, 1]; a score below 0
+        counts as 0.
     cka : dict of str to float
         Debiased CKA of each layer, mean over pairs: subspaces may come back where units do not.
+        Rows of weight 0 are left out; other weights are not used.
     instability : float
         Mean barrier of the training error between them; infinite if too few are left.
     n_children, n_failed : int
         How many were trained, and how many of them failed (diverged).
     child_scores : ndarray of shape (n_children - n_failed,)
-        Held-out accuracies (or R²).
+        Held-out accuracies (or R²), with ``holdout=None`` on rows trained on.
+    reference_failed : bool
+        Whether the child with the parent's own order of the rows failed.
     """
 
     step: int
     scores: NDArray | None = field(repr=False)
+    dead: NDArray | None = field(repr=False)
     low: NDArray | None = field(repr=False)
     high: NDArray | None = field(repr=False)
     reliability: NDArray | None = field(repr=False)
@@ -148,26 +156,34 @@ class Consistency:
     n_children: int
     n_failed: int
     child_scores: NDArray = field(repr=False)
+    reference_failed: bool = False
 
     @classmethod
     def refused(cls, **known: Any) -> Self:
         """Nothing but what is known of the children."""
-        return cls(
-            scores=None, low=None, high=None, reliability=None, cka={}, instability=np.inf, **known
-        )
+        known |= {"cka": {}, "instability": np.inf}
+        return cls(scores=None, dead=None, low=None, high=None, reliability=None, **known)
 
     @property
     def is_refused(self) -> bool:
-        """Whether more than a quarter of the children failed, so that nothing is said."""
+        """Whether the reference or more than a quarter of the children failed: nothing is said."""
         return self.scores is None
 
     @property
     def mean(self) -> float:
-        """The mean score over units; NaN where nothing is said."""
-        return float("nan") if self.scores is None else float(self.scores.mean())
+        """The mean score over units that live; NaN without one, or where nothing is said."""
+        if self.scores is None or self.dead is None:
+            return float("nan")
+        return mean_of_live(self.scores, ~self.dead)
 
     def __str__(self) -> str:
-        if self.scores is None:
+        if self.reference_failed:
+            return (
+                f"rewound to step {self.step}: the reference, which has the parent's own order of "
+                f"the rows, failed, as did {self.n_failed} of {self.n_children} children, so that "
+                "nothing is said of what comes back"
+            )
+        if self.scores is None or self.dead is None:
             return (
                 f"rewound to step {self.step}: {self.n_failed} of {self.n_children} children "
                 "failed, which is too many to say what comes back"
@@ -175,9 +191,14 @@ class Consistency:
         cka = ", ".join(f"{name} {value:.2f}" for name, value in self.cka.items())
         return (
             f"rewound to step {self.step}: {self.n_children - self.n_failed} children, mean "
-            f"consistency of {len(self.scores)} units {self.mean:.2f}, instability "
-            f"{self.instability:.3f}, CKA by layer: {cka}"
+            f"consistency of {(~self.dead).sum()} units {self.mean:.2f} ({self.dead.sum()} more "
+            f"are dead), instability {self.instability:.3f}, CKA by layer: {cka}"
         )
+
+
+def mean_of_live(scores: NDArray, lives: NDArray) -> float:
+    """The mean score over units that live; NaN if there is none."""
+    return float(scores[lives].mean()) if lives.any() else float("nan")
 
 
 def too_many_failed(n_failed: int, n_children: int) -> bool:
@@ -221,17 +242,19 @@ class Group:
     def cka(self, layers: Sequence[Any]) -> dict[str, float]:
         """Debiased CKA of each layer, mean over pairs; no matching is needed for it.
 
-        NaN on fewer than four rows, of which it is not defined.
+        Rows of weight 0 are left out; other weights make no difference. NaN on fewer than four
+        rows, of which it is not defined.
         """
         found = {}
-        if self.score.shape[1] < 4:
+        score = self.score if self.weights is None else self.score[:, self.weights > 0]
+        if score.shape[1] < 4:
             return {layer.name: float("nan") for layer in layers}
         for index, layer in enumerate(layers):
             own = self.layer_of == index
             values = [
-                debiased_cka(self.score[i][:, own], self.score[j][:, own])
-                for i, j in combinations(range(len(self.score)), 2)
-                if varying(self.score[i][:, own]).any() and varying(self.score[j][:, own]).any()
+                debiased_cka(score[i][:, own], score[j][:, own])
+                for i, j in combinations(range(len(score)), 2)
+                if varying(score[i][:, own]).any() and varying(score[j][:, own]).any()
             ]
             found[layer.name] = float(np.nanmean(values)) if values else float("nan")
         return found
@@ -240,11 +263,12 @@ class Group:
         self, layers: Sequence[Any], rng: np.random.RandomState, n_bootstrap: int, **known: Any
     ) -> Consistency:
         """All that is said of the reference's units; ``known`` are the other attributes."""
-        scores, _ = self.scores()
+        scores, lives = self.scores()
         low, high = bootstrap_interval(self.aligned(), self.weights, rng, n_bootstrap)
-        reliability = np.asarray(spearman_brown(np.minimum(scores, 1.0), len(self.score)))
+        reliability = np.asarray(spearman_brown(np.clip(scores, 0.0, 1.0), len(self.score)))
         return Consistency(
             scores=scores,
+            dead=~lives,
             low=low,
             high=high,
             reliability=reliability,

@@ -65,26 +65,31 @@ class BasinDisplay:
         """
         self.axes_ = axes_for(axes, 4, figsize=(20, 4.5), layout="constrained")
         self.figure_ = self.axes_[0].figure
-        self.plot_rounds(self.axes_[0], "score", "held-out score")
+        self.plot_rounds(self.axes_[0], "score")
         self.plot_rounds(self.axes_[1], "epochs", "epochs until training stopped")
         self.plot_onset(self.axes_[2])
         self.plot_units(self.axes_[3])
         return self
 
-    def plot_rounds(self, ax: Any, column: str = "score", label: str = "held-out score") -> Any:
+    def plot_rounds(self, ax: Any, column: str = "score", label: str | None = None) -> Any:
         """Draw a column of ``rounds_`` against the weights that are left, means of each kind.
 
         Parameters
         ----------
         ax : matplotlib.axes.Axes
         column : {"score", "epochs", "train_loss"}, default="score"
-        label : str
+        label : str, default=None
+            Of the axis. ``None`` says what a score is, or names the column.
 
         Returns
         -------
         ax : matplotlib.axes.Axes
         """
         table = self.rewinder.rounds_
+        if label is None:
+            trained_on = self.rewinder.holdout is None
+            of_score = "score on rows trained on" if trained_on else "held-out score"
+            label = of_score if column == "score" else column
         for name, style in _STYLES.items():
             own = table[table.network == name]
             if len(own):
@@ -92,7 +97,8 @@ class BasinDisplay:
                 ax.plot(100 * means.index, means, label=name, **style)
         ax.set_xscale("log")
         ax.invert_xaxis()
-        ticks = 100 * np.sort(table.remaining.unique())[::-1][:: max(1, len(table) // 12)]
+        levels = 100 * np.sort(table.remaining.unique())[::-1]
+        ticks = levels[:: max(1, len(levels) // 12)]
         ax.set_xticks(ticks, [f"{t:.3g}" for t in ticks])
         ax.minorticks_off()
         ax.set(xlabel="weights left (%)", ylabel=label)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,11 @@ class Instability:
     ----------
     step : int
     barriers : ndarray of shape (n_pairs,)
+        In the order of :func:`itertools.combinations`.
         Of the training error, on the segment between two copies, above the mean of its ends.
         NaN where a copy failed.
     consistency : float
-        Mean correlation of a unit over the copies.
+        Mean correlation of a unit over the copies, of units that live.
     n_trained : int
         Steps that were trained for it.
     """
@@ -51,6 +53,22 @@ class Instability:
         """The mean over pairs; infinite if a copy failed."""
         found = float(np.mean(self.barriers))
         return found if np.isfinite(found) else float("inf")
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean over pairs, by the jackknife over copies, as pairs share these.
+
+        NaN with fewer than three copies, or if one failed.
+        """
+        n_copies = round((1 + np.sqrt(1 + 8 * len(self.barriers))) / 2)
+        if n_copies < 3 or not np.isfinite(self.barriers).all():
+            return float("nan")
+        pairs = list(combinations(range(n_copies), 2))
+        without = [
+            np.mean([b for b, pair in zip(self.barriers, pairs, strict=True) if k not in pair])
+            for k in range(n_copies)
+        ]
+        return float(np.sqrt((n_copies - 1) * np.var(without)))
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,7 @@ class OnsetCurve:
             {
                 "step": p.step,
                 "instability": p.value,
+                "standard_error": p.standard_error,
                 "lowest": float(np.min(p.barriers)),
                 "highest": float(np.max(p.barriers)),
                 "n_pairs": len(p.barriers),

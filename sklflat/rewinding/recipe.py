@@ -149,9 +149,7 @@ class Recipe:
 
     def some(self, most: int) -> NDArray:
         """Numbers of at most so many rows, evenly spread, none of weight 0."""
-        weight = self.rows.weight
-        usable = np.arange(len(self.rows)) if weight is None else np.flatnonzero(weight.numpy() > 0)
-        return usable[np.linspace(0, len(usable) - 1, min(most, len(usable))).round().astype(int)]
+        return some_of(self.rows, most)
 
     def transformed(self, X: Any) -> Any:
         """Rows of the data, as the last estimator takes them."""
@@ -162,6 +160,12 @@ class Recipe:
     def inputs(self, numbers: NDArray) -> Any:
         """Rows as the last estimator takes them."""
         return safe_indexing(self.rows.X, numbers)
+
+
+def some_of(rows: Rows, most: int) -> NDArray:
+    """Numbers of at most so many rows, evenly spread, none of weight 0."""
+    usable = np.arange(len(rows)) if rows.weight is None else np.flatnonzero(rows.weight > 0)
+    return usable[np.linspace(0, len(usable) - 1, min(most, len(usable))).round().astype(int)]
 
 
 def weights_of(training: Training) -> Tensor:

@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.exceptions import DivergenceError, RewindingWarning, warn
+from sklflat.exceptions import DivergenceError
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.sample import Sample
@@ -20,7 +20,7 @@ from sklflat.probing.split import Rows, check_classes
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.rewinding.recipe import check_rewindable
 from sklflat.rewinding.rewinding_nulls import rewinding_nulls
-from sklflat.rewinding.rewound_sample import AFTER, BEFORE, RewoundSample
+from sklflat.rewinding.rewound_sample import AFTER, RewoundSample
 from sklflat.rewinding.study import rewound_sample
 from sklflat.training import SAMClassifier
 
@@ -76,18 +76,21 @@ class BasinRewinder(UnitProbe):
         The step to rewind to, as a number of steps or a share of all; ``"auto"`` is the onset. A
         number saves the search.
     rewinding : {"weights", "learning_rate"}, default="weights"
-        Whether weights go back to what they were, or only the schedule of the learning rate.
+        Whether weights go back to what they were, or only the schedule of the learning rate. Then
+        there is no ``"before"``, as the weights are those of the end in any case.
     stability_tol : float, default=0.02
         Instability of a stable step at most: the mean barrier of the training error between copies,
         2 % of the rows (of a regressor, of the variance of the targets).
     n_grid : int, default=32
-        Steps to look for the onset among, of which about ``log2(n_grid) + 1`` are looked at.
+        Steps to look for the onset among, of which about ``log2(n_grid) + 2`` are looked at.
     n_copies : int, default=3
         Networks that are compared for each of them, the parent among them.
     n_retrains : int, default=8
         Children of each rewind point.
     bootstrap : bool, default=False
-        Whether each child is trained on rows of its own, drawn with replacement.
+        Whether each child is trained on rows of its own, drawn with replacement. The networks of
+        the nulls are, too. Neither this nor ``groups`` goes with early stopping, whose validation
+        rows would be trained on.
     n_controls : int, default=1
         Networks of each control in each round: fresh weights with the ticket's mask, and the
         ticket's weights with random masks. 0 trains none.
@@ -96,7 +99,8 @@ class BasinRewinder(UnitProbe):
     layers, n_units, n_null, holdout
         As of every probe: see :class:`~sklflat.AblationProbe`. ``n_null`` is that of untrained
         networks; each other null is of as many networks as there are children, and one more. With
-        ``holdout=None`` units are matched on one half of all rows and scored on the other.
+        ``holdout=None`` units are matched on one half of all rows and scored on the other; both,
+        and every ``score``, are then on rows trained on.
     n_jobs : int or None, default=None
         Trainings at once, by joblib.
     cache_dir : path or None, default=None
@@ -116,8 +120,9 @@ class BasinRewinder(UnitProbe):
     sparsity_ : float
         Share of the weights that was pruned.
     rounds_ : pandas.DataFrame
-        ``remaining`` weights, ``network`` (ticket or control), held-out ``score``, ``epochs`` (that
-        early stopping chose, or until training stopped), and ``train_loss`` of every network.
+        ``remaining`` weights, ``network`` (ticket or control), ``score`` on the rows held out,
+        ``epochs`` (that early stopping chose, or until training stopped), and ``train_loss`` of
+        every network.
     onset_ : int or None
         The first stable step of the grid. None where no step is, or ``rewind`` was given.
     entered_at_init_ : bool or None
@@ -130,7 +135,7 @@ class BasinRewinder(UnitProbe):
         What was rewound to.
     consistency_ : dict of str to Consistency
         Of the children from ``"after"`` the onset, which is scored, and from ``"before"`` it, where
-        there is such a step. Print them.
+        there is such a step and weights are rewound. Print them.
     estimators_ : dict of str to list of fitted estimators
         The children that have not failed, the reference first.
     estimator_ : estimator
@@ -145,13 +150,16 @@ class BasinRewinder(UnitProbe):
     DivergenceError
         If more than a quarter of the children from after the onset fail.
     ValueError
-        If pruning leaves a layer without weights; names it.
+        If pruning leaves a layer without weights; names it. With early stopping, if rows are drawn
+        by ``bootstrap`` or ``groups``.
 
     Warns
     -----
     RewindingWarning
         If no step is stable, a step contradicts the onset, children from before it failed, or
-        children can hardly differ, as one batch holds all rows.
+        children can hardly differ, as one batch holds all rows. Also if a null is missing or of
+        fewer networks, its parent stopped before the rewind point, or there are more groups than
+        children.
 
     References
     ----------
@@ -286,6 +294,8 @@ class BasinRewinder(UnitProbe):
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, RewoundSample)
         super()._record(sample)
+        where = ", on rows trained on" if self.holdout is None else ""
+        self._score_name = type(self)._score_name + where
         recipe, last = sample.recipe, sample.rounds[-1]
         self.ticket_ = self.estimator_ = recipe.fitted(last.ticket)
         if sample.trained.classes is not None:
@@ -303,20 +313,7 @@ class BasinRewinder(UnitProbe):
         self.estimators_ = {
             name: [recipe.fitted(t) for t in e.good] for name, e in sample.experiments.items()
         }
-        self._warn_of_onset()
-
-    def _warn_of_onset(self) -> None:
-        curve = self.onset_curve_
-        if curve is not None and curve.contradictions:
-            warn(
-                f"The onset is not monotone: at steps {list(curve.contradictions)} instability "
-                f"contradicts onset_={curve.onset}. See onset_curve_.to_frame(); more n_copies "
-                "make single steps surer.",
-                RewindingWarning,
-            )
-        before = self.consistency_.get(BEFORE)
-        if before is not None and before.is_refused:
-            warn(f"{before}.", RewindingWarning)
+        sample.warn_of_onset()
 
     # --- what the ticket says -----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
-from sklflat.rewinding.consistency import Group
+from sklflat.rewinding.consistency import Group, mean_of_live
 from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset
 from sklflat.rewinding.recipe import Recipe
 from sklflat.rewinding.resampling import Resampling
@@ -116,7 +116,7 @@ def instability_at(
     if np.isfinite(barriers).all():
         group = comparison.group([resolve(t.estimator) for t in together])
         scores, lives = group.scores()
-        consistency = float(scores[lives].mean()) if lives.any() else float("nan")
+        consistency = mean_of_live(scores, lives)
     n_trained = sum(int(t.estimator.net_.steps_.n_begun) - step for t in copies)
     return Instability(step, barriers, consistency, n_trained)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sklflat.exceptions import RewindingWarning, warn
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
 from sklflat.rewinding.consistency import Consistency, too_many_failed
@@ -94,7 +95,10 @@ class RewoundSample(Sample):
             "step": experiment.step,
             "n_children": len(experiment.children),
             "n_failed": sum(t.error is not None for t in experiment.children),
-            "child_scores": np.array([self.held_out(t) for t in experiment.good[1:]]),
+            "reference_failed": experiment.reference.error is not None,
+            "child_scores": np.array(
+                [self.held_out(t) for t in experiment.children if t.error is None]
+            ),
         }
         if experiment.is_refused:
             return Consistency.refused(**known)
@@ -105,9 +109,25 @@ class RewoundSample(Sample):
         return group.consistency(self.units.layers, rng, self.n_bootstrap, **known)
 
     def held_out(self, training: Training) -> float:
-        """Accuracy (or R²) of a training on the rows that units are scored on."""
+        """Accuracy (or R²) of a training on the rows that units are scored on.
+
+        With ``holdout=None`` it has been trained on them.
+        """
         weight = None if self.weight is None else self.weight.numpy()
         return float(self.recipe.fitted(training).score(self.raw, self.y, sample_weight=weight))
+
+    def warn_of_onset(self) -> None:
+        """Say what speaks against the onset, and whether the experiment before it failed."""
+        curve, before = self.curve, self.consistency.get(BEFORE)
+        if curve is not None and curve.contradictions:
+            warn(
+                f"The onset is not monotone: at steps {list(curve.contradictions)} instability "
+                f"contradicts onset_={curve.onset}. See onset_curve_.to_frame(); more n_copies "
+                "make single steps surer.",
+                RewindingWarning,
+            )
+        if before is not None and before.is_refused:
+            warn(f"{before}.", RewindingWarning)
 
     def rounds_table(self) -> list[dict[str, Any]]:
         """One row a network of each round."""

@@ -13,7 +13,7 @@ from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.rewinding.onset import OnsetCurve, step_grid
-from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.recipe import Recipe, some_of
 from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.rewinds import MAX_ROWS, Comparison, children, onset_curve
 from sklflat.rewinding.rewound_sample import (
@@ -147,8 +147,7 @@ class _Study:
     def _comparison(self, parent: Training, match: Rows, scored: Rows) -> Comparison:
         recipe = self.recipe
         trained = resolve(recipe.fitted(parent))
-        n = min(MAX_ROWS, len(match))
-        few = match.take(np.linspace(0, len(match) - 1, n).round().astype(int))
+        few = match.take(some_of(match, MAX_ROWS))
         weight = None if scored.weight is None else scored.weight.double().numpy()
         units = Units.find(trained.network.module, trained.to_input(few.X)[:5], self.probe.layers)
         inputs = [recipe.transformed(rows.X) for rows in (few, scored)]

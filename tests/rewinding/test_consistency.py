@@ -5,6 +5,7 @@ from scipy import stats
 
 from sklflat.metrics import intraclass_correlation
 from sklflat.rewinding.consistency import (
+    Consistency,
     Group,
     bootstrap_interval,
     correlations,
@@ -124,3 +125,46 @@ def test_more_than_a_quarter():
     assert not too_many_failed(2, 8)
     assert too_many_failed(3, 8)
     assert too_many_failed(1, 2)
+
+
+def test_a_row_of_weight_zero_is_no_row_of_the_subspace():
+    A, _ = planted(3)
+    weights = np.r_[np.zeros(40), np.ones(110)]
+
+    class Layer:
+        name = "layer"
+
+    layer_of = np.zeros(6, dtype=int)
+    own = Group(A[:, :150], A[:, 150:], layer_of, weights).cka([Layer])
+    assert own == Group(A[:, :150], A[:, 190:], layer_of).cka([Layer])
+
+
+def found(**own):
+    known = {"step": 3, "n_children": 2, "n_failed": 0, "child_scores": np.zeros(2)}
+    return known | own
+
+
+def test_reliability_is_a_share_and_the_mean_is_of_units_that_live():
+    """Two networks with opposite activations correlate by -1, which is no reliability."""
+    a = np.random.RandomState(0).normal(size=(30, 3))
+    a[:, 2] = 1.0
+    b = a * np.array([1, -1, 1])
+
+    class Layer:
+        name = "layer"
+
+    group = Group(np.stack([b, b]), np.stack([a, b]), np.arange(3))
+    layers = [Layer] * 3
+    own = group.consistency(layers, np.random.RandomState(0), 3, instability=0.0, **found())
+    np.testing.assert_allclose(own.scores, [1, -1, 0], atol=1e-12)
+    np.testing.assert_allclose(own.reliability, [1, 0, 0], atol=1e-12)
+    assert abs(own.mean) < 1e-12  # of the first two
+    assert own.dead.tolist() == [False, False, True]
+    assert "consistency of 2 units" in str(own)
+    assert "(1 more are dead)" in str(own)
+
+
+def test_a_failed_reference_is_said_to_be_what_failed():
+    refused = Consistency.refused(**found(reference_failed=True))
+    assert "the reference" in str(refused)
+    assert "too many" not in str(refused)

@@ -1,8 +1,10 @@
 """BasinDisplay draws what the rewinder found."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sklflat import BasinDisplay, BasinRewinder
@@ -16,7 +18,7 @@ plt = pytest.importorskip("matplotlib.pyplot")
 def probe():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return BasinRewinder(NET, **{**QUICK, "n_copies": 3}).fit(IRIS, SPECIES)
+        return BasinRewinder(NET, **{**QUICK, "n_copies": 3, "n_rounds": 1}).fit(IRIS, SPECIES)
 
 
 def test_all_pictures(probe):
@@ -40,4 +42,15 @@ def test_bad_axes(probe):
     figure, axes = plt.subplots(1, 2)
     with pytest.raises(ValueError, match="axes must be 4 in number, got 2"):
         BasinDisplay.from_estimator(probe, axes=axes)
+    plt.close(figure)
+
+
+def test_every_level_of_few_has_a_tick():
+    """However many networks were trained at each."""
+    levels = np.repeat([1.0, 0.8, 0.64], 20)
+    table = pd.DataFrame({"remaining": levels, "network": "ticket", "score": 0.5})
+    figure, ax = plt.subplots()
+    BasinDisplay(SimpleNamespace(rounds_=table, holdout=None)).plot_rounds(ax)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "80", "64"]
+    assert ax.get_ylabel() == "score on rows trained on"
     plt.close(figure)

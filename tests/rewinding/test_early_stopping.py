@@ -10,7 +10,7 @@ from sklflat.rewinding.recipe import Recipe
 from sklflat.rewinding.tickets import epochs_of
 from sklflat.training.runs.start import Start
 from tests._estimators import IRIS, SPECIES
-from tests.rewinding.test_rewinder import NET, QUICK
+from tests.rewinding.test_rewinder import NET, ONCE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 #: a rate at which the parent is at its best long before its end
@@ -21,7 +21,7 @@ EARLY = clone(NET).set_params(early_stopping=True, max_iter=6, learning_rate_ini
 @pytest.mark.parametrize("rewinding", ["weights", "learning_rate"])
 def test_what_is_pruned_is_zero_in_a_late_ticket(early_stopping, rewinding):
     net = clone(EARLY).set_params(early_stopping=early_stopping)
-    own = {**QUICK, "n_rounds": 1, "rewind": 0.8, "rewinding": rewinding, "n_controls": 0}
+    own = {**ONCE, "rewind": 0.8, "rewinding": rewinding}
     probe = BasinRewinder(net, **own).fit(IRIS, SPECIES)
     for network in probe.estimators_["after"]:
         for name, mask in probe.mask_.items():

@@ -85,3 +85,13 @@ def test_a_barrier_of_the_error_in_closed_form():
     # ends err on 0 and on all rows, so their mean is .5, and no point errs on more than all
     np.testing.assert_allclose(segment_barriers([right, wrong], X, y), [0.5])
     assert segment_barriers([right, wrong, right], X, y).tolist() == [0.5, 0.0, 0.5]
+
+
+def test_the_standard_error_is_that_of_the_jackknife_over_copies():
+    """Of three copies, each left out leaves one pair: 2 / 3 of their squared deviations."""
+    own = Instability(0, np.array([0.1, 0.2, 0.6]))
+    assert own.standard_error == pytest.approx(np.sqrt(2 / 3 * (0.2**2 + 0.1**2 + 0.3**2)))
+    curve = find_onset(lambda k: own, [0], 0.02)
+    assert curve.to_frame().standard_error.tolist() == [own.standard_error]
+    assert np.isnan(Instability(0, np.array([0.1])).standard_error)
+    assert np.isnan(Instability(0, np.array([0.1, np.nan, 0.2])).standard_error)

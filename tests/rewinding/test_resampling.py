@@ -13,13 +13,13 @@ from sklflat.rewinding import rewinding_nulls as nulls_module
 from sklflat.rewinding.recipe import Recipe
 from sklflat.rewinding.resampling import Resampling
 from tests._estimators import IRIS, SPECIES
-from tests.rewinding.test_rewinder import NET, QUICK
+from tests.rewinding.test_rewinder import NET, ONCE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 WEIGHT = np.where(np.arange(len(IRIS)) % 5 == 0, 0.0, 1.0)
 GROUPS = np.arange(len(IRIS)) % 3
 SHORT = clone(NET).set_params(max_iter=3)
-ONCE = {**QUICK, "n_rounds": 1, "rewind": 0.8, "n_controls": 0}
+LATE = {**ONCE, "rewind": 0.8}
 
 
 def recipe(**params):
@@ -33,6 +33,11 @@ def test_rows_are_of_one_group_and_of_the_same_classes():
         assert set(GROUPS[numbers]) == {k % 3}
         np.testing.assert_array_equal(SPECIES[numbers], SPECIES)
     assert Resampling().draw(recipe(), 0, np.random.RandomState(0)) is None
+
+
+def test_a_group_without_a_class():
+    with pytest.raises(ValueError, match="groups: 0 has no row of class 1"):
+        Resampling(groups=SPECIES).draw(recipe(), 0, np.random.RandomState(0))
 
 
 def test_rows_of_weight_zero_are_not_drawn():
@@ -63,7 +68,7 @@ def test_targets_are_shuffled_within_groups():
 def test_rows_drawn_with_replacement_leave_none_to_validate_on(own, params, message):
     net = clone(SHORT).set_params(early_stopping=True)
     with pytest.raises(ValueError, match=message + r" rows .* Set early_stopping=False"):
-        BasinRewinder(net, **ONCE, **own).fit(IRIS, SPECIES, **params)
+        BasinRewinder(net, **LATE, **own).fit(IRIS, SPECIES, **params)
 
 
 def test_more_groups_than_children():
@@ -82,7 +87,7 @@ def test_nulls_are_trained_as_the_children_are(rewinding, monkeypatch):
         return good(name, own, n)
 
     monkeypatch.setattr(nulls_module, "_good", noted)
-    net, own = SHORT, {**ONCE, "bootstrap": True, "rewinding": rewinding}
+    net, own = SHORT, {**LATE, "bootstrap": True, "rewinding": rewinding}
     BasinRewinder(net, **own).fit(IRIS, SPECIES)
     fresh, shuffled = seen
     for first, *others in (fresh, shuffled):
@@ -117,7 +122,7 @@ def test_a_null_that_failed_wholly_is_said_to_be_missing():
 
 def test_only_weights_have_a_before():
     """A rate at which training is unstable at first, as its weights are at the rewind point."""
-    own = {**ONCE, "rewind": "auto", "stability_tol": 0.0, "n_retrains": 2}
+    own = {**LATE, "rewind": "auto", "stability_tol": 0.0, "n_retrains": 2}
     net = clone(SHORT).set_params(learning_rate_init=0.2)
     assert "before" in BasinRewinder(net, **own).fit(IRIS, SPECIES).consistency_
     own["rewinding"] = "learning_rate"
