@@ -18,7 +18,7 @@ plt = pytest.importorskip("matplotlib.pyplot")
 def probe():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return BasinRewinder(NET, **{**QUICK, "n_copies": 3, "n_rounds": 1}).fit(IRIS, SPECIES)
+        return BasinRewinder(NET, **{**QUICK, "n_rounds": 1, "n_grid": 2}).fit(IRIS, SPECIES)
 
 
 def test_all_pictures(probe):

@@ -18,7 +18,7 @@ from tests.rewinding.test_rewinder import NET, ONCE
 pytestmark = pytest.mark.filterwarnings("ignore")
 WEIGHT = np.where(np.arange(len(IRIS)) % 5 == 0, 0.0, 1.0)
 GROUPS = np.arange(len(IRIS)) % 3
-SHORT = clone(NET).set_params(max_iter=3)
+SHORT = clone(NET).set_params(max_iter=2)
 LATE = {**ONCE, "rewind": 0.8}
 
 

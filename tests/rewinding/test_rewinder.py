@@ -37,6 +37,7 @@ QUICK = {"sparsity": 0.5, "n_rounds": 2, "n_grid": 3, "n_copies": 2, "n_retrains
 QUICK |= {"n_null": 30, "n_units": 3, "n_bootstrap": 5, "random_state": 0}
 #: what costs least
 ONCE = {**QUICK, "n_rounds": 1, "n_controls": 0, "rewind": 0}
+SHORT = clone(NET).set_params(max_iter=2)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[SPECIES]
 
 
@@ -159,16 +160,20 @@ def test_a_share_of_the_steps_is_a_whole_number():
 
 
 def test_in_pipelines():
-    inside = make_pipeline(StandardScaler(), clone(NET))
+    inside = make_pipeline(StandardScaler(), clone(SHORT))
     probe = BasinRewinder(inside, **ONCE).fit(IRIS * 1000, SPECIES)
     assert probe.ticket_[:-1].transform(IRIS * 1000).std() == pytest.approx(1, abs=0.1)
     assert probe.score(IRIS * 1000, SPECIES) == probe.ticket_.score(IRIS * 1000, SPECIES)
+
+
+@pytest.mark.slow
+def test_before_a_tree():
     tree = make_pipeline(BasinRewinder(NET, **ONCE), DecisionTreeClassifier(max_depth=3))
     assert tree.fit(IRIS, SPECIES).score(IRIS, SPECIES) > 0.6
 
 
 def test_a_regressor_has_no_classes():
-    net = SAMRegressor((8,), max_iter=5, batch_size=20, learning_rate_init=0.02)
+    net = SAMRegressor((8,), max_iter=2, batch_size=20, learning_rate_init=0.02)
     probe = BasinRewinder(net, **ONCE).fit(IRIS[:, :3], IRIS[:, 3])
     assert is_regressor(probe)
     assert is_classifier(BasinRewinder())
@@ -263,7 +268,7 @@ def test_a_directory_of_a_newer_version(tmp_path):
 
 def test_one_batch_of_all_rows_leaves_nothing_that_differs():
     with pytest.warns(RewindingWarning, match="One batch holds all 113 rows"):
-        BasinRewinder(clone(NET).set_params(batch_size="auto"), **ONCE).fit(IRIS, SPECIES)
+        BasinRewinder(clone(SHORT).set_params(batch_size="auto"), **ONCE).fit(IRIS, SPECIES)
 
 
 def failing(n_failed, n=8):
@@ -291,7 +296,7 @@ def test_more_refuse_a_verdict(monkeypatch):
 
     monkeypatch.setattr(rewinder_module, "rewound_sample", with_failures)
     with pytest.raises(DivergenceError, match=r"2 of 2 children failed.*diverged in epoch 1"):
-        BasinRewinder(NET, **ONCE).fit(IRIS, SPECIES)
+        BasinRewinder(SHORT, **ONCE).fit(IRIS, SPECIES)
 
 
 def test_of_a_failed_reference_the_children_still_have_their_scores():
@@ -302,7 +307,7 @@ def test_of_a_failed_reference_the_children_still_have_their_scores():
         patched.setattr(
             rewinder_module, "rewound_sample", lambda *args: seen.append(whole(*args)) or seen[0]
         )
-        BasinRewinder(NET, **ONCE).fit(IRIS, SPECIES)
+        BasinRewinder(SHORT, **ONCE).fit(IRIS, SPECIES)
     known = seen[0].experiments["after"]
     reference = Training(None, None, None)
     reference.error = DivergenceError("Training diverged in epoch 1.")
@@ -316,7 +321,7 @@ def test_rows_of_weight_zero_are_not_matched_on_and_scores_say_where_they_are_fr
     weight = np.where(np.arange(len(IRIS)) % 3 == 0, 0.0, 1.0)
     hidden = np.where(weight[:, None] > 0, IRIS, 1e6)
     probes = [
-        BasinRewinder(NET, **ONCE, holdout=None).fit(X, SPECIES, sample_weight=weight)
+        BasinRewinder(SHORT, **ONCE, holdout=None).fit(X, SPECIES, sample_weight=weight)
         for X in (IRIS, hidden)
     ]
     np.testing.assert_array_equal(probes[0].unit_scores_, probes[1].unit_scores_)
