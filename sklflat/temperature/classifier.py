@@ -169,7 +169,7 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
                 f"temperature gives the probability 1: {self.classes_}. Give y at least 2 classes."
             )
         for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)  # of an earlier fit
+            self.__dict__.pop(name, None)  # of an earlier fit
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
         self.calibration_ = None
