@@ -14,6 +14,10 @@ from sklflat.training.estimators.trained_network import last_hidden
 
 __all__ = ["TreeComparison", "compare_trees"]
 
+#: correlation by which one tree has to be better than another for it to be said
+LEAST_GAIN = 0.01
+_WEIGHTS = "the last layer's weights"
+
 
 @dataclass(frozen=True, eq=False)
 class TreeComparison:
@@ -28,7 +32,8 @@ class TreeComparison:
     name : str
     linkage : ndarray of shape (n_classes - 1, 4)
     stability : float
-        Mean correlation of the tree of one half with this way's distances on the other.
+        Mean correlation of the tree of one half with this way's distances on the other. NaN for
+        the last layer's weights, which no rows are needed for.
     stability_interval : (float, float)
     confusion : float
         Mean correlation of the tree of one half with the confusions on the other: with
@@ -78,6 +83,8 @@ def compare_trees(
         for name, distances in ways.items()
     }
     reference = next(iter(rows.values()))[1]
+    if _WEIGHTS in rows:
+        rows[_WEIGHTS][0] = np.full_like(rows[_WEIGHTS][0], np.nan)
     return tuple(
         TreeComparison(
             name,
@@ -94,12 +101,14 @@ def verdict(comparisons: tuple[TreeComparison, ...]) -> str:
     """Which tree foretells the confusions of other rows best, in a sentence."""
     ours, *others = comparisons
     best = max(others, key=lambda c: c.confusion)
+    if ours.confusion == best.confusion == 0:
+        return "No tree foretells confusions on other rows: hardly any class is taken for another."
     low, high = best.gain_interval
     figures = f"{ours.confusion:.2f} against {best.confusion:.2f}, difference {best.gain:+.2f}, "
     figures += f"{low:+.2f} to {high:+.2f} over halves of the rows"
-    if low > 0:
+    if low > 0 and best.gain >= LEAST_GAIN:
         return f"The {ours.name} foretells confusions better than {best.name} ({figures})."
-    if high < 0:
+    if high < 0 and best.gain <= -LEAST_GAIN:
         return (
             f"{_capital(best.name)} foretells confusions better than the {ours.name} ({figures})."
         )
@@ -133,7 +142,7 @@ def _ways(sample: TemperatureSample, temperature: float) -> dict[str, Distances]
     if last and last[0].out_features == sample.logits.shape[1]:
         weights = last[0].weight.detach().double().cpu().numpy()[sample.trained.order[present]]
         fixed = squareform(pdist(weights))
-        ways["the last layer's weights"] = lambda s: np.broadcast_to(fixed, (len(s), *fixed.shape))
+        ways[_WEIGHTS] = lambda s: np.broadcast_to(fixed, (len(s), *fixed.shape))
     return ways
 
 

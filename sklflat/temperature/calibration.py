@@ -14,6 +14,8 @@ from sklflat.temperature.softened import log_softened, softened
 LOG_BOUNDS = (-10.0, 10.0)
 #: a temperature whose 95 % interval is wider than this to either side is called uncertain
 _UNCERTAIN_FACTOR = 2.0
+#: at the least temperature, rows without an error have a smaller negative log-likelihood
+_CERTAIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Calibration:
     ----------
     temperature : float
     interval : tuple of float
-        95 % interval of the temperature, from the curvature of the likelihood in :math:`\log T`.
-        (0, inf) where the rows say nothing.
+        95 % interval of the temperature, from the curvature of the likelihood in :math:`\log T`
+        and, where that is wider, from how much its slope differs between rows, so that it holds
+        where one temperature does not fit all rows. (0, inf) where the rows say nothing.
     nll_before, nll_after : float
         Mean negative log-likelihood in nats, at a temperature of 1 and at the fitted one.
     ece_before, ece_after : float
@@ -48,7 +51,12 @@ class Calibration:
     def doubts(self) -> Iterator[str]:
         """Reasons not to rely on the temperature, each with what to do; none if all is well."""
         T, n = self.temperature, self.n_rows
-        if self.bound == "lower":
+        if self.bound == "lower" and self.nll_after > _CERTAIN:
+            yield (
+                f"temperature={T:.2g} is the least allowed, and more confidence would be likelier: "
+                "the logits are of a very small scale. Scale them."
+            )
+        elif self.bound == "lower":
             yield (
                 f"temperature={T:.2g} is the least allowed: these {n} rows are classified without "
                 "an error, so the likelihood only grows with confidence. Calibrate on rows that "
@@ -186,12 +194,17 @@ class _Rows:
 
         The Fisher information of log T is the variance of f / T under p, added up over the rows.
         Of weighted rows as many count as have their effective number (Kish), so that the scale
-        of the weights does not matter.
+        of the weights does not matter. If the model is wrong, the squared slopes of the rows add
+        up to something else, and the variance is theirs over the squared information (Huber 1967);
+        the larger variance is taken.
         """
         p = softened(self.f, T)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             z = np.where(p > 0, self.f / T, 0.0)
             variance = (p * z**2).sum(axis=1) - (p * z).sum(axis=1) ** 2
-            information = self.share @ variance / (self.share @ self.share)
-            reach = np.exp(1.96 / np.sqrt(max(information, 0.0)))
+            curvature = self.share @ variance
+            slope = (p * z).sum(axis=1) - z[np.arange(len(self.y)), self.y]
+            noise = max(self.share**2 @ slope**2, curvature * (self.share @ self.share))
+            error = np.sqrt(noise) / curvature if curvature > 0 else np.inf
+            reach = np.exp(1.96 * error)
         return float(T / reach), float(T * reach)

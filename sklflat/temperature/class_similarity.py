@@ -46,7 +46,8 @@ def class_distances(S: NDArray) -> NDArray:
 
     .. math:: d_{ab} = \max\left(0,\; 1 - \frac{S_{ab} + S_{ba}}{S_{aa} + S_{bb}}\right)
 
-    0 where the classifier does not tell a from b, 1 where it never takes one for the other. The
+    0 where the classifier does not tell a from b, 1 where it never takes one for the other (even
+    if it never knows either, and all are 0). The
     ratio leaves out how well a class is known by itself. As the temperature grows,
     :math:`T K d_{ab}` tends to half of :math:`Z_{aa} + Z_{bb} - Z_{ab} - Z_{ba}` of the mean
     logits Z, which is a squared distance where logits are inner products.
@@ -64,7 +65,7 @@ def class_distances(S: NDArray) -> NDArray:
     own = own[..., :, None] + own[..., None, :]
     other = S + np.swapaxes(S, -1, -2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        d = np.where(own > other, 1 - other / own, 0.0)
+        d = np.where(own > other, 1 - other / own, np.where(other > 0, 0.0, 1.0))
     d[..., np.arange(S.shape[-1]), np.arange(S.shape[-1])] = 0.0
     return np.asarray(d)
 

@@ -12,9 +12,9 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import Bunch, Tags, column_or_1d, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
-from sklflat._compat import Interval, StrOptions, fit_context
+from sklflat._compat import Interval, StrOptions, check_sample_weight, fit_context
 from sklflat.exceptions import CalibrationWarning, warn
 from sklflat.probing.resolve import is_frozen, warn_if_fitted
 from sklflat.probing.split import Rows
@@ -145,6 +145,13 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
             )
         method_of(estimator)  # raises, if there are no logits
         self._check_y(y)
+        check_consistent_length(X, y, sample_weight)
+        if sample_weight is not None:
+            check_sample_weight(sample_weight, y, ensure_non_negative=True)
+        if is_frozen(estimator) and fit_params:
+            raise TypeError(
+                f"fit() got {', '.join(sorted(fit_params))}, but a frozen estimator is not trained."
+            )
         if not is_frozen(estimator):
             warn_if_fitted(estimator)
         params = self._routed(estimator, sample_weight, fit_params)
@@ -162,6 +169,7 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
                 f"temperature gives the probability 1: {self.classes_}. Give y at least 2 classes."
             )
         for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)  # of an earlier fit
             if hasattr(estimator, name):
                 setattr(self, name, getattr(estimator, name))
         self.calibration_ = None

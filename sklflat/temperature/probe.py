@@ -20,11 +20,15 @@ from sklflat.temperature.baselines import compare_trees, verdict
 from sklflat.temperature.calibration import fit_temperature
 from sklflat.temperature.class_tree import ClassTree
 from sklflat.temperature.resampled_rows import ResampledRows
-from sklflat.temperature.sweep import FEWEST_CLASSES, TemperatureSweep
+from sklflat.temperature.sweep import FEWEST_CLASSES, LEVEL, TemperatureSweep
 from sklflat.temperature.temperature_sample import TemperatureSample
 
 #: rank correlation of profiles from which on temperature adds nothing
 VACUOUS = 0.95
+#: of grids whose ends are not as far apart that is not said
+NARROW = 10.0
+#: rows of the smallest class below which it is said that they are few
+FEW_ROWS = 4
 
 
 class TemperatureProbe(UnitProbe):
@@ -89,6 +93,8 @@ class TemperatureProbe(UnitProbe):
     temperatures_ : ndarray of shape (n_temperatures,)
     calibrated_temperature_ : float
         Of least log loss on these rows.
+    calibration_ : Calibration
+        With the interval of that temperature, and the reasons not to rely on it.
     similarity_ : ndarray of shape (n_temperatures, n_classes, n_classes)
         Row a, column b: mean probability of b over the rows of class a.
     linkages_ : ndarray of shape (n_temperatures, n_classes - 1, 4)
@@ -104,8 +110,14 @@ class TemperatureProbe(UnitProbe):
     tree_ : ClassTree
         The most stable tree, also where it may be chance.
     hierarchy_p_value_ : float
-        Of the distances against the same distances given to other pairs; at most .001 is a
-        hierarchy. 1 for fewer than six classes, which are too few to tell.
+        Of the distances against the same distances given to other pairs, which classes on a line
+        pass, too. A hierarchy has at most .001. 1 for fewer than seven classes, which are too few
+        to tell.
+    reproduced_p_value_ : float
+        Of what confusions say of pairs, beyond how hard each class is, against its not coming back
+        on other rows. A hierarchy has at most .01.
+    n_rows_of_smallest_class_ : int
+        Rows that are looked at.
     comparisons_ : tuple of TreeComparison
         The tree beside those by confusion at T = 1, hard confusion, class means of the inputs and
         of the last hidden layer, and the last layer's weights. Their intervals are quantiles over
@@ -117,7 +129,8 @@ class TemperatureProbe(UnitProbe):
         5 % against all nulls. Often none: the scores of an untrained network's units vary as much.
     vacuity_ : float
         Spearman's correlation of the profiles at the lowest and the highest temperature. Above
-        .95 temperature adds nothing about units.
+        .95 temperature adds nothing about units. NaN where the highest is less than ten times the
+        lowest.
     findings_ : list of str
         What was found, and what was not, in words.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
@@ -205,6 +218,7 @@ class TemperatureProbe(UnitProbe):
 
     def _record_classes(self, sample: TemperatureSample, rng: np.random.RandomState) -> None:
         y, s = sample.class_numbers, sample.weights
+        self.n_rows_of_smallest_class_ = int(np.bincount(y[s > 0]).min())
         resampled = ResampledRows.drawn(y, s, self.n_bootstrap, rng)
         sweep = TemperatureSweep.of(
             sample.probabilities,
@@ -217,15 +231,15 @@ class TemperatureProbe(UnitProbe):
             rng,
         )
         self.temperatures_ = sweep.temperatures
-        self.calibrated_temperature_ = fit_temperature(
-            sample.logits, sample.present[y], s
-        ).temperature
+        self.calibration_ = fit_temperature(sample.logits, sample.present[y], s)
+        self.calibrated_temperature_ = self.calibration_.temperature
         self.similarity_ = sweep.similarity
         self.linkages_ = sweep.linkages
         self.support_of_branches_ = sweep.support
         self.stability_ = sweep.stability
         self.merge_temperatures_ = sweep.merges
         self.hierarchy_p_value_ = sweep.p_value
+        self.reproduced_p_value_ = sweep.reproduced_p_value
         self.tree_ = sweep.tree
         self.hierarchy_: ClassTree | None = sweep.tree if sweep.has_hierarchy else None
         self.comparisons_ = compare_trees(sample, sweep.tree.temperature, self.linkage, resampled)
@@ -240,6 +254,8 @@ class TemperatureProbe(UnitProbe):
         low, high = sample.profiles[[0, -1]][:, ~sample.dead]
         varies = np.ptp(low) > 0 and np.ptp(high) > 0
         self.vacuity_ = float(spearmanr(low, high).statistic) if varies else 1.0
+        if sample.temperatures[-1] < NARROW * sample.temperatures[0]:
+            self.vacuity_ = np.nan
 
     def _findings(self) -> Iterator[str]:
         n = len(self.classes_)
@@ -250,18 +266,34 @@ class TemperatureProbe(UnitProbe):
         elif n < FEWEST_CLASSES:
             yield f"{n} classes are too few to tell a hierarchy from chance; see tree_."
         elif self.hierarchy_ is None:
-            yield (
-                f"No hierarchy: distances between classes are no more those of a tree than by "
-                f"chance (p = {self.hierarchy_p_value_:.2g})."
+            why = (
+                "distances between classes are no more those of a tree than by chance "
+                f"(p = {self.hierarchy_p_value_:.2g})"
+                if self.hierarchy_p_value_ > LEVEL
+                else "what halves of the rows say of pairs of classes does not come back in the "
+                "others, beyond how hard each class is by itself "
+                f"(p = {self.reproduced_p_value_:.2g})"
             )
+            yield f"No hierarchy: {why}."
         else:
             yield (
                 f"A hierarchy of {n} classes at T = {self.hierarchy_.temperature:.3g} "
                 f"(p = {self.hierarchy_p_value_:.2g}, correlation on other rows "
-                f"{self.stability_.max():.2f})."
+                f"{self.stability_.max():.2f}). Classes on a line or a circle pass, too."
+            )
+        if n > 1 and self.n_rows_of_smallest_class_ < FEW_ROWS:
+            yield (
+                f"The smallest class has {self.n_rows_of_smallest_class_} rows here, too few for "
+                "support and stability to mean much."
             )
         if n > 2:
             yield verdict(self.comparisons_)
+        yield from self.calibration_.doubts()
+        if np.isnan(self.vacuity_):
+            yield (
+                f"From T = {self.temperatures_[0]:.3g} to {self.temperatures_[-1]:.3g} the grid is "
+                "too narrow to tell whether temperature adds anything about units."
+            )
         if self.vacuity_ > VACUOUS:
             yield (
                 "Temperature adds nothing about units: their importance at the lowest and at the "

@@ -28,7 +28,7 @@ class ResampledRows:
     bootstrap : ndarray of shape (n_draws, n_samples)
         Of every class as many rows as it has.
     first, second : ndarray of shape (n_draws, n_samples)
-        Halves of the rows of every class. A class's only row is in both.
+        Disjoint halves of the rows of every class; but a class's only row is in both.
     """
 
     bootstrap: NDArray
@@ -94,6 +94,7 @@ def _halves(y: NDArray, rng: np.random.RandomState) -> NDArray:
     masks = np.zeros((2, len(y)), dtype=bool)
     for c in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == c))
-        masks[0, rows[: (len(rows) + 1) // 2]] = True
-        masks[1, rows[len(rows) // 2 :]] = True
+        n = (len(rows) + rng.randint(2)) // 2  # an odd row goes to either half
+        first, second = (rows[:n], rows[n:]) if len(rows) > 1 else (rows, rows)
+        masks[0, first] = masks[1, second] = True
     return masks

@@ -12,14 +12,19 @@ from sklflat.temperature.class_similarity import (
     merge_temperatures,
 )
 from sklflat.temperature.class_tree import ClassTree, grow, share_with
+from sklflat.temperature.reproduced import reproduced_p_value
 from sklflat.temperature.resampled_rows import ResampledRows, softmax_distances
 from sklflat.temperature.stability import tree_p_value
 
-#: random arrangements of the distances, and the p-value from which there is no hierarchy
-N_ARRANGEMENTS, LEVEL = 1999, 0.001
+#: random arrangements of the distances, and the p-values from which there is no hierarchy: of
+#: distances that are no tree's, and of pairs whose effects do not come back on other rows
+N_ARRANGEMENTS, LEVEL, LEVEL_REPRODUCED = 1999, 0.001, 0.01
 
-#: fewer classes than this have too few arrangements for such a p-value
-FEWEST_CLASSES = 6
+#: fewer classes than this have too few arrangements for such p-values
+FEWEST_CLASSES = 7
+
+#: pairs of halves that pair effects are compared on
+_N_HALVES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +44,8 @@ class TemperatureSweep:
         Mean correlation of a tree grown on half of the rows with the distances on the other half.
     p_value : float
         Of the most stable tree against distances that are no tree's.
+    reproduced_p_value : float
+        Of pairs of classes being more than two hard classes, on other rows.
     """
 
     temperatures: NDArray
@@ -48,6 +55,7 @@ class TemperatureSweep:
     support: NDArray
     stability: NDArray
     p_value: float
+    reproduced_p_value: float
 
     @property
     def best(self) -> int:
@@ -73,8 +81,12 @@ class TemperatureSweep:
 
     @property
     def has_hierarchy(self) -> bool:
-        """Whether the classes form a tree beyond chance."""
-        return self.p_value <= LEVEL and self.stability[self.best] > 0
+        """Whether a tree describes the classes better than chance and their difficulty do."""
+        return (
+            self.p_value <= LEVEL
+            and self.reproduced_p_value <= LEVEL_REPRODUCED
+            and self.stability[self.best] > 0
+        )
 
     @classmethod
     def of(
@@ -113,8 +125,12 @@ class TemperatureSweep:
             linkages.append(grow(class_distances(similarity[-1]), method))
             support.append(share_with(linkages[-1], resampled.trees(distances, method)))
             stability.append(resampled.agreement(distances, method, distances).mean())
-        best = class_distances(similarity[int(np.argmax(stability))])
+        best = int(np.argmax(stability))
         n = N_ARRANGEMENTS if len(classes) >= FEWEST_CLASSES else 0
+        p = probabilities(float(temperatures[best]))
+        halves = (resampled.first[:_N_HALVES], resampled.second[:_N_HALVES])
+        first, second = (class_similarity(p, y, s) for s in halves)
+        n_rows = np.bincount(y[weight > 0], minlength=len(classes))
         return cls(
             temperatures,
             classes,
@@ -122,5 +138,6 @@ class TemperatureSweep:
             np.stack(linkages),
             np.stack(support),
             np.array(stability),
-            tree_p_value(best, n, rng),
+            tree_p_value(class_distances(similarity[best]), n, rng),
+            reproduced_p_value(first, second, n_rows, n, rng) if n else 1.0,
         )
