@@ -83,7 +83,7 @@ test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of wh
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 7200 \
 		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
 		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py \
-		tests/curvature/test_products.py
+		tests/curvature/test_products.py tests/surrogate/test_degeneracy.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html

@@ -167,6 +167,25 @@ def test_every_class_has_a_cheap_instance():
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
+#: checks whose answer a default may change, for estimators that train dozens of networks a fit
+LONG = (ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
+BY_DEFAULTS = {
+    "check_classifiers_train",
+    "check_estimators_pickle",
+    "check_fit_idempotent",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_transformer_general",
+}
+
+
+def left_out_of_long_defaults(estimator, name):
+    """Of long defaults few checks are made; ``make test-draws`` makes them all."""
+    if isinstance(estimator, LONG) and name not in BY_DEFAULTS:
+        return [pytest.mark.repeats]
+    return left_to_the_draws(estimator, name)
+
+
 def left_to_the_draws(estimator, name):
     """What CHEAP goes through by the same code; ``make test-draws`` goes through it once more."""
     is_cheap = any(type(estimator) is type(cheap) for cheap in CHEAP)
@@ -180,6 +199,6 @@ def test_further_instances(estimator, check):
 
 
 @pytest.mark.slow
-@checks(DEFAULTS, left_to_the_draws)
+@checks(DEFAULTS, left_out_of_long_defaults)
 def test_defaults(estimator, check):
     check(estimator)
