@@ -61,10 +61,10 @@ def measure(n_classes, n_rows=N_ROWS, n_units=N_UNITS, n_bootstrap=N_BOOTSTRAP):
     return float(seconds), float(peak)
 
 
-def formula(n_classes, n_rows=N_ROWS, n_bootstrap=N_BOOTSTRAP):
+def formula(n_classes, n_rows=N_ROWS, n_units=N_UNITS, n_bootstrap=N_BOOTSTRAP):
     """Bytes at the peak, as the guide says: no product of temperatures, rows and units."""
-    K, T, B = n_classes, N_TEMPERATURES, n_bootstrap
-    return 8 * (4 * B * n_rows + 4 * n_rows * K + 6 * T * K**2 + 8 * 2**22)
+    K, T, B, n, u = n_classes, N_TEMPERATURES, n_bootstrap, n_rows, n_units
+    return 8 * (4 * B * n + 4 * n * K + 8 * n * u + 6 * T * K**2 + 8 * 2**22)
 
 
 def main():
