@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
@@ -77,6 +78,13 @@ def split_rows(
             "Give more samples, a greater holdout, or holdout=None to score on the training rows."
         )
     return rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
+
+
+def with_column_as_vector(rows: Rows) -> Rows:
+    """The same rows, a target of one column taken as a vector, with scikit-learn's warning."""
+    if rows.y.shape[1:] != (1,):
+        return rows
+    return Rows(rows.X, column_or_1d(rows.y, warn=True), rows.params, rows.numbers)
 
 
 def check_classes(rows: Rows, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -16,7 +16,7 @@ from sklflat.exceptions import DivergenceError
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, check_classes
+from sklflat.probing.split import Rows, check_classes, with_column_as_vector
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.rewinding.recipe import check_rewindable
 from sklflat.rewinding.rewinding_nulls import rewinding_nulls
@@ -267,8 +267,7 @@ class BasinRewinder(UnitProbe):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> RewoundSample:
         """Train the parent, find the onset, prune to the ticket, and train its children."""
-        y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
-        rows = Rows(rows.X, y, rows.params, rows.numbers)
+        rows = with_column_as_vector(rows)
         if is_frozen(self.estimator):
             check_rewindable(self.estimator)  # raises
         if is_classifier(self):

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import get_tags
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import SurrogateWarning, warn
 from sklflat.probing.false_discovery import n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, check_classes
+from sklflat.probing.split import Rows, check_classes, with_column_as_vector
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.basin_tests import (
     bisection_of,
@@ -198,8 +198,7 @@ class SurrogateAligner(Readings):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> TaughtSample:
         """Train the network, unless it is frozen; part the rows to teach on from those held out."""
-        y = column_or_1d(rows.y, warn=True) if rows.y.shape[1:] == (1,) else rows.y
-        rows = Rows(rows.X, y, rows.params, rows.numbers)
+        rows = with_column_as_vector(rows)
         if is_classifier(self):
             check_classes(rows, type(self).__name__)
         sample = super()._prepare(rows, rng)
