@@ -47,11 +47,22 @@ class RunningMoments:
             The deviations :math:`x_i - \bar x_m`, and :math:`\sqrt{n m / (n + m)} (\bar x_m - \bar
             x_n)`: what this batch adds to the sum of squares or products is theirs.
         """
-        m, mean = len(rows), rows.mean(0)
+        mean = rows.mean(0)
+        deviations = rows - mean
+        between = self.merge(len(rows), mean, deviations.square().sum(0))
+        return torch.cat([deviations, between[None]])
+
+    def merge(self, m: int, mean: Tensor, squares: Tensor) -> Tensor:
+        r"""Add m rows by their mean (k,) and their sums of squared deviations from it (k,).
+
+        Returns
+        -------
+        Tensor of shape (k,)
+            :math:`\sqrt{n m / (n + m)} (\bar x_m - \bar x_n)`.
+        """
         apart = mean - self.mean.to(mean)
         between = (self.n * m / (self.n + m)) ** 0.5 * apart
-        deviations = torch.cat([rows - mean, between[None]])
         self.mean = self.mean.to(mean) + apart * (m / (self.n + m))
-        self.squares = self.squares.to(mean) + deviations.square().sum(0)
+        self.squares = self.squares.to(mean) + squares + between.square()
         self.n += m
-        return deviations
+        return between

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
-from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.batch_statistics import recompute_batch_statistics, tracking_layers
 from sklflat.networks.moments import RunningMoments
 from sklflat.networks.network import copy_module
 from sklflat.networks.same_outputs import same_outputs
@@ -54,8 +53,8 @@ def repaired(
     a channel that is constant.
 
     Batch normalisation sets means and deviations itself. So layers whose output is read by it and
-    nothing else are left as they are, too; while moments are taken it uses the statistics of each
-    batch, and at the end its running statistics are computed anew on X.
+    nothing else are left as they are, too; its running statistics are computed anew on X, with the
+    layers before it corrected.
 
     Parameters
     ----------
@@ -67,9 +66,8 @@ def repaired(
     X : Tensor of shape (n_samples, ...)
         Data on which moments are taken: some thousand rows are enough.
     batch_size : int, default=None
-        Rows that are in flight at once, at most; None is all of them. Moments are the same for
-        every size, for one pass over the data a layer. Batch normalisation depends on the size, as
-        in training.
+        Rows that are in flight at once, at most; None is all of them. The result is the same for
+        every size.
 
     Returns
     -------
@@ -177,14 +175,7 @@ class Repair:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
         self.network = network
         self.path = path
-        n_batches = -(-len(X) // (batch_size or len(X)))
-        self._batches = network.prepare(X).tensor_split(n_batches)
-        has_norms = any(isinstance(m, _BatchNorm) for m in network.module.modules())
-        if has_norms and min(map(len, self._batches)) < 2:
-            raise ValueError(
-                "Batch normalisation needs batches of two rows at least, got "
-                f"batch_size={batch_size} and {len(X)} rows."
-            )
+        self._batches = network.prepare(X).split(batch_size or len(X))
         self._scratch = copy_module(network.module)
         self._at_anchors: dict[int, dict[str, Moments]] = {}
         self._repairs: dict[tuple[float, ...], _PointRepair] = {}
@@ -214,9 +205,8 @@ class Repair:
         module = self._plain(state)
         names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
         wanted = {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
-        with _batch_normalised(module):
-            corrections = self._corrections(module, wanted)
-        x = self._batches[0][:_N_CHECKED]
+        corrections = self._corrections(module, wanted)
+        x, module = self._batches[0][:_N_CHECKED], self._plain(state)
         with _forward_hooks(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
             right = module(x.clone())
         for apply in (fuse, wrap):
@@ -260,12 +250,16 @@ class Repair:
                 n_batches[name] += 1
                 if n_batches[name] == len(self._batches):
                     done[name] = correction(_moments_of(running[name]), wanted[name])
-                if len(self._batches) > 1:  # the next layer has to see this one corrected on all
+                if stops:  # the next layer has to see this one corrected on all rows
                     raise _StopForward
             return rescaled(layer, out, *done[name])
 
-        with _forward_hooks(module, wanted, hook):
-            for _ in wanted:
+        has_norms = bool(tracking_layers(module))
+        stops = has_norms or len(self._batches) > 1
+        for _ in wanted:
+            if has_norms:
+                self._normalise(module, done)
+            with _forward_hooks(module, wanted, hook):
                 for x in self._batches if len(done) < len(wanted) else ():
                     with suppress(_StopForward):
                         module(x.clone())
@@ -275,6 +269,11 @@ class Repair:
                 f"{sorted(wanted.keys() - done.keys())[0]!r} cannot be rescaled. Use repair=False."
             )
         return done
+
+    def _normalise(self, module: nn.Module, done: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Let batch normalisation do as in training on all rows, with layers that are corrected."""
+        with _forward_hooks(module, done, lambda n, m, z: rescaled(m, z, *done[n])):
+            recompute_batch_statistics(module, self._batches, unbiased=False)
 
 
 class _StopForward(Exception):
@@ -303,8 +302,7 @@ class _PointRepair:
 def _statistics(module: nn.Module) -> dict[str, Tensor]:
     return {
         f"{path}.{name}" if path else name: buffer.clone()
-        for path, norm in module.named_modules()
-        if isinstance(norm, _BatchNorm)
+        for path, norm in tracking_layers(module).items()
         for name, buffer in norm.named_buffers()
     }
 
@@ -322,7 +320,8 @@ def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]
     def hook(name: str, layer: nn.Module, out: Tensor) -> None:
         running[name].add(channels(layer, out))
 
-    with _forward_hooks(module, names, hook), _batch_normalised(module):
+    recompute_batch_statistics(module, batches, unbiased=False)
+    with _forward_hooks(module, names, hook):
         for x in batches:
             module(x.clone())
     return {name: _moments_of(own) for name, own in running.items()}
@@ -330,20 +329,6 @@ def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]
 
 def _moments_of(running: RunningMoments) -> Moments:
     return running.mean, (running.squares / running.n).sqrt()
-
-
-@contextmanager
-def _batch_normalised(module: nn.Module) -> Iterator[None]:
-    """While it is entered, batch normalisation uses each batch's statistics and keeps its own."""
-    norms = [n for n in module.modules() if isinstance(n, _BatchNorm) and n.track_running_stats]
-    flags = [norm.training for norm in norms]
-    for norm in norms:
-        norm.training, norm.track_running_stats = True, False
-    try:
-        yield
-    finally:
-        for norm, flag in zip(norms, flags, strict=True):
-            norm.training, norm.track_running_stats = flag, True
 
 
 @contextmanager
