@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from sklflat.curvature.network_operator import (
     Linear,
@@ -84,7 +83,7 @@ class GaussNewton(NetworkOperator):
 def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
     """Products with the Hessian of the summed losses in the outputs z."""
     z = z.detach().requires_grad_()
-    losses = _losses(criterion, z, y)
+    losses, _ = criterion.of_logits().terms(z, y)
     total = (losses if s is None else s.to(losses.dtype) * losses).sum()
     (gradient,) = torch.autograd.grad(total, z, create_graph=True)
 
@@ -94,12 +93,3 @@ def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None)
         return torch.autograd.grad(gradient, z, t, retain_graph=True)[0]
 
     return metric
-
-
-def _losses(criterion: Criterion, z: Tensor, y: Tensor) -> Tensor:
-    own = criterion.module
-    if not isinstance(own, nn.NLLLoss):
-        return criterion.terms(z, y)[0]
-    weight, ignored = own.weight, own.ignore_index
-    losses = F.cross_entropy(z, y, weight=weight, ignore_index=ignored, reduction="none")
-    return losses.reshape(len(z), -1).sum(1)

@@ -199,13 +199,19 @@ class Network:
         self, w: Tensor, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean loss over data, and its gradient of shape (p,), at parameters w of shape (p,)."""
-        loss = torch.func.grad_and_value(self.loss_function(), has_aux=True)
+        vector = self.vector
+        run = vector.runner(self.module, others_fixed=True)
+        views = [
+            v.to(p.dtype).detach().requires_grad_()
+            for v, p in zip(vector.views(w), vector.parameters, strict=True)
+        ]
         sums = torch.zeros(2, dtype=w.dtype, device=w.device)
         gradient = torch.zeros_like(w)
         for x, *targets in self.pairs(X, y, sample_weight):
-            g, (part, size) = loss(w, self.prepare(x), *targets)
-            gradient += g
-            sums += torch.stack([part, size])
+            part, size = self.sums(run(views, self.prepare(x)), *targets)
+            g = torch.autograd.grad(part, views, allow_unused=True)
+            gradient += vector.join(g).to(w.dtype)
+            sums += torch.stack([part.detach(), size.detach()]).to(w.dtype)
         return self.criterion.mean(sums[0], sums[1]), self.criterion.mean(gradient, sums[1])
 
     def loss_function(self) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.criterion import Criterion
-from sklflat.networks.losses import likelihood_of
+from sklflat.networks.likelihood import likelihood_of
 from sklflat.networks.network import copy_module
 from sklflat.networks.state import check_same_architecture, mix, write_state
 from sklflat.paths.paths import Path
@@ -167,7 +167,7 @@ class MeanLosses:
 
 
 def errors_of(criterion: Criterion, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Errors (n,) of outputs z and their weights (n,); None if what outputs mean is not known.
+    """Terms of the mean error (n,) and of its weight (n,); None if what outputs mean is not known.
 
     Whether the highest output is not the label's; the share of labels on the wrong side of zero;
     or the mean squared error of real targets. Ignored labels have a weight of 0.
@@ -192,8 +192,7 @@ def errors_of(criterion: Criterion, z: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 def _misclassified(criterion: nn.Module, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     counted = (y != getattr(criterion, "ignore_index", -100)).to(z.dtype)
     wrong = (z.argmax(1) != y).to(z.dtype) * counted
-    total = _mean(counted)
-    return _mean(wrong) / total.clamp_min(torch.finfo(z.dtype).tiny) * (total > 0), total
+    return _mean(wrong), _mean(counted)
 
 
 def _mean(values: Tensor) -> Tensor:
