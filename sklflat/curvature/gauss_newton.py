@@ -75,6 +75,19 @@ class GaussNewton(NetworkOperator):
 
         return z.detach(), push, pull
 
+    derivative = "derivatives of the outputs"
+
+    def derivative_along(self, v: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The derivative J v of the outputs, flat, and the outputs as a function of w (p,)."""
+        X = self.data[0]
+        _, push, _ = self.jacobian(self.network.prepare(X))
+
+        def outputs(w: Tensor) -> Tensor:
+            self.move_to(w)
+            return self.outputs_at(X).detach().flatten()
+
+        return push(self.vector.views(v)).detach().flatten(), outputs
+
     def _metric(self, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
         """The map on tangents of the outputs, of the shape of z, that stands between J and J'."""
         return loss_curvature(self.network.criterion, z, y, s)

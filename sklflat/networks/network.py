@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
+from sklflat.networks.checks import checked_rows, has_independent_rows, is_deterministic
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 
@@ -81,6 +82,9 @@ class Network:
         None chooses as said above.
     batch_size : int, default=1024
         Samples that are in flight at once.
+    whole_batch : bool, default=False
+        Whether the output of a sample may depend on its batch, as that of batch normalisation in
+        training does. All samples have to be in one batch then.
 
     Attributes
     ----------
@@ -112,15 +116,37 @@ class Network:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = 1024,
+        whole_batch: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.batch_size = batch_size
+        self.whole_batch = whole_batch
+        #: names of what has been checked
+        self.verified: set[str] = set()
         self.module = copy_module(module).to(self.device)
         self.criterion = Criterion(copy_module(criterion).to(self.device))
         self.native = next((p.dtype for p in module.parameters()), torch.float32)
         n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         double = self.device.type == "cpu" and n_parameters <= MAX_DOUBLE
         self._use(dtype or (torch.float64 if double else self.native))
+
+    def like(self, module: nn.Module | None = None, **changed: Any) -> "Network":
+        """A network of another module, or of a copy of this one's, with the same settings.
+
+        Parameters
+        ----------
+        module : torch.nn.Module, default=None
+        **changed
+            Settings of the constructor that are other.
+        """
+        settings: dict[str, Any] = {
+            "criterion": self.criterion.module,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch_size": self.batch_size,
+            "whole_batch": self.whole_batch,
+        }
+        return Network(self.module if module is None else module, **(settings | changed))
 
     def _use(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -160,6 +186,23 @@ class Network:
                 raise
             self._use(self.native)  # the module itself asks for its precision
             return self.module(self.prepare(X))
+
+    @torch.no_grad()
+    def check_rows(self, X: Tensor) -> None:
+        """Make sure, once, that outputs are no matter of chance or of other rows in the batch.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If they are.
+        """
+        if "rows" in self.verified or not len(X):
+            return
+        x = checked_rows(X)
+        is_deterministic(self.forward, x).require()
+        if len(x) > 1 and not self.whole_batch:
+            has_independent_rows(self.forward, x).require()
+        self.verified.add("rows")
 
     @torch.no_grad()
     def outputs(self, X: Tensor | Dataset) -> Tensor:
@@ -247,6 +290,7 @@ class Network:
 
         Targets are on this network's device and in its precision, inputs as they come.
         """
+        self.check_rows(X)
         given = [self.prepare(t) for t in targets if t is not None]
         size = batch_size or self.batch_size
         yield from zip(X.split(size), *(t.split(size) for t in given), strict=True)

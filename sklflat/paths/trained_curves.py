@@ -147,12 +147,8 @@ class _Training:
     ) -> None:
         self.path = path
         self.rng = rng
-        self.network = Network(
-            network.module,
-            network.criterion.module,
-            device=network.device,
-            dtype=network.native,  # its gradients are noisy anyway
-        )
+        # in the module's own precision, as its gradients are noisy anyway
+        self.network = network.like(dtype=network.native)
         module = self.network.module
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):
