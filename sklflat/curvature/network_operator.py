@@ -324,7 +324,7 @@ class NetworkOperator(CurvatureOperator):
         if per_vector > _SMALL or len(V) == 1:
             return super()._products(V)
         views = [
-            t.unflatten(1, shape)
+            t.reshape(len(V), *shape)
             for t, shape in zip(V.split(self.vector.sizes, dim=1), self.vector.shapes, strict=True)
         ]
         total = torch.zeros_like(V)

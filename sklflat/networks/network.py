@@ -40,6 +40,42 @@ def copy_module(module: nn.Module) -> nn.Module:
         ) from error
 
 
+@torch.no_grad()
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Take a module's parameters and buffers to a precision, in place; what is complex stays so.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.network import cast
+    >>> module = torch.nn.Linear(1, 1, dtype=torch.complex64)
+    >>> cast(module, torch.float64)
+    >>> module.weight.dtype
+    torch.complex128
+    """
+    complex_dtype = torch.promote_types(dtype, torch.complex32)
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            owned: dict[str, Any] = dict(tensors)
+            for name, tensor in owned.items():
+                if tensor is None or is_lazy(tensor):
+                    continue
+                if tensor.is_floating_point() or tensor.is_complex():
+                    new = tensor.to(complex_dtype if tensor.is_complex() else dtype)
+                    if isinstance(tensor, nn.Parameter):
+                        tensor.data = new
+                    else:
+                        setattr(part, name, new)
+
+
+def precision(module: nn.Module) -> torch.dtype:
+    """Of the first parameter; of a complex one, that of its parts."""
+    for p in module.parameters():
+        if p.is_floating_point() or p.is_complex():
+            return p.dtype.to_real() if p.is_complex() else p.dtype
+    return torch.float32
+
+
 class LogProbabilities(nn.Module):
     """A module that ends in probabilities, ending in their logarithms.
 
@@ -125,7 +161,7 @@ class Network:
         self.verified: set[str] = set()
         self.module = copy_module(module).to(self.device)
         self.criterion = Criterion(copy_module(criterion).to(self.device))
-        self.native = next((p.dtype for p in module.parameters()), torch.float32)
+        self.native = precision(module)
         n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         double = self.device.type == "cpu" and n_parameters <= MAX_DOUBLE
         self._use(dtype or (torch.float64 if double else self.native))
@@ -150,8 +186,8 @@ class Network:
 
     def _use(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.module.to(dtype)
-        self.criterion.module.to(dtype)
+        for module in (self.module, self.criterion.module):
+            cast(module, dtype)
 
     @property
     def vector(self) -> ParameterVector:
