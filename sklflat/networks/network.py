@@ -31,13 +31,24 @@ def copy_module(module: nn.Module) -> nn.Module:
         return module.eval()
     kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
     try:
-        return copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf}).eval()
+        copied = copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf})
+        return _uncompiled(copied).eval()
     except TypeError as error:
         raise TypeError(
             f"{type(module).__name__} cannot be copied: {error}. Networks are run as copies, so "
             "that they stay as they are: make what cannot be copied where it is used, or give "
             "the module a __deepcopy__."
         ) from error
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """What torch.compile has made a module and its parts from: these can be looked into."""
+    module = getattr(module, "_orig_mod", module)
+    for name, child in module.named_children():
+        plain = _uncompiled(child)
+        if plain is not child:
+            setattr(module, name, plain)
+    return module
 
 
 @torch.no_grad()
@@ -74,24 +85,6 @@ def precision(module: nn.Module) -> torch.dtype:
         if p.is_floating_point() or p.is_complex():
             return p.dtype.to_real() if p.is_complex() else p.dtype
     return torch.float32
-
-
-class LogProbabilities(nn.Module):
-    """A module that ends in probabilities, ending in their logarithms.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Logarithms of the module's outputs (n, k); of a probability of zero, the smallest."""
-        p = self.module(X)
-        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
 
 class Network:
@@ -160,6 +153,9 @@ class Network:
         #: names of what has been checked
         self.verified: set[str] = set()
         self.module = copy_module(module).to(self.device)
+        for part in self.module.modules():
+            if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
+                part.sparse = False  # sparse gradients cannot be differentiated again
         self.criterion = Criterion(copy_module(criterion).to(self.device))
         self.native = precision(module)
         n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
