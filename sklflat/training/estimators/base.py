@@ -41,6 +41,7 @@ from sklflat.training.estimators.data import (
     TrainingData,
     weighted,
 )
+from sklflat.training.estimators.destructive import warn_of_destruction
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
 from sklflat.training.estimators.parameters import (
@@ -116,6 +117,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         else:
             yield from self._train(data, incremental, checkpoint)
         self._finish(data.X)
+        if not (incremental or isinstance(self.net, NeuralNet) or isinstance(data.X, Dataset)):
+            warn_of_destruction(self, data.X, self._encode(data.y))
 
     def _validated(
         self,
