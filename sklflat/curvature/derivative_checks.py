@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks import Network, ParameterVector
-from sklflat.networks.checks import Check, LowestPrecision
+from sklflat.networks.checks import Check, precision_inside
 from sklflat.networks.criterion import label_weights
 
 #: rows on which products are compared, at most
@@ -81,11 +81,10 @@ def check_products(operator: Differentiated) -> Check:
     """
     rows = _counted_rows(operator)
     copy = operator.copy_on(rows, torch.float64)
-    with LowestPrecision() as inside:
-        copy.outputs_at(rows[0][:2])
-    deviation, limit, advice = float("nan"), _AGREES.get(inside.dtype, float("nan")), ""
-    if copy.dtype == torch.float64 and inside.dtype in _STEPS:
-        deviation = _deviation(copy, inside.dtype)
+    inside = precision_inside(copy.outputs_at, copy.network.prepare(rows[0][:2]))
+    deviation, limit, advice = float("nan"), _AGREES.get(inside, float("nan")), ""
+    if copy.dtype == torch.float64 and inside in _STEPS:
+        deviation = _deviation(copy, inside)
     if deviation > limit:
         advice = f"{_suspects(copy)} Write it in PyTorch's operations, and detach nothing in it."
     return Check(

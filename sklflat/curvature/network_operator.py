@@ -14,7 +14,7 @@ from sklflat.curvature.derivative_checks import WrittenOut, require_products
 from sklflat.curvature.operator import CurvatureOperator
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector
-from sklflat.networks.checks import LowestPrecision, refuse_scripted
+from sklflat.networks.checks import precision_inside, refuse_scripted
 
 Views = Sequence[Tensor]
 #: the product with a vector, as tensors of the parameters' shapes; None stands for zeros
@@ -284,13 +284,13 @@ class NetworkOperator(CurvatureOperator):
         return float((products[0] - products[1]).norm() / scale)
 
     def _rounding_inside(self, rows: list[Any], v: Tensor, generator: torch.Generator) -> float:
-        with torch.no_grad(), LowestPrecision() as lowest:
-            self.network.forward(rows[0][:2])
-        if lowest.dtype == torch.float64:
+        x = self.network.prepare(rows[0][:2])
+        inside = precision_inside(self.network.forward, x)
+        if inside == torch.float64:
             return 0.0
         copy, w = self.copy_on(rows, self.dtype), self.vector.read()
         plain = copy.product(v)
-        unit = torch.finfo(lowest.dtype).eps
+        unit = torch.finfo(inside).eps
         copy.move_to(w * (1 + unit * copy.random(1, generator)[0].clamp(-1, 1)))
         return float((copy.product(v) - plain).norm() / plain.norm())
 

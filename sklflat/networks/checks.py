@@ -138,6 +138,21 @@ class LowestPrecision(TorchDispatchMode):
         return out
 
 
+@torch.no_grad()
+def precision_inside(forward: Callable[[Tensor], Any], x: Tensor) -> torch.dtype:
+    """The lowest precision in which a network computes, whatever its own is.
+
+    Parameters
+    ----------
+    forward : callable
+    x : Tensor of shape (n, ...)
+        In the network's own precision.
+    """
+    with LowestPrecision() as lowest:
+        forward(x)
+    return lowest.dtype
+
+
 def checked_rows(X: Tensor) -> Tensor:
     """Some rows from all over the data, which may be sorted."""
     return X[torch.linspace(0, len(X) - 1, min(len(X), N_CHECKED)).long().unique()]

@@ -13,10 +13,10 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.checks import (
     Check,
-    LowestPrecision,
     checked_rows,
     has_independent_rows,
     is_deterministic,
+    precision_inside,
     relative_difference,
 )
 from sklflat.networks.outputs import LogOdds, LogProbabilities
@@ -181,9 +181,8 @@ def _of_loss(network: Network, x: Tensor, y: Tensor) -> Check:
 def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:
     kinds = {LogProbabilities: "probabilities, taken to logits", LogOdds: "one probability a class"}
     yield "Outputs", kinds.get(type(network.module), "logits or values, as the module returns them")
-    with torch.no_grad(), LowestPrecision() as lowest:
-        network.forward(x[:2])
-    inside = str(lowest.dtype).removeprefix("torch.")
+    lowest = precision_inside(network.forward, network.prepare(x[:2]))
+    inside = str(lowest).removeprefix("torch.")
     yield "Precision", f"{str(network.dtype).removeprefix('torch.')}, {inside} inside"
     try:
         units = Units.find(network.module, x[:8])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from sklflat.networks.checks import LowestPrecision
+from sklflat.networks.checks import precision_inside
 from sklflat.networks.state import State, read_state, write_state
 from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.activation_recorder import find_recording_points
@@ -94,9 +94,8 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     )
     names = [name for name, _ in copy.named_parameters()]
     far = _shuffled(near, names, outputs, generator)
-    lowest = LowestPrecision()
-    run(copy, own, x, lowest)
-    return verified(symmetry, outputs, [own, near, *far], seed=seed, tol=tolerance(lowest.dtype))
+    tol = tolerance(precision_inside(lambda rows: run(copy, own, rows), x))
+    return verified(symmetry, outputs, [own, near, *far], seed=seed, tol=tol)
 
 
 # --- other weights ----------------------------------------------------------------------------

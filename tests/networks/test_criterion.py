@@ -11,7 +11,7 @@ from sklflat.networks.criterion import Criterion
 from sklflat.networks.state import read_state
 from sklflat.paths.losses import path_losses
 from sklflat.paths.paths import LinearPath
-from tests._slow import slow_after
+from tests._slow import slow_after, slow_unless
 
 N, FEATURES, CLASSES, POSITIONS = 11, 3, 4, 5
 GENERATOR = torch.Generator().manual_seed(0)
@@ -247,7 +247,7 @@ def check(criterion, make, y, batch_size, w=None):
 #: PyTorch announces that this mean will be the batch mean
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
 @pytest.mark.parametrize("batch_size", slow_after(1, [4, N]))
-@pytest.mark.parametrize(("name", "reduction"), ALL)
+@pytest.mark.parametrize(("name", "reduction"), slow_unless(lambda _, how: how == "mean", ALL))
 def test_torchs_criteria(name, reduction, batch_size):
     of, options, _, y, make = CASES[name]
     check(of(reduction=reduction, **options), make, y, batch_size)
@@ -319,7 +319,7 @@ def test_a_later_batch_that_does_not_add_up_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
-@pytest.mark.parametrize("reduction", MEANS)
+@pytest.mark.parametrize("reduction", slow_after(1, MEANS))
 @pytest.mark.parametrize("name", list(CASES))
 def test_a_weight_of_two_is_a_row_twice(name, reduction):
     of, options, _, y, make = CASES[name]
@@ -339,7 +339,14 @@ LIKELIHOODS = [
 LIKELIHOODS += [("softmax", None), ("logistic", None), ("squared", None), ("poisson", None)]
 
 
-@pytest.mark.parametrize(("name", "reduction"), LIKELIHOODS)
+#: one of each kind of what weights a sample
+QUICK = ("CrossEntropy, positions, weights", "NLL, weights", "BCEWithLogits, weights", "MSE")
+
+
+@pytest.mark.parametrize(
+    ("name", "reduction"),
+    slow_unless(lambda name, how: name in QUICK and how == "mean", LIKELIHOODS),
+)
 def test_the_sampled_fisher_is_the_exact_one_on_average(name, reduction):
     if reduction is None:
         criterion, make = TaskLoss(name, temperature=2.0), Rows

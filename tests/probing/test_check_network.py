@@ -10,8 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat import SAMClassifier, check_network, from_module
+from tests._slow import slow_after
 from tests.cases import CASES
 
+ARCHITECTURES = sorted(set(CASES) - {"conv_autoencoder"})
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 QUESTIONS = [
     "Is the network deterministic?",
@@ -22,7 +24,7 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "conv_autoencoder"])
+@pytest.mark.parametrize("name", slow_after(6, ARCHITECTURES))
 def test_architectures_pass(name):
     case = CASES[name]
     X = case.rows(20)

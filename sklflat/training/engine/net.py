@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier
-from skorch.callbacks import Callback, EpochScoring, LRScheduler
 from skorch.dataset import get_len
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.networks.criterion import weighted_loss
+from sklflat.training.engine.batch_hooks import BATCH_HOOKS, OWN_STEPS, listens_to_batches
 from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
@@ -28,6 +28,10 @@ from sklflat.training.perturbations.base import Perturbation
 
 #: what PyTorch says where a normalisation over the batch has nothing to average
 ONE_VALUE = "Expected more than 1 value per channel"
+_ONE_SAMPLE = (
+    "Batch normalisation met a batch of one sample, which has no variance. Choose another "
+    "batch_size, so that no single sample is left over, or iterator_train__drop_last=True."
+)
 
 #: keys of the dictionary in which weights travel beside the input
 INPUT, WEIGHT = "X", "sample_weight"
@@ -38,21 +42,6 @@ StepFunction = Callable[..., dict[str, Any]]
 UnderWay = Callable[[], tuple[TensorLoader, EpochSum]]
 #: is told the loader of an epoch and what is done of it, before a step
 StateRecorder = Callable[[int, TensorLoader, EpochSum], None]
-
-_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-_OWN_STEPS = ("train_step", "train_step_single", "run_single_epoch", "_step_optimizer")
-
-
-def listens_to_batches(callback: Callback) -> bool:
-    """Whether a callback has to be called for single training batches."""
-    if isinstance(callback, LRScheduler):
-        return callback.step_every == "batch"
-    if isinstance(callback, EpochScoring):
-        return bool(callback.on_train and callback.use_caching)
-    return any(
-        getattr(type(callback), hook) is not getattr(Callback, hook) for hook in _BATCH_HOOKS
-    )
-
 
 # mixed into skorch classes only, whose attributes a type checker cannot know
 _SkorchNet: Any = object
@@ -293,13 +282,7 @@ class PerturbedNetMixin(_SkorchNet):
                 self.fast_path_ = reason
                 super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
         except ValueError as error:
-            if ONE_VALUE not in str(error):
-                raise
-            raise ValueError(
-                "Batch normalisation met a batch of one sample, which has no variance. Choose "
-                "another batch_size, so that no single sample is left for the last batch, or "
-                "iterator_train__drop_last=True."
-            ) from error
+            raise (ValueError(_ONE_SAMPLE) if ONE_VALUE in str(error) else error) from error
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:
@@ -338,7 +321,7 @@ class PerturbedNetMixin(_SkorchNet):
         for name, callback in self.callbacks_:
             if listens_to_batches(callback) and name != "train_loss":
                 return f"callback {name!r} listens to single batches"
-        for method in (*_OWN_STEPS, *_BATCH_HOOKS):
+        for method in (*OWN_STEPS, *BATCH_HOOKS):
             if any(method in vars(c) for c in self.user_classes()):
                 return f"{type(self).__name__} overrides {method}"
         return VectorEngine.why_not(self)

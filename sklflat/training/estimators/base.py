@@ -15,7 +15,6 @@ from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat._compat import fit_context
@@ -30,7 +29,7 @@ from sklflat.networks.network import cast, copy_module, precision
 from sklflat.networks.outputs import as_logits
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
-from sklflat.training.engine.net import INPUT, ONE_VALUE, perturbed
+from sklflat.training.engine.net import INPUT, perturbed
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build, outputs
@@ -344,28 +343,14 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             generator = self.net_.random_stream_.generators[0]
             return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
-        least = self._least_batch(dataset)
+        x = dataset.X[INPUT] if isinstance(dataset.X, dict) else dataset.X
+        least = build.least_batch(self.net_.module_, torch.as_tensor(x[:1]).to(self.net_.device))
         if min(size, n_samples) < least:
             raise ValueError(
                 f"Batch normalisation needs batches of at least {least} samples for a variance, "
                 f"got batch_size={size} and {n_samples} samples."
             )
         return TensorLoader(dataset, size, order, self.net_.device, least)
-
-    def _least_batch(self, dataset: ArrayDataset) -> int:
-        """Samples that a batch has to have: two, if a layer normalises single values over it."""
-        module = self.net_.module_
-        if not any(isinstance(part, _BatchNorm) for part in module.modules()):
-            return 1
-        x = torch.as_tensor(dataset.X[INPUT] if isinstance(dataset.X, dict) else dataset.X)[:1]
-        copied = copy_module(module).train()
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                copied(x.to(self.net_.device))
-        except ValueError as error:
-            if ONE_VALUE in str(error):
-                return 2
-        return 1
 
     def _hold_out(self, data: TrainingData) -> tuple[TrainingData, Callable[[], float]]:
         """Split off validation data; returns the rest and a function that scores the net."""

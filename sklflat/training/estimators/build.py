@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
@@ -15,7 +16,7 @@ from sklflat.networks import MLP
 from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
-from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
+from sklflat.training.engine.net import ONE_VALUE, PerturbedNet, PerturbedNetClassifier
 
 
 def choose_device(device: str) -> str:
@@ -93,7 +94,9 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
     """Shape of one sample's output, (k,) or (), found by running a network on a few."""
     try:
         output = forward(X)
-    except RuntimeError as error:
+    except (OutputWidthError, UnsupportedNetworkError):
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedNetworkError(
             f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
             "A module class whose __init__ takes 'n_features' gets the width from the data."
@@ -105,6 +108,28 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
             f"got {got}."
         )
     return tuple(output.shape[1:])
+
+
+@torch.no_grad()
+def least_batch(module: nn.Module, row: Tensor) -> int:
+    """Samples that a batch has to have: two, if a layer normalises single values over it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    row : Tensor of shape (1, ...)
+        One row of data.
+    """
+    if not any(isinstance(part, _BatchNorm) for part in module.modules()):
+        return 1
+    copied = copy_module(module).train()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            copied(row)
+    except ValueError as error:
+        if ONE_VALUE in str(error):
+            return 2
+    return 1
 
 
 def facade_net(

@@ -99,7 +99,7 @@ def test_one_row_has_no_statistics():
     with pytest.raises(ValueError, match="at least 2 samples for a variance, got batch_size=1"):
         SAMClassifier(net=normed, batch_size=1).fit(X, y)
     with pytest.raises(ValueError, match="at least 2 samples"):
-        SAMClassifier(net=normed, batch_size=10).partial_fit(X[:1], y[:1], classes=[0, 1, 2])
+        SAMClassifier(net=normed).partial_fit(X[:1], y[:1], classes=[0, 1, 2])
 
 
 def test_skorchs_own_batches_are_left_and_the_remedy_named():

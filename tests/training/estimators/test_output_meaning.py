@@ -20,6 +20,7 @@ from sklflat import (
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.outputs import ends_in
 from sklflat.probing import resolve
+from tests._slow import slow_after
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -202,7 +203,7 @@ TWINS = {
 }
 
 
-@pytest.mark.parametrize("name", TWINS)
+@pytest.mark.parametrize("name", slow_after(1, TWINS))
 def test_a_module_of_probabilities_is_its_logit_twin(name):
     width, last, y = TWINS[name]
     ended = Ends(width, last)
