@@ -39,6 +39,11 @@ class Round:
         """The training with the weights of the rewind point."""
         return self.trainings[TICKET][0]
 
+    @property
+    def controls(self) -> list[Training]:
+        """The networks that the ticket is compared with."""
+        return [t for name, own in self.trainings.items() if name != TICKET for t in own]
+
     def rows(self, score: Callable[[Training], float]) -> list[dict[str, Any]]:
         """One row a training that has not failed."""
         return [
@@ -92,7 +97,7 @@ def find_ticket(
     n_controls: int,
     rng: np.random.RandomState,
 ) -> list[Round]:
-    """Train, prune, rewind, and so on, each round with its controls as one stack.
+    """Train, prune, rewind, and so on; then all controls of all rounds as one stack.
 
     Parameters
     ----------
@@ -136,9 +141,10 @@ def find_ticket(
         fresh = [recipe.training(mask=mask, seed=seed) for seed in seeds]
         masks = [layers.at_random(mask, rng) for _ in range(n_controls)]
         random = [recipe.training(mask=own, start=start) for own in masks]
-        recipe.run([ticket, *fresh, *random])
+        recipe.run([ticket])
         if ticket.error is not None:
             raise ticket.error
         trained = {TICKET: [ticket], REINITIALISED: fresh, RANDOM: random}
         rounds.append(Round(layers.remaining(mask), mask, trained))
+    recipe.run([t for r in rounds for t in r.controls])
     return rounds
