@@ -13,6 +13,7 @@ After each stack it notes when the bar expected the end, and compares that with 
 import argparse
 import time
 import warnings
+from itertools import pairwise
 from unittest.mock import patch
 
 import numpy as np
@@ -76,7 +77,7 @@ def skorch_seconds_a_step(seed):
     """Of one whole training of the same network on as many rows."""
     X, y = noisy_digits(seed)
     sizes = (64, *HIDDEN)
-    widths = zip(sizes, sizes[1:], strict=False)
+    widths = pairwise(sizes)
     layers = [part for pair in widths for part in (nn.Linear(*pair), nn.ReLU())]
     net = NeuralNetClassifier(
         nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 10)),
@@ -123,9 +124,9 @@ def main():
     lines = [
         "# One whole study of digits\n",
         "Written by `benchmarks/rewinding.py`: 800 digits, 40 % random labels, three hidden layers "
-        "of 64, 40 epochs of SGD in batches of 32; onset, pruning to 5 %, both controls, 8 children "
-        "before and after the onset, all nulls. Seconds of the processor, one thread. Of skorch "
-        "whole trainings are timed before and after the fit, and scaled by the steps of all "
+        "of 64, 40 epochs of SGD in batches of 32; onset, pruning to 5 %, both controls, 8 "
+        "children before and after the onset, all nulls. Seconds of the processor, one thread. Of "
+        "skorch whole trainings are timed before and after the fit, and scaled by the steps of all "
         "networks. The worst forecast is that of the bar from the first third of the fit on.\n",
         *as_table(rows),
     ]

@@ -60,7 +60,7 @@ def of_seed(seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--kept", default="rewinding_cues.json", help="of finished seeds")
+    parser.add_argument("--kept", help="file of finished seeds")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     found = by_seed(args.kept, range(args.seeds), of_seed)

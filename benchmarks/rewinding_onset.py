@@ -106,7 +106,7 @@ def curves(found):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--kept", default="rewinding_onset_{}.json", help="of finished seeds")
+    parser.add_argument("--kept", help="file of finished seeds, {} for a task")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     lines = [
@@ -121,7 +121,9 @@ def main():
     ]
     for k, (task, (*_, tolerances)) in enumerate(TASKS.items()):
         seeds = range(args.seeds)
-        found = by_seed(args.kept.format(k), seeds, lambda seed, task=task: of_seed(seed, task))
+        found = by_seed(
+            args.kept and args.kept.format(k), seeds, lambda seed, task=task: of_seed(seed, task)
+        )
         rows = [row_of(seed, found[seed], tol) for tol in tolerances for seed in seeds]
         lines += [f"\n## {task}\n", *as_table(rows), "\nMeans over seeds:\n", *curves(found)]
     write("onset", lines)

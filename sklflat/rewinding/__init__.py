@@ -4,6 +4,7 @@ from sklflat.rewinding.basin_size import BasinSize
 from sklflat.rewinding.consistency import Consistency
 from sklflat.rewinding.curvature_plateau import CurvaturePlateau
 from sklflat.rewinding.display import BasinDisplay
+from sklflat.rewinding.dose_display import DoseDisplay
 from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset, step_grid
 from sklflat.rewinding.parent import Parent
 from sklflat.rewinding.pruning import PrunableLayers, read_masks, write_masks
@@ -15,6 +16,7 @@ __all__ = [
     "BasinSize",
     "Consistency",
     "CurvaturePlateau",
+    "DoseDisplay",
     "Instability",
     "OnsetCurve",
     "Parent",
