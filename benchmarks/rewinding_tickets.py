@@ -1,10 +1,11 @@
 """Tickets beside both controls, from all weights to 3.6 % of them, as Frankle and Carbin did.
 
-``python benchmarks/rewinding_tickets.py`` trains 64-300-100-10 on 400 digits, 24 times, few enough for the loss on other digits to rise again in the end; ``... --data mnist10k.npz
---seeds 5 --epochs 12 --levels all`` (arrays ``images`` and ``labels``) trains LeNet-300-100 on 6,000 MNIST
-digits. Published are 60,000 images, Adam at .0012, batches of 60, layers pruned by 20 % a round and
-the output layer by 10 %; the iteration of least validation loss counts as that of early stopping.
-So it does here, looked at every half epoch of MNIST and every epoch of digits.
+``python benchmarks/rewinding_tickets.py`` trains 64-300-100-10 on 400 digits, 24 times: so few that
+the loss on other digits rises again in the end. ``... --data mnist10k.npz --seeds 5 --epochs 12
+--levels all`` (arrays ``images`` and ``labels``) trains LeNet-300-100 on 6,000 MNIST digits.
+Published are 60,000 images, Adam at .0012, batches of 60, layers pruned by 20 % a round and the
+output layer by 10 %; the iteration of least validation loss counts as that of early stopping. So it
+does here, looked at every half epoch of MNIST and every epoch of digits.
 
 With 24 seeds of digits six claims are asked, which were written down before that run, each by the
 95 % interval of its paired difference (or ratio) over seeds:

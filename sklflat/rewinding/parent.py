@@ -20,7 +20,6 @@ from sklflat.rewinding.recipe import (
     check_rewindable,
     split_in_three,
     trained_parent,
-    without_groups,
 )
 from sklflat.rewinding.rewinds import Comparison
 from sklflat.training.runs import Training
@@ -112,8 +111,7 @@ class Parent:
         check_rewindable(fresh)
         if is_classifier(fresh):
             check_classes(rows, cls.__name__)
-        parts = split_in_three(rows, holdout, is_classifier(fresh), rng)
-        fitted, match, scored = map(without_groups, parts)
+        fitted, match, scored = split_in_three(rows, holdout, is_classifier(fresh), rng)
         recipe = Recipe.of(fresh, fitted, rng, verbose, n_jobs=n_jobs, cache_dir=cache_dir)
         kept = step_grid(recipe.n_steps, n_grid) if steps is None else _checked(steps, recipe)
         training = trained_parent(recipe, kept)

@@ -18,7 +18,7 @@ from sklflat.rewinding.recipe import (
     trained_parent,
     without_groups,
 )
-from sklflat.rewinding.resampling import Resampling
+from sklflat.rewinding.resampling import Resampling, check_groups
 from sklflat.rewinding.rewinds import Comparison, children, onset_curve
 from sklflat.rewinding.rewound_sample import (
     AFTER,
@@ -27,7 +27,7 @@ from sklflat.rewinding.rewound_sample import (
     RewoundSample,
     experiments_of,
 )
-from sklflat.rewinding.tickets import Round, find_ticket, n_rounds_for
+from sklflat.rewinding.tickets import Round, check_sparsity, find_ticket, n_rounds_for
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
 
@@ -44,11 +44,14 @@ def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomStat
     rows : Rows
     rng : RandomState
     """
+    if rows.params.get("groups") is not None:
+        check_groups(rows.params["groups"], len(rows))
     parts = split_in_three(rows, probe.holdout, is_classifier(fresh), rng)
     groups = parts[0].params.get("groups")
     fitted, match, scored = map(without_groups, parts)
     settings = {"n_jobs": probe.n_jobs, "cache_dir": probe.cache_dir}
     recipe = Recipe.of(fresh, fitted, rng, probe.verbose, **settings)
+    check_sparsity(probe.sparsity, sum(recipe.layers.sizes))
     resampling = Resampling(probe.bootstrap, None if groups is None else np.asarray(groups))
     resampling.check(recipe, probe.n_retrains)
     if recipe.n_steps_an_epoch == 1 and resampling.is_none:
@@ -163,6 +166,10 @@ class _Study:
         """Steps whose state the parent is to keep."""
         rewind, recipe = self.probe.rewind, self.recipe
         n = recipe.n_steps
+        if isinstance(rewind, bool):  # which Python takes for a number
+            raise ValueError(
+                f"rewind={rewind} is no step. Give 'auto', a number of steps, or a share of all."
+            )
         if isinstance(rewind, str):
             return step_grid(n, self.probe.n_grid)
         step = int(rewind) if isinstance(rewind, Integral) else int(round(rewind * n, 9))

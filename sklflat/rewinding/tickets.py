@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sklflat.rewinding.pruning import OUTPUT_RATE
 from sklflat.rewinding.recipe import Recipe, weights_of
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
@@ -85,6 +86,14 @@ def n_rounds_for(sparsity: float, n_rounds: int | str) -> int:
     return max(1, int(np.ceil(round(np.log1p(-sparsity) / np.log1p(-RATE), 9))))
 
 
+def check_sparsity(sparsity: float, n_weights: int) -> None:
+    """Raise a ValueError unless some weight is pruned."""
+    if round((1 - sparsity) * n_weights) == n_weights:
+        raise ValueError(
+            f"sparsity={sparsity} of {n_weights} weights is none of them. Give a greater one."
+        )
+
+
 def find_ticket(
     recipe: Recipe,
     parent: Training,
@@ -131,9 +140,10 @@ def find_ticket(
     layers, state = recipe.layers, parent.states[step]
     rounds = [Round(1.0, layers.full(), {TICKET: [parent]})]
     kept = (1 - sparsity) ** (1 / n_rounds)
-    for _ in range(n_rounds):
-        last = rounds[-1]
-        mask = layers.pruned(last.mask, weights_of(last.ticket), kept, scope)
+    kept_of_output = 1 - OUTPUT_RATE * (1 - kept)
+    for k in range(1, n_rounds + 1):
+        last, shares = rounds[-1], {"kept": kept**k, "kept_of_output": kept_of_output**k}
+        mask = layers.pruned(last.mask, weights_of(last.ticket), scope=scope, **shares)
         weights = last.ticket.checkpoint() if rewinding == "learning_rate" else None
         start = Start(state, weights_of=weights)
         ticket = recipe.training(mask=mask, start=start)
