@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklflat import BasinRewinder, SAMClassifier
 from sklflat.datasets import make_spurious
 
-EASINESS = (0.5, 1.0, 2.0, 4.0)
+EASINESS = (0.5, 1.5, 4.0)
 TWO, THREE = (0.9, 0.7), (0.9, 0.9, -0.5)
 #: correlations of the spurious cue in each environment, whether rows are drawn, and by groups
 ARMS = {
@@ -36,10 +36,10 @@ def auc(seed, easiness, arm):
     """
     correlation, bootstrap, by_group = ARMS[arm]
     X, y, truth = make_spurious(
-        1200, easiness=easiness, spurious_correlation=correlation, random_state=seed
+        800, easiness=easiness, spurious_correlation=correlation, random_state=seed
     )
-    net = SAMClassifier((24,), learning_rate_init=0.01, batch_size=50, max_iter=15, rho=0)
-    quick = {"sparsity": 0.3, "n_rounds": 1, "n_controls": 0, "rewind": 0, "n_retrains": 6}
+    net = SAMClassifier((24,), learning_rate_init=0.01, batch_size=50, max_iter=12, rho=0)
+    quick = {"sparsity": 0.3, "n_rounds": 1, "n_controls": 0, "rewind": 0, "n_retrains": 5}
     quick |= {"n_null": 10, "n_units": None, "n_bootstrap": 2, "random_state": seed}
     probe = BasinRewinder(net, bootstrap=bootstrap, **quick)
     probe.fit(X, y, **({"groups": truth.environment} if by_group else {}))
