@@ -84,6 +84,7 @@ FURTHER = [
 DEFAULTS = [
     AblationProbe(),
     ActivationProbe(),
+    BasinRewinder(n_units=1),
     FlatNoiseClassifier(),
     FlatNoiseRegressor(),
     HessianSpectrum(),
@@ -168,7 +169,7 @@ def test_every_class_has_a_cheap_instance():
 
 
 #: checks whose answer a default may change, for estimators that train dozens of networks a fit
-LONG = (ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
+LONG = (BasinRewinder, ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
 BY_DEFAULTS = {
     "check_classifiers_train",
     "check_estimators_pickle",

@@ -85,16 +85,27 @@ class PrunableLayers:
         names, places, shapes = zip(*own, strict=True)
         return cls(names, places, shapes, len(vector))
 
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of weights."""
+        return [place.stop - place.start for place in self.places]
+
     def full(self) -> Tensor:
         """The mask (p,) that keeps all."""
         return torch.ones(self.n_parameters, dtype=torch.bool)
 
     def remaining(self, mask: Tensor) -> float:
         """The share of the prunable weights that a mask keeps."""
-        kept = sum(int(mask[place].sum()) for place in self.places)
-        return kept / sum(place.stop - place.start for place in self.places)
+        return sum(int(mask[place].sum()) for place in self.places) / sum(self.sizes)
 
-    def pruned(self, mask: Tensor, w: Tensor, kept: float, scope: str = "global") -> Tensor:
+    def pruned(
+        self,
+        mask: Tensor,
+        w: Tensor,
+        kept: float,
+        scope: str = "global",
+        kept_of_output: float | None = None,
+    ) -> Tensor:
         """The mask without the weights of least magnitude.
 
         Parameters
@@ -103,10 +114,13 @@ class PrunableLayers:
         w : Tensor of shape (p,)
             Trained parameters.
         kept : float
-            The share of the mask's weights that is kept.
+            The share of all prunable weights, those masked already among them, that is kept.
+            Round after round, rounding to whole weights does not add up.
         scope : {"global", "layerwise"}, default="global"
-            Whether magnitudes are compared over the network, or within each layer. Layer by layer
-            the output layer loses half as large a share as the others.
+            Whether magnitudes are compared over the network, or within each layer.
+        kept_of_output : float, default=None
+            The share of the output layer's, layer by layer. None lets it lose half as large a share
+            as the others do.
 
         Raises
         ------
@@ -114,12 +128,14 @@ class PrunableLayers:
             If a layer would be left without weights; names it.
         """
         magnitudes = [torch.where(mask[p], w[p].abs(), -1.0).double() for p in self.places]
-        counts = [int(mask[p].sum()) for p in self.places]
+        counts = self.sizes
         if scope == "global":
             chosen = _largest(torch.cat(magnitudes), round(kept * sum(counts)))
             parts = list(chosen.split([len(m) for m in magnitudes]))
         else:
-            shares = [kept] * (len(counts) - 1) + [1 - OUTPUT_RATE * (1 - kept)]
+            if kept_of_output is None:
+                kept_of_output = 1 - OUTPUT_RATE * (1 - kept)
+            shares = [kept] * (len(counts) - 1) + [kept_of_output]
             parts = [
                 _largest(m, round(share * n))
                 for m, share, n in zip(magnitudes, shares, counts, strict=True)

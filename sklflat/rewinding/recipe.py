@@ -1,5 +1,6 @@
 """Recipe: how a network is trained, so that it can be trained again from any of its steps."""
 
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from torch import Tensor
-from tqdm import tqdm
 
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import ParameterVector
+from sklflat.probing.nulls import split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen
-from sklflat.probing.split import Rows
+from sklflat.probing.split import Rows, split_rows
+from sklflat.rewinding.progress import Progress, Stack
 from sklflat.rewinding.pruning import PrunableLayers
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs import Training
@@ -44,7 +46,7 @@ class Recipe:
     layers : PrunableLayers
     settings : dict
         Of :func:`~sklflat.training.stacking.train`.
-    bar : tqdm
+    progress : Progress
     """
 
     estimator: Any
@@ -54,7 +56,7 @@ class Recipe:
     n_steps_an_epoch: int
     layers: PrunableLayers
     settings: Mapping[str, Any]
-    bar: Any = field(repr=False)
+    progress: Progress = field(repr=False)
 
     @classmethod
     def of(
@@ -83,8 +85,7 @@ class Recipe:
         fitting.close()
         n_steps = 0 if epoch is None else len(epoch.batches)
         layers = PrunableLayers.of(looked_at.estimator.module_)
-        bar = tqdm(unit="fit", disable=not verbose, delay=1.0)
-        return cls(last, rows, before, name, n_steps, layers, settings, bar)
+        return cls(last, rows, before, name, n_steps, layers, settings, Progress(verbose))
 
     @property
     def n_steps(self) -> int:
@@ -130,16 +131,26 @@ class Recipe:
         RuntimeError
             If a weight that is masked has come back.
         """
+        begun = time.perf_counter()
         with warnings.catch_warnings():
             # copies of a training need not converge; what the first says of itself is enough
             warnings.simplefilter("ignore", ConvergenceWarning)
             for _ in train(trainings, **self.settings):
-                self.bar.update()
+                pass
+        self._count(trainings, time.perf_counter() - begun)
         for training in trainings:
             if training.mask is None or training.error is not None:
                 continue
             if weights_of(training)[~training.mask].any():
                 raise RuntimeError("A weight that was pruned is not 0 after training.")
+
+    def _count(self, trainings: Sequence[Training], seconds: float) -> None:
+        """Let the bar know what was trained; what was kept or failed says nothing of times."""
+        new = [t for t in trainings if t.error is None and t.why_alone != "it was kept"]
+        if len(new) < len(trainings):
+            self.progress.skipped()
+        elif new:
+            self.progress.ran(Stack(len(new), max(map(n_trained, new))), seconds)
 
     def fitted(self, training: Training) -> Any:
         """What a user may predict with: the trained estimator, after what stands before it."""
@@ -168,10 +179,42 @@ def some_of(rows: Rows, most: int) -> NDArray:
     return usable[np.linspace(0, len(usable) - 1, min(most, len(usable))).round().astype(int)]
 
 
+def split_in_three(
+    rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
+) -> tuple[Rows, Rows, Rows]:
+    """Rows to train on, to match units on, and to score them on."""
+    fitted, scored = split_rows(rows, holdout, by_class, rng)
+    if holdout is not None:
+        return fitted, fitted, scored
+    match, score = split_halves(len(rows), rng)
+    return fitted, rows.take(match), rows.take(score)
+
+
+def without_groups(rows: Rows) -> Rows:
+    """The rows without the parameter ``groups``, which no network's ``fit`` takes."""
+    params = {name: value for name, value in rows.params.items() if name != "groups"}
+    return Rows(rows.X, rows.y, params, rows.numbers)
+
+
+def trained_parent(recipe: Recipe, states_at: Sequence[int]) -> Training:
+    """A training that keeps its state at some steps, and has not failed."""
+    parent = recipe.training(states_at=tuple(states_at))
+    recipe.run([parent])
+    if parent.error is not None:
+        raise parent.error
+    return parent
+
+
 def weights_of(training: Training) -> Tensor:
     """Trained parameters (p,) on the CPU."""
     with torch.no_grad():
         return ParameterVector.of(training.estimator.module_).read().cpu()
+
+
+def n_trained(training: Training) -> int:
+    """Steps that a training has made itself, after those of the state it started from."""
+    begun = int(training.estimator.net_.steps_.n_begun)
+    return begun if training.start is None else begun - training.start.n_steps
 
 
 def check_rewindable(estimator: Any) -> None:

@@ -280,6 +280,7 @@ class BasinRewinder(UnitProbe):
         assert isinstance(sample, RewoundSample)
         found = sample.consistency[AFTER]
         if found.scores is None:
+            sample.recipe.progress.close()
             errors = [t.error for t in sample.experiments[AFTER].children if t.error is not None]
             raise DivergenceError(
                 f"{found}. Lower learning_rate_init or rho. The first failed with: {errors[0]}"
@@ -288,7 +289,10 @@ class BasinRewinder(UnitProbe):
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, RewoundSample)
-        return rewinding_nulls(sample, n_draws, rng)
+        try:
+            return rewinding_nulls(sample, n_draws, rng)
+        finally:
+            sample.recipe.progress.close()
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, RewoundSample)

@@ -1,6 +1,6 @@
 """Children of a training: copies that go on from one of its steps, and how they compare."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
+from sklflat.probing.split import Rows
 from sklflat.rewinding.consistency import Group, mean_of_live
 from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset
-from sklflat.rewinding.recipe import Recipe
+from sklflat.rewinding.recipe import Recipe, n_trained, some_of
 from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.segments import segment_barriers
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -48,8 +49,21 @@ class Comparison:
     score: Any
     weights: NDArray | None
 
+    @classmethod
+    def of(
+        cls, recipe: Recipe, parent: Training, match: Rows, scored: Rows, layers: Any
+    ) -> "Comparison":
+        """What a trained network's copies are compared on: rows as estimators take them."""
+        trained = resolve(recipe.fitted(parent))
+        few = match.take(some_of(match, MAX_ROWS))
+        weight = None if scored.weight is None else scored.weight.double().numpy()
+        units = Units.find(trained.network.module, trained.to_input(few.X)[:5], layers)
+        inputs = [recipe.transformed(rows.X) for rows in (few, scored)]
+        return cls(recipe, units, inputs[0], inputs[1], weight)
+
     @cached_property
-    def _trained_on(self) -> tuple[Any, NDArray, Tensor | None]:
+    def trained_on(self) -> tuple[Any, NDArray, Tensor | None]:
+        """At most so many rows that networks were trained on, targets and weights."""
         numbers = self.recipe.some(MAX_ROWS)
         weight = self.recipe.rows.weight
         own = None if weight is None else weight[torch.as_tensor(numbers)]
@@ -59,7 +73,7 @@ class Comparison:
         """Barriers of the training error between all pairs; NaN with one that failed."""
         if any(t.error is not None for t in trainings):
             return np.full(1, np.nan)
-        X, y, weight = self._trained_on
+        X, y, weight = self.trained_on
         networks = [resolve(t.estimator) for t in trainings]
         first = networks[0]
         return segment_barriers(networks, first.to_input(X), first.to_target(y), weight)
@@ -83,6 +97,7 @@ def onset_curve(
     *,
     tol: float,
     seeds: Sequence[int],
+    looked: Callable[[Instability], None] = lambda found: None,
 ) -> OnsetCurve:
     """Bisection over the steps whose state the parent has; the parent is one of the copies.
 
@@ -94,11 +109,15 @@ def onset_curve(
     seeds : sequence of int
         Of the orders of the rows of the other copies, the same at every step. All pairs of copies
         are compared.
+    looked : callable
+        Called with what every look has found.
     """
     grid = sorted(parent.states)
 
     def instability(step: int) -> Instability:
-        return instability_at(comparison, parent, step, seeds)
+        found = instability_at(comparison, parent, step, seeds)
+        looked(found)
+        return found
 
     return find_onset(instability, grid, tol)
 
@@ -110,6 +129,13 @@ def instability_at(
     recipe = comparison.recipe
     copies = [recipe.training(start=Start(parent.states[step], seed)) for seed in seeds]
     recipe.run(copies)
+    return instability_of(comparison, parent, step, copies)
+
+
+def instability_of(
+    comparison: Comparison, parent: Training, step: int, copies: Sequence[Training]
+) -> Instability:
+    """How far apart the parent and trained copies from one of its steps are."""
     together = [parent, *copies]
     barriers = comparison.barriers(together)
     consistency = float("nan")
@@ -117,8 +143,7 @@ def instability_at(
         group = comparison.group([resolve(t.estimator) for t in together])
         scores, lives = group.scores()
         consistency = mean_of_live(scores, lives)
-    n_trained = sum(int(t.estimator.net_.steps_.n_begun) - step for t in copies)
-    return Instability(step, barriers, consistency, n_trained)
+    return Instability(step, barriers, consistency, sum(map(n_trained, copies)))
 
 
 def children(

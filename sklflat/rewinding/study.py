@@ -7,15 +7,19 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sklflat.exceptions import RewindingWarning, warn
-from sklflat.networks.units import Units
-from sklflat.probing.nulls import split_halves
-from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows
 from sklflat.rewinding.onset import OnsetCurve, step_grid
-from sklflat.rewinding.recipe import Recipe, some_of
-from sklflat.rewinding.resampling import Resampling
-from sklflat.rewinding.rewinds import MAX_ROWS, Comparison, children, onset_curve
+from sklflat.rewinding.plan import StudyPlan
+from sklflat.rewinding.recipe import (
+    Recipe,
+    n_trained,
+    split_in_three,
+    trained_parent,
+    without_groups,
+)
+from sklflat.rewinding.resampling import Resampling, check_groups
+from sklflat.rewinding.rewinds import Comparison, children, onset_curve
 from sklflat.rewinding.rewound_sample import (
     AFTER,
     BEFORE,
@@ -23,7 +27,7 @@ from sklflat.rewinding.rewound_sample import (
     RewoundSample,
     experiments_of,
 )
-from sklflat.rewinding.tickets import Round, find_ticket, n_rounds_for
+from sklflat.rewinding.tickets import Round, check_sparsity, find_ticket, n_rounds_for
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
 
@@ -40,11 +44,14 @@ def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomStat
     rows : Rows
     rng : RandomState
     """
-    parts = _split(rows, probe.holdout, is_classifier(fresh), rng)
+    if rows.params.get("groups") is not None:
+        check_groups(rows.params["groups"], len(rows))
+    parts = split_in_three(rows, probe.holdout, is_classifier(fresh), rng)
     groups = parts[0].params.get("groups")
-    fitted, match, scored = map(_without_groups, parts)
+    fitted, match, scored = map(without_groups, parts)
     settings = {"n_jobs": probe.n_jobs, "cache_dir": probe.cache_dir}
     recipe = Recipe.of(fresh, fitted, rng, probe.verbose, **settings)
+    check_sparsity(probe.sparsity, sum(recipe.layers.sizes))
     resampling = Resampling(probe.bootstrap, None if groups is None else np.asarray(groups))
     resampling.check(recipe, probe.n_retrains)
     if recipe.n_steps_an_epoch == 1 and resampling.is_none:
@@ -55,8 +62,9 @@ def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomStat
         )
     try:
         return _Study(probe, recipe, resampling, rng).sample(match, scored)
-    finally:
-        recipe.bar.close()
+    except BaseException:
+        recipe.progress.close()
+        raise
 
 
 class _Study:
@@ -68,16 +76,21 @@ class _Study:
     def sample(self, match: Rows, scored: Rows) -> RewoundSample:
         """All that is trained, and the rows to match and to score units on."""
         probe, recipe, rng = self.probe, self.recipe, self.rng
-        parent = recipe.training(states_at=self._steps())
-        recipe.run([parent])
-        if parent.error is not None:
-            raise parent.error
-        comparison = self._comparison(parent, match, scored)
+        steps = self._steps()
+        n_grid = len(steps) if isinstance(probe.rewind, str) else 0
+        plan = StudyPlan(probe, recipe.progress, recipe.n_steps, n_grid)
+        plan.begin()
+        parent = trained_parent(recipe, steps)
+        plan.parent_has(n_trained(parent))
+        comparison = Comparison.of(recipe, parent, match, scored, probe.layers)
         seeds = [int(rng.randint(2**31 - 1)) for _ in range(probe.n_copies - 1)]
         curve = None
         if isinstance(probe.rewind, str):
-            curve = onset_curve(comparison, parent, tol=probe.stability_tol, seeds=seeds)
+            curve = onset_curve(
+                comparison, parent, tol=probe.stability_tol, seeds=seeds, looked=plan.looked
+            )
         step = self._step(parent, curve)
+        plan.rewinds_to(step, self._before(curve, step) is not None)
         rounds = find_ticket(
             recipe,
             parent,
@@ -112,6 +125,11 @@ class _Study:
             n_bootstrap=probe.n_bootstrap,
         )
 
+    def _before(self, curve: OnsetCurve | None, step: int) -> int | None:
+        """The step before the one rewound to, if there is one and weights are rewound."""
+        before = None if curve is None else curve.before
+        return None if before == step or self.probe.rewinding != "weights" else before
+
     def _experiments(
         self, parent: Training, curve: OnsetCurve | None, step: int, rounds: list[Round]
     ) -> dict[str, Experiment]:
@@ -139,24 +157,19 @@ class _Study:
             return recipe.training(mask=mask, start=start), own
 
         steps = [(AFTER, step)]
-        before = None if curve is None else curve.before
-        if rewinds_weights and before is not None and before != step:
+        before = self._before(curve, step)
+        if before is not None:
             steps.append((BEFORE, before))
         return experiments_of(steps, ticket, step, make, recipe)
-
-    def _comparison(self, parent: Training, match: Rows, scored: Rows) -> Comparison:
-        recipe = self.recipe
-        trained = resolve(recipe.fitted(parent))
-        few = match.take(some_of(match, MAX_ROWS))
-        weight = None if scored.weight is None else scored.weight.double().numpy()
-        units = Units.find(trained.network.module, trained.to_input(few.X)[:5], self.probe.layers)
-        inputs = [recipe.transformed(rows.X) for rows in (few, scored)]
-        return Comparison(recipe, units, inputs[0], inputs[1], weight)
 
     def _steps(self) -> tuple[int, ...]:
         """Steps whose state the parent is to keep."""
         rewind, recipe = self.probe.rewind, self.recipe
         n = recipe.n_steps
+        if isinstance(rewind, bool):  # which Python takes for a number
+            raise ValueError(
+                f"rewind={rewind} is no step. Give 'auto', a number of steps, or a share of all."
+            )
         if isinstance(rewind, str):
             return step_grid(n, self.probe.n_grid)
         step = int(rewind) if isinstance(rewind, Integral) else int(round(rewind * n, 9))
@@ -186,19 +199,3 @@ class _Study:
             RewindingWarning,
         )
         return last
-
-
-def _split(
-    rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
-) -> tuple[Rows, Rows, Rows]:
-    """Rows to train on, to match units on, and to score them on."""
-    fitted, scored = split_rows(rows, holdout, by_class, rng)
-    if holdout is not None:
-        return fitted, fitted, scored
-    match, score = split_halves(len(rows), rng)
-    return fitted, rows.take(match), rows.take(score)
-
-
-def _without_groups(rows: Rows) -> Rows:
-    params = {name: value for name, value in rows.params.items() if name != "groups"}
-    return Rows(rows.X, rows.y, params, rows.numbers)

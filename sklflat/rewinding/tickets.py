@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sklflat.rewinding.pruning import OUTPUT_RATE
 from sklflat.rewinding.recipe import Recipe, weights_of
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
@@ -38,6 +39,11 @@ class Round:
     def ticket(self) -> Training:
         """The training with the weights of the rewind point."""
         return self.trainings[TICKET][0]
+
+    @property
+    def controls(self) -> list[Training]:
+        """The networks that the ticket is compared with."""
+        return [t for name, own in self.trainings.items() if name != TICKET for t in own]
 
     def rows(self, score: Callable[[Training], float]) -> list[dict[str, Any]]:
         """One row a training that has not failed."""
@@ -80,6 +86,14 @@ def n_rounds_for(sparsity: float, n_rounds: int | str) -> int:
     return max(1, int(np.ceil(round(np.log1p(-sparsity) / np.log1p(-RATE), 9))))
 
 
+def check_sparsity(sparsity: float, n_weights: int) -> None:
+    """Raise a ValueError unless some weight is pruned."""
+    if round((1 - sparsity) * n_weights) == n_weights:
+        raise ValueError(
+            f"sparsity={sparsity} of {n_weights} weights is none of them. Give a greater one."
+        )
+
+
 def find_ticket(
     recipe: Recipe,
     parent: Training,
@@ -92,7 +106,7 @@ def find_ticket(
     n_controls: int,
     rng: np.random.RandomState,
 ) -> list[Round]:
-    """Train, prune, rewind, and so on, each round with its controls as one stack.
+    """Train, prune, rewind, and so on; then all controls of all rounds as one stack.
 
     Parameters
     ----------
@@ -126,9 +140,10 @@ def find_ticket(
     layers, state = recipe.layers, parent.states[step]
     rounds = [Round(1.0, layers.full(), {TICKET: [parent]})]
     kept = (1 - sparsity) ** (1 / n_rounds)
-    for _ in range(n_rounds):
-        last = rounds[-1]
-        mask = layers.pruned(last.mask, weights_of(last.ticket), kept, scope)
+    kept_of_output = 1 - OUTPUT_RATE * (1 - kept)
+    for k in range(1, n_rounds + 1):
+        last, shares = rounds[-1], {"kept": kept**k, "kept_of_output": kept_of_output**k}
+        mask = layers.pruned(last.mask, weights_of(last.ticket), scope=scope, **shares)
         weights = last.ticket.checkpoint() if rewinding == "learning_rate" else None
         start = Start(state, weights_of=weights)
         ticket = recipe.training(mask=mask, start=start)
@@ -136,9 +151,10 @@ def find_ticket(
         fresh = [recipe.training(mask=mask, seed=seed) for seed in seeds]
         masks = [layers.at_random(mask, rng) for _ in range(n_controls)]
         random = [recipe.training(mask=own, start=start) for own in masks]
-        recipe.run([ticket, *fresh, *random])
+        recipe.run([ticket])
         if ticket.error is not None:
             raise ticket.error
         trained = {TICKET: [ticket], REINITIALISED: fresh, RANDOM: random}
         rounds.append(Round(layers.remaining(mask), mask, trained))
+    recipe.run([t for r in rounds for t in r.controls])
     return rounds

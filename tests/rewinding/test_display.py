@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sklflat import BasinDisplay, BasinRewinder
+from sklflat.rewinding import BasinSize, DoseDisplay, Instability, OnsetCurve
 from tests._estimators import IRIS, SPECIES
 from tests.rewinding.test_rewinder import NET, QUICK
 
@@ -54,3 +55,34 @@ def test_every_level_of_few_has_a_tick():
     assert [t.get_text() for t in ax.get_xticklabels()] == ["100", "80", "64"]
     assert ax.get_ylabel() == "score on rows trained on"
     plt.close(figure)
+
+
+def looks(values):
+    barriers = [np.array([v, v, v]) for v in values]
+    return tuple(Instability(k, b, consistency=1 - b[0]) for k, b in enumerate(barriers))
+
+
+def test_doses_and_sizes():
+    curve = OnsetCurve(looks([0.2, 0.1, 0.01]), 0.02, (0, 1, 2), 2)
+    sizes = [
+        BasinSize(0, (0.1, 0.2), looks([0.3, 0.4]), 0.02),
+        BasinSize(1, (0.1, 0.2), looks([0.0, 0.1]), 0.02),
+        BasinSize(2, (0.0, 0.1, 0.2), looks([0.0, 0.0, np.nan]), 0.02),
+        BasinSize(2, (0.1, 0.2), looks([0.0, 0.0]), 0.02),
+    ]
+    display = DoseDisplay.from_curve(curve, sizes)
+    instability, consistency, size = display.axes_
+    np.testing.assert_allclose(instability.containers[0].lines[0].get_ydata(), [20, 10, 1])
+    np.testing.assert_allclose(consistency.lines[0].get_ydata(), [0.8, 0.9, 0.99])
+    assert "onset: step 2" in consistency.get_legend_handles_labels()[1]
+    assert {
+        "step 0: not connected",
+        "step 1: connected to 0.1",
+        "step 2: connected to 0.1",
+        "step 2: connected to 0.2 at least",
+    } <= set(size.get_legend_handles_labels()[1])
+    np.testing.assert_allclose(size.containers[2].lines[0].get_ydata(), [0, 0])  # NaN has no dot
+    plt.close(display.figure_)
+    plain = DoseDisplay.from_curve(curve)
+    assert len(plain.axes_) == 2
+    plt.close(plain.figure_)

@@ -42,10 +42,10 @@ def test_global_pruning_is_torchs():
     w, mask = ParameterVector.of(module).read(), layers.full()
     total = sum(p.stop - p.start for p in layers.places)
     pairs = [(module[0], "weight"), (module[4], "weight"), (module[6], "weight")]
-    for share in (0.25, 0.5):
+    for kept in (0.75, 0.375):
         before = int(sum(mask[p].sum() for p in layers.places))
-        mask = layers.pruned(mask, w, 1 - share)
-        n = before - round((1 - share) * before)
+        mask = layers.pruned(mask, w, kept)
+        n = before - round(kept * total)
         prune.global_unstructured(pairs, prune.L1Unstructured, amount=n)
     theirs = read_masks(module)
     for name, own in layers.by_name(mask).items():
@@ -102,3 +102,15 @@ def test_bad_masks():
         layers.from_names({"0.bias": np.ones(4)})
     with pytest.raises(UnsupportedNetworkError, match="no prunable weights"):
         PrunableLayers.of(nn.LayerNorm(3))
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+def test_many_small_rounds_remove_as_much_as_one(scope):
+    """Of 100 rounds each would remove less than half a weight of the smallest layer."""
+    layers = PrunableLayers.of(built())
+    w, mask, kept = ParameterVector.of(built()).read(), layers.full(), 0.5 ** (1 / 100)
+    for k in range(1, 101):
+        mask = layers.pruned(mask, w, kept**k, scope, kept_of_output=kept**k)
+    once = layers.pruned(layers.full(), w, 0.5, scope, kept_of_output=0.5)
+    assert torch.equal(mask, once)
+    assert layers.remaining(mask) == pytest.approx(0.5, abs=0.02)

@@ -18,6 +18,7 @@ from sklflat.exceptions import (
     CheckpointError,
     DivergenceError,
     RewindingWarning,
+    StorageError,
     UnsupportedNetworkError,
 )
 from sklflat.rewinding import rewinder as rewinder_module
@@ -217,6 +218,13 @@ def test_convolutions_and_attention(module, shape):
         ({"sparsity": 1.0}, ValueError, "sparsity"),
         ({"sparsity": 0.0}, ValueError, "sparsity"),
         ({"sparsity": 0.995}, ValueError, r"output\.weight has none left|hidden.* has none left"),
+        ({"sparsity": float("nan")}, ValueError, "sparsity"),
+        ({"sparsity": 1e-6}, ValueError, r"sparsity=1e-06 of 56 weights is none of them"),
+        ({"rewind": True}, ValueError, "rewind=True is no step"),
+        ({"rewind": -1}, ValueError, "rewind"),
+        ({"rewind": 1.0}, ValueError, "rewind"),
+        ({"n_copies": 1}, ValueError, "n_copies"),
+        ({"stability_tol": float("nan")}, ValueError, "stability_tol"),
         ({"rewind": 48}, ValueError, r"rewind=48 is after the end: the training has 48 steps"),
         ({"n_retrains": 1}, ValueError, "n_retrains"),
         ({"estimator": FrozenEstimator(NET)}, UnsupportedNetworkError, "no training to rewind"),
@@ -237,6 +245,41 @@ def test_convolutions_and_attention(module, shape):
 def test_bad_input(own, error, message):
     with pytest.raises(error, match=message):
         BasinRewinder(**{"estimator": NET, **QUICK, "rewind": 0, **own}).fit(IRIS, SPECIES)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0, 1, 2], r"groups must be of shape \(150,\), one a row, got \(3,\)"),
+        (np.zeros((150, 2)), r"got \(150, 2\)"),
+        (np.full(150, np.nan), r"missing values \(None or NaN\)"),
+        (np.array(["a", None] * 75, dtype=object), "missing values"),
+        (np.array(["a", 1] * 75, dtype=object), "labels of one kind"),
+    ],
+)
+def test_groups_that_are_none(groups, message):
+    with pytest.raises(ValueError, match=message):
+        BasinRewinder(SHORT, **ONCE).fit(IRIS, SPECIES, groups=groups)
+
+
+def test_a_parent_that_diverges_is_no_study():
+    net = clone(SHORT).set_params(solver="sgd", learning_rate_init=1e30)
+    with pytest.raises(DivergenceError, match="learning_rate_init"):
+        BasinRewinder(net, **ONCE).fit(IRIS, SPECIES)
+
+
+def test_a_directory_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot be used as a directory"):
+        BasinRewinder(SHORT, **ONCE, cache_dir=tmp_path / "file").fit(IRIS, SPECIES)
+
+
+def test_many_rounds_prune_all_that_was_asked():
+    """Half of 56 weights in 20 rounds, of which each would remove less than two."""
+    probe = BasinRewinder(SHORT, **{**ONCE, "n_rounds": 20}).fit(IRIS, SPECIES)
+    assert probe.sparsity_ == 0.5
+    left = probe.rounds_.remaining
+    np.testing.assert_allclose(left, [round(56 * 0.5 ** (k / 20)) / 56 for k in range(21)])
 
 
 def test_a_network_without_weights_to_prune():

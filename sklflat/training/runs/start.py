@@ -72,6 +72,11 @@ class Start:
             loader.branch(estimator._random_state, self.seed)
 
     @property
+    def n_steps(self) -> int:
+        """Steps that the state's training has made."""
+        return int(self.state.info["counts"]["n_begun"])
+
+    @property
     def _differs(self) -> bool:
         return not (self.seed is None and self.weights_of is None and self.noise is None)
 
