@@ -19,8 +19,8 @@ from sklflat.surrogate.stability import has_splits, stability
 from sklflat.surrogate.student import Student, check_surrogate, default_surrogate, teach
 from sklflat.surrogate.teacher import Answers, answers_of
 
-#: of the trees that explain units: their depth, folds, and rows at most
-_DEPTH, _FOLDS, _MAX_ROWS = 4, 2, 400
+#: of the trees that explain units: their depth, thresholds of a feature, folds, and rows at most
+_DEPTH, _CUTS, _FOLDS, _MAX_ROWS = 4, 15, 2, 400
 #: logit of the true class, where a student is taught the truth: surer than any network
 _SURE = 10.0
 
@@ -236,7 +236,7 @@ class TaughtSample(Sample):
         F = self.features[rows]
         F = np.where(np.isnan(F), np.nan_to_num(np.nanmean(F, axis=0)), F)
         cv = min(_FOLDS, len(rows))
-        return tree_explainability(A[rows], F, max_depth=_DEPTH, cv=cv)
+        return tree_explainability(A[rows], F, max_depth=_DEPTH, cv=cv, max_cuts=_CUTS)
 
     @cached_property
     def untrained_explained(self) -> tuple[NDArray, NDArray]:

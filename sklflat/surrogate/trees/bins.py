@@ -1,12 +1,15 @@
 """Features as numbers of bins, so that all thresholds of all features are compared at once."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: thresholds of a feature, at most
 MAX_CUTS = 254
+#: bins of which one is made, where coarse ones will do
+_COARSE = 8
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,36 @@ class Bins:
         """Bins of the feature that has most."""
         return max((len(c) for c in self.cuts), default=0) + 1
 
-    def nearest(self, feature: int, threshold: float) -> int:
-        """Number of the threshold of a feature that is next to a given one."""
-        cuts = self.cuts[feature]
-        return int(np.abs(cuts - threshold).argmin()) if len(cuts) else 0
-
     def take(self, rows: NDArray) -> "Bins":
         """The bins of some rows."""
         return Bins(np.ascontiguousarray(self.numbers[:, rows]), self.cuts)
+
+    def coarser(self) -> "Bins":
+        """Every eighth threshold of the features that have many."""
+        many = np.array([len(cuts) >= _COARSE * 4 for cuts in self.cuts], dtype=bool)
+        numbers = np.where(many[:, None], self.numbers // _COARSE, self.numbers)
+        cuts = [
+            c[_COARSE - 1 :: _COARSE] if fine else c
+            for c, fine in zip(self.cuts, many, strict=True)
+        ]
+        return Bins(numbers, cuts)
+
+    @cached_property
+    def _place(self) -> NDArray[np.int64]:
+        """Number (n_features, n_samples) of each bin among those of all features."""
+        return np.arange(len(self.numbers))[:, None] * self.size + self.numbers
+
+    def sums_below(self, node: NDArray, n_nodes: int, values: NDArray) -> NDArray[np.float64]:
+        """Sums of values (n_samples,) of each node's rows up to each bin.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_nodes, n_features, size)
+        """
+        n_features, size = len(self.numbers), self.size
+        where = (self._place + node * (n_features * size)).ravel()
+        sums = np.bincount(where, np.tile(values, n_features), n_nodes * n_features * size)
+        return sums.reshape(n_nodes, n_features, size).cumsum(axis=2)
 
 
 def _cuts(column: NDArray[np.float32]) -> NDArray[np.float64]:
