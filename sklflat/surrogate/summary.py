@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
 
 from sklflat.surrogate.fidelity import Estimate
 from sklflat.surrogate.regions import Regions, gain_at_equal_margin, regions_of, who_is_same
@@ -15,6 +14,7 @@ from sklflat.surrogate.rules import (
     rules_of_tree,
 )
 from sklflat.surrogate.stability import has_splits
+from sklflat.surrogate.student import classifies
 from sklflat.surrogate.taught import TaughtSample
 from sklflat.surrogate.teacher import Answers
 
@@ -39,7 +39,7 @@ def _said_at_nodes(sample: TaughtSample) -> NDArray:
     value = student.model.tree_.value
     if student.classes is None:
         return value[:, 0, 0] if value.shape[1] == 1 else value[:, :, 0]
-    if is_classifier(student.model):
+    if classifies(student.model):
         return student.model.classes_[value[:, 0].argmax(axis=1)]
     if value.shape[1] > 1:
         return student.classes[value[:, :, 0].argmax(axis=1)]

@@ -16,7 +16,13 @@ from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.fidelity import FidelityReport, HeldOut, measure_fidelity
 from sklflat.surrogate.oracle import draw_oracle_samples, n_oracle_samples
 from sklflat.surrogate.stability import has_splits, stability
-from sklflat.surrogate.student import Student, check_surrogate, default_surrogate, teach
+from sklflat.surrogate.student import (
+    Student,
+    check_missing,
+    check_surrogate,
+    default_surrogate,
+    teach,
+)
 from sklflat.surrogate.teacher import Answers, answers_of
 
 #: of the trees that explain units: their depth, thresholds of a feature, folds, and rows at most
@@ -135,11 +141,12 @@ class TaughtSample(Sample):
     def surrogate(self) -> Any:
         """The estimator that students are clones of."""
         answers = self.taught_answers
-        classifies = answers.classes is not None
+        of_classes = answers.classes is not None
         given = self.lesson.surrogate
         if given is None:
-            return default_surrogate(self.lesson.target, classifies)
-        check_surrogate(given, self.lesson.target, answers.values.shape[1], classifies)
+            return default_surrogate(self.lesson.target, of_classes)
+        check_surrogate(given, self.lesson.target, answers.values.shape[1], of_classes)
+        check_missing(given, self.columns.to_features(self.codes), self.columns.feature_names)
         return given
 
     def with_oracle(self, rows: NDArray, rng: np.random.RandomState) -> Student:

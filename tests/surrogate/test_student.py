@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import rel_entr
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -12,7 +13,7 @@ from sklflat.surrogate import teach
 from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.rules import Split, condition, paths_to_leaves
 from sklflat.surrogate.stability import same_splits, stability, top_splits
-from sklflat.surrogate.student import check_surrogate, default_surrogate
+from sklflat.surrogate.student import check_missing, check_surrogate, default_surrogate
 from sklflat.surrogate.teacher import Answers
 
 CLASSES = np.array(["a", "b", "c"])
@@ -107,6 +108,43 @@ def test_regressors_are_taught_predictions():
 def test_who_cannot_be_taught_is_named(surrogate, target, k, classifies, message):
     with pytest.raises((TypeError, ValueError), match=message):
         check_surrogate(surrogate, target, k, classifies)
+
+
+class OneRule(BaseEstimator, ClassifierMixin):
+    """A rule list as imodels has them: its mixin last, labels only, no weights."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        above = X[:, 0] > 0
+        self.said_ = [max(self.classes_, key=list(y[side]).count) for side in (~above, above)]
+        return self
+
+    def predict(self, X):
+        return np.where(X[:, 0] > 0, self.said_[1], self.said_[0])
+
+
+def test_rule_lists_whose_mixin_comes_last_are_classifiers():
+    assert not is_classifier(OneRule())  # what scikit-learn's tags say
+    X = np.random.RandomState(0).normal(size=(200, 2))
+    z = np.where(X[:, 0] > 0, 2.0, -2.0)
+    network = Answers(np.column_stack([-z, z]), np.array(["no", "yes"]))
+    check_surrogate(OneRule(), "label", 2, True)
+    student = teach(OneRule(), "label", X, network)
+    np.testing.assert_array_equal(student.answers(X).labels, network.labels)
+    with pytest.raises(ValueError, match=r"takes no sample_weight.*target='label'"):
+        check_surrogate(OneRule(), "proba", 2, True)
+    with pytest.raises(ValueError, match=r"is a classifier.*give a regressor"):
+        check_surrogate(OneRule(), "proba", 1, False)
+
+
+def test_missing_values_need_a_surrogate_that_takes_them():
+    F = np.array([[1.0, 2.0], [1.0, np.nan]])
+    check_missing(DecisionTreeClassifier(), F, ["a", "b"])
+    check_missing(LinearRegression(), F[:1], ["a", "b"])
+    with pytest.raises(
+        ValueError, match=r"surrogate=LinearRegression.*'b' has some.*SimpleImputer"
+    ):
+        check_missing(LinearRegression(), F, ["a", "b"])
 
 
 def test_a_regressor_of_one_number_does_for_two_classes():

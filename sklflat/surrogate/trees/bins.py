@@ -1,7 +1,6 @@
 """Features as numbers of bins, so that all thresholds of all features are compared at once."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +61,6 @@ class Bins:
         ]
         return Bins(numbers, cuts)
 
-    @cached_property
-    def _place(self) -> NDArray[np.int64]:
-        """Number (n_features, n_samples) of each bin among those of all features."""
-        return np.arange(len(self.numbers))[:, None] * self.size + self.numbers
-
     def sums_below(self, node: NDArray, n_nodes: int, values: NDArray) -> NDArray[np.float64]:
         """Sums of values (n_samples,) of each node's rows up to each bin.
 
@@ -74,10 +68,10 @@ class Bins:
         -------
         sums : ndarray of shape (n_nodes, n_features, size)
         """
-        n_features, size = len(self.numbers), self.size
-        where = (self._place + node * (n_features * size)).ravel()
-        sums = np.bincount(where, np.tile(values, n_features), n_nodes * n_features * size)
-        return sums.reshape(n_nodes, n_features, size).cumsum(axis=2)
+        first, n = node * self.size, n_nodes * self.size
+        # feature by feature, as one array of all would leave the processor's cache
+        sums = np.stack([np.bincount(first + bins, values, n) for bins in self.numbers])
+        return sums.reshape(-1, n_nodes, self.size).swapaxes(0, 1).cumsum(axis=2)
 
 
 def _cuts(column: NDArray[np.float32]) -> NDArray[np.float64]:

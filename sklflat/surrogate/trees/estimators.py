@@ -37,6 +37,7 @@ class _Alternating:
     min_impurity_decrease = 0.0
     max_features = max_leaf_nodes = class_weight = monotonic_cst = None
     ccp_alpha = 0.0
+    criterion: str
     max_depth: int
     n_restarts: int
     random_state: Any
