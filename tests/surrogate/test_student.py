@@ -1,5 +1,6 @@
 """Students: what they are taught, and who cannot be taught it."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy.special import rel_entr
@@ -13,8 +14,15 @@ from sklflat.surrogate import teach
 from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.rules import Split, condition, paths_to_leaves
 from sklflat.surrogate.stability import same_splits, stability, top_splits
-from sklflat.surrogate.student import check_missing, check_surrogate, default_surrogate
+from sklflat.surrogate.student import (
+    Student,
+    check_missing,
+    check_surrogate,
+    default_surrogate,
+)
+from sklflat.surrogate.summary import said_at_nodes
 from sklflat.surrogate.teacher import Answers
+from sklflat.surrogate.tree_drawing import draw_tree
 
 CLASSES = np.array(["a", "b", "c"])
 
@@ -193,3 +201,34 @@ def test_conditions_are_said_in_the_words_of_the_data():
     assert condition([], columns) == "always"
     assert condition([Split(0, 1.0, False), Split(0, 0.5, False)], columns) == "a <= 0.5"
     assert condition([Split(1, 0.5, False), Split(0, 2.0, True)], columns) == "b is not x and a > 2"
+
+
+# --- the picture ------------------------------------------------------------------------------
+
+
+def test_a_tree_is_drawn_with_a_text_for_each_node():
+    X, network = linear_network()
+    student = teach(default_surrogate("proba", True), "proba", X, network)
+    _, ax = plt.subplots()
+    said = said_at_nodes(student)
+    draw_tree(ax, student.model, ["size", "colour = red", "c", "d"], said, CLASSES)
+    texts = [text.get_text() for text in ax.texts]
+    assert len(texts) == student.model.tree_.node_count
+    leaves = student.model.tree_.children_left < 0
+    assert sorted(t.split()[0] for t in texts if t.endswith("%)")) == sorted(said[leaves])
+    heights = [text.get_position()[1] for text in ax.texts if text.get_text().endswith("%)")]
+    assert len(set(heights)) == leaves.sum()  # no leaf stands on another
+    plt.close("all")
+
+
+def test_categories_are_asked_for_by_name_and_deep_trees_end():
+    X = np.random.RandomState(0).randint(2, size=(200, 7)).astype(float)
+    y = (X @ 2.0 ** np.arange(7)).astype(int)
+    deep = DecisionTreeRegressor().fit(X, y)
+    student = Student(deep, "proba", None)
+    _, ax = plt.subplots()
+    draw_tree(ax, deep, [f"colour = {k}" for k in range(7)], said_at_nodes(student))
+    texts = [text.get_text() for text in ax.texts]
+    assert any(text.startswith("colour is not ") for text in texts)
+    assert sum(text.endswith("…") for text in texts) == 32
+    plt.close("all")
