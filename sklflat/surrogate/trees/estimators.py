@@ -65,10 +65,12 @@ class _Alternating:
         super().fit(np.nan_to_num(X[few]), y[few], check_input=False)  # type: ignore[misc]
         shown = weight > 0
         rows = _Rows.merged(X[shown], values[shown], weight[shown])
-        scale = values.std(axis=0).max() if not by_log else 1.0
-        scale = scale if scale > 0 else 1.0
-        mean = 0.0 if by_log else values.mean(axis=0)
-        w = rows.weight * (len(rows.weight) / rows.weight.sum())
+        # as many rows as they stand for; weights that are smaller than that are relative ones
+        w = rows.weight * max(1.0, len(rows.weight) / rows.weight.sum())
+        mean, scale = np.zeros(rows.values.shape[1]), 1.0
+        if not by_log:
+            mean = np.average(rows.values, axis=0, weights=w)
+            scale = float(np.sqrt(w @ np.square(rows.values - mean) / w.sum()).max()) or 1.0
         bins = Bins.of(rows.X)
         taught = Taught((rows.values - mean) / scale, w, by_log)
         tree = search(bins, taught, self.max_depth, self.n_restarts, rng)
