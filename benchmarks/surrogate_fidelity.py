@@ -40,21 +40,21 @@ def network_of(X, y, seed):
     return make_pipeline(StandardScaler(), net).fit(X, y)
 
 
-def students_of(trained, X, y, depth, seed):
-    """The same tree taught on samples too, on rows alone, and on the truth."""
+def lessons_of(trained, X, y, seed):
+    """What is taught: rows and samples, rows alone, and the truth."""
     rng = np.random.RandomState(seed)
     columns, answers = Columns.of(X), answers_of(trained, X)
     drawn = draw_oracle_samples(X, columns, n_oracle_samples("auto", len(X)), rng)
     values = np.concatenate([answers.values, answers_of(trained, drawn).values])
     known = np.eye(len(answers.classes))[np.searchsorted(answers.classes, y)]
     truth = Answers(SURE * (known - known.mean(axis=1, keepdims=True)), answers.classes)
-    lessons = [
-        (np.concatenate([X, drawn]), Answers(values, answers.classes)),
-        (X, answers),
-        (X, truth),
-    ]
-    tree = AlternatingTreeClassifier(depth, random_state=0)
-    return [teach(tree, "proba", *lesson) for lesson in lessons]
+    everything = np.concatenate([X, drawn]), Answers(values, answers.classes)
+    return [everything, (X, answers), (X, truth)]
+
+
+def student_of(lesson, depth):
+    """The default surrogate, of a depth."""
+    return teach(AlternatingTreeClassifier(depth, random_state=0), "proba", *lesson)
 
 
 def measured(X, y, seed):
@@ -63,11 +63,9 @@ def measured(X, y, seed):
     X_train, X_test, y_train, y_test = parts
     network = network_of(X_train, y_train, seed)
     trained, said = resolve(network), network.predict(X_test)
+    lessons = lessons_of(trained, X_train, y_train, seed)
     found = [
-        [
-            (student.answers(X_test).labels == said).mean()
-            for student in students_of(trained, X_train, y_train, depth, seed)
-        ]
+        [(student_of(lesson, depth).answers(X_test).labels == said).mean() for lesson in lessons]
         for depth in DEPTHS
     ]
     majority = np.bincount(answers_of(trained, X_train).codes).argmax()

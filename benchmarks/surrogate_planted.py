@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
-from surrogate_fidelity import students_of
+from surrogate_fidelity import lessons_of, student_of
 
 from sklflat import SAMClassifier, SurrogateAligner, from_module
 from sklflat.datasets import make_planted_tree, make_sparse_parity
@@ -41,7 +41,8 @@ def recovered(depth, seed):
         sizes, max_iter=40, rho=0.02, learning_rate_init=0.003, batch_size=256, random_state=seed
     ).fit(X[:n], y[:n])
     said = net.predict(X[n:])
-    student = students_of(resolve(FrozenEstimator(net)), X[:n], y[:n], depth, seed)[0]
+    lesson = lessons_of(resolve(FrozenEstimator(net)), X[:n], y[:n], seed)[0]
+    student = student_of(lesson, depth)
     planted = [(truth.tree.feature[i], truth.tree.threshold[i]) for i in range(3)]
     same = same_splits(planted, top_splits(student.model), np.full(X.shape[1], 2.0))
     return (said == y[n:]).mean(), (student.answers(X[n:]).labels == said).mean(), same
