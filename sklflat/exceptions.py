@@ -19,6 +19,7 @@ __all__ = [
     "NonFiniteStepWarning",
     "NothingFoundWarning",
     "OutputWidthError",
+    "PerturbationWarning",
     "RefitWarning",
     "RewindingWarning",
     "SklflatError",
@@ -91,6 +92,10 @@ class OutputWidthError(SklflatError, ValueError):
 
 class UnsupportedNetworkError(SklflatError, ValueError):
     """A network has a property that the requested method cannot treat correctly."""
+
+
+class PerturbationWarning(UserWarning):
+    """Perturbations lead to where the network knows nothing; says by how much, and the remedy."""
 
 
 class NonFiniteStepWarning(UserWarning):

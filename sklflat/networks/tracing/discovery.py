@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.tracing import operations
 from sklflat.networks.tracing.nonlinear import FoundLayer
@@ -40,6 +41,7 @@ def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple
     UnsupportedNetworkError
         If the module cannot be run on X, or if it has no hidden layer.
     """
+    refuse_scripted(module, "hides its units")
     if any(is_lazy(p) for p in module.parameters()):
         _run(module, X[:2].clone())  # which gives it its shapes
     x = prepared(module, X[torch.arange(_n_rows(module, X)) % len(X)])
@@ -78,8 +80,6 @@ def _nothing_found(module: nn.Module, tracer: Tracer) -> str:
     recurrent = sorted(tracer.unknown & operations.RECURRENT)
     if recurrent:
         return message + f" What runs inside of a recurrent layer ({recurrent[0]}) cannot be seen."
-    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-        return message + " What runs inside of a scripted module cannot be seen."
     if tracer.layers:
         names = [layer.path or layer.operation for layer in tracer.layers]
         return message + f" Nothing with weights comes after {names}."
