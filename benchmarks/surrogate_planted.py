@@ -93,10 +93,10 @@ def parity(n_seeds):
         verdicts.append((report.value, report.of("majority"), report.verdict))
         print(*verdicts[-1], flush=True)
     own, majority, said = zip(*verdicts, strict=True)
-    silent = sum(verdict == "no gain over majority" for verdict in said)
+    in_words = sum(verdict == "no gain over majority" for verdict in said)
     return (
         f"Parity of 6 bits: agreement {np.mean(own):.3f}, majority {np.mean(majority):.3f}; the "
-        f'report says "no gain over majority" in {silent} of {n_seeds} trainings.'
+        f'report says "no gain over majority" in {in_words} of {n_seeds} trainings.'
     )
 
 
