@@ -15,6 +15,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateParameterError",
     "LostWorkerWarning",
+    "NoUnitsError",
     "NoiseWarning",
     "NonFiniteStepWarning",
     "NothingFoundWarning",
@@ -96,6 +97,10 @@ class UnsupportedNetworkError(SklflatError, ValueError):
 
 class PerturbationWarning(UserWarning):
     """Perturbations lead to where the network knows nothing; says by how much, and the remedy."""
+
+
+class NoUnitsError(UnsupportedNetworkError):
+    """A network has no hidden layer of units; says what was looked for."""
 
 
 class NonFiniteStepWarning(UserWarning):

@@ -136,12 +136,12 @@ def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
         h = step * length
         difference = (along(at + h * v) - along(at - h * v)) / (2 * h)
         copy.move_to(at)
-        scale = max(float(product.norm()), float(difference.norm()))
+        scale = max(_norm(product), _norm(difference))
         # what the rounding of the values alone makes of the difference
-        noise = rounding * float(along(at).norm()) / h
-        apart = float((product - difference).norm())
+        noise = rounding * _norm(along(at)) / h
+        apart = _norm(product - difference)
         asymmetry = abs(float(u @ copy.product(v) - v @ copy.product(u)))
-        size = float(copy.product(v).norm()) + float(copy.product(u).norm())
+        size = _norm(copy.product(v)) + _norm(copy.product(u))
         deviation = max(
             max(apart - noise, 0.0) / scale if scale else 0.0, asymmetry / size if size else 0.0
         )
@@ -150,6 +150,12 @@ def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
             break
     copy.move_to(w)
     return least
+
+
+def _norm(v: Tensor) -> float:
+    """The Euclidean norm, also where squares leave floating range."""
+    largest = float(v.abs().max()) if len(v) else 0.0
+    return largest * float((v / largest).norm()) if 0 < largest < float("inf") else largest
 
 
 def _suspects(operator: Differentiated) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
+from sklflat.exceptions import OutputWidthError
 from sklflat.networks.checks import checked_rows, has_independent_rows, is_deterministic
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
@@ -212,12 +213,19 @@ class Network:
     def forward(self, X: Tensor) -> Tensor:
         """Outputs (n, k) or (n,) of one batch, as the module returns them."""
         try:
-            return self.module(self.prepare(X))
+            z = self.module(self.prepare(X))
         except RuntimeError:
             if self.dtype == self.native:
                 raise
             self._use(self.native)  # the module itself asks for its precision
-            return self.module(self.prepare(X))
+            z = self.module(self.prepare(X))
+        if not isinstance(z, Tensor):
+            raise OutputWidthError(
+                "The network must return one row of outputs per sample, as one tensor of shape "
+                f"({len(X)}, k); got {type(z).__name__}. Wrap it in a module that returns the part "
+                "that is meant, such as output[0] or output['logits']."
+            )
+        return z
 
     @torch.no_grad()
     def check_rows(self, X: Tensor) -> None:

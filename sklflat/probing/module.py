@@ -15,7 +15,7 @@ from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import LogOdds, as_logits
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
-from sklflat.training.estimators.data import as_input
+from sklflat.training.estimators.data import as_input, check_container
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -162,6 +162,7 @@ class FittedModule(BaseEstimator):
         raise NotImplementedError
 
     def _to_input(self, X: Any) -> Tensor:
+        check_container(X)
         X = X if self.transformer is None else self.transformer.transform(X)
         kind = getattr(X, "dtype", None)
         is_integer = getattr(kind, "kind", "f") in "iu" and reads_integers(self.module)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import NoUnitsError, UnsupportedNetworkError
 from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.tracing import operations
@@ -39,7 +39,9 @@ def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple
     Raises
     ------
     UnsupportedNetworkError
-        If the module cannot be run on X, or if it has no hidden layer.
+        If the module cannot be run on X.
+    NoUnitsError
+        If it has no hidden layer.
     """
     refuse_scripted(module, "hides its units")
     if any(is_lazy(p) for p in module.parameters()):
@@ -49,7 +51,7 @@ def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple
     with undisturbed(module, lambda: tracer.draws), tracer.watching():
         _run(module, x)
     if not any(layer.is_hidden for layer in tracer.layers):
-        raise UnsupportedNetworkError(_nothing_found(module, tracer))
+        raise NoUnitsError(_nothing_found(module, tracer))
     return *_counted(tracer.layers, tracer.events), tracer.draws
 
 

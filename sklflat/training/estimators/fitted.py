@@ -20,7 +20,7 @@ from sklflat.curvature import sharpness
 from sklflat.networks import MLP
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
-from sklflat.training.estimators.data import Inputs, as_input, labels_of
+from sklflat.training.estimators.data import Inputs, as_input, check_container, labels_of
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
@@ -58,6 +58,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
+        check_container(X)
         # a list or a DataFrame has no dtype of its own
         own = getattr(X, "dtype", None)
         kind = own if own is not None or issparse(X) or self.net is None else np.asarray(X).dtype
