@@ -9,6 +9,7 @@ from sklearn.tree import DecisionTreeRegressor
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
 from sklflat.metrics._checks import varying
+from sklflat.metrics._many_trees import predict_by_trees
 
 __all__ = ["sparse_probe_explainability", "tree_explainability"]
 
@@ -77,12 +78,20 @@ def sparse_probe_explainability(
 
 
 def tree_explainability(
-    activations: ArrayLike, factors: ArrayLike, *, max_depth: int = 4, cv: int = 5
+    activations: ArrayLike,
+    factors: ArrayLike,
+    *,
+    max_depth: int = 4,
+    cv: int = 5,
+    max_cuts: int | None = None,
 ) -> NDArray[np.float64]:
     r"""Cross-validated :math:`R^2` of each unit as a small regression tree of the factors.
 
     Defined as :func:`sparse_probe_explainability`, with scikit-learn's ``DecisionTreeRegressor``
     in place of the linear model.
+
+    With `max_cuts` the trees may ask only for that many thresholds of each factor, at its
+    quantiles. Then the trees of all units are grown at once, which takes a fraction of the time.
 
     Parameters
     ----------
@@ -92,6 +101,8 @@ def tree_explainability(
         Of the trees.
     cv : int, default=5
         Number of folds.
+    max_cuts : int or None, default=None
+        Thresholds of a factor, at most. None allows all.
 
     Returns
     -------
@@ -113,6 +124,12 @@ def tree_explainability(
     array([1., 0.])
     """
     check_scalar(max_depth, "max_depth", int, min_val=1)
+    if max_cuts is not None:
+        check_scalar(max_cuts, "max_cuts", int, min_val=1)
+
+    def at_once(F: NDArray, A: NDArray, F_left: NDArray) -> NDArray:
+        assert max_cuts is not None
+        return predict_by_trees(F, A, F_left, max_depth, max_cuts)
 
     def predict(F: NDArray, A: NDArray, F_left: NDArray) -> NDArray:
         tree = DecisionTreeRegressor(max_depth=max_depth, random_state=0)
@@ -122,7 +139,7 @@ def tree_explainability(
             fitted = (tree.fit(F, a, check_input=False) for a in np.ascontiguousarray(A.T))
             return np.column_stack([t.predict(F_left, check_input=False) for t in fitted])
 
-    return _cross_validated(activations, factors, cv, predict)
+    return _cross_validated(activations, factors, cv, predict if max_cuts is None else at_once)
 
 
 def _cross_validated(

@@ -10,6 +10,8 @@ from sklflat.probing.display import axes_for
 from sklflat.surrogate.disagreement_map import DisagreementMap
 from sklflat.surrogate.fidelity import FidelityReport
 from sklflat.surrogate.stability import has_splits
+from sklflat.surrogate.summary import said_at_nodes
+from sklflat.surrogate.tree_drawing import draw_tree
 
 #: colour, line and marker of each model, to be told apart in grey, too
 _STYLES = [("C0", "-", "o"), ("C1", "--", "s"), ("C2", "-.", "^"), ("0.5", ":", None)]
@@ -30,6 +32,8 @@ class SurrogateDisplay:
         Fitted.
     feature_names : sequence of str
     class_names : sequence of str or None
+    said : sequence or None
+        What a tree predicts at each of its nodes.
     size_name : str, default="depth"
 
     Attributes
@@ -46,6 +50,7 @@ class SurrogateDisplay:
         surrogate: Any,
         feature_names: Any,
         class_names: Any,
+        said: Any = None,
         size_name: str = "depth",
     ) -> None:
         self.reports = reports
@@ -53,6 +58,7 @@ class SurrogateDisplay:
         self.surrogate = surrogate
         self.feature_names = feature_names
         self.class_names = class_names
+        self.said = said
         self.size_name = size_name
 
     @classmethod
@@ -81,13 +87,14 @@ class SurrogateDisplay:
         display : SurrogateDisplay
         """
         check_is_fitted(aligner)
-        classes = getattr(aligner.surrogate_, "classes_", None)
+        classes, student = aligner._student.classes, aligner._student
         return cls(
             reports={"surrogate_": aligner.fidelity_} if reports is None else reports,
             disagreement=aligner._map,
             surrogate=aligner.surrogate_,
             feature_names=aligner.surrogate_feature_names_,
             class_names=None if classes is None else [str(c) for c in classes],
+            said=said_at_nodes(student) if has_splits(student.model) else None,
             size_name=size_name,
         ).plot(axes)
 
@@ -102,8 +109,8 @@ class SurrogateDisplay:
         -------
         self
         """
-        layout = {"gridspec_kw": {"width_ratios": [1, 1.2, 2.2]}}
-        axes = axes_for(axes, 3, figsize=(17, 5), layout="constrained", **layout)
+        layout = {"gridspec_kw": {"width_ratios": [1, 1.2, 2.6]}}
+        axes = axes_for(axes, 3, figsize=(19, 5.5), layout="constrained", **layout)
         self._draw_sizes(axes[0])
         self._draw_map(axes[1])
         self._draw_surrogate(axes[2])
@@ -122,7 +129,7 @@ class SurrogateDisplay:
                 ax.vlines(places, *ends, color=colour, lw=4, alpha=0.3)
         ax.set_xticks(places, [str(size) for size in self.reports])
         ax.set(xlabel=self.size_name, ylabel="fidelity (held out)", title="Fidelity by size")
-        ax.legend(frameon=False)
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, ncols=2)
 
     def _draw_map(self, ax: Any) -> None:
         m = self.disagreement
@@ -139,19 +146,10 @@ class SurrogateDisplay:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
 
     def _draw_surrogate(self, ax: Any) -> None:
+        hint = ""
         if has_splits(self.surrogate):
-            from sklearn.tree import plot_tree
-
-            settings = {"impurity": False, "filled": True, "rounded": True, "precision": 2}
-            names = list(self.feature_names)
-            plot_tree(
-                self.surrogate,
-                feature_names=names,
-                class_names=self.class_names,
-                max_depth=3,
-                ax=ax,
-                **settings,
-            )
+            hint = ": yes goes up, shares of what it was taught"
+            draw_tree(ax, self.surrogate, self.feature_names, self.said, self.class_names)
         elif hasattr(self.surrogate, "coef_"):
             coef = np.atleast_2d(self.surrogate.coef_)
             order = np.argsort(-np.abs(coef).sum(axis=0))[:_MAX_BARS][::-1]
@@ -166,4 +164,4 @@ class SurrogateDisplay:
         else:
             ax.text(0.5, 0.5, "neither a tree nor coefficients", ha="center", va="center")
             ax.set_axis_off()
-        ax.set_title(type(self.surrogate).__name__)
+        ax.set_title(f"{type(self.surrogate).__name__}{hint}")

@@ -131,8 +131,8 @@ class Readings(UnitProbe):
         """The surrogate as a table, in the words of the data."""
         if self._rules is None:
             raise AttributeError(
-                f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so it "
-                "has no rules."
+                f"A {type(self.surrogate_).__name__} has neither a tree nor coefficients, so there "
+                "are no rules_. What it has of its own is in surrogate_."
             )
         return self._rules.to_frame()
 

@@ -1,11 +1,12 @@
 """The student: a small model that is taught what the network says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -52,7 +53,7 @@ class Student:
         assert self.classes is not None
         if self.target == "logit":
             return self.answers(features).proba
-        if is_regressor(self.model):
+        if regresses(self.model):
             found = np.asarray(self.model.predict(features), float).reshape(len(features), -1)
             found = np.column_stack([1 - found, found]) if found.shape[1] == 1 else found
             found = np.clip(found, 0, None)
@@ -67,18 +68,32 @@ class Student:
         return found
 
 
-def default_surrogate(target: str, classifies: bool) -> Any:
+def classifies(model: Any) -> bool:
+    """Whether a model is a classifier.
+
+    So is one whose mixin stands behind `BaseEstimator`, where scikit-learn's tags do not see it, as
+    those of the rule lists of imodels do.
+    """
+    return bool(is_classifier(model) or isinstance(model, ClassifierMixin))
+
+
+def regresses(model: Any) -> bool:
+    """Whether a model is a regressor; see :func:`classifies`."""
+    return bool(is_regressor(model) or isinstance(model, RegressorMixin))
+
+
+def default_surrogate(target: str, of_classes: bool) -> Any:
     """A tree of depth 4 for the task.
 
     By entropy, so that a tree taught probabilities minimises their Kullback-Leibler divergence;
     Gini's index separates one class after the other, and a small tree never comes to most of ten.
     """
-    if classifies and target != "logit":
+    if of_classes and target != "logit":
         return AlternatingTreeClassifier(max_depth=4, random_state=0)
     return AlternatingTreeRegressor(max_depth=4, random_state=0)
 
 
-def check_surrogate(surrogate: Any, target: str, n_outputs: int, classifies: bool) -> None:
+def check_surrogate(surrogate: Any, target: str, n_outputs: int, of_classes: bool) -> None:
     """Raise if a surrogate cannot be taught what is asked for.
 
     Parameters
@@ -87,8 +102,8 @@ def check_surrogate(surrogate: Any, target: str, n_outputs: int, classifies: boo
     target : {"label", "proba", "logit"}
     n_outputs : int
         Classes, or targets of a regressor.
-    classifies : bool
-        Whether the network does.
+    of_classes : bool
+        Whether the network is a classifier.
 
     Raises
     ------
@@ -101,31 +116,43 @@ def check_surrogate(surrogate: Any, target: str, n_outputs: int, classifies: boo
             f"surrogate={surrogate!r} is no estimator with fit and predict. Give a classifier or a "
             "regressor of scikit-learn, or one like it; None is a tree of depth 4."
         )
-    if not classifies and is_classifier(surrogate):
+    if not of_classes and classifies(surrogate):
         raise ValueError(
             f"surrogate={name}() is a classifier, but the network is a regressor: give a regressor."
         )
-    if classifies and target == "logit" and not is_regressor(surrogate):
+    if of_classes and target == "logit" and not regresses(surrogate):
         raise ValueError(
             f"surrogate={name}() is no regressor, so it cannot be taught target='logit'. Use "
             "target='proba' or 'label', or a regressor such as DecisionTreeRegressor()."
         )
-    if classifies and target == "label" and not is_classifier(surrogate):
+    if of_classes and target == "label" and not classifies(surrogate):
         raise ValueError(
             f"surrogate={name}() is no classifier, so it cannot be taught target='label'. Use "
             "target='proba' or 'logit', or a classifier such as DecisionTreeClassifier()."
         )
-    by_weight = classifies and target == "proba" and is_classifier(surrogate)
+    by_weight = of_classes and target == "proba" and classifies(surrogate)
     if by_weight and not has_fit_parameter(surrogate, "sample_weight"):
         raise ValueError(
             f"surrogate={name}() takes no sample_weight, by which a classifier is taught "
             "target='proba'. Use target='label', or a regressor."
         )
-    several = n_outputs > (2 if classifies else 1) and is_regressor(surrogate)
+    several = n_outputs > (2 if of_classes else 1) and regresses(surrogate)
     if several and not get_tags(surrogate).target_tags.multi_output:
         raise ValueError(
             f"surrogate={name}() predicts one number, but the network has {n_outputs} outputs. Use "
             "a regressor of several, such as DecisionTreeRegressor(), or MultiOutputRegressor."
+        )
+
+
+def check_missing(surrogate: Any, features: NDArray, names: Sequence[str]) -> None:
+    """Raise if features (n_samples, n_features) lack values, and a surrogate takes no such rows."""
+    missing = np.isnan(features).any(axis=0)
+    if missing.any() and not get_tags(surrogate).input_tags.allow_nan:
+        kind = type(surrogate).__name__
+        raise ValueError(
+            f"surrogate={kind}() takes no missing values, but {names[int(missing.argmax())]!r} has "
+            f"some. Give a tree, or make_pipeline(SimpleImputer(), {kind}()), which can be taught "
+            "target='label' or 'logit'."
         )
 
 
@@ -177,7 +204,7 @@ def teach(
     (4.5, ['no', 'yes'])
     """
     model = clone(surrogate)
-    by_weight = answers.classes is not None and target == "proba" and is_classifier(model)
+    by_weight = answers.classes is not None and target == "proba" and classifies(model)
     if by_weight:
         assert answers.classes is not None
         rows, numbers = np.nonzero(answers.proba >= _LEAST)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
 
 from sklflat.surrogate.fidelity import Estimate
 from sklflat.surrogate.regions import Regions, gain_at_equal_margin, regions_of, who_is_same
@@ -15,6 +14,7 @@ from sklflat.surrogate.rules import (
     rules_of_tree,
 )
 from sklflat.surrogate.stability import has_splits
+from sklflat.surrogate.student import Student, classifies
 from sklflat.surrogate.taught import TaughtSample
 from sklflat.surrogate.teacher import Answers
 
@@ -24,7 +24,7 @@ def rules_of(sample: TaughtSample) -> Rules | None:
     student = sample.student
     if has_splits(student.model):
         faithful = 1 - sample.held_out.losses(sample.surrogate_answers)
-        said = _said_at_nodes(sample)
+        said = said_at_nodes(student)
         return rules_of_tree(
             student.model, sample.columns, sample.features, faithful, said, sample.weights
         )
@@ -33,13 +33,12 @@ def rules_of(sample: TaughtSample) -> Rules | None:
     return None
 
 
-def _said_at_nodes(sample: TaughtSample) -> NDArray:
+def said_at_nodes(student: Student) -> NDArray:
     """What a tree predicts at each of its nodes: a label, or numbers."""
-    student = sample.student
     value = student.model.tree_.value
     if student.classes is None:
         return value[:, 0, 0] if value.shape[1] == 1 else value[:, :, 0]
-    if is_classifier(student.model):
+    if classifies(student.model):
         return student.model.classes_[value[:, 0].argmax(axis=1)]
     if value.shape[1] > 1:
         return student.classes[value[:, :, 0].argmax(axis=1)]

@@ -16,11 +16,17 @@ from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.fidelity import FidelityReport, HeldOut, measure_fidelity
 from sklflat.surrogate.oracle import draw_oracle_samples, n_oracle_samples
 from sklflat.surrogate.stability import has_splits, stability
-from sklflat.surrogate.student import Student, check_surrogate, default_surrogate, teach
+from sklflat.surrogate.student import (
+    Student,
+    check_missing,
+    check_surrogate,
+    default_surrogate,
+    teach,
+)
 from sklflat.surrogate.teacher import Answers, answers_of
 
-#: of the trees that explain units: their depth, folds, and rows at most
-_DEPTH, _FOLDS, _MAX_ROWS = 4, 2, 400
+#: of the trees that explain units: their depth, thresholds of a feature, folds, and rows at most
+_DEPTH, _CUTS, _FOLDS, _MAX_ROWS = 4, 15, 2, 400
 #: logit of the true class, where a student is taught the truth: surer than any network
 _SURE = 10.0
 
@@ -135,11 +141,12 @@ class TaughtSample(Sample):
     def surrogate(self) -> Any:
         """The estimator that students are clones of."""
         answers = self.taught_answers
-        classifies = answers.classes is not None
+        of_classes = answers.classes is not None
         given = self.lesson.surrogate
         if given is None:
-            return default_surrogate(self.lesson.target, classifies)
-        check_surrogate(given, self.lesson.target, answers.values.shape[1], classifies)
+            return default_surrogate(self.lesson.target, of_classes)
+        check_surrogate(given, self.lesson.target, answers.values.shape[1], of_classes)
+        check_missing(given, self.columns.to_features(self.codes), self.columns.feature_names)
         return given
 
     def with_oracle(self, rows: NDArray, rng: np.random.RandomState) -> Student:
@@ -236,7 +243,7 @@ class TaughtSample(Sample):
         F = self.features[rows]
         F = np.where(np.isnan(F), np.nan_to_num(np.nanmean(F, axis=0)), F)
         cv = min(_FOLDS, len(rows))
-        return tree_explainability(A[rows], F, max_depth=_DEPTH, cv=cv)
+        return tree_explainability(A[rows], F, max_depth=_DEPTH, cv=cv, max_cuts=_CUTS)
 
     @cached_property
     def untrained_explained(self) -> tuple[NDArray, NDArray]:

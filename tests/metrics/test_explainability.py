@@ -47,6 +47,43 @@ def test_trees():
     )
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_trees_of_few_thresholds_are_trees_of_binned_factors(depth):
+    """By scikit-learn's tree, one unit after the other, on the numbers of the bins."""
+    factors = RNG.normal(size=(600, 4))
+    units = np.maximum(factors @ RNG.normal(size=(4, 9)), 0)
+    fold = np.random.RandomState(0).permutation(600) % 5
+    order = np.argsort(factors[:, -1])
+    F_, A_ = factors[order], units[order]
+    error = np.zeros(9)
+    for k in range(5):
+        train, left = fold != k, fold == k
+        cuts = [np.quantile(c, np.linspace(0, 1, 9)[1:-1], method="lower") for c in F_[train].T]
+        binned = np.column_stack(
+            [np.searchsorted(c, x, side="left") for c, x in zip(cuts, F_.T, strict=True)]
+        )
+        tree = DecisionTreeRegressor(max_depth=depth, random_state=0)
+        for u, a in enumerate(A_.T):
+            said = tree.fit(binned[train], a[train]).predict(binned[left])
+            error[u] += np.square(a[left] - said).sum()
+    expected = 1 - error / np.square(A_ - A_.mean(axis=0)).sum(axis=0)
+    # a left-out value between a quantile and the next one may lie on either side of the cut
+    found = tree_explainability(units, factors, max_depth=depth, max_cuts=7)
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert tree_explainability(units, np.ones((600, 2)), max_cuts=3).max() < 0.01
+
+
+def test_many_thresholds_are_all_of_them():
+    """Ten values of a factor have nine thresholds, for either way to grow a tree."""
+    factors = RNG.randint(10, size=(500, 3)).astype(float)
+    units = np.column_stack([factors[:, 0] * (factors[:, 1] > 4), factors[:, 2] ** 2])
+    np.testing.assert_allclose(
+        tree_explainability(units, factors, max_depth=3, max_cuts=9),
+        tree_explainability(units, factors, max_depth=3),
+        atol=1e-9,
+    )
+
+
 def test_noise_and_constants_are_not_explained():
     noise = np.random.RandomState(1).normal(size=(120, 30))
     assert sparse_probe_explainability(noise, F, k=2).mean() < 0.02
@@ -111,5 +148,7 @@ def test_bad_input():
         sparse_probe_explainability(A, F, k=0)
     with pytest.raises(ValueError, match="max_depth"):
         tree_explainability(A, F, max_depth=0)
+    with pytest.raises(ValueError, match="max_cuts == 0"):
+        tree_explainability(A, F, max_cuts=0)
     with pytest.raises(ValueError, match="factors"):
         tree_explainability(A, F * np.nan)

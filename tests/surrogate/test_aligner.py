@@ -8,7 +8,8 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris, load_wine, make_moons
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LinearRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import cohen_kappa_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -22,6 +23,7 @@ from sklflat import (
     from_module,
     surrogate_fidelity,
 )
+from sklflat.datasets import make_sparse_parity
 from sklflat.exceptions import SurrogateWarning, UnsupportedNetworkError
 from sklflat.surrogate.taught import TaughtSample
 
@@ -261,6 +263,96 @@ def test_multilabel_targets_and_bad_parameters_are_refused():
     frozen = SurrogateAligner(FrozenEstimator(fitted(*moons(60))), **QUICK)
     with pytest.raises(ValueError, match="y has labels"):
         frozen.fit(X, np.array(["up", "down"] * 30))
+
+
+LEAST = {**QUICK, "oracle_samples": 100, "n_redraws": 0, "n_basin_models": 2, "min_fidelity": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "weight"),
+    [
+        (moons(120)[0][:, :1], moons(120)[1], None),
+        (np.repeat(moons(6)[0], 20, axis=0), np.repeat(moons(6)[1], 20), None),
+        (*moons(120), np.arange(120) % 3),
+        ((moons(120)[0] * 3).round().astype(int), moons(120)[1] == "left", None),
+        (moons(120)[0].tolist(), moons(120)[1].tolist(), None),
+        (np.random.RandomState(0).normal(size=(40, 100)), np.arange(40) % 2, None),
+    ],
+    ids=["one feature", "duplicated rows", "weights of 0", "whole numbers", "lists", "wide"],
+)
+def test_unusual_data_are_read(X, y, weight):
+    weights = {} if weight is None else {"sample_weight": weight}
+    aligner = SurrogateAligner(NET, **LEAST).fit(X, y, **weights)
+    assert 0 <= aligner.fidelity_.value <= 1
+    assert aligner.rules_["coverage"].sum() == pytest.approx(1)
+    assert set(aligner.predict(X)) <= set(aligner.classes_)
+
+
+def test_missing_values_are_the_pipelines():
+    X, y = moons(120)
+    X[::5, 0] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        SurrogateAligner(NET, **LEAST).fit(X, y)
+    filled = make_pipeline(SimpleImputer(), NET)
+    assert SurrogateAligner(filled, **LEAST).fit(X, y).fidelity_.value > 0.7
+    with pytest.raises(ValueError, match=r"surrogate=LogisticRegression.*'x0' has some"):
+        SurrogateAligner(filled, LogisticRegression(), **LEAST).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"surrogate": "tree"}, TypeError, "surrogate='tree' is no estimator"),
+        ({"surrogate": LinearRegression(), "target": "label"}, ValueError, "is no classifier"),
+        ({"surrogate": DecisionTreeClassifier(), "target": "logit"}, ValueError, "is no regressor"),
+        ({"oracle_samples": -1}, ValueError, r"'oracle_samples'.*-1"),
+        ({"oracle_samples": "many"}, ValueError, r"'oracle_samples'.*'many'"),
+        ({"n_redraws": -1}, ValueError, r"'n_redraws'.*-1"),
+        ({"holdout": 1.5}, ValueError, r"'holdout'.*1\.5"),
+        ({"basin_models": ["a", "b"]}, TypeError, "There is no network"),
+    ],
+)
+def test_bad_parameters_are_named_with_their_values(change, error, message):
+    with pytest.raises(error, match=message):
+        SurrogateAligner(NET, **{**LEAST, **change}).fit(*moons(60))
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        (4, ["a", "a", "b", "b"], "holdout=0.25 leaves 1 of n_samples=4"),
+        (60, ["a"] * 60, "needs samples of at least 2 classes"),
+    ],
+)
+def test_too_few_rows_or_classes_are_refused(rows, labels, message):
+    with pytest.raises(ValueError, match=message):
+        SurrogateAligner(NET, **LEAST).fit(moons(60)[0][:rows], labels)
+
+
+def test_a_surrogate_that_may_not_split_has_no_gain():
+    student = DecisionTreeClassifier(min_samples_leaf=10**6)
+    aligner = SurrogateAligner(NET, student, **LEAST).fit(*moons(120))
+    assert aligner.fidelity_.verdict == "no gain over majority"
+    assert aligner.rules_["condition"].tolist() == ["always"]
+
+
+def test_parity_is_no_gain_over_majority_in_words():
+    """Of six bits, by a network that knows it; a tree of depth 4 can say nothing of it."""
+    X, y, truth = make_sparse_parity(1200, n_features=8, n_relevant=6, random_state=0)
+    k, kinks = 6, torch.arange(8.0)
+    module = torch.nn.Sequential(
+        torch.nn.Linear(8, k + 2), torch.nn.ReLU(), torch.nn.Linear(k + 2, 2)
+    ).double()
+    with torch.no_grad():  # a zigzag between 1 and -1 over the sum of the bits
+        module[0].weight.zero_()[:, truth.inputs] = 1
+        module[0].bias.copy_(k + 2 - 2 * kinks)
+        slopes = 2 * (-1.0) ** kinks
+        slopes[0] = 1
+        module[2].weight.copy_(torch.stack([-slopes, slopes]))
+        module[2].bias.copy_(torch.tensor([1.0, -1.0]))
+    aligner = SurrogateAligner(from_module(module, classes=[0, 1]), **LEAST).fit(X, y)
+    assert aligner.fidelity_.of("network", "accuracy") == pytest.approx(1)
+    assert aligner.fidelity_.verdict == "no gain over majority"
 
 
 def test_the_same_seed_gives_the_same_numbers():

@@ -1,8 +1,10 @@
 """Students: what they are taught, and who cannot be taught it."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from scipy.special import rel_entr
+from sklearn.base import BaseEstimator, ClassifierMixin, is_classifier
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -12,8 +14,15 @@ from sklflat.surrogate import teach
 from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.rules import Split, condition, paths_to_leaves
 from sklflat.surrogate.stability import same_splits, stability, top_splits
-from sklflat.surrogate.student import check_surrogate, default_surrogate
+from sklflat.surrogate.student import (
+    Student,
+    check_missing,
+    check_surrogate,
+    default_surrogate,
+)
+from sklflat.surrogate.summary import said_at_nodes
 from sklflat.surrogate.teacher import Answers
+from sklflat.surrogate.tree_drawing import draw_tree
 
 CLASSES = np.array(["a", "b", "c"])
 
@@ -109,6 +118,43 @@ def test_who_cannot_be_taught_is_named(surrogate, target, k, classifies, message
         check_surrogate(surrogate, target, k, classifies)
 
 
+class OneRule(BaseEstimator, ClassifierMixin):
+    """A rule list as imodels has them: its mixin last, labels only, no weights."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        above = X[:, 0] > 0
+        self.said_ = [max(self.classes_, key=list(y[side]).count) for side in (~above, above)]
+        return self
+
+    def predict(self, X):
+        return np.where(X[:, 0] > 0, self.said_[1], self.said_[0])
+
+
+def test_rule_lists_whose_mixin_comes_last_are_classifiers():
+    assert not is_classifier(OneRule())  # what scikit-learn's tags say
+    X = np.random.RandomState(0).normal(size=(200, 2))
+    z = np.where(X[:, 0] > 0, 2.0, -2.0)
+    network = Answers(np.column_stack([-z, z]), np.array(["no", "yes"]))
+    check_surrogate(OneRule(), "label", 2, True)
+    student = teach(OneRule(), "label", X, network)
+    np.testing.assert_array_equal(student.answers(X).labels, network.labels)
+    with pytest.raises(ValueError, match=r"takes no sample_weight.*target='label'"):
+        check_surrogate(OneRule(), "proba", 2, True)
+    with pytest.raises(ValueError, match=r"is a classifier.*give a regressor"):
+        check_surrogate(OneRule(), "proba", 1, False)
+
+
+def test_missing_values_need_a_surrogate_that_takes_them():
+    F = np.array([[1.0, 2.0], [1.0, np.nan]])
+    check_missing(DecisionTreeClassifier(), F, ["a", "b"])
+    check_missing(LinearRegression(), F[:1], ["a", "b"])
+    with pytest.raises(
+        ValueError, match=r"surrogate=LinearRegression.*'b' has some.*SimpleImputer"
+    ):
+        check_missing(LinearRegression(), F, ["a", "b"])
+
+
 def test_a_regressor_of_one_number_does_for_two_classes():
     check_surrogate(GradientBoostingRegressor(), "logit", 2, True)
 
@@ -155,3 +201,34 @@ def test_conditions_are_said_in_the_words_of_the_data():
     assert condition([], columns) == "always"
     assert condition([Split(0, 1.0, False), Split(0, 0.5, False)], columns) == "a <= 0.5"
     assert condition([Split(1, 0.5, False), Split(0, 2.0, True)], columns) == "b is not x and a > 2"
+
+
+# --- the picture ------------------------------------------------------------------------------
+
+
+def test_a_tree_is_drawn_with_a_text_for_each_node():
+    X, network = linear_network()
+    student = teach(default_surrogate("proba", True), "proba", X, network)
+    _, ax = plt.subplots()
+    said = said_at_nodes(student)
+    draw_tree(ax, student.model, ["size", "colour = red", "c", "d"], said, CLASSES)
+    texts = [text.get_text() for text in ax.texts]
+    assert len(texts) == student.model.tree_.node_count
+    leaves = student.model.tree_.children_left < 0
+    assert sorted(t.split()[0] for t in texts if t.endswith("%)")) == sorted(said[leaves])
+    heights = [text.get_position()[1] for text in ax.texts if text.get_text().endswith("%)")]
+    assert len(set(heights)) == leaves.sum()  # no leaf stands on another
+    plt.close("all")
+
+
+def test_categories_are_asked_for_by_name_and_deep_trees_end():
+    X = np.random.RandomState(0).randint(2, size=(200, 7)).astype(float)
+    y = (X @ 2.0 ** np.arange(7)).astype(int)
+    deep = DecisionTreeRegressor().fit(X, y)
+    student = Student(deep, "proba", None)
+    _, ax = plt.subplots()
+    draw_tree(ax, deep, [f"colour = {k}" for k in range(7)], said_at_nodes(student))
+    texts = [text.get_text() for text in ax.texts]
+    assert any(text.startswith("colour is not ") for text in texts)
+    assert sum(text.endswith("…") for text in texts) == 32
+    plt.close("all")

@@ -12,7 +12,9 @@ from sklflat.surrogate import AlternatingTreeClassifier, AlternatingTreeRegresso
 from sklflat.surrogate.stability import same_splits, top_splits
 from sklflat.surrogate.trees.alternating import alternate
 from sklflat.surrogate.trees.bins import Bins
+from sklflat.surrogate.trees.greedy import grow
 from sklflat.surrogate.trees.layout import Layout
+from sklflat.surrogate.trees.lookahead import look_ahead
 from sklflat.surrogate.trees.losses import Taught
 
 
@@ -43,6 +45,55 @@ def test_planted_trees_come_back_in_nine_of_ten(depth):
         tree = AlternatingTreeClassifier(depth, random_state=0).fit(X, y)
         found.append(same_splits(planted_splits(truth.tree), top_splits(tree), np.full(10, 2.0)))
     assert sum(found) >= 9
+
+
+@pytest.mark.parametrize("by_log", [True, False])
+def test_greedy_growth_is_scikit_learns(by_log):
+    """Of data with few values, whose bins have all thresholds."""
+    rng = np.random.RandomState(0)
+    X = rng.randint(40, size=(400, 3)).astype(np.float32)
+    y = (X[:, 0] + X[:, 1] > 40) + (X[:, 2] > 25 + rng.normal(size=400)).astype(int)
+    weight = rng.uniform(0.5, 2, 400)
+    values = np.eye(3)[y] if by_log else y[:, None].astype(float)
+    tree, gains = grow(bins := Bins.of(X), Taught(values, weight, by_log), 3)
+    kind = DecisionTreeClassifier(criterion="entropy") if by_log else DecisionTreeRegressor()
+    expected = kind.set_params(max_depth=3).fit(X, y, weight)
+    theirs = expected.apply(X)
+    mine = tree.leaves(bins)
+    assert len(set(zip(mine, theirs, strict=True))) == len(np.unique(theirs))
+    np.testing.assert_allclose(gains / gains.sum(), expected.feature_importances_, atol=1e-9)
+
+
+def test_coarser_bins_ask_some_of_the_same_questions():
+    X = np.random.RandomState(0).normal(size=(500, 2)).astype(np.float32)
+    X[:, 1] = X[:, 1].round()
+    coarse = Bins.of(X).coarser()
+    assert [len(c) for c in coarse.cuts] == [31, len(np.unique(X[:, 1])) - 1]
+    for numbers, cuts, x in zip(coarse.numbers, coarse.cuts, X.T, strict=True):
+        for number, cut in enumerate(cuts):
+            np.testing.assert_array_equal(numbers > number, x > cut)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_the_start_is_the_best_of_all_trees(depth):
+    """By trying all trees over the same questions, one after the other."""
+    rng = np.random.RandomState(depth)
+    X = rng.randint(2, size=(300, 5)).astype(np.float32)
+    y = (X[:, 0] != X[:, 1]) + (X[:, 2] != X[:, 3]) + rng.normal(size=300)
+    bins, taught = Bins.of(X), Taught(y[:, None] - y.mean(), np.ones(300), by_log=False)
+    features = [0, 1, 2, 3]
+
+    def best(rows, levels):
+        lost = np.square(y[rows] - y[rows].mean()).sum() if len(rows) else 0.0
+        if levels == 0:
+            return lost
+        sides = [[rows[X[rows, f] == side] for side in (0, 1)] for f in features]
+        return min(sum(best(side, levels - 1) for side in pair) for pair in sides)
+
+    layout = look_ahead(bins, taught, np.array([1.0, 1, 1, 1, 0]), depth)
+    leaf = layout.leaves(bins)
+    found = sum(np.square(y[leaf == k] - y[leaf == k].mean()).sum() for k in np.unique(leaf))
+    assert found == pytest.approx(best(np.arange(300), depth), rel=1e-5)
 
 
 def test_one_improvement_is_the_best_of_all_questions():

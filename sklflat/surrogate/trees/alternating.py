@@ -1,7 +1,6 @@
 """Tree alternating optimisation: one node's question at a time, all others as they are."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sklflat.surrogate.trees.bins import Bins
 from sklflat.surrogate.trees.layout import Layout
@@ -61,23 +60,19 @@ def alternate(tree: Layout, bins: Bins, taught: Taught) -> tuple[Layout, float]:
     ([0, 1, 1], [2, 2, 2])
     """
     tree = Layout(tree.depth, tree.feature.copy(), tree.cut.copy())
-    size = bins.size
-    place = np.arange(len(bins.numbers))[:, None] * size + bins.numbers
     loss = taught.mean_loss(tree.leaves(bins), 2**tree.depth)
     for _ in range(_MAX_SWEEPS):
         for level in reversed(range(tree.depth)):
-            _improve_level(tree, level, bins, taught, place, size)
+            _improve_level(tree, level, bins, taught)
         before, loss = loss, taught.mean_loss(tree.leaves(bins), 2**tree.depth)
         if before - loss <= _GAIN * abs(before):
             break
     return tree, loss
 
 
-def _improve_level(
-    tree: Layout, level: int, bins: Bins, taught: Taught, place: NDArray, size: int
-) -> None:
+def _improve_level(tree: Layout, level: int, bins: Bins, taught: Taught) -> None:
     """Give each node of a level its best question."""
-    n_features, n = bins.numbers.shape
+    n, size = bins.numbers.shape[1], bins.size
     m, first = 2**level, 2**level - 1
     leaf = tree.leaves(bins)
     node = leaf >> (tree.depth - level)
@@ -86,10 +81,8 @@ def _improve_level(
     right = tree.leaves(bins, 2 * (node + first) + 2)
     rows = np.arange(n)
     gain = taught.weight * (values[rows, left] - values[rows, right])
-    where = (place + node * (n_features * size)).ravel()
-    sums = np.bincount(where, np.tile(gain, n_features), m * n_features * size)
     # what going left up to each threshold changes, against all rows going right
-    change = sums.reshape(m, n_features, size).cumsum(axis=2)
+    change = bins.sums_below(node, m, gain)
     nodes, own = np.arange(m), slice(first, first + m)
     now = change[nodes, tree.feature[own], np.minimum(tree.cut[own], size - 1)]
     best = change.reshape(m, -1).argmin(axis=1)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 #: thresholds of a feature, at most
 MAX_CUTS = 254
+#: bins of which one is made, where coarse ones will do
+_COARSE = 8
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,31 @@ class Bins:
         """Bins of the feature that has most."""
         return max((len(c) for c in self.cuts), default=0) + 1
 
-    def nearest(self, feature: int, threshold: float) -> int:
-        """Number of the threshold of a feature that is next to a given one."""
-        cuts = self.cuts[feature]
-        return int(np.abs(cuts - threshold).argmin()) if len(cuts) else 0
-
     def take(self, rows: NDArray) -> "Bins":
         """The bins of some rows."""
         return Bins(np.ascontiguousarray(self.numbers[:, rows]), self.cuts)
+
+    def coarser(self) -> "Bins":
+        """Every eighth threshold of the features that have many."""
+        many = np.array([len(cuts) >= _COARSE * 4 for cuts in self.cuts], dtype=bool)
+        numbers = np.where(many[:, None], self.numbers // _COARSE, self.numbers)
+        cuts = [
+            c[_COARSE - 1 :: _COARSE] if fine else c
+            for c, fine in zip(self.cuts, many, strict=True)
+        ]
+        return Bins(numbers, cuts)
+
+    def sums_below(self, node: NDArray, n_nodes: int, values: NDArray) -> NDArray[np.float64]:
+        """Sums of values (n_samples,) of each node's rows up to each bin.
+
+        Returns
+        -------
+        sums : ndarray of shape (n_nodes, n_features, size)
+        """
+        first, n = node * self.size, n_nodes * self.size
+        # feature by feature, as one array of all would leave the processor's cache
+        sums = np.stack([np.bincount(first + bins, values, n) for bins in self.numbers])
+        return sums.reshape(-1, n_nodes, self.size).swapaxes(0, 1).cumsum(axis=2)
 
 
 def _cuts(column: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from sklflat._compat import Interval, check_sample_weight
@@ -36,29 +37,45 @@ class _Alternating:
     min_impurity_decrease = 0.0
     max_features = max_leaf_nodes = class_weight = monotonic_cst = None
     ccp_alpha = 0.0
+    criterion: str
     max_depth: int
     n_restarts: int
     random_state: Any
     tree_: Any
 
-    def _improve(self, X: Any, values: NDArray, sample_weight: Any, by_log: bool) -> None:
-        """Put the best tree that is found in the place of the greedy one, if it loses less."""
+    def _search(self, X: NDArray, y: NDArray, values: NDArray, sample_weight: Any) -> None:
+        """Find the best tree, and put it in the place of one that scikit-learn has grown.
+
+        That one is of a few rows, one of each class among them: it brings all that an estimator
+        of scikit-learn's has, and takes no time.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features), float32
+        y : ndarray
+            Targets as they were given.
+        values : ndarray of shape (n_samples, n_outputs)
+            Shares of the classes, or targets.
+        sample_weight : array-like of shape (n_samples,) or None
+        """
         rng = check_random_state(self.random_state)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64)
+        by_log = self.criterion == "entropy"
+        few = np.unique(values.argmax(axis=0)) if by_log else np.arange(1)
+        super().fit(np.nan_to_num(X[few]), y[few], check_input=False)  # type: ignore[misc]
         shown = weight > 0
         rows = _Rows.merged(X[shown], values[shown], weight[shown])
-        scale = values.std(axis=0).max() if not by_log else 1.0
-        scale = scale if scale > 0 else 1.0
-        mean = 0.0 if by_log else values.mean(axis=0)
-        w = rows.weight * (len(rows.weight) / rows.weight.sum())
-        taught = Taught((rows.values - mean) / scale, w, by_log)
+        # as many rows as they stand for; weights that are smaller than that are relative ones
+        w = rows.weight * max(1.0, len(rows.weight) / rows.weight.sum())
+        mean, scale = np.zeros(rows.values.shape[1]), 1.0
+        if not by_log:
+            mean = np.average(rows.values, axis=0, weights=w)
+            scale = float(np.sqrt(w @ np.square(rows.values - mean) / w.sum()).max()) or 1.0
         bins = Bins.of(rows.X)
-        depth = max(self.tree_.max_depth, 1) if self.tree_.node_count == 1 else self.max_depth
-        greedy = taught.mean_loss(_leaves_of(self.tree_, rows.X), self.tree_.node_count)
-        tree, loss = search(self.tree_, rows.X, bins, taught, depth, self.n_restarts, rng)
-        if loss < greedy:
-            said = Taught(rows.values, w, by_log)
-            self.tree_ = written(self.tree_, tree, bins, said, rows.counts, rows.weight)
+        taught = Taught((rows.values - mean) / scale, w, by_log)
+        tree = search(bins, taught, self.max_depth, self.n_restarts, rng)
+        said = Taught(rows.values, w, by_log)
+        self.tree_ = written(self.tree_, tree, bins, said, rows.counts, rows.weight)
 
 
 class _Rows:
@@ -78,10 +95,6 @@ class _Rows:
         mean = np.add.reduceat(values * weight[:, None], first) / w[:, None]
         counts = np.diff(np.append(first, len(X)))
         return cls(X[first], mean, w, counts)
-
-
-def _leaves_of(tree: Any, X: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.asarray(tree.apply(X), dtype=np.int64)
 
 
 class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
@@ -148,10 +161,11 @@ class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
         -------
         self
         """
-        y = column_or_1d(y, warn=True)
-        super().fit(X, y, sample_weight)
-        shares = np.asarray(y)[:, None] == self.classes_
-        self._improve(_dense(self, X), shares.astype(float), sample_weight, by_log=True)
+        self._validate_params()
+        X, y = _checked(self, X, column_or_1d(y, warn=True))
+        check_classification_targets(y)
+        shares = y[:, None] == np.unique(y)
+        self._search(X, y, shares.astype(float), sample_weight)
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -212,16 +226,16 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
         -------
         self
         """
-        super().fit(X, y, sample_weight)
-        values = np.asarray(y, dtype=float)
-        values = values.reshape(len(values), -1)
-        self._improve(_dense(self, X), values, sample_weight, by_log=False)
+        self._validate_params()
+        X, y = _checked(self, X, y, multi_output=True, y_numeric=True)
+        y = y.astype(float)
+        self._search(X, y, y.reshape(len(y), -1), sample_weight)
         return self
 
 
-def _dense(tree: Any, X: Any) -> NDArray[np.float32]:
-    """Rows as scikit-learn's trees read them."""
-    X = validate_data(
-        tree, X, reset=False, dtype=np.float32, accept_sparse="csr", ensure_all_finite="allow-nan"
+def _checked(tree: Any, X: Any, y: Any, **of_y: bool) -> tuple[NDArray[np.float32], NDArray]:
+    """Rows as scikit-learn's trees read them, and targets."""
+    X, y = validate_data(
+        tree, X, y, dtype=np.float32, accept_sparse="csr", ensure_all_finite="allow-nan", **of_y
     )
-    return np.ascontiguousarray(X.toarray() if issparse(X) else X)
+    return np.ascontiguousarray(X.toarray() if issparse(X) else X), np.asarray(y)

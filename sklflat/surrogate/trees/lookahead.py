@@ -11,9 +11,7 @@ from sklflat.surrogate.trees.layout import Layout
 from sklflat.surrogate.trees.losses import Taught
 
 #: features that are asked for, and coarse thresholds of each: of one output, of several, at depth 5
-_FEATURES, _CUTS, _CUTS_OF_SEVERAL, _CUTS_OF_DEEP = 4, 7, 5, 4
-#: principal directions of several outputs that are looked at
-_DIRECTIONS = 3
+_FEATURES, _CUTS, _CUTS_OF_SEVERAL, _CUTS_OF_DEEP = 4, 7, 5, 5
 #: up to this depth every question is tried as the root
 _ALL_ROOTS = 5
 #: rows that are looked at: a leaf of depth 5 has half of those of depth 4
@@ -48,7 +46,8 @@ def look_ahead(bins: Bins, taught: Taught, importance: NDArray, depth: int) -> L
     search = _Search.of(bins, taught, importance, depth)
     layout = Layout.empty(depth)
     if len(search.feature):
-        _, found = search.best(np.arange(bins.numbers.shape[1]), depth, depth)
+        ahead = depth if depth <= _ALL_ROOTS else 3
+        found = search.best(np.arange(bins.numbers.shape[1]), depth, ahead)
         _lay_out(found, 0, search, layout)
     return layout
 
@@ -93,10 +92,7 @@ class _Search:
 
     @classmethod
     def of(cls, bins: Bins, taught: Taught, importance: NDArray, depth: int) -> "_Search":
-        Y = taught.values - np.average(taught.values, axis=0, weights=taught.weight)
-        if Y.shape[1] > 1:
-            Y = Y @ np.linalg.svd(Y, full_matrices=False)[2][:_DIRECTIONS].T
-        Y = Y[:, np.square(Y).sum(axis=0) > 1e-9 * np.square(Y).sum()]
+        Y = taught.main_directions()
         n_cuts = _CUTS if Y.shape[1] <= 1 else _CUTS_OF_SEVERAL
         n_cuts = _CUTS_OF_DEEP if depth == _ALL_ROOTS else n_cuts
         questions: list[tuple[int, int]] = []
@@ -113,62 +109,90 @@ class _Search:
         weighted = np.vstack([taught.weight, (Y * taught.weight[:, None]).T])
         return cls(feature, cut, yes, weighted.astype(np.float32))
 
-    def best(self, rows: NDArray, depth: int, whole: int) -> tuple[float, Nested]:
-        """Value of the best tree on some rows, and the tree; `whole` is the depth from the root."""
+    def best(self, rows: NDArray, depth: int, ahead: int) -> Nested:
+        """The best tree on some rows, whose roots are chosen by the best trees so far ahead."""
         if depth == 0 or len(rows) < _MIN_ROWS:
-            return float(_spread(self.outputs[:, rows].sum(axis=1))), None
+            return None
         if depth <= 2:
             return self._shallow(rows, depth)
-        value = self._value_of_roots(rows)
-        found: tuple[float, Nested] = (np.inf, None)
-        for j in self._roots(value, depth, whole):
-            side = self.yes[j, rows] > 0
-            v_left, left = self.best(rows[~side], depth - 1, whole)
-            v_right, right = self.best(rows[side], depth - 1, whole)
-            if v_left + v_right < found[0]:
-                found = v_left + v_right, (int(j), left, right)
-        return found
+        j = int(self._values(rows, min(depth, ahead)).argmin())
+        no, yes = (rows[self.yes[j, rows] == side] for side in (0, 1))
+        return j, self.best(no, depth - 1, ahead), self.best(yes, depth - 1, ahead)
 
-    def _roots(self, value: NDArray, depth: int, whole: int) -> NDArray:
-        """Questions that are tried as roots, given the values of their trees of depth 3."""
-        order = np.argsort(value, kind="stable")
-        return order[:1] if depth == 3 or whole > _ALL_ROOTS else order
+    def _values(self, rows: NDArray, depth: int) -> NDArray[np.float64]:
+        """Value (m,) of the best tree of depth 3 to 5 with each root."""
+        if depth == 3:
+            return self._sums(rows).values_of_roots()
+        whole = self._sums(rows) if depth == 4 else None
+        found = []
+        for answer in self.yes[:, rows]:
+            no, yes = rows[answer == 0], rows[answer == 1]
+            if whole is None:
+                found.append(sum(self._values(side, 4).min() for side in (no, yes)))
+            else:  # what is not on the smaller side is on the other
+                few = self._sums(min(no, yes, key=len))
+                found.append(sum(sums.values_of_roots().min() for sums in (few, whole.less(few))))
+        return np.array(found)
 
-    def _sums(self, rows: NDArray) -> tuple[NDArray, NDArray, NDArray, NDArray]:
-        """Yes to every question, and sums of the outputs: in all, of each question, of each two."""
+    def _pairs(self, rows: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         yes, outputs = self.yes[:, rows], self.outputs[:, rows]
-        pairs = np.stack([(yes * v) @ yes.T for v in outputs])
-        return yes, outputs.sum(axis=1), outputs @ yes.T, pairs
+        return yes, outputs, np.stack([(yes * v) @ yes.T for v in outputs])
 
-    def _shallow(self, rows: NDArray, depth: int) -> tuple[float, Nested]:
-        _, total, one, two = self._sums(rows)
-        if depth == 1:
-            value = _spread(one) + _spread(total[:, None] - one)
-            j = int(value.argmin())
-            return float(value[j]), (j, None, None)
-        left, right = _stumps(total, one, two)
-        value = left.min(axis=-1) + right.min(axis=-1)
-        j = int(value.argmin())
-        below = [(int(side[j].argmin()), None, None) for side in (left, right)]
-        return float(value[j]), (j, below[0], below[1])
-
-    def _value_of_roots(self, rows: NDArray) -> NDArray:
-        """Value (m,) of the best tree of depth 3 with each root."""
-        yes, total, one, two = self._sums(rows)
+    def _sums(self, rows: NDArray) -> "_Sums":
+        yes, outputs, pairs = self._pairs(rows)
         m = len(yes)
         a, b = np.triu_indices(m)
         both = yes[a] * yes[b]
-        three = np.empty((len(self.outputs), m, m, m), dtype=np.float32)
-        for sums, v in zip(three, self.outputs[:, rows], strict=True):
+        triples = np.empty((len(outputs), m, m, m), dtype=np.float32)
+        for sums, v in zip(triples, outputs, strict=True):
             of_pairs = (yes * v) @ both.T
             sums[:, a, b] = of_pairs
             sums[:, b, a] = of_pairs
-        sides = [
+        return _Sums(outputs.sum(axis=1), outputs @ yes.T, pairs, triples)
+
+    def _shallow(self, rows: NDArray, depth: int) -> Nested:
+        yes, outputs, two = self._pairs(rows)
+        total, one = outputs.sum(axis=1), outputs @ yes.T
+        if depth == 1:
+            return int((_spread(one) + _spread(total[:, None] - one)).argmin()), None, None
+        left, right = _stumps(total, one, two)
+        j = int((left.min(axis=-1) + right.min(axis=-1)).argmin())
+        return j, (int(left[j].argmin()), None, None), (int(right[j].argmin()), None, None)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums of weights and outputs over some rows, by their answers to one, two, three questions.
+
+    Attributes
+    ----------
+    total : ndarray of shape (1 + n_outputs,)
+    one, two, three : ndarray of shape (1 + n_outputs, m), (..., m, m) and (..., m, m, m)
+        Over those that say yes to each question, to both, to all three.
+    """
+
+    total: NDArray
+    one: NDArray
+    two: NDArray
+    three: NDArray
+
+    def less(self, others: "_Sums") -> "_Sums":
+        """The sums over the rows that are not those of `others`."""
+        return _Sums(
+            self.total - others.total,
+            self.one - others.one,
+            self.two - others.two,
+            self.three - others.three,
+        )
+
+    def values_of_roots(self) -> NDArray[np.float64]:
+        """Value (m,) of the best tree of depth 3 with each root."""
+        total, one, two, three = self.total, self.one, self.two, self.three
+        value = np.zeros(one.shape[1])
+        for side in (
             (one, two, three),
             (total[:, None] - one, one[:, None, :] - two, two[:, None] - three),
-        ]
-        value = np.zeros(m)
-        for side in sides:
+        ):
             left, right = _stumps(*side)
             value += (left.min(axis=-1) + right.min(axis=-1)).min(axis=-1)
         return value

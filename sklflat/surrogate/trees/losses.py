@@ -29,6 +29,13 @@ class Taught:
         w = self.weight[rows]
         return Taught(self.values[rows], w * (len(w) / max(w.sum(), 1e-300)), self.by_log)
 
+    def main_directions(self, most: int = 3) -> NDArray[np.float64]:
+        """Outputs (n_samples, at most `most`) along the principal axes in which they vary."""
+        Y = self.values - np.average(self.values, axis=0, weights=self.weight)
+        if Y.shape[1] > 1:
+            Y = Y @ np.linalg.eigh(Y.T @ Y)[1][:, ::-1][:, :most]
+        return np.asarray(Y[:, np.square(Y).sum(axis=0) > 1e-9 * np.square(Y).sum()])
+
     def means(self, leaf: NDArray, n_leaves: int) -> NDArray[np.float64]:
         """Value (n_leaves, n_outputs) of each leaf: the mean of its rows and of one row like all.
 
