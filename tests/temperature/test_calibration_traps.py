@@ -193,7 +193,7 @@ def test_9_integer_weights_are_repeated_rows():
     assert weighted.calibration_.n_rows == (times > 0).sum()
     scaled = calibrated(frozen(3), X, y, times / 1e6)
     assert scaled.calibration_.interval == pytest.approx(weighted.calibration_.interval, rel=1e-9)
-    with pytest.raises(ValueError, match="sample_weight leaves no row to calibrate on"):
+    with pytest.raises(ValueError, match="There is no row of positive sample_weight"):
         fit_temperature(X, y, np.zeros(400))
 
 
