@@ -9,7 +9,7 @@ __all__ = ["pair_effects", "reproduced_p_value"]
 _MAX_CLASSES, _N_ROUNDS = 40, 50
 
 #: rows added to the expected number that differences are divided by, so that rare pairs do not rule
-_LEAST = 0.1
+_LEAST = 0.5
 
 
 def pair_effects(N: NDArray) -> NDArray:
@@ -18,7 +18,7 @@ def pair_effects(N: NDArray) -> NDArray:
     Where a class is confused with all others alike, the expected numbers off the diagonal are
     :math:`E_{ab} = r_a c_b`: rows and columns are quasi-independent. That is fitted by matching
     the sums of rows and columns in turn, and these are its relative residuals :math:`(N_{ab} -
-    E_{ab}) / (E_{ab} + 0.1)`, symmetrised. No logarithm is taken, so that 0 is expected of them for
+    E_{ab}) / (E_{ab} + 0.5)`, symmetrised. No logarithm is taken, so that 0 is expected of them for
     rare pairs, too, and whatever the numbers of rows.
 
     Parameters

@@ -148,7 +148,7 @@ class TemperatureSweep:
 
 
 def _rests_on_one_row(linkage: NDArray, n_rows: NDArray) -> NDArray:
-    """Branches (n_classes - 1,), but for the root, with a class whose only row is in all samples."""
+    """Branches (n_classes - 1,), but the root, with a class whose only row is in all samples."""
     members = branches(linkage)
     single = sum(1 << int(k) for k in np.flatnonzero(n_rows == 1))
     return np.array([bool(m & single) and m != members[-1] for m in members], dtype=bool)

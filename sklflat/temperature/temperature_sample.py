@@ -189,7 +189,7 @@ def _logits(sample: Sample) -> NDArray:
 
 
 def _scale(logits: NDArray) -> float:
-    """Root mean square of the centred logits; relative to the largest, whose square may overflow."""
+    """Root mean square of the centred logits, also where their squares are out of range."""
     largest = float(np.abs(logits).max())
     z = logits / largest if largest > 0 else logits
     return largest * float(np.sqrt(np.mean(np.square(z - z.mean(axis=1, keepdims=True)))))

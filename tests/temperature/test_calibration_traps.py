@@ -146,6 +146,16 @@ def test_6_probabilities_of_0_and_1_are_not_taken_for_logits(n_classes):
     assert log_loss(y, ours.predict_proba(X)) < log_loss(y, votes) / 3
 
 
+def test_7_predictions_of_one_row_are_no_more_rows():
+    X = RNG.randn(200, 3)
+    y = drawn(X, 0.7)
+    once = fit_temperature(X, y)
+    thrice = fit_temperature(np.tile(X, (3, 1)), np.tile(y, 3), numbers=np.arange(600) % 200)
+    assert thrice.temperature == pytest.approx(once.temperature, rel=1e-9)
+    assert thrice.interval == pytest.approx(once.interval, rel=1e-9)
+    assert thrice.n_rows == 200
+
+
 def test_7_few_rows_are_said():
     X = RNG.randn(12, 3)
     y = drawn(X, 0.5, np.random.RandomState(1))
