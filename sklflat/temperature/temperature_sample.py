@@ -200,7 +200,10 @@ def temperature_grid(temperatures: Any, logits: NDArray) -> NDArray:
     if temperatures is None:
         scale = _scale(logits) or 1.0
         return scale * np.logspace(-np.log10(_REACH), np.log10(_REACH), _N_TEMPERATURES)
-    grid = np.unique(np.asarray(temperatures, dtype=float).ravel())
+    try:
+        grid = np.unique(np.asarray(temperatures, dtype=float).ravel())
+    except (TypeError, ValueError):  # no numbers
+        grid = np.empty(0)
     if not len(grid) or not np.isfinite(grid).all() or grid.min() <= 0:
         raise ValueError(
             f"temperatures={temperatures!r} must be positive numbers, at least one; None is a grid "
