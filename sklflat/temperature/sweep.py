@@ -130,8 +130,8 @@ class TemperatureSweep:
             support.append(np.where(_rests_on_one_row(linkages[-1], n_rows), np.nan, share))
             agreement = float(resampled.agreement(distances, method, distances).mean())
             if agreement > max(stability, default=-np.inf):
-                pairs = (resampled.first[:_N_HALVES], resampled.second[:_N_HALVES])
-                halves = [class_similarity(p, y, s) for s in pairs]
+                halves = (resampled.first[:_N_HALVES], resampled.second[:_N_HALVES])
+                first, second = (class_similarity(p, y, s) for s in halves)
             stability.append(agreement)
         n = N_ARRANGEMENTS if len(classes) >= FEWEST_CLASSES else 0
         best = class_distances(similarity[int(np.argmax(stability))])
@@ -143,7 +143,7 @@ class TemperatureSweep:
             np.stack(support),
             np.array(stability),
             tree_p_value(best, n, rng),
-            reproduced_p_value(*halves, n_rows, n, rng) if n else 1.0,
+            reproduced_p_value(first, second, n_rows, n, rng) if n else 1.0,
         )
 
 

@@ -129,7 +129,7 @@ def test_temperatures_are_one_rising_grid(temperatures, frozen):
 
 @pytest.mark.parametrize("temperatures", [2.0, "auto", {1.0}, ["high"], [1j], [[1.0], [-2.0]]])
 def test_what_is_no_list_of_temperatures(temperatures, frozen):
-    with pytest.raises(ValueError, match="temperatures.* must be (an array-like|positive num)"):
+    with pytest.raises(ValueError, match=r"temperatures.* must be (an array-like|positive num)"):
         TemperatureProbe(frozen, temperatures=temperatures, **QUICK).fit(X, Y)
 
 
