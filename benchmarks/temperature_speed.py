@@ -1,8 +1,8 @@
 """Seconds and memory of one fit of a temperature probe, few classes and a thousand.
 
-25 temperatures, 2,000 rows, 256 units, 100 bootstrap samples and as many halves, but 5 of each for a
-thousand classes; the network is given, so that nothing is trained. Seconds are the processor's, on
-one thread. The peak is what the fit adds to the process, beside the formula in the guide.
+25 temperatures, 2,000 rows, 256 units, 100 bootstrap samples and as many halves, but 5 of each for
+a thousand classes; the network is given, so that nothing is trained. Seconds are the processor's,
+on one thread. The peak is what the fit adds to the process, beside the formula in the guide.
 ``python benchmarks/temperature_speed.py`` writes results/temperature_speed.md; with ``--check`` it
 fails above ten seconds for ten classes, or above the formula.
 """
