@@ -83,7 +83,7 @@ def test_a_class_of_one_row_has_no_support_and_says_so(frozen):
     probe = TemperatureProbe(frozen, **QUICK).fit(X[kept], Y[kept])
     for group, support in zip(probe.tree_.groups()[:-1], probe.tree_.support[:-1], strict=True):
         assert np.isnan(support) or 3 not in group
-    assert any("smallest class has 1 rows" in sentence for sentence in probe.findings_)
+    assert any("Rows of the smallest class: 1, too few" in sentence for sentence in probe.findings_)
     only = [int(np.flatnonzero(k == Y)[0]) for k in range(10)]
     alone = TemperatureProbe(frozen, **QUICK).fit(X[only], Y[only])
     assert np.isnan(alone.tree_.support[:-1]).all()
