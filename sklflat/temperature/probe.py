@@ -283,8 +283,8 @@ class TemperatureProbe(UnitProbe):
             )
         if n > 1 and self.n_rows_of_smallest_class_ < FEW_ROWS:
             yield (
-                f"Rows of the smallest class: {self.n_rows_of_smallest_class_}, too few for support "
-                "and stability to mean much."
+                f"Rows of the smallest class: {self.n_rows_of_smallest_class_}, too few for "
+                "support and stability to mean much."
             )
         if n > 2:
             yield verdict(self.comparisons_)
