@@ -20,8 +20,9 @@ from sklflat.matching import (
 )
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.buffers import write_mixed
 from sklflat.networks.network import copy_module
-from sklflat.networks.state import State, read_state, write_state
+from sklflat.networks.state import State, read_state
 from sklflat.networks.units import Units
 from sklflat.paths.paths import LinearPath, Path
 from sklflat.paths.repair.repair import Repair
@@ -176,7 +177,7 @@ class PathBuilder:
             return
         module = copy_module(self.network.module)
         for t in ts:
-            write_state(module, path.at(t))
+            write_mixed(module, path.anchors, path.coefficients(t))
             if self.statistics is not None:
                 recompute_batch_statistics(module, [self.network.prepare(self.statistics)])
             yield module

@@ -3,10 +3,10 @@
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklflat.curvature.gauss_newton import GaussNewton, Metric
-from sklflat.networks.losses import draw_labels, likelihood_of
+from sklflat.networks.likelihood import drawn_scores, likelihood_of
 
 
 class Fisher(GaussNewton):
@@ -16,8 +16,10 @@ class Fisher(GaussNewton):
         \Big/ \sum_i s_i, \qquad g_i(y) = \nabla_w \ell(z_i, y)
 
     For cross-entropy, logistic, squared and Poisson losses the expectation is known in closed form,
-    and F is the generalised Gauss-Newton matrix. The *empirical* Fisher uses the labels of the data
-    in place of the model's; it is neither, even at a minimum (Kunstner et al. 2019 [1]_).
+    and F is the generalised Gauss-Newton matrix. Class weights, ignored labels and label smoothing
+    are no part of the model: they weight a sample as its own label says while others are drawn.
+    The *empirical* Fisher uses the labels of the data in place of the model's; it is neither, even
+    at a minimum (Kunstner et al. 2019 [1]_).
 
     Parameters
     ----------
@@ -68,14 +70,11 @@ class Fisher(GaussNewton):
         # one stream a batch, known again by its data, so that every product sees the same labels
         fingerprint = int(abs(float(z.double().sum())) * 1e6) % 2**31
         generator = torch.Generator(z.device).manual_seed(self.seed + fingerprint)
-        rows = z[:, None] if z.ndim == 1 else z
         criterion = self.network.criterion.module
-        if isinstance(criterion, nn.NLLLoss):
-            rows = rows.exp()  # labels are drawn from probabilities
-        draws = [
-            draw_labels(criterion, rows, generator).reshape(y.shape) for _ in range(self.n_draws)
-        ]
-        return _outer_products([output_gradients(self, z, drawn, s) for drawn in draws])
+        weight = torch.ones(len(z), dtype=z.dtype, device=z.device) if s is None else s.to(z.dtype)
+        by_sample = weight.view(-1, *(1,) * (z.ndim - 1))
+        draws = [drawn_scores(criterion, z, y, generator) for _ in range(self.n_draws)]
+        return _outer_products([(by_sample * g, weight) for g in draws])
 
 
 class GradientCovariance(Fisher):

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from sklflat.curvature.network_operator import (
     Linear,
@@ -76,6 +75,19 @@ class GaussNewton(NetworkOperator):
 
         return z.detach(), push, pull
 
+    derivative = "derivatives of the outputs"
+
+    def derivative_along(self, v: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The derivative J v of the outputs, flat, and the outputs as a function of w (p,)."""
+        X = self.data[0]
+        _, push, _ = self.jacobian(self.network.prepare(X))
+
+        def outputs(w: Tensor) -> Tensor:
+            self.move_to(w)
+            return self.outputs_at(X).detach().flatten()
+
+        return push(self.vector.views(v)).detach().flatten(), outputs
+
     def _metric(self, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
         """The map on tangents of the outputs, of the shape of z, that stands between J and J'."""
         return loss_curvature(self.network.criterion, z, y, s)
@@ -84,7 +96,7 @@ class GaussNewton(NetworkOperator):
 def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None) -> Metric:
     """Products with the Hessian of the summed losses in the outputs z."""
     z = z.detach().requires_grad_()
-    losses = _losses(criterion, z, y)
+    losses, _ = criterion.of_logits().terms(z, y)
     total = (losses if s is None else s.to(losses.dtype) * losses).sum()
     (gradient,) = torch.autograd.grad(total, z, create_graph=True)
 
@@ -94,12 +106,3 @@ def loss_curvature(criterion: Criterion, z: Tensor, y: Tensor, s: Tensor | None)
         return torch.autograd.grad(gradient, z, t, retain_graph=True)[0]
 
     return metric
-
-
-def _losses(criterion: Criterion, z: Tensor, y: Tensor) -> Tensor:
-    own = criterion.module
-    if not isinstance(own, nn.NLLLoss):
-        return criterion.terms(z, y)[0]
-    weight, ignored = own.weight, own.ignore_index
-    losses = F.cross_entropy(z, y, weight=weight, ignore_index=ignored, reduction="none")
-    return losses.reshape(len(z), -1).sum(1)

@@ -166,7 +166,9 @@ class GaussNewtonFactor:
                 allow_unused=True,
             )
             for part, b, leaf in zip(parts, back, leaves, strict=True):
-                part.append(leaf.new_zeros(len(root), leaf.numel()) if b is None else b.flatten(1))
+                part.append(
+                    leaf.new_zeros(len(root), leaf.numel()) if b is None else b.reshape(len(b), -1)
+                )
         return [torch.cat(part) for part in parts]
 
 

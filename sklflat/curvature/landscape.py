@@ -84,12 +84,10 @@ class Landscape:
         score: Callable[[np.ndarray], float] | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self.network = Network(
-            network.module,
-            network.criterion.module,
-            device=network.device,
+        self.network = network.like(
             dtype=dtype or network.dtype,
             batch_size=max(len(X), network.batch_size),
+            whole_batch=True,
         )
         for module in self.network.module.modules():
             if isinstance(module, _BatchNorm):  # without a memory it normalises by the batch

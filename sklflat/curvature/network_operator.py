@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sklflat.curvature.derivative_checks import WrittenOut, require_products
 from sklflat.curvature.operator import CurvatureOperator
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector
@@ -137,8 +138,9 @@ class NetworkOperator(CurvatureOperator):
         self.network = network
         self.data = X, y, sample_weight
         self.memory_budget = memory_budget
-        run = self.vector.runner(network.module, others_fixed=True)
-        self._run: Callable[[Views, Tensor], Tensor] = run
+        self._runner: Callable[[Views, Tensor], Tensor] = self.vector.runner(
+            network.module, others_fixed=True
+        )
         # native dtypes may differ from the vector's, which is never a half
         self._leaves = [p.detach().clone().requires_grad_() for p in self.vector.parameters]
         self.bytes_per_row = self._measure(X, y, sample_weight)
@@ -147,6 +149,9 @@ class NetworkOperator(CurvatureOperator):
         self.batch_size = most if batch_size is None else batch_size
         self._kept: list[Linear] = []
         self._start()
+        if self.derivative not in self.network.verified:
+            require_products(self)
+            self.network.verified.add(self.derivative)
 
     # --- what a subclass says -----------------------------------------------------------------
 
@@ -154,7 +159,34 @@ class NetworkOperator(CurvatureOperator):
         """Products of one batch, as sums over its rows."""
         raise NotImplementedError
 
+    #: what its products are derivatives of, and how often
+    derivative = "second derivatives of the loss"
+
+    def derivative_along(self, v: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """The derivative that products are made of along v (p,), and the function that it is of."""
+        return self.product(v), self.gradient_at
+
+    def gradient_at(self, w: Tensor) -> Tensor:
+        """The gradient (p,) at parameters w (p,)."""
+        self.move_to(w)
+        return self.gradient
+
     # --- preparing ----------------------------------------------------------------------------
+
+    def _run(self, views: Views, x: Tensor) -> Tensor:
+        with WrittenOut():
+            return self._runner(views, x)
+
+    def outputs_at(self, x: Tensor) -> Tensor:
+        """Outputs (n, ...) of a batch, to be differentiated by the parameters."""
+        return self._run(self._leaves, self.network.prepare(x))
+
+    def move_to(self, w: Tensor) -> None:
+        """Linearise anew at other parameters w (p,), which the network's own are set to."""
+        self.vector.write(w)
+        self._leaves = [p.detach().clone().requires_grad_() for p in self.vector.parameters]
+        self._kept = []
+        self._start()
 
     def _measure(self, X: Tensor, y: Tensor, s: Tensor | None) -> int:
         """Bytes that the linearisation of a row keeps alive."""
@@ -240,15 +272,24 @@ class NetworkOperator(CurvatureOperator):
         rows: list[Any] = [t if t is None else t[:n_rows] for t in self.data]
         products = []
         for dtype in (self.dtype, torch.float64):
-            network = Network(
-                self.network.module, self.network.criterion.module, device=self.device, dtype=dtype
-            )
-            copy = type(self)(network, *rows, **self._options())
+            copy = self.copy_on(rows, dtype)
             products.append((copy @ v).double())
             if copy.dtype != dtype:
                 return float("nan")
         scale = products[1].norm().clamp_min(torch.finfo(torch.float64).tiny)
         return float((products[0] - products[1]).norm() / scale)
+
+    def copy_on(self, rows: Sequence[Any], dtype: torch.dtype) -> "NetworkOperator":
+        """An operator like this on other data (X, y, sample_weight), over the same parameters."""
+        network = self.network.like(dtype=dtype)
+        network.verified |= {*self.network.verified, self.derivative}
+        places = {id(p): i for i, p in enumerate(self.network.module.parameters())}
+        parameters = list(network.module.parameters())
+        vector = ParameterVector(
+            (name, parameters[places[id(p)]])
+            for name, p in zip(self.vector.names, self.vector.parameters, strict=True)
+        )
+        return type(self)(network, *rows, vector=vector, **self._options())
 
     def _options(self) -> dict[str, Any]:
         """Further constructor arguments for a copy of this operator."""
@@ -283,7 +324,7 @@ class NetworkOperator(CurvatureOperator):
         if per_vector > _SMALL or len(V) == 1:
             return super()._products(V)
         views = [
-            t.unflatten(1, shape)
+            t.reshape(len(V), *shape)
             for t, shape in zip(V.split(self.vector.sizes, dim=1), self.vector.shapes, strict=True)
         ]
         total = torch.zeros_like(V)

@@ -37,7 +37,7 @@ from sklflat.eigenspace.clusters import cluster_units
 from sklflat.eigenspace.neurons import Neurons, Response, unit_response
 from sklflat.eigenspace.noise import noise_rises
 from sklflat.exceptions import warn
-from sklflat.networks import Network, ParameterVector
+from sklflat.networks import ParameterVector
 from sklflat.probing.sample import Sample
 
 OPERATORS: dict[str, type[NetworkOperator]] = {
@@ -233,14 +233,7 @@ def _seed(rng: np.random.RandomState) -> int:
 
 
 def _with_criterion(sample: Sample, criterion: nn.Module) -> Sample:
-    network = sample.network
-    network = Network(
-        network.module,
-        criterion,
-        device=network.device,
-        dtype=network.dtype,
-        batch_size=network.batch_size,
-    )
+    network = sample.network.like(criterion=criterion)
     return replace(sample, trained=replace(sample.trained, network=network))
 
 

@@ -89,7 +89,7 @@ class _Call:
     """One call of a layer in each pass: the moments of its inputs over all batches."""
 
     def __init__(self, layer: Any) -> None:
-        self.layer = layer
+        self.layer: Any = layer
         self.n_batches = 0
         self._values = RunningMoments()
         #: mean unbiased variance of instances
@@ -111,9 +111,11 @@ class _Call:
 
     def use(self) -> None:
         """Let the layer normalise by these moments, as it does in training."""
-        if isinstance(self.layer, _BatchNorm):
-            self.layer.running_mean.copy_(self._values.mean)
-            self.layer.running_var.copy_(self._values.squares / self._values.n)
+        layer: Any = self.layer
+        if isinstance(layer, _InstanceNorm):
+            return
+        layer.running_mean.copy_(self._values.mean)
+        layer.running_var.copy_(self._values.squares / self._values.n)
 
     def statistics(self, unbiased: bool) -> tuple[Tensor, Tensor]:
         """Mean and variance, (channels,) each."""

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklflat.exceptions import UnsupportedNetworkError
+
 
 def is_bias(name: str) -> bool:
     """Whether a parameter's own name says that it is an additive bias."""
@@ -49,6 +51,13 @@ class ParameterVector:
             raise ValueError("The network has no parameter with requires_grad=True to train.")
         self.names = [name for name, _ in unique.values()]
         self.parameters = [p for _, p in unique.values()]
+        for name, p in unique.values():
+            if p.is_complex():
+                raise UnsupportedNetworkError(
+                    f"The parameter {name or tuple(p.shape)} is complex. Lengths, perturbations "
+                    "and curvature are defined here for real parameters: keep pairs of real "
+                    "numbers, and use torch.view_as_complex in forward."
+                )
         devices = {str(p.device) for p in self.parameters}
         if len(devices) > 1:
             raise ValueError(

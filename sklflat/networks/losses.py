@@ -30,13 +30,6 @@ def poisson_loss(z: Tensor, y: Tensor) -> Tensor:
     return (torch.xlogy(y, y) - y * z - y + z.exp()).sum(1)
 
 
-def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean of per-sample losses (n,), normalised by the sum of the weights (n,)."""
-    if weight is None:
-        return losses.mean()
-    return torch.dot(losses, weight.to(losses.dtype)) / weight.sum()
-
-
 class TaskLoss(nn.Module):
     """A criterion: mean of per-sample losses at logits divided by a temperature.
 
@@ -70,8 +63,8 @@ class TaskLoss(nn.Module):
         return losses.mean() if self.reduction == "mean" else losses
 
 
-def per_sample(criterion: nn.Module, evaluate: Callable[[], Tensor], n_samples: int) -> Tensor:
-    """Losses (n,) of a torch criterion, by evaluating it with ``reduction="none"``."""
+def unreduced(criterion: nn.Module, evaluate: Callable[[], Tensor], n_samples: int) -> Tensor:
+    """Losses (n, ...) of a torch criterion, by evaluating it with ``reduction="none"``."""
     if not hasattr(criterion, "reduction"):
         raise TypeError(
             f"sample_weight needs losses per sample, but {type(criterion).__name__} has no "
@@ -88,51 +81,4 @@ def per_sample(criterion: nn.Module, evaluate: Callable[[], Tensor], n_samples: 
             f"{type(criterion).__name__} with reduction='none' returned shape "
             f"{tuple(losses.shape)} for {n_samples} samples; expected one loss per sample."
         )
-    if losses.ndim == 1:
-        return losses
-    return losses.flatten(1).sum(1) if reduction == "sum" else losses.flatten(1).mean(1)
-
-
-def likelihood_of(criterion: nn.Module) -> str | None:
-    """Which model's negative log-likelihood a criterion is, None if that is not known.
-
-    One of "softmax", "probabilities", "logistic", "squared" (normal) and "poisson".
-    """
-    return criterion.loss if isinstance(criterion, TaskLoss) else _KINDS.get(type(criterion))
-
-
-def draw_labels(
-    criterion: nn.Module, output: Tensor, generator: torch.Generator | None = None
-) -> Tensor:
-    """Labels drawn from the distribution that an output (n, k) means under a criterion.
-
-    Categorical for softmax losses, Bernoulli for logistic ones, normal for squared ones, Poisson
-    for Poisson's; from torch's global generator unless one is given.
-    """
-    kind = likelihood_of(criterion)
-    if kind is None:
-        raise TypeError(
-            f"Labels cannot be drawn from a model trained with {type(criterion).__name__}; "
-            f"known are {sorted(c.__name__ for c in _KINDS)}. Use fisher='per_sample'."
-        )
-    if isinstance(criterion, TaskLoss):
-        output = output / criterion.temperature
-    if kind in ("softmax", "probabilities"):
-        p = output.softmax(1) if kind == "softmax" else output
-        return torch.multinomial(p, 1, generator=generator)[:, 0]
-    if kind == "logistic":
-        return torch.bernoulli(output.sigmoid(), generator=generator)
-    if kind == "poisson":
-        return torch.poisson(output.exp(), generator=generator)
-    # MSELoss is the mean over k of (z - y)^2: minus a normal log-density of variance k / 2
-    variance = output.shape[1] / 2 if isinstance(criterion, nn.MSELoss) else 1.0
-    noise = torch.empty_like(output).normal_(generator=generator)
-    return output + variance**0.5 * noise
-
-
-_KINDS: dict[type[nn.Module], str] = {
-    nn.CrossEntropyLoss: "softmax",
-    nn.NLLLoss: "probabilities",
-    nn.BCEWithLogitsLoss: "logistic",
-    nn.MSELoss: "squared",
-}
+    return losses

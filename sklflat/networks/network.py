@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
+from sklflat.networks.checks import checked_rows, has_independent_rows, is_deterministic
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 
@@ -37,6 +38,42 @@ def copy_module(module: nn.Module) -> nn.Module:
             "that they stay as they are: make what cannot be copied where it is used, or give "
             "the module a __deepcopy__."
         ) from error
+
+
+@torch.no_grad()
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Take a module's parameters and buffers to a precision, in place; what is complex stays so.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.network import cast
+    >>> module = torch.nn.Linear(1, 1, dtype=torch.complex64)
+    >>> cast(module, torch.float64)
+    >>> module.weight.dtype
+    torch.complex128
+    """
+    complex_dtype = torch.promote_types(dtype, torch.complex32)
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            owned: dict[str, Any] = dict(tensors)
+            for name, tensor in owned.items():
+                if tensor is None or is_lazy(tensor):
+                    continue
+                if tensor.is_floating_point() or tensor.is_complex():
+                    new = tensor.to(complex_dtype if tensor.is_complex() else dtype)
+                    if isinstance(tensor, nn.Parameter):
+                        tensor.data = new
+                    else:
+                        setattr(part, name, new)
+
+
+def precision(module: nn.Module) -> torch.dtype:
+    """Of the first parameter; of a complex one, that of its parts."""
+    for p in module.parameters():
+        if p.is_floating_point() or p.is_complex():
+            return p.dtype.to_real() if p.is_complex() else p.dtype
+    return torch.float32
 
 
 class LogProbabilities(nn.Module):
@@ -81,6 +118,9 @@ class Network:
         None chooses as said above.
     batch_size : int, default=1024
         Samples that are in flight at once.
+    whole_batch : bool, default=False
+        Whether the output of a sample may depend on its batch, as that of batch normalisation in
+        training does. All samples have to be in one batch then.
 
     Attributes
     ----------
@@ -112,20 +152,42 @@ class Network:
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
         batch_size: int = 1024,
+        whole_batch: bool = False,
     ) -> None:
         self.device = torch.device(device)
         self.batch_size = batch_size
+        self.whole_batch = whole_batch
+        #: names of what has been checked
+        self.verified: set[str] = set()
         self.module = copy_module(module).to(self.device)
         self.criterion = Criterion(copy_module(criterion).to(self.device))
-        self.native = next((p.dtype for p in module.parameters()), torch.float32)
+        self.native = precision(module)
         n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
         double = self.device.type == "cpu" and n_parameters <= MAX_DOUBLE
         self._use(dtype or (torch.float64 if double else self.native))
 
+    def like(self, module: nn.Module | None = None, **changed: Any) -> "Network":
+        """A network of another module, or of a copy of this one's, with the same settings.
+
+        Parameters
+        ----------
+        module : torch.nn.Module, default=None
+        **changed
+            Settings of the constructor that are other.
+        """
+        settings: dict[str, Any] = {
+            "criterion": self.criterion.module,
+            "device": self.device,
+            "dtype": self.dtype,
+            "batch_size": self.batch_size,
+            "whole_batch": self.whole_batch,
+        }
+        return Network(self.module if module is None else module, **(settings | changed))
+
     def _use(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.module.to(dtype)
-        self.criterion.module.to(dtype)
+        for module in (self.module, self.criterion.module):
+            cast(module, dtype)
 
     @property
     def vector(self) -> ParameterVector:
@@ -160,6 +222,23 @@ class Network:
                 raise
             self._use(self.native)  # the module itself asks for its precision
             return self.module(self.prepare(X))
+
+    @torch.no_grad()
+    def check_rows(self, X: Tensor) -> None:
+        """Make sure, once, that outputs are no matter of chance or of other rows in the batch.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If they are.
+        """
+        if "rows" in self.verified or not len(X):
+            return
+        x = checked_rows(X)
+        is_deterministic(self.forward, x).require()
+        if len(x) > 1 and not self.whole_batch:
+            has_independent_rows(self.forward, x).require()
+        self.verified.add("rows")
 
     @torch.no_grad()
     def outputs(self, X: Tensor | Dataset) -> Tensor:
@@ -199,13 +278,19 @@ class Network:
         self, w: Tensor, X: Tensor, y: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Mean loss over data, and its gradient of shape (p,), at parameters w of shape (p,)."""
-        loss = torch.func.grad_and_value(self.loss_function(), has_aux=True)
+        vector = self.vector
+        run = vector.runner(self.module, others_fixed=True)
+        views = [
+            v.to(p.dtype).detach().requires_grad_()
+            for v, p in zip(vector.views(w), vector.parameters, strict=True)
+        ]
         sums = torch.zeros(2, dtype=w.dtype, device=w.device)
         gradient = torch.zeros_like(w)
         for x, *targets in self.pairs(X, y, sample_weight):
-            g, (part, size) = loss(w, self.prepare(x), *targets)
-            gradient += g
-            sums += torch.stack([part, size])
+            part, size = self.sums(run(views, self.prepare(x)), *targets)
+            g = torch.autograd.grad(part, views, allow_unused=True)
+            gradient += vector.join(g).to(w.dtype)
+            sums += torch.stack([part.detach(), size.detach()]).to(w.dtype)
         return self.criterion.mean(sums[0], sums[1]), self.criterion.mean(gradient, sums[1])
 
     def loss_function(self) -> Callable[..., Any]:
@@ -241,6 +326,7 @@ class Network:
 
         Targets are on this network's device and in its precision, inputs as they come.
         """
+        self.check_rows(X)
         given = [self.prepare(t) for t in targets if t is not None]
         size = batch_size or self.batch_size
         yield from zip(X.split(size), *(t.split(size) for t in given), strict=True)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
+from sklflat.networks.buffers import check_buffers, write_mixed
 from sklflat.networks.criterion import Criterion
-from sklflat.networks.losses import likelihood_of
+from sklflat.networks.likelihood import likelihood_of
 from sklflat.networks.network import copy_module
-from sklflat.networks.state import check_same_architecture, mix, write_state
+from sklflat.networks.state import check_same_architecture
 from sklflat.paths.paths import Path
 
 
@@ -71,6 +72,8 @@ class PathEvaluator:
     ------
     ValueError
         If the path is one of other networks.
+    UnsupportedNetworkError
+        If a buffer differs between anchors of which nothing is known between them.
 
     Examples
     --------
@@ -98,6 +101,7 @@ class PathEvaluator:
         batch_statistics: Tensor | None = None,
     ) -> None:
         check_same_architecture(network.module, path.anchors[0])
+        check_buffers(network.module, path.anchors)
         network.forward(X[:1])  # triggers the fallback to the module's own precision
         self.network = network
         self.path = path
@@ -118,7 +122,7 @@ class PathEvaluator:
 
     def _at(self, t: Any) -> nn.Module:
         """The network at a point, always the same module."""
-        write_state(self._module, mix(self._anchors, self.path.coefficients(t)))
+        write_mixed(self._module, self._anchors, self.path.coefficients(t))
         if self._statistics:
             recompute_batch_statistics(self._module, self._statistics)
         return self._module
@@ -167,7 +171,7 @@ class MeanLosses:
 
 
 def errors_of(criterion: Criterion, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Errors (n,) of outputs z and their weights (n,); None if what outputs mean is not known.
+    """Terms of the mean error (n,) and of its weight (n,); None if what outputs mean is not known.
 
     Whether the highest output is not the label's; the share of labels on the wrong side of zero;
     or the mean squared error of real targets. Ignored labels have a weight of 0.
@@ -192,8 +196,7 @@ def errors_of(criterion: Criterion, z: Tensor, y: Tensor) -> tuple[Tensor, Tenso
 def _misclassified(criterion: nn.Module, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     counted = (y != getattr(criterion, "ignore_index", -100)).to(z.dtype)
     wrong = (z.argmax(1) != y).to(z.dtype) * counted
-    total = _mean(counted)
-    return _mean(wrong) / total.clamp_min(torch.finfo(z.dtype).tiny) * (total > 0), total
+    return _mean(wrong), _mean(counted)
 
 
 def _mean(values: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.exceptions import DivergenceError
 from sklflat.networks import Network
+from sklflat.networks.buffers import check_buffers, follow_weights
 from sklflat.networks.state import State, check_same_architecture
 from sklflat.paths.paths import BezierPath, LinearPath, PolygonalChain
 
@@ -123,6 +124,7 @@ def fit_bend(
         raise ValueError(f"n_bends={n_bends}: a quadratic Bezier curve has one. Use 'polychain'.")
     line = LinearPath(a, b)
     check_same_architecture(network.module, a)
+    check_buffers(network.module, [a, b])
     anchors = [
         {n: torch.where(a[n] == b[n], a[n], between) for n, between in line.at(t).items()}
         for t in np.linspace(0, 1, n_bends + 2)
@@ -147,16 +149,13 @@ class _Training:
     ) -> None:
         self.path = path
         self.rng = rng
-        self.network = Network(
-            network.module,
-            network.criterion.module,
-            device=network.device,
-            dtype=network.native,  # its gradients are noisy anyway
-        )
+        # in the module's own precision, as its gradients are noisy anyway
+        self.network = network.like(dtype=network.native)
         module = self.network.module
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):
                 layer.train()
+        follow_weights(module)
         named = {n: p for n, p in module.named_parameters() if p.requires_grad}
         if not named:
             raise ValueError(

@@ -116,7 +116,9 @@ class Sample:
     @cached_property
     def X(self) -> Tensor:
         """The network's input."""
-        return self.trained.to_input(self.raw)
+        X = self.trained.to_input(self.raw)
+        self.network.check_rows(X)
+        return X
 
     @cached_property
     def target(self) -> Tensor:
@@ -167,10 +169,5 @@ class Sample:
     def untrained_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks of fresh random weights."""
         for module in untrained_twins(self.network.module, n, rng):
-            network = Network(
-                module,
-                self.network.criterion.module,
-                device=self.network.device,
-                dtype=self.network.dtype,
-            )
-            yield replace(self, trained=replace(self.trained, network=network), training=None)
+            twin = replace(self.trained, network=self.network.like(module))
+            yield replace(self, trained=twin, training=None)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics, tracking_layers
+from sklflat.networks.buffers import check_buffers, write_mixed
 from sklflat.networks.moments import RunningMoments
 from sklflat.networks.network import copy_module
 from sklflat.networks.same_outputs import same_outputs
-from sklflat.networks.state import State, write_state
+from sklflat.networks.state import State, read_state, write_state
 from sklflat.paths.losses import PathLosses, losses_of, points_of
 from sklflat.paths.paths import Path
 from sklflat.paths.repair.hidden_layers import hidden_layers
@@ -176,6 +177,7 @@ class Repair:
         self.network = network
         self.path = path
         self._batches = network.prepare(X).split(batch_size or len(X))
+        check_buffers(network.module, path.anchors)
         self._scratch = copy_module(network.module)
         self._at_anchors: dict[int, dict[str, Moments]] = {}
         self._repairs: dict[tuple[float, ...], _PointRepair] = {}
@@ -184,11 +186,16 @@ class Repair:
     def __call__(self, t: Any) -> nn.Module:
         """The network at t, a new one."""
         key = tuple(np.ravel(np.asarray(t, dtype=float)).tolist())
-        state = self.path.at(t)
+        state = self._state(t)
         if key in self._repairs:
             return self._repairs[key].apply_to(self._new(state))
         self._repairs[key], module = self._repair(t, state)
         return module
+
+    def _state(self, t: Any) -> State:
+        """The state at a point, with what follows from its weights."""
+        write_mixed(self._scratch, self.path.anchors, self.path.coefficients(t))
+        return read_state(self._scratch)
 
     @torch.no_grad()
     def losses(

@@ -40,6 +40,8 @@ def first_along(labels: Tensor, axes: Sequence[int]) -> Tensor:
 def compact(labels: Tensor) -> Tensor:
     """Labels of length 1 along the axes on which they do not vary."""
     for a in set(range(labels.ndim)) - varying_axes(labels):
+        if not labels.shape[a]:
+            continue
         labels = labels.narrow(a, 0, 1)
     return labels
 

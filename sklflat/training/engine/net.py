@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
-from sklflat.networks.losses import per_sample, weighted_mean
+from sklflat.networks.criterion import weighted_loss
 from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
@@ -221,7 +221,7 @@ class PerturbedNetMixin(_SkorchNet):
             return super(PerturbedNetMixin, self).get_loss(y_pred, y_true, X, training=training)
 
         weight = weight.to(self.device)
-        return weighted_mean(per_sample(self.criterion_, losses, len(weight)), weight)
+        return weighted_loss(self.criterion_, losses, y_true, weight)
 
     # --- the step ---------------------------------------------------------------------------
 

@@ -18,9 +18,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat._compat import fit_context
-from sklflat.exceptions import DivergenceError, NonFiniteStepWarning, warn
+from sklflat.exceptions import (
+    DivergenceError,
+    NonFiniteStepWarning,
+    UnsupportedNetworkError,
+    warn,
+)
 from sklflat.networks import MLP, TaskLoss
-from sklflat.networks.network import copy_module
+from sklflat.networks.network import cast, copy_module, precision
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
 from sklflat.training.engine.net import perturbed
@@ -192,11 +197,20 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         dtype = self._choose_dtype(first, device)
         stream = RandomStream(parameters["seed"], device)
         with stream.as_global():
-            module = self._make_module(first.shape[1]).to(dtype)
+            module = self._make_module(first.shape[1])
+            native = precision(module)
+            cast(module, dtype)
             if self.net is None and isinstance(module, MLP):
                 module.reset_parameters(self._random_state)
             self._embeds = build.reads_integers(module)
-            shape = build.output_shape(copy_module(module), self._input(first, dtype))
+            try:
+                shape = build.output_shape(copy_module(module), self._input(first, dtype))
+            except UnsupportedNetworkError:
+                if self.dtype is not None or dtype == native:
+                    raise
+                dtype = native  # the module itself asks for its precision
+                cast(module, dtype)
+                shape = build.output_shape(copy_module(module), self._input(first, dtype))
         self._loss, self._shape = self._targets.loss(shape[0] if shape else 1), None
         self.net_ = build.facade_net(
             module,
@@ -233,8 +247,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         own = clone(self.net).get_params(deep=False)
         net = perturbed(net_class)(**{**own, **parameters}).initialize()
         self._dtype = self._choose_dtype(first, net.device)
-        net.module_.to(self._dtype)
-        net.criterion_.to(self._dtype)
+        cast(net.module_, self._dtype)
+        cast(net.criterion_, self._dtype)
         self._embeds = build.reads_integers(net.module_)
         net._set_training(False)
         with net.random_stream_.as_global():

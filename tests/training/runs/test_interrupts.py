@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -319,3 +320,19 @@ def test_workers_end_with_their_parent(tmp_path):
     if left:
         os.killpg(parent.pid, signal.SIGKILL)
     assert not left
+
+
+def test_a_worker_whose_parent_has_ended_before_it_began_ends_too():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # it stays until it is waited for
+    code = "import sys; from sklflat._workers import _end_with_parent as end; "
+    code += "end(int(sys.argv[1]), sys.argv[2])"
+    host = socket.gethostname()
+    found = [
+        subprocess.call([sys.executable, "-c", code, str(owner), at])
+        for owner, at in [(gone.pid, host), (zombie.pid, host), (gone.pid, "other"), (1, host)]
+    ]
+    zombie.wait()
+    assert found == [1, 1, 0, 0]

@@ -1,0 +1,169 @@
+"""Products with curvature, compared with differences of what they are derivatives of."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sklflat.networks import Network, ParameterVector
+from sklflat.networks.checks import Check
+from sklflat.networks.criterion import label_weights
+
+#: rows on which products are compared, at most
+N_ROWS = 16
+
+#: relative deviation up to which a product agrees with a difference quotient in float64
+_AGREES = 1e-4
+
+#: steps of differences, relative to the length of the parameters: each crosses fewer kinks
+_STEPS = (1e-6, 3e-8, 1e-9)
+
+#: how far from the parameters products are compared, so that no unit is just at its kink
+_ASIDE = 1e-2
+
+
+class WrittenOut(TorchFunctionMode):
+    """While it is entered, operations whose second derivative PyTorch gets wrong are written out.
+
+    Weight normalisation is ``g v / |v|``. The double backward of its fused form misses a part
+    (torch 2.13; ``torch.autograd.gradgradcheck`` says so).
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called by PyTorch in place of every operation."""
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+class Differentiated(Protocol):
+    """An operator of a network's loss: see :class:`NetworkOperator`."""
+
+    network: Network
+    vector: ParameterVector
+    data: tuple[Tensor, Tensor, Tensor | None]
+    dtype: torch.dtype
+    derivative: str
+
+    def copy_on(self, rows: Sequence[Any], dtype: torch.dtype) -> "Differentiated":
+        """The same on other data."""
+
+    def move_to(self, w: Tensor) -> None:
+        """Go to other parameters w (p,)."""
+
+    def derivative_along(self, v: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """A derivative along v (p,), and the function that it is of."""
+
+    def product(self, V: Tensor) -> Tensor:
+        """The product with a vector (p,)."""
+
+    def random(self, n: int, generator: torch.Generator) -> Tensor:
+        """Rows (n, p)."""
+
+    def outputs_at(self, x: Tensor) -> Tensor:
+        """Outputs (n, ...), with their graph."""
+
+
+def check_products(operator: Differentiated) -> Check:
+    """Whether a product with a random vector is the derivative that it stands for.
+
+    On some rows, in float64, slightly aside of the operator's parameters. Where the network insists
+    on another precision the deviation is NaN.
+    """
+    rows = _counted_rows(operator)
+    copy = operator.copy_on(rows, torch.float64)
+    deviation, advice = float("nan"), ""
+    if copy.dtype == torch.float64:
+        deviation = _deviation(copy, torch.Generator().manual_seed(0))
+    if deviation > _AGREES:
+        advice = f"{_suspects(copy)} Write it in PyTorch's operations, and detach nothing in it."
+    return Check(
+        "Are the derivatives right?",
+        f"{copy.derivative} along a random direction and differences on {len(rows[0])} rows",
+        deviation,
+        _AGREES,
+        advice,
+    )
+
+
+def require_products(operator: Differentiated) -> None:
+    """Raise an UnsupportedNetworkError if products are known to be wrong.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+    """
+    check = check_products(operator)
+    if not check.passed and not math.isnan(check.deviation):
+        check.require()
+
+
+def _counted_rows(operator: Differentiated) -> list[Any]:
+    """Data (X, y, sample_weight) of some rows, from all over them, that have a weight."""
+    X, y, s = operator.data
+    weight = torch.ones(len(X)) if s is None else s.cpu()
+    own = label_weights(operator.network.criterion.module, y)
+    if own is not None:
+        weight = weight * own.cpu().reshape(len(own), -1).sum(1)
+    known = torch.nonzero(weight > 0)[:, 0]
+    chosen = known[torch.linspace(0, len(known) - 1, min(len(known), N_ROWS)).long().unique()]
+    return [t if t is None else t[chosen.to(t.device)] for t in operator.data]
+
+
+def _deviation(copy: Differentiated, generator: torch.Generator) -> float:
+    """The smallest deviation over some directions and steps."""
+    w = copy.vector.read().double()
+    length = float(w.norm()) or 1.0
+    least = float("inf")
+    for step in _STEPS:
+        aside, v, u = (unit / unit.norm() for unit in copy.random(3, generator))
+        at = w + _ASIDE * length * aside
+        copy.move_to(at)
+        product, along = copy.derivative_along(v)
+        h = step * length
+        difference = (along(at + h * v) - along(at - h * v)) / (2 * h)
+        copy.move_to(at)
+        scale = max(float(product.norm()), float(difference.norm()))
+        # what the rounding of the values alone makes of the difference
+        noise = 1e-14 * float(along(at).norm()) / h
+        apart = float((product - difference).norm())
+        asymmetry = abs(float(u @ copy.product(v) - v @ copy.product(u)))
+        size = float(copy.product(v).norm()) + float(copy.product(u).norm())
+        deviation = max(
+            max(apart - noise, 0.0) / scale if scale else 0.0, asymmetry / size if size else 0.0
+        )
+        least = min(least, deviation)
+        if least <= _AGREES:
+            break
+    copy.move_to(w)
+    return least
+
+
+def _suspects(operator: Differentiated) -> str:
+    """Names of the functions of the user's own on the way to the loss."""
+    x, *targets = next(iter(operator.network.pairs(*operator.data)))
+    loss, _ = operator.network.sums(operator.outputs_at(x), *targets)
+    seen: set[Any] = set()
+    names: dict[str, None] = {}
+    ahead = [loss.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, torch.autograd.function.BackwardCFunction):
+            names[type(node).__name__.removesuffix("Backward")] = None
+        ahead += [following for following, _ in node.next_functions]
+    if names:
+        return f"Of the functions {sorted(names)}, one has no right derivative."
+    operations = sorted({node.name().removesuffix("0").removesuffix("Backward") for node in seen})
+    return f"One of {operations} has no right derivative."

@@ -1,0 +1,142 @@
+"""What is asked of a network before a number of it is believed, each answer with what was measured.
+
+A check compares two computations that have to agree. It returns the deviation, and
+:meth:`Check.require` refuses the network with what was compared.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklflat.exceptions import UnsupportedNetworkError
+
+#: rows that checks run on, at most
+N_CHECKED = 8
+
+#: roundings by which the same computation may differ, on devices that add in any order
+_ROUNDINGS = 1e4
+
+#: relative difference up to which outputs of rows alone are those of rows together: sums are cut in
+#: other places then, and networks may round to single precision inside
+_APART = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """Two computations that have to agree.
+
+    Attributes
+    ----------
+    question : str
+    compared : str
+        What was compared with what.
+    deviation : float
+        Largest difference, relative to the largest value; NaN if it could not be compared.
+    limit : float
+        Up to which they count as the same.
+    advice : str
+        What is likely wrong where they differ, and what to do.
+
+    Examples
+    --------
+    >>> from sklflat.networks.checks import Check
+    >>> check = Check("Are sums sums?", "1 + 1 with 2", 0.0, 1e-9, "Add again.")
+    >>> check.passed, str(check)
+    (True, 'Are sums sums? Yes: 1 + 1 with 2 differ by 0.')
+    """
+
+    question: str
+    compared: str
+    deviation: float
+    limit: float
+    advice: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether they agree."""
+        return self.deviation <= self.limit
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.question} Yes: {self.compared} differ by {self.deviation:.2g}."
+        return f"{self.question} No: {self.compared} differ by {self.deviation:.2g}. {self.advice}"
+
+    def require(self) -> None:
+        """Raise an UnsupportedNetworkError unless it has passed."""
+        if not self.passed:
+            raise UnsupportedNetworkError(str(self))
+
+
+def relative_difference(found: Tensor, right: Tensor) -> float:
+    """Largest difference, relative to the largest finite entry; infinite where one is not finite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.checks import relative_difference
+    >>> relative_difference(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 4.0]))
+    0.25
+    """
+    if found.shape != right.shape:
+        return float("inf")
+    if not (right.is_floating_point() or right.is_complex()):
+        found, right = found.double(), right.double()
+    same = (found == right) | (found.isnan() & right.isnan())
+    if same.all():
+        return 0.0
+    if not (found[~same].isfinite() & right[~same].isfinite()).all():
+        return float("inf")
+    known = right.isfinite()
+    scale = float(torch.maximum(right[known].abs().max(), found[known].abs().max()))
+    return float((found[~same] - right[~same]).abs().max()) / scale
+
+
+def checked_rows(X: Tensor) -> Tensor:
+    """Some rows from all over the data, which may be sorted."""
+    return X[torch.linspace(0, len(X) - 1, min(len(X), N_CHECKED)).long().unique()]
+
+
+def is_deterministic(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:
+    """Whether the same rows have the same outputs again.
+
+    Parameters
+    ----------
+    forward : callable
+        Outputs (n, ...) of rows.
+    x : Tensor of shape (n, ...)
+    """
+    first, second = forward(x), forward(x)
+    roundings = _ROUNDINGS * torch.finfo(first.dtype).eps if first.is_floating_point() else 0.0
+    return Check(
+        "Is the network deterministic?",
+        f"outputs of the same {len(x)} rows and of these rows again",
+        relative_difference(second, first),
+        roundings,
+        "In evaluation mode it still draws random numbers, or it keeps state between calls: give "
+        "training=self.training to functional dropout, draw noise only while self.training, and "
+        "let state begin anew in every call.",
+    )
+
+
+def has_independent_rows(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:
+    """Whether rows have the same outputs in two halves of a batch as in all of it.
+
+    Parameters
+    ----------
+    forward : callable
+    x : Tensor of shape (n, ...)
+        At least two rows.
+    """
+    half = len(x) // 2
+    apart = torch.cat([forward(x[:half]), forward(x[half:])])
+    return Check(
+        "Is each row's output its own?",
+        f"outputs of {len(x)} rows together and in two halves",
+        relative_difference(apart, forward(x)),
+        _APART,
+        "In evaluation mode the output of a row depends on the rows beside it, so a mean over rows "
+        "means nothing: let batch normalisation keep running statistics "
+        "(track_running_stats=True), or normalise by layers, groups or instances.",
+    )
