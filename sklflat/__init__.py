@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ActivationProbe,
         NoiseDisplay,
         UnitDisplay,
+        check_network,
         from_module,
     )
     from sklflat.rewinding import BasinDisplay, BasinRewinder
@@ -62,6 +63,7 @@ __all__ = [
     "TemperatureProbe",
     "UnitDisplay",
     "__version__",
+    "check_network",
     "from_module",
     "load",
     "save",
@@ -91,6 +93,7 @@ _ROOM_OF = {
     "TemperatureProbe": "sklflat.temperature",
     "SurrogateAligner": "sklflat.surrogate",
     "UnitDisplay": "sklflat.probing",
+    "check_network": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",
     "save": "sklflat.training",

@@ -112,3 +112,8 @@ def _columns(categories: Any, rare: Any, mapping: Any, drop: Any) -> int:
 def _are_indices(found: Any, n: int) -> bool:
     is_whole = found.ndim == 1 and found.dtype.kind in "iu"
     return is_whole and found.min() >= 0 and found.max() < n
+
+
+def predict_nonlinearity(net: Any) -> Any:
+    """What a skorch net makes of its module's outputs (a tensor) when it predicts."""
+    return net._get_predict_nonlinearity()

@@ -15,10 +15,12 @@ __all__ = [
     "DivergenceError",
     "DuplicateParameterError",
     "LostWorkerWarning",
+    "NoUnitsError",
     "NoiseWarning",
     "NonFiniteStepWarning",
     "NothingFoundWarning",
     "OutputWidthError",
+    "PerturbationWarning",
     "RefitWarning",
     "RewindingWarning",
     "SklflatError",
@@ -91,6 +93,14 @@ class OutputWidthError(SklflatError, ValueError):
 
 class UnsupportedNetworkError(SklflatError, ValueError):
     """A network has a property that the requested method cannot treat correctly."""
+
+
+class PerturbationWarning(UserWarning):
+    """Perturbations lead to where the network knows nothing; says by how much, and the remedy."""
+
+
+class NoUnitsError(UnsupportedNetworkError):
+    """A network has no hidden layer of units; says what was looked for."""
 
 
 class NonFiniteStepWarning(UserWarning):

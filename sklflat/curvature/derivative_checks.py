@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks import Network, ParameterVector
-from sklflat.networks.checks import Check
+from sklflat.networks.checks import Check, LowestPrecision
 from sklflat.networks.criterion import label_weights
 
 #: rows on which products are compared, at most
 N_ROWS = 16
 
-#: relative deviation up to which a product agrees with a difference quotient in float64
-_AGREES = 1e-4
-
-#: steps of differences, relative to the length of the parameters: each crosses fewer kinks
-_STEPS = (1e-6, 3e-8, 1e-9)
+#: relative deviation up to which a product agrees with a difference quotient, by the lowest
+#: precision inside the network, and steps of the quotient, relative to the length of the
+#: parameters: each crosses fewer kinks
+_AGREES = {torch.float64: 1e-4, torch.float32: 0.05}
+_STEPS = {torch.float64: (1e-6, 3e-8, 1e-9), torch.float32: (3e-3, 1e-3, 3e-4)}
 
 #: how far from the parameters products are compared, so that no unit is just at its kink
 _ASIDE = 1e-2
@@ -77,20 +77,22 @@ def check_products(operator: Differentiated) -> Check:
     """Whether a product with a random vector is the derivative that it stands for.
 
     On some rows, in float64, slightly aside of the operator's parameters. Where the network insists
-    on another precision the deviation is NaN.
+    on another precision, or works in half precision inside, the deviation is NaN.
     """
     rows = _counted_rows(operator)
     copy = operator.copy_on(rows, torch.float64)
-    deviation, advice = float("nan"), ""
-    if copy.dtype == torch.float64:
-        deviation = _deviation(copy, torch.Generator().manual_seed(0))
-    if deviation > _AGREES:
+    with LowestPrecision() as inside:
+        copy.outputs_at(rows[0][:2])
+    deviation, limit, advice = float("nan"), _AGREES.get(inside.dtype, float("nan")), ""
+    if copy.dtype == torch.float64 and inside.dtype in _STEPS:
+        deviation = _deviation(copy, inside.dtype)
+    if deviation > limit:
         advice = f"{_suspects(copy)} Write it in PyTorch's operations, and detach nothing in it."
     return Check(
         "Are the derivatives right?",
         f"{copy.derivative} along a random direction and differences on {len(rows[0])} rows",
         deviation,
-        _AGREES,
+        limit,
         advice,
     )
 
@@ -119,12 +121,14 @@ def _counted_rows(operator: Differentiated) -> list[Any]:
     return [t if t is None else t[chosen.to(t.device)] for t in operator.data]
 
 
-def _deviation(copy: Differentiated, generator: torch.Generator) -> float:
-    """The smallest deviation over some directions and steps."""
+def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
+    """The smallest deviation over some directions and steps, for a network of some precision."""
+    generator = torch.Generator().manual_seed(0)
+    rounding = 50 * torch.finfo(inside).eps
     w = copy.vector.read().double()
     length = float(w.norm()) or 1.0
     least = float("inf")
-    for step in _STEPS:
+    for step in _STEPS[inside]:
         aside, v, u = (unit / unit.norm() for unit in copy.random(3, generator))
         at = w + _ASIDE * length * aside
         copy.move_to(at)
@@ -132,20 +136,26 @@ def _deviation(copy: Differentiated, generator: torch.Generator) -> float:
         h = step * length
         difference = (along(at + h * v) - along(at - h * v)) / (2 * h)
         copy.move_to(at)
-        scale = max(float(product.norm()), float(difference.norm()))
+        scale = max(_norm(product), _norm(difference))
         # what the rounding of the values alone makes of the difference
-        noise = 1e-14 * float(along(at).norm()) / h
-        apart = float((product - difference).norm())
+        noise = rounding * _norm(along(at)) / h
+        apart = _norm(product - difference)
         asymmetry = abs(float(u @ copy.product(v) - v @ copy.product(u)))
-        size = float(copy.product(v).norm()) + float(copy.product(u).norm())
+        size = _norm(copy.product(v)) + _norm(copy.product(u))
         deviation = max(
             max(apart - noise, 0.0) / scale if scale else 0.0, asymmetry / size if size else 0.0
         )
         least = min(least, deviation)
-        if least <= _AGREES:
+        if least <= _AGREES[inside]:
             break
     copy.move_to(w)
     return least
+
+
+def _norm(v: Tensor) -> float:
+    """The Euclidean norm, also where squares leave floating range."""
+    largest = float(v.abs().max()) if len(v) else 0.0
+    return largest * float((v / largest).norm()) if 0 < largest < float("inf") else largest
 
 
 def _suspects(operator: Differentiated) -> str:

@@ -1,7 +1,7 @@
 """Certified eigenpairs at the ends of a spectrum."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.curvature.lanczos import KrylovBasis, eigh
-from sklflat.curvature.operator import CurvatureOperator
+from sklflat.curvature.operator import CurvatureOperator, ScaledOperator
 
 Which = Literal["largest", "smallest", "both", "magnitude"]
 Choice = Callable[[NDArray], NDArray]
 
 #: up to this many parameters the whole matrix is formed: as fast as k pairs, and nothing missed
 MAX_DENSE = 500
+
+#: eigenvalues whose squares are within floating range
+_SMALLEST = 1e-100
 
 #: the search for missed copies is on by default up to this many pairs
 _MAX_AUDITED = 20
@@ -134,8 +137,24 @@ def eigenpairs(
             f"capacity={capacity} Lanczos vectors are not enough for k={k} pairs: at least "
             f"{k + 2}. Give more memory or ask for fewer pairs."
         )
-    solver = _Solver(operator, k, which, tol, max_matvec or max(20 * k, 500), capacity, seed)
-    return solver.solve(start, audit)
+    settings = k, which, tol, max_matvec or max(20 * k, 500), capacity, seed
+    found = _Solver(operator, *settings).solve(start, audit)
+    size = float(np.abs(found.values).max())
+    if size == 0 or _SMALLEST <= size <= 1 / _SMALLEST:
+        return found
+    # squares of such numbers leave floating range, so that norms are wrong
+    root = torch.full((p,), size**-0.5, dtype=operator.dtype, device=operator.device)
+    return _times(_Solver(ScaledOperator(operator, root), *settings).solve(start, audit), size)
+
+
+def _times(found: Eigenpairs, factor: float) -> Eigenpairs:
+    nodes, weights = found.krylov
+    return replace(
+        found,
+        values=factor * found.values,
+        residuals=factor * found.residuals,
+        krylov=(factor * nodes, weights),
+    )
 
 
 def top_and_bottom(k: int, which: str) -> tuple[int, int]:
@@ -160,7 +179,9 @@ def _dense(operator: CurvatureOperator, k: int, which: str, tol: float) -> Eigen
     chosen = torch.as_tensor(_wanted(theta.cpu().numpy(), k, which))
     V = S.T[chosen].to(operator.dtype)
     values = theta[chosen]
-    residuals = (operator.product(V).double() - values[:, None] * V.double()).norm(dim=1)
+    apart = operator.product(V).double() - values[:, None] * V.double()
+    largest = apart.abs().amax(1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    residuals = largest[:, 0] * (apart / largest).norm(dim=1)  # squares may underflow
     theta_all, r = theta.cpu().numpy(), residuals.cpu().numpy()
     good = r <= _allowed(tol, float(np.abs(theta_all).max()))
     n_matvec = operator.n_matvec - before

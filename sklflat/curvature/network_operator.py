@@ -14,6 +14,7 @@ from sklflat.curvature.derivative_checks import WrittenOut, require_products
 from sklflat.curvature.operator import CurvatureOperator
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector
+from sklflat.networks.checks import LowestPrecision, refuse_scripted
 
 Views = Sequence[Tensor]
 #: the product with a vector, as tensors of the parameters' shapes; None stands for zeros
@@ -131,6 +132,7 @@ class NetworkOperator(CurvatureOperator):
         batch_size: int | None = None,
         memory_budget: int = 2**30,
     ) -> None:
+        refuse_scripted(network.module, "cannot be run at other parameters")
         with torch.no_grad():
             network.forward(X[:2])  # triggers the float64 fallback
         self.vector = network.vector if vector is None else vector
@@ -264,12 +266,14 @@ class NetworkOperator(CurvatureOperator):
     def rounding_error(self, n_rows: int = 64, seed: int = 0) -> float:
         """Relative error of a product with a random vector, against float64 on some rows.
 
-        0 in float64; NaN for a module that cannot run in it.
+        0 in float64; NaN for a module that cannot run in it. Where a module in float64 works in a
+        lower precision inside, what a rounding of its weights to that precision changes.
         """
-        if self.dtype == torch.float64:
-            return 0.0
-        v = self.random(1, torch.Generator().manual_seed(seed))[0]
+        generator = torch.Generator().manual_seed(seed)
+        v = self.random(1, generator)[0]
         rows: list[Any] = [t if t is None else t[:n_rows] for t in self.data]
+        if self.dtype == torch.float64:
+            return self._rounding_inside(rows, v, generator)
         products = []
         for dtype in (self.dtype, torch.float64):
             copy = self.copy_on(rows, dtype)
@@ -278,6 +282,17 @@ class NetworkOperator(CurvatureOperator):
                 return float("nan")
         scale = products[1].norm().clamp_min(torch.finfo(torch.float64).tiny)
         return float((products[0] - products[1]).norm() / scale)
+
+    def _rounding_inside(self, rows: list[Any], v: Tensor, generator: torch.Generator) -> float:
+        with torch.no_grad(), LowestPrecision() as lowest:
+            self.network.forward(rows[0][:2])
+        if lowest.dtype == torch.float64:
+            return 0.0
+        copy, w = self.copy_on(rows, self.dtype), self.vector.read()
+        plain = copy.product(v)
+        unit = torch.finfo(lowest.dtype).eps
+        copy.move_to(w * (1 + unit * copy.random(1, generator)[0].clamp(-1, 1)))
+        return float((copy.product(v) - plain).norm() / plain.norm())
 
     def copy_on(self, rows: Sequence[Any], dtype: torch.dtype) -> "NetworkOperator":
         """An operator like this on other data (X, y, sample_weight), over the same parameters."""

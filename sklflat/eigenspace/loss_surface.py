@@ -191,7 +191,7 @@ class LossSurface(Sample):
         """
         n_outputs = self.network.outputs(self.X[:1]).shape[1]
         n = _N_FACTOR_ROWS // n_outputs
-        if n == 0 or self.neurons.scale is not None:
+        if n == 0 or self.neurons.scale is not None or not len(self.units):
             return None
         X, y, s = _rows(self.operator, slice(n))
         operator = GaussNewton(self.network, X, y, s, memory_budget=self.operator.memory_budget)
@@ -283,7 +283,7 @@ def _noise_rises(
 ) -> NDArray:
     """Rise of the loss by noise on single units, of at most so many units on so many rows."""
     rises = np.full(len(live), np.nan)
-    if level is not None:
+    if level is not None and live.any():
         chosen = np.sort(rng.permutation(np.flatnonzero(live))[:_MAX_NOISY])
         X, y, s = _rows(operator, np.sort(rng.permutation(sample.n_samples)[:_MAX_NOISE_ROWS]))
         rises[chosen] = noise_rises(

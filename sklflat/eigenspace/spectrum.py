@@ -228,6 +228,8 @@ class HessianSpectrum(UnitProbe):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    _may_lack_units = True
+
     # --- fit, step by step --------------------------------------------------------------------
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> LossSurface:
@@ -274,14 +276,15 @@ class HessianSpectrum(UnitProbe):
         self.proxy_overlap_ = float("nan") if is_proxy else sample.proxy_overlap()
         if self.by_layer:
             self.layer_eigenvalues_ = sample.layer_eigenvalues(self.n_components, self.tol)
-        self.response_ = sample.response if self.unit_score == "response" else None
+        responds = self.unit_score == "response" and len(sample.units)
+        self.response_ = sample.response if responds else None
         self.unit_labels_, self.cluster_p_value_ = sample.clusters
         self.n_matvec_ = sample.n_matvec
         # is the score correlated with the rise of the loss under noise on the unit?
         self.noise_rises_ = sample.noise_rises
         self.supported_correlation_: RankCorrelation | None = None
         self.supported_sign_ = 0
-        if self.noise_level is not None:
+        if self.noise_level is not None and len(sample.units):
             chosen = ~np.isnan(self.noise_rises_)
             self.supported_correlation_ = rank_correlation(
                 self.unit_scores_[chosen], self.noise_rises_[chosen]

@@ -6,9 +6,11 @@ A check compares two computations that have to agree. It returns the deviation, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.exceptions import UnsupportedNetworkError
 
@@ -91,6 +93,49 @@ def relative_difference(found: Tensor, right: Tensor) -> float:
     known = right.isfinite()
     scale = float(torch.maximum(right[known].abs().max(), found[known].abs().max()))
     return float((found[~same] - right[~same]).abs().max()) / scale
+
+
+def refuse_scripted(module: nn.Module, what: str) -> None:
+    """Raise an UnsupportedNetworkError if a module is compiled by torch.jit.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    what : str
+        What cannot be done with it.
+    """
+    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
+        raise UnsupportedNetworkError(
+            f"A module compiled by torch.jit {what}: pass the one that it was made from."
+        )
+
+
+class LowestPrecision(TorchDispatchMode):
+    """While it is entered, the lowest precision in which a floating-point operation returns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.checks import LowestPrecision
+    >>> with LowestPrecision() as lowest:
+    ...     _ = torch.ones(2, dtype=torch.float64).float().sum()
+    >>> lowest.dtype
+    torch.float32
+    """
+
+    def __enter__(self) -> "LowestPrecision":
+        self.dtype = torch.float64
+        return super().__enter__()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called by PyTorch in place of every operation."""
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, (tuple, list)) else (out,):
+            if not isinstance(t, Tensor) or not (t.is_floating_point() or t.is_complex()):
+                continue
+            if torch.finfo(t.dtype).eps > torch.finfo(self.dtype).eps:
+                self.dtype = t.dtype.to_real()
+        return out
 
 
 def checked_rows(X: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Criterion:
     def _compare(self, z: Tensor, y: Tensor) -> None:
         """Choose how the criterion is taken apart, or refuse it."""
         z = z.detach().requires_grad_()
-        own = self._own_value(z, y)
+        own = self.own_value(z, y)
         ways = [(self._take_apart, self.is_sum)]
         if not self._is_chosen:
             ways += [(self._one_by_one, False), (self._one_by_one, True)]
@@ -121,10 +121,17 @@ class Criterion:
                 return
         raise self._refusal(own, found, len(z))
 
-    def _own_value(self, z: Tensor, y: Tensor) -> Tensor:
+    def own_value(self, z: Tensor, y: Tensor) -> Tensor:
+        """What the criterion itself says, a scalar; the plain mean, if it returns several values.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If it cannot be called on (z, y), or returns no tensor.
+        """
         name = type(self.module).__name__
         try:
-            value = self.module(z, y)
+            value = self.module(z, targets_like(self.module, z, y))
         except TypeError as error:
             raise UnsupportedNetworkError(
                 f"{name} cannot be called as criterion(outputs, targets): {error}."

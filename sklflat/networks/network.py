@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
+from sklflat.exceptions import OutputWidthError
 from sklflat.networks.checks import checked_rows, has_independent_rows, is_deterministic
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
@@ -31,13 +32,24 @@ def copy_module(module: nn.Module) -> nn.Module:
         return module.eval()
     kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
     try:
-        return copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf}).eval()
+        copied = copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf})
+        return _uncompiled(copied).eval()
     except TypeError as error:
         raise TypeError(
             f"{type(module).__name__} cannot be copied: {error}. Networks are run as copies, so "
             "that they stay as they are: make what cannot be copied where it is used, or give "
             "the module a __deepcopy__."
         ) from error
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """What torch.compile has made a module and its parts from: these can be looked into."""
+    module = getattr(module, "_orig_mod", module)
+    for name, child in module.named_children():
+        plain = _uncompiled(child)
+        if plain is not child:
+            setattr(module, name, plain)
+    return module
 
 
 @torch.no_grad()
@@ -74,24 +86,6 @@ def precision(module: nn.Module) -> torch.dtype:
         if p.is_floating_point() or p.is_complex():
             return p.dtype.to_real() if p.is_complex() else p.dtype
     return torch.float32
-
-
-class LogProbabilities(nn.Module):
-    """A module that ends in probabilities, ending in their logarithms.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, X: Tensor) -> Tensor:
-        """Logarithms of the module's outputs (n, k); of a probability of zero, the smallest."""
-        p = self.module(X)
-        return p.clamp_min(torch.finfo(p.dtype).tiny).log()
 
 
 class Network:
@@ -160,6 +154,9 @@ class Network:
         #: names of what has been checked
         self.verified: set[str] = set()
         self.module = copy_module(module).to(self.device)
+        for part in self.module.modules():
+            if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
+                part.sparse = False  # sparse gradients cannot be differentiated again
         self.criterion = Criterion(copy_module(criterion).to(self.device))
         self.native = precision(module)
         n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
@@ -216,12 +213,19 @@ class Network:
     def forward(self, X: Tensor) -> Tensor:
         """Outputs (n, k) or (n,) of one batch, as the module returns them."""
         try:
-            return self.module(self.prepare(X))
+            z = self.module(self.prepare(X))
         except RuntimeError:
             if self.dtype == self.native:
                 raise
             self._use(self.native)  # the module itself asks for its precision
-            return self.module(self.prepare(X))
+            z = self.module(self.prepare(X))
+        if not isinstance(z, Tensor):
+            raise OutputWidthError(
+                "The network must return one row of outputs per sample, as one tensor of shape "
+                f"({len(X)}, k); got {type(z).__name__}. Wrap it in a module that returns the part "
+                "that is meant, such as output[0] or output['logits']."
+            )
+        return z
 
     @torch.no_grad()
     def check_rows(self, X: Tensor) -> None:

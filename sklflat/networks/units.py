@@ -91,8 +91,9 @@ class Units:
         self._parameters = frozenset(parameters)
         self._draws = draws
         sizes = [layer.n_units for layer in self.layers]
-        self.layer_of: NDArray[np.int_] = np.repeat(np.arange(len(sizes)), sizes)
-        self.channel_of: NDArray[np.int_] = np.concatenate([np.arange(size) for size in sizes])
+        self.layer_of = np.repeat(np.arange(len(sizes)), np.array(sizes, dtype=int))
+        channels = [np.arange(size) for size in sizes]
+        self.channel_of: NDArray[np.int_] = np.concatenate([np.arange(0), *channels])
         self.names = [f"{layer.name}[{c}]" for layer in self.layers for c in range(layer.n_units)]
         self._numbers = {name: number for number, name in enumerate(self.names)}
         self._ends = np.cumsum(sizes)
@@ -123,6 +124,16 @@ class Units:
         parameters = [name for name, _ in module.named_parameters()]
         chosen = chosen_layers(found, layers)
         return cls(chosen, events, structure_of(module), parameters, draws)
+
+    @classmethod
+    def none(cls, module: nn.Module) -> "Units":
+        """No units, of a module that has none.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        """
+        return cls((), (), structure_of(module), [name for name, _ in module.named_parameters()])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -155,9 +166,9 @@ class Units:
         Tensor of shape (n, n_units)
             On the CPU, in the module's precision.
         """
-        result = None
+        result = None if self.layers else torch.empty(len(X), 0)
         start = 0
-        for part in self.stream(module, X, batch_size):
+        for part in self.stream(module, X, batch_size) if self.layers else ():
             if result is None:
                 result = part.new_empty(len(X), len(self))
             result[start : start + len(part)] = part

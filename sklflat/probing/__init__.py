@@ -4,6 +4,7 @@ from sklflat.probing.ablation import AblationProbe
 from sklflat.probing.activation import ActivationProbe
 from sklflat.probing.basin import Basin, sample_basin
 from sklflat.probing.card import UnitCard
+from sklflat.probing.check_network import NetworkChecks, check_network
 from sklflat.probing.display import UnitDisplay
 from sklflat.probing.largest_noise import LargestNoise, largest_noise
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor, from_module
@@ -21,6 +22,7 @@ __all__ = [
     "LargestNoise",
     "ModuleClassifier",
     "ModuleRegressor",
+    "NetworkChecks",
     "NoiseDisplay",
     "Null",
     "Restriction",
@@ -28,6 +30,7 @@ __all__ = [
     "UnitCard",
     "UnitDisplay",
     "UnitProbe",
+    "check_network",
     "from_module",
     "largest_noise",
     "noise_profile",

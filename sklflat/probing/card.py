@@ -147,7 +147,7 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
         Inputs of several dimensions are flattened; of width 0 for token ids, which have no
         gradient.
     """
-    if not X.is_floating_point():
+    if not X.is_floating_point() or not len(units):
         return np.zeros((len(units), 0))
     x = network.prepare(X).requires_grad_()
     scale = x.detach().flatten(1).std(0, correction=0)

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
+from sklflat.networks.outputs import LogOdds, as_logits
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
-from sklflat.training.estimators.data import as_input
+from sklflat.training.estimators.data import as_input, check_container
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
-_CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCEWithLogitsLoss)
+_CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
 def from_module(
@@ -36,7 +37,8 @@ def from_module(
     criterion : torch.nn.Module instance or class, default=None
         The loss it was trained with. ``None`` is cross-entropy where there are classes, else
         half the squared error. ``NLLLoss`` means, as in PyTorch, that the module ends in
-        log-probabilities.
+        log-probabilities, and ``BCELoss`` that it ends in a probability. Without a criterion, a
+        module that is seen to end in softmax or sigmoid is taken for one of these.
     classes : array-like of shape (n_classes,), default=None
         Labels in the order of the module's outputs; a single output (``BCEWithLogitsLoss``)
         belongs to the second of two. ``None`` makes a regressor.
@@ -79,6 +81,10 @@ def from_module(
             "classes=, the labels in the order of the module's outputs."
         )
     return ModuleRegressor(module, criterion or TaskLoss("squared"), device)
+
+
+#: rows on which it is settled what outputs mean
+_N_SETTLED = 64
 
 
 class ModuleTargets(ClassTargets):
@@ -156,6 +162,7 @@ class FittedModule(BaseEstimator):
         raise NotImplementedError
 
     def _to_input(self, X: Any) -> Tensor:
+        check_container(X)
         X = X if self.transformer is None else self.transformer.transform(X)
         kind = getattr(X, "dtype", None)
         is_integer = getattr(kind, "kind", "f") in "iu" and reads_integers(self.module)
@@ -170,14 +177,40 @@ class FittedModule(BaseEstimator):
         return torch.as_tensor(encoded)
 
     def trained_network(self) -> TrainedNetwork:
-        """The network as a private copy, and how data become its input."""
-        network = Network(self.module, self.criterion, device=self.device)
-        return TrainedNetwork(network, self._targets, self._loss, self._to_input, self._to_target)
+        """The network as a private copy, and how data become its input.
+
+        What its outputs mean is settled by the first data that come in.
+        """
+        module, criterion = self.module, self.criterion
+        if isinstance(criterion, nn.BCELoss):
+            module = LogOdds(module)
+            criterion = nn.BCEWithLogitsLoss(criterion.weight, reduction=criterion.reduction)
+        network = Network(module, criterion, device=self.device)
+
+        def to_input(X: Any) -> Tensor:
+            x = self._to_input(X)
+            self._settle(network, x)
+            return x
+
+        return TrainedNetwork(network, self._targets, self._loss, to_input, self._to_target)
+
+    def _settle(self, network: Network, x: Tensor) -> None:
+        """Let a network whose loss nobody has said end in logits, if it ends in probabilities."""
+        if "outputs" in network.verified or not len(x):
+            return
+        self._check_width((*output_shape(network.forward, x[:2]), 1)[0])
+        if isinstance(network.criterion.module, TaskLoss):
+            forward = network.forward
+            network.module = as_logits(network.module, x[:_N_SETTLED], self._loss, forward)
+        network.verified.add("outputs")
+
+    def _check_width(self, width: int) -> None:
+        """Raise an OutputWidthError if these are no outputs for the targets."""
 
     def _outputs(self, X: Any) -> np.ndarray:
-        X, network = self._to_input(X), self.trained_network().network
-        output_shape(network.forward, X[:2])
-        return network.outputs(X).numpy()
+        trained = self.trained_network()
+        x = trained.to_input(X)
+        return trained.network.outputs(x).numpy()
 
 
 class ModuleClassifier(ClassifierMixin, FittedModule):
@@ -226,6 +259,14 @@ class ModuleClassifier(ClassifierMixin, FittedModule):
         """Sorted class labels."""
         return self._targets.classes
 
+    def _check_width(self, width: int) -> None:
+        if self._targets.loss(width) != self._loss:
+            raise OutputWidthError(
+                f"The module has {width} outputs for the classes {self.classes_} and the "
+                f"criterion {type(self.criterion).__name__}. One output goes with "
+                "criterion=BCEWithLogitsLoss(), one output a class with CrossEntropyLoss()."
+            )
+
     def decision_function(self, X: Any) -> np.ndarray:
         """Logits in float64.
 
@@ -239,19 +280,12 @@ class ModuleClassifier(ClassifierMixin, FittedModule):
             For two classes the margin of ``classes_[1]`` over ``classes_[0]``.
         """
         targets, z = self._targets, self._outputs(X)
-        loss = targets.loss(z.shape[1])
-        if loss != self._loss:
-            raise OutputWidthError(
-                f"The module has {z.shape[1]} outputs for the classes {targets.classes} and the "
-                f"criterion {type(self.criterion).__name__}. One output goes with "
-                "criterion=BCEWithLogitsLoss(), one output a class with CrossEntropyLoss()."
-            )
         if isinstance(self.criterion, nn.NLLLoss) and z.max() > 1e-6:
             raise UnsupportedNetworkError(
                 "criterion=NLLLoss() means a module that ends in log-probabilities, but an "
                 f"output is {z.max():.3g} > 0. Let the module end in log_softmax."
             )
-        return targets.decision(z, loss)
+        return targets.decision(z, self._loss)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities: softmax (or sigmoid) of the logits.
@@ -302,9 +336,9 @@ class ModuleRegressor(RegressorMixin, FittedModule):
 
     @property
     def _targets(self) -> ModuleValues:
-        poisson = isinstance(self.criterion, nn.PoissonNLLLoss) or (
-            isinstance(self.criterion, TaskLoss) and self.criterion.loss == "poisson"
-        )
+        own = self.criterion
+        of_logs = isinstance(own, nn.PoissonNLLLoss) and own.log_input
+        poisson = of_logs or (isinstance(own, TaskLoss) and own.loss == "poisson")
         return ModuleValues("poisson" if poisson else "squared_error")
 
     def predict(self, X: Any) -> np.ndarray:
@@ -322,6 +356,6 @@ class ModuleRegressor(RegressorMixin, FittedModule):
 
 
 def _is_logistic(criterion: Any) -> bool:
-    return isinstance(criterion, nn.BCEWithLogitsLoss) or (
+    return isinstance(criterion, (nn.BCELoss, nn.BCEWithLogitsLoss)) or (
         isinstance(criterion, TaskLoss) and criterion.loss == "logistic"
     )

@@ -24,8 +24,9 @@ from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.estimators.build import output_shape, reads_integers
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.fitted import FittedNet
+from sklflat.training.estimators.outputs import needs_reading
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
-from sklflat.training.estimators.trained_network import TrainedNetwork, network_of
+from sklflat.training.estimators.trained_network import TrainedNetwork, network_of, settling
 
 _ACCEPTED = (
     "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "
@@ -252,8 +253,11 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
     if isinstance(net, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
         classes = np.asarray(net.classes_)
         _check_numbered(classes, name)
-        logistic = isinstance(net.criterion_, torch.nn.BCEWithLogitsLoss)
+        logistic = isinstance(net.criterion_, (torch.nn.BCELoss, torch.nn.BCEWithLogitsLoss))
         loss, targets = ("logistic" if logistic else "softmax"), ClassTargets(classes, classes)
-    return TrainedNetwork(
+        targets.threshold = getattr(net, "threshold", 0.5)
+    trained = TrainedNetwork(
         network, targets, loss, to_input, lambda y: torch.as_tensor(targets.encode(y, loss))
     )
+    needs = loss != "squared" and needs_reading(net, is_classifier=True)
+    return settling(net, trained) if needs else trained

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklflat.exceptions import NoUnitsError
 from sklflat.networks import Network
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
@@ -63,6 +64,7 @@ class Sample:
         weight: Tensor | None = None,
         training: TrainingSet | None = None,
         numbers: NDArray | None = None,
+        may_lack_units: bool = False,
     ) -> "Sample":
         """The units of a fitted estimator, on data.
 
@@ -76,13 +78,20 @@ class Sample:
         weight : Tensor of shape (n_samples,), default=None
         training : TrainingSet, default=None
         numbers : ndarray of shape (n_samples,), int, default=None
+        may_lack_units : bool, default=False
+            Whether a network without hidden units is taken, too.
         """
         trained = resolve(estimator)
         examples = trained.to_input(X)[:_N_EXAMPLES]
         # may trigger the float64 fallback; what is wrong with the input, Units.find says better
         with torch.no_grad(), suppress(Exception):
             trained.network.forward(examples)
-        units = Units.find(trained.network.module, examples, layers)
+        try:
+            units = Units.find(trained.network.module, examples, layers)
+        except NoUnitsError:
+            if not (may_lack_units and layers == "hidden"):
+                raise
+            units = Units.none(trained.network.module)
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
         return cls(trained, units, X, y, weight, training, numbers)

@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
+from sklflat.exceptions import NoUnitsError
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import n_pooled_draws, q_values, select
 from sklflat.probing.nulls import Null, seeded
@@ -18,6 +19,7 @@ from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
+from sklflat.training.estimators.data import check_container
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -52,6 +54,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
+    #: whether there is something to say about a network without hidden units
+    _may_lack_units = False
     #: what a score is, for displays
     _score_name = "score"
     estimator: Any
@@ -91,6 +95,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         self : object
         """
+        check_container(X)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
@@ -100,6 +105,16 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
         sample = self._prepare(Rows(X, y, fit_params), rng)
+        if len(sample.units):
+            self._score(sample, rng)
+        else:
+            self.unit_scores_ = self.p_values_ = self.q_values_ = np.zeros(0)
+            self.nulls_: tuple[Null, ...] = ()
+            self.support_: NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self._record(sample)
+        return self
+
+    def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
         self.unit_scores_ = np.where(sample.dead, 0.0, self._score_units(sample))
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
@@ -109,8 +124,6 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self.support_ = select(
             self.n_units, self.unit_scores_, self.p_values_, self.q_values_, sample.dead
         )
-        self._record(sample)
-        return self
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         """Train what is to be trained; open the network and find its units."""
@@ -132,6 +145,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             weight=scored.weight,
             training=training,
             numbers=scored.numbers,
+            may_lack_units=self._may_lack_units,
         )
 
     def _record(self, sample: Sample) -> None:
@@ -165,6 +179,11 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _selected_activations(self, X: Any) -> NDArray:
         check_is_fitted(self)
+        if not len(self.units_):
+            raise NoUnitsError(
+                f"The network of this {type(self).__name__} has no hidden units, so there are no "
+                "activations to return."
+            )
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more
         validate_data(self, X, reset=False, skip_check_array=True)

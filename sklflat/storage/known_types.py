@@ -29,7 +29,7 @@ _OWN = {
     "sklflat.eigenspace.spectrum": "HessianSpectrum",
     "sklflat.networks.losses": "TaskLoss",
     "sklflat.networks.mlp": "MLP",
-    "sklflat.networks.network": "LogProbabilities",
+    "sklflat.networks.outputs": "LogProbabilities LogOdds",
     "sklflat.networks.tracing.layout": "Layout",
     "sklflat.networks.unit_layer": "UnitLayer",
     "sklflat.networks.units": "Units",

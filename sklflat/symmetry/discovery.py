@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from sklflat.networks.checks import LowestPrecision
 from sklflat.networks.state import State, read_state, write_state
 from sklflat.networks.tracing.tensors import NONE
 from sklflat.symmetry.activation_recorder import find_recording_points
@@ -15,7 +16,7 @@ from sklflat.symmetry.symmetry import Symmetry
 from sklflat.symmetry.tracing import SymmetryTracer
 from sklflat.symmetry.tracing.labels import varies
 from sklflat.symmetry.tracing.tracer import leaves
-from sklflat.symmetry.verification import verified
+from sklflat.symmetry.verification import tolerance, verified
 
 #: rows that a module is traced on
 _N_ROWS = 3
@@ -28,8 +29,9 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
 
     The module is run once on a few rows, and a union-find merges the axis indices that operations
     combine. The permutation group that is found is then *verified*: permutations that move all
-    units must leave the outputs as they are, to 1e-9 of their largest value in float64, at the
-    module's own weights and at other ones. Groups that fail this are pinned.
+    units must leave the outputs as they are, to 1e-9 of their largest value in float64 (to 6e-5 if
+    the module works in float32 inside), at the module's own weights and at other ones. Groups that
+    fail this are pinned.
 
     Parameters
     ----------
@@ -92,7 +94,9 @@ def find_symmetry(module: nn.Module, X: Tensor, *, seed: int = 0) -> Symmetry:
     )
     names = [name for name, _ in copy.named_parameters()]
     far = _shuffled(near, names, outputs, generator)
-    return verified(symmetry, outputs, [own, near, *far], seed=seed)
+    lowest = LowestPrecision()
+    run(copy, own, x, lowest)
+    return verified(symmetry, outputs, [own, near, *far], seed=seed, tol=tolerance(lowest.dtype))
 
 
 # --- other weights ----------------------------------------------------------------------------

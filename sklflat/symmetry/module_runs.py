@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.network import copy_module
 from sklflat.networks.state import State
 from sklflat.networks.tracing.tensors import tensors_in
@@ -34,10 +35,7 @@ def traceable(module: nn.Module) -> nn.Module:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}.")
-    if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
-        raise UnsupportedNetworkError(
-            "A module compiled by torch.jit cannot be aligned: pass the one it was made from."
-        )
+    refuse_scripted(module, "cannot be aligned")
     if any(is_lazy(p) for p in module.parameters()):
         raise UnsupportedNetworkError(
             "The module has lazy layers without a shape: run it once before it is aligned."

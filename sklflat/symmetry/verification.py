@@ -16,8 +16,21 @@ CHANGED = "exchanging units changed the outputs"
 
 #: largest change of the outputs under a permutation, relative to the largest output
 _TOL = 1e-9
+#: the same in roundings, for networks that work in a lower precision inside, and its limit
+_ROUNDINGS, _LARGEST_TOL = 500, 1e-3
 #: sets of members that are tried, at most, to find those of a group that can be exchanged
 _MAX_TRIED = 512
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Up to which outputs count as the same, if some are computed in this precision.
+
+    Sums that are taken in another order differ by roundings. A wrong permutation changes outputs by
+    far more, at one of the weights at least; in half precision it cannot be told from rounding.
+    """
+    if dtype == torch.float64:
+        return _TOL
+    return min(_ROUNDINGS * torch.finfo(dtype).eps, _LARGEST_TOL)
 
 
 def verified(
@@ -26,10 +39,11 @@ def verified(
     states: Sequence[State],
     *,
     seed: int = 0,
+    tol: float = _TOL,
 ) -> Symmetry:
     """The part of a symmetry under whose permutations no output changes.
 
-    Every group is permuted by :func:`draws` at every state. If an output changes by more than 1e-9
+    Every group is permuted by :func:`draws` at every state. If an output changes by more than `tol`
     of its largest value, the groups at fault are found by halving, and so are the members of each
     that can be exchanged after all; of blocks, the order within them may be kept. What is left has
     been seen to hold as a whole.
@@ -44,6 +58,7 @@ def verified(
         The network's own parameters and buffers, then others.
     seed : int, default=0
         Of the permutations.
+    tol : float, default=1e-9
 
     Returns
     -------
@@ -73,7 +88,7 @@ def verified(
     >>> [group.members.tolist() for group in found.groups], found.pinned
     ([[2, 3]], {'exchanging units changed the outputs': ('w[0]',)})
     """
-    check = _Check(symmetry, outputs, states, seed)
+    check = _Check(symmetry, outputs, states, seed, tol)
     if check.holds(symmetry.groups):
         return replace(symmetry, verified=True)
     kept = _parts(symmetry.groups, check.holds)
@@ -95,7 +110,9 @@ class _Check:
         outputs: Callable[[State], Sequence[Tensor]],
         states: Sequence[State],
         seed: int,
+        tol: float,
     ) -> None:
+        self._tol = tol
         self._symmetry, self._outputs, self._states = symmetry, outputs, states
         self._places = {n: torch.arange(t.numel()).view(t.shape) for n, t in states[0].items()}
         self._generator = torch.Generator().manual_seed(seed)
@@ -128,7 +145,7 @@ class _Check:
     def _are_equal(self, state: State, plain: Sequence[Tensor]) -> bool:
         found = self._outputs(state)
         return len(found) == len(plain) and all(
-            same_outputs(z, right, _TOL) for z, right in zip(found, plain, strict=True)
+            same_outputs(z, right, self._tol) for z, right in zip(found, plain, strict=True)
         )
 
 

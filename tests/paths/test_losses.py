@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import MLP, Network, TaskLoss
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.state import read_state, write_state
@@ -139,7 +140,16 @@ def weight_normed():
     return nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3))
 
 
-@pytest.mark.parametrize("make", [Twice, ReadByHand, InPlace, LooksAtItsRows, weight_normed])
+def test_outputs_that_depend_on_the_rows_beside_are_refused():
+    module = LooksAtItsRows()
+    network, state = Network(module, nn.CrossEntropyLoss()), read_state(module)
+    with pytest.raises(UnsupportedNetworkError, match="Is each row's output its own"):
+        path_losses(
+            network, LinearPath(state, state), TS, CASES["mlp"].rows(), torch.arange(24) % 3
+        )
+
+
+@pytest.mark.parametrize("make", [Twice, ReadByHand, InPlace, weight_normed])
 def test_modules_written_by_hand(make):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -73,6 +73,7 @@ def test_batches_change_nothing(name):
         torch.testing.assert_close(module(X), whole(X), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.filterwarnings("ignore:REPAIR leaves")  # shared and mixed matrices, attention
 @pytest.mark.parametrize("name", [n for n in CASES if n not in ("mixer", "time_distributed")])
 def test_nothing_happens_at_the_ends(name):
     case = CASES[name]
@@ -190,6 +191,7 @@ class Shared(nn.Module):
         return self.last(torch.relu(self.twice(torch.relu(self.twice(x)))))
 
 
+@pytest.mark.filterwarnings("ignore:REPAIR leaves")
 def test_shared_weights_are_wrapped_and_used_twice_left_alone():
     torch.manual_seed(0)
     network, X = Network(Shared(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
@@ -347,6 +349,7 @@ def heads_path(first, second):
     return LinearPath(read_state(Heads(1, first)), read_state(Heads(2, second)))
 
 
+@pytest.mark.filterwarnings("ignore:REPAIR leaves")
 @pytest.mark.parametrize(("first", "second"), [(1.0, -1.0), (-1.0, 3.0)])
 @pytest.mark.parametrize("t", [0.3, 0.9])
 def test_a_layer_that_runs_at_one_end_only_is_left_alone(first, second, t):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import NoUnitsError, UnsupportedNetworkError
+from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.tracing import operations
 from sklflat.networks.tracing.nonlinear import FoundLayer
@@ -38,8 +39,11 @@ def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple
     Raises
     ------
     UnsupportedNetworkError
-        If the module cannot be run on X, or if it has no hidden layer.
+        If the module cannot be run on X.
+    NoUnitsError
+        If it has no hidden layer.
     """
+    refuse_scripted(module, "hides its units")
     if any(is_lazy(p) for p in module.parameters()):
         _run(module, X[:2].clone())  # which gives it its shapes
     x = prepared(module, X[torch.arange(_n_rows(module, X)) % len(X)])
@@ -47,7 +51,7 @@ def discover(module: nn.Module, X: Tensor) -> tuple[tuple[UnitLayer, ...], tuple
     with undisturbed(module, lambda: tracer.draws), tracer.watching():
         _run(module, x)
     if not any(layer.is_hidden for layer in tracer.layers):
-        raise UnsupportedNetworkError(_nothing_found(module, tracer))
+        raise NoUnitsError(_nothing_found(module, tracer))
     return *_counted(tracer.layers, tracer.events), tracer.draws
 
 
@@ -78,8 +82,6 @@ def _nothing_found(module: nn.Module, tracer: Tracer) -> str:
     recurrent = sorted(tracer.unknown & operations.RECURRENT)
     if recurrent:
         return message + f" What runs inside of a recurrent layer ({recurrent[0]}) cannot be seen."
-    if any(isinstance(part, torch.jit.ScriptModule) for part in module.modules()):
-        return message + " What runs inside of a scripted module cannot be seen."
     if tracer.layers:
         names = [layer.path or layer.operation for layer in tracer.layers]
         return message + f" Nothing with weights comes after {names}."

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import ConnectivityWarning, UnsupportedNetworkError, warn
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics, tracking_layers
 from sklflat.networks.buffers import check_buffers, write_mixed
@@ -20,9 +20,9 @@ from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, read_state, write_state
 from sklflat.paths.losses import PathLosses, losses_of, points_of
 from sklflat.paths.paths import Path
+from sklflat.paths.repair.affine_layers import affine_layers
 from sklflat.paths.repair.hidden_layers import hidden_layers
 from sklflat.paths.repair.rescaling import (
-    AFFINE,
     Moments,
     channels,
     correction,
@@ -31,6 +31,9 @@ from sklflat.paths.repair.rescaling import (
     rescaled,
     wrap,
 )
+
+#: scale and shift of a layer's channels, and how many axes come after these
+Correction = tuple[Tensor, Tensor, int]
 
 #: rows on which a repaired network is compared with what it should do
 _N_CHECKED = 4
@@ -152,6 +155,17 @@ class Repair:
     X : Tensor of shape (n_samples, ...)
     batch_size : int, default=None
 
+    Attributes
+    ----------
+    not_repaired : tuple of str
+        Names of parameters with two or more axes whose outputs are not rescaled: see
+        :func:`~sklflat.paths.repair.affine_layers.affine_layers`.
+
+    Warns
+    -----
+    ConnectivityWarning
+        If there are some.
+
     Examples
     --------
     Halfway between weights 1 and -3 on data 0, 1, 2 a unit has the deviation of weight 1, but its
@@ -179,6 +193,16 @@ class Repair:
         self._batches = network.prepare(X).split(batch_size or len(X))
         check_buffers(network.module, path.anchors)
         self._scratch = copy_module(network.module)
+        first = self._plain(path.anchors[0])
+        self._axes, others = affine_layers(first, self._batches[0][:_N_CHECKED])
+        self.not_repaired = tuple(others)
+        if others:
+            warn(
+                f"REPAIR leaves {_listed(others)} as they are: these matrices are in no affine "
+                "layer that runs once, so units behind them keep the moments that mixed weights "
+                "give them.",
+                ConnectivityWarning,
+            )
         self._at_anchors: dict[int, dict[str, Moments]] = {}
         self._repairs: dict[tuple[float, ...], _PointRepair] = {}
 
@@ -210,11 +234,11 @@ class Repair:
         """The corrections at t, and the network repaired by them, a new one."""
         anchors = self._anchors(t)
         module = self._plain(state)
-        names = [n for n in _layers(module, self._batches) if all(n in f for _, f in anchors)]
+        names = [n for n in self._layers(module) if all(n in f for _, f in anchors)]
         wanted = {name: mixed([(c, found[name]) for c, found in anchors]) for name in names}
         corrections = self._corrections(module, wanted)
         x, module = self._batches[0][:_N_CHECKED], self._plain(state)
-        with _forward_hooks(module, corrections, lambda n, m, z: rescaled(m, z, *corrections[n])):
+        with _forward_hooks(module, corrections, lambda n, z: rescaled(z, *corrections[n])):
             right = module(x.clone())
         for apply in (fuse, wrap):
             module = _PointRepair(apply, corrections, {}).apply_to(self._new(state))
@@ -240,26 +264,45 @@ class Repair:
         """Coefficients of the anchors that a point is made of, and their moments."""
         shares = {k: float(c) for k, c in enumerate(self.path.coefficients(t)) if float(c)}
         for k in shares.keys() - self._at_anchors.keys():
-            self._at_anchors[k] = _moments(self._plain(self.path.anchors[k]), self._batches)
+            self._at_anchors[k] = self._moments(self._plain(self.path.anchors[k]))
         return [(c, self._at_anchors[k]) for k, c in shares.items()]
+
+    def _layers(self, module: nn.Module) -> list[str]:
+        """Hidden affine layers that run once, in the order in which they run."""
+        return hidden_layers(module, self._batches[0][:_N_CHECKED], list(self._axes))
+
+    def _moments(self, module: nn.Module) -> dict[str, Moments]:
+        """Moments of these layers."""
+        names = self._layers(module)
+        running = {name: RunningMoments() for name in names}
+
+        def hook(name: str, out: Tensor) -> None:
+            running[name].add(channels(out, self._axes[name]))
+
+        recompute_batch_statistics(module, self._batches, unbiased=False)
+        with _forward_hooks(module, names, hook):
+            for x in self._batches:
+                module(x.clone())
+        return {name: _moments_of(own) for name, own in running.items()}
 
     def _corrections(
         self, module: nn.Module, wanted: Mapping[str, Moments]
-    ) -> dict[str, tuple[Tensor, Tensor]]:
+    ) -> dict[str, Correction]:
         """Scales and shifts, layer after layer, each with its predecessors corrected."""
-        done: dict[str, tuple[Tensor, Tensor]] = {}
+        done: dict[str, Correction] = {}
         running = {name: RunningMoments() for name in wanted}
         n_batches = Counter[str]()
 
-        def hook(name: str, layer: nn.Module, out: Tensor) -> Tensor:
+        def hook(name: str, out: Tensor) -> Tensor:
             if name not in done:
-                running[name].add(channels(layer, out))
+                running[name].add(channels(out, self._axes[name]))
                 n_batches[name] += 1
                 if n_batches[name] == len(self._batches):
-                    done[name] = correction(_moments_of(running[name]), wanted[name])
+                    found = correction(_moments_of(running[name]), wanted[name])
+                    done[name] = (*found, self._axes[name])
                 if stops:  # the next layer has to see this one corrected on all rows
                     raise _StopForward
-            return rescaled(layer, out, *done[name])
+            return rescaled(out, *done[name])
 
         has_norms = bool(tracking_layers(module))
         stops = has_norms or len(self._batches) > 1
@@ -277,10 +320,15 @@ class Repair:
             )
         return done
 
-    def _normalise(self, module: nn.Module, done: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    def _normalise(self, module: nn.Module, done: Mapping[str, Correction]) -> None:
         """Let batch normalisation do as in training on all rows, with layers that are corrected."""
-        with _forward_hooks(module, done, lambda n, m, z: rescaled(m, z, *done[n])):
+        with _forward_hooks(module, done, lambda n, z: rescaled(z, *done[n])):
             recompute_batch_statistics(module, self._batches, unbiased=False)
+
+
+def _listed(names: Sequence[str], n_shown: int = 5) -> str:
+    shown = ", ".join(map(repr, names[:n_shown]))
+    return shown if len(names) <= n_shown else f"{shown} and {len(names) - n_shown} more"
 
 
 class _StopForward(Exception):
@@ -291,16 +339,16 @@ class _StopForward(Exception):
 class _PointRepair:
     """Corrections and statistics that repair the network at one point."""
 
-    apply: Callable[[nn.Module, str, Tensor, Tensor], None]
-    #: scale and shift of each layer
-    corrections: dict[str, tuple[Tensor, Tensor]]
+    apply: Callable[[nn.Module, str, Tensor, Tensor, int], None]
+    #: of each layer
+    corrections: dict[str, Correction]
     #: buffers of batch normalisation
     statistics: dict[str, Tensor]
 
     def apply_to(self, module: nn.Module) -> nn.Module:
         """Change a network in place."""
-        for name, (scale, shift) in self.corrections.items():
-            self.apply(module, name, scale, shift)
+        for name, found in self.corrections.items():
+            self.apply(module, name, *found)
         for name, value in self.statistics.items():
             module.get_buffer(name).copy_(value)
         return module
@@ -314,26 +362,6 @@ def _statistics(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def _layers(module: nn.Module, batches: Sequence[Tensor]) -> list[str]:
-    names = [name for name, layer in module.named_modules() if type(layer) in AFFINE]
-    return hidden_layers(module, batches[0][:_N_CHECKED], names)
-
-
-def _moments(module: nn.Module, batches: Sequence[Tensor]) -> dict[str, Moments]:
-    """Moments of all hidden affine layers that run once, in the order in which they run."""
-    names = _layers(module, batches)
-    running = {name: RunningMoments() for name in names}
-
-    def hook(name: str, layer: nn.Module, out: Tensor) -> None:
-        running[name].add(channels(layer, out))
-
-    recompute_batch_statistics(module, batches, unbiased=False)
-    with _forward_hooks(module, names, hook):
-        for x in batches:
-            module(x.clone())
-    return {name: _moments_of(own) for name, own in running.items()}
-
-
 def _moments_of(running: RunningMoments) -> Moments:
     return running.mean, (running.squares / running.n).sqrt()
 
@@ -342,12 +370,12 @@ def _moments_of(running: RunningMoments) -> Moments:
 def _forward_hooks(
     module: nn.Module,
     names: Iterable[str],
-    hook: Callable[[str, nn.Module, Tensor], Tensor | None],
+    hook: Callable[[str, Tensor], Tensor | None],
 ) -> Iterator[None]:
-    """Call ``hook(name, layer, output)`` after each of some layers; what it returns replaces it."""
+    """Call ``hook(name, output)`` after each of some layers; what it returns replaces it."""
     handles = [
         module.get_submodule(name).register_forward_hook(
-            lambda layer, _, out, name=name: hook(name, layer, out)
+            lambda layer, _, out, name=name: hook(name, out)
         )
         for name in names
     ]

@@ -4,13 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+
+from sklflat.paths.repair.affine_layers import AFFINE
 
 #: mean and standard deviation of every channel
 Moments = tuple[Tensor, Tensor]
-
-#: affine layers, of exactly these classes: a subclass may do anything
-AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 #: units of rounding up to which a standard deviation is nothing but rounding
 _ROUNDING = 1e3
@@ -63,9 +61,12 @@ class Rescaled(nn.Module):
     [[11.0, 16.0]]
     """
 
-    def __init__(self, layer: nn.Module, scale: Tensor, shift: Tensor) -> None:
+    def __init__(
+        self, layer: nn.Module, scale: Tensor, shift: Tensor, n_positions: int = 0
+    ) -> None:
         super().__init__()
         self.layer = layer
+        self.n_positions = n_positions
         self.register_buffer("scale", scale.clone())
         self.register_buffer("shift", shift.clone())
 
@@ -81,26 +82,21 @@ class Rescaled(nn.Module):
 
     def forward(self, X: Tensor) -> Tensor:
         """``scale * layer(X) + shift``, channel by channel."""
-        return rescaled(self.layer, self.layer(X), self.scale, self.shift)  # type: ignore[arg-type]
+        return rescaled(self.layer(X), self.scale, self.shift, self.n_positions)  # type: ignore[arg-type]
 
 
-def _n_positions(layer: nn.Module) -> int:
-    """How many axes of a layer's output come after its channels."""
-    return 0 if isinstance(layer, nn.Linear) else len(layer.weight.shape) - 2  # type: ignore[arg-type]
-
-
-def channels(layer: nn.Module, out: Tensor) -> Tensor:
+def channels(out: Tensor, n_positions: int) -> Tensor:
     """A layer's output as rows (n * positions, n_channels)."""
-    return out.movedim(-1 - _n_positions(layer), -1).flatten(0, -2)
+    return out.movedim(-1 - n_positions, -1).flatten(0, -2)
 
 
-def rescaled(layer: nn.Module, out: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+def rescaled(out: Tensor, scale: Tensor, shift: Tensor, n_positions: int) -> Tensor:
     """``scale * out + shift`` of a layer's output, channel by channel."""
-    shape = (-1, *[1] * _n_positions(layer))
+    shape = (-1, *[1] * n_positions)
     return out * scale.view(shape) + shift.view(shape)
 
 
-def fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
+def fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor, n_positions: int) -> None:
     """Multiply a correction into a layer's weights; wrap it where they are shared or computed."""
     layer = module.get_submodule(name)
     if bool((scale == 1).all()) and bool((shift == 0).all()):
@@ -108,8 +104,8 @@ def fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
     own = {id(p) for p in layer.parameters()}
     others = (part for part in module.modules() if part is not layer)
     shared = any(id(p) in own for part in others for p in part.parameters(recurse=False))
-    if shared or is_parametrized(layer):
-        wrap(module, name, scale, shift)
+    if shared or type(layer) not in AFFINE or layer._forward_pre_hooks:
+        wrap(module, name, scale, shift, n_positions)
         return
     weight, bias = layer.weight, layer.bias
     weight *= scale.view(-1, *[1] * (weight.ndim - 1))  # type: ignore[operator]
@@ -119,8 +115,8 @@ def fuse(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
         layer.bias = nn.Parameter(shift.clone())
 
 
-def wrap(module: nn.Module, name: str, scale: Tensor, shift: Tensor) -> None:
+def wrap(module: nn.Module, name: str, scale: Tensor, shift: Tensor, n_positions: int) -> None:
     """Put a :class:`Rescaled` in a layer's place."""
     parent, _, key = name.rpartition(".")
     layer = module.get_submodule(name)
-    setattr(module.get_submodule(parent), key, Rescaled(layer, scale, shift))
+    setattr(module.get_submodule(parent), key, Rescaled(layer, scale, shift, n_positions))

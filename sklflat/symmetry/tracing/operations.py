@@ -255,8 +255,14 @@ class Operations:
         self, args: Any, kwargs: Any, outs: list[Tensor]
     ) -> list[Labels]:
         q, k, v = args[:3]
+        n_queries = q.shape[1] // k.shape[1]  # that share a head of keys and values
         lq, lk, lv = (
-            [along(x, 0, 1, of=t.shape).flatten(0, 1) for x in self.labels(t)] for t in (q, k, v)
+            [along(x, 0, 1, of=t.shape).repeat_interleave(n, 1).flatten(0, 1) for x in own]
+            for t, own, n in (
+                (q, self.labels(q), 1),
+                (k, self.labels(k), n_queries),
+                (v, self.labels(v), n_queries),
+            )
         )
         scores = self.unifier.contract(lq, [x.mT for x in lk], always, always)
         mask = kwargs.get("attn_mask")

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate, pairwise
 from operator import itemgetter
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.utils import gen_batches
 from skorch.dataset import Dataset
 from torch import Tensor
 
@@ -44,7 +44,8 @@ class TensorLoader:
     """Iterates over slices of tensors; stands in for a ``DataLoader``.
 
     The data set holds tensors, arrays or dictionaries of them in ``X`` and ``y``, which are moved
-    to the device once. Without an ``order`` the samples stay in theirs.
+    to the device once. Without an ``order`` the samples stay in theirs. A last batch of fewer
+    samples than ``least`` is part of the batch before.
 
     Attributes
     ----------
@@ -58,8 +59,10 @@ class TensorLoader:
         batch_size: int,
         order: SampleOrder | None = None,
         device: str = "cpu",
+        least: int = 1,
     ) -> None:
         self.dataset = dataset
+        self.least = least
         self.batch_size = batch_size
         self.order = order
         self.device = device
@@ -69,7 +72,16 @@ class TensorLoader:
         ]
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        return len(self.sizes(len(self.dataset)))
+
+    def sizes(self, n_samples: int) -> list[int]:
+        """Numbers of samples in the batches of the last ``n_samples`` of an epoch."""
+        n_full, rest = divmod(n_samples, self.batch_size)
+        sizes = [self.batch_size] * n_full + [rest] * bool(rest)
+        if len(sizes) > 1 and sizes[-1] < self.least:
+            rest = sizes.pop()
+            sizes[-1] += rest
+        return sizes
 
     def share(self, one_of: Callable[[Tensor], Tensor]) -> None:
         """Take tensors from ``one_of(tensor)``, which may know the same values already."""
@@ -106,10 +118,11 @@ class TensorLoader:
     def batches(self, rows: NDArray | None) -> Iterator[list[Tensors]]:
         """Batches of rows (None: of all, as they stand)."""
         if rows is None:
-            for batch in gen_batches(len(self.dataset), self.batch_size):
-                yield [_map(itemgetter(batch), d) for d in self.data]
+            stops = list(accumulate(self.sizes(len(self.dataset)), initial=0))
+            for start, stop in pairwise(stops):
+                yield [_map(itemgetter(slice(start, stop)), d) for d in self.data]
             return
-        for index in torch.as_tensor(rows, device=self.device).split(self.batch_size):
+        for index in torch.as_tensor(rows, device=self.device).split(self.sizes(len(rows))):
             yield [_map(partial(torch.index_select, dim=0, index=index), d) for d in self.data]
 
 

@@ -26,6 +26,9 @@ from sklflat.training.engine.tape import copies
 from sklflat.training.engine.vector_engine import CannotUseVector, VectorEngine
 from sklflat.training.perturbations.base import Perturbation
 
+#: what PyTorch says where a normalisation over the batch has nothing to average
+ONE_VALUE = "Expected more than 1 value per channel"
+
 #: keys of the dictionary in which weights travel beside the input
 INPUT, WEIGHT = "X", "sample_weight"
 
@@ -283,11 +286,20 @@ class PerturbedNetMixin(_SkorchNet):
             return
         before = self.steps_.n_skipped_steps - _n_skipped(iterator)
         reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
-        if reason is None:
-            self._run_on_vector(iterator, prefix, step_fn)
-        else:
-            self.fast_path_ = reason
-            super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
+        try:
+            if reason is None:
+                self._run_on_vector(iterator, prefix, step_fn)
+            else:
+                self.fast_path_ = reason
+                super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
+        except ValueError as error:
+            if ONE_VALUE not in str(error):
+                raise
+            raise ValueError(
+                "Batch normalisation met a batch of one sample, which has no variance. Choose "
+                "another batch_size, so that no single sample is left for the last batch, or "
+                "iterator_train__drop_last=True."
+            ) from error
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:

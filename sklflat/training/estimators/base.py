@@ -9,12 +9,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat._compat import fit_context
@@ -26,12 +27,13 @@ from sklflat.exceptions import (
 )
 from sklflat.networks import MLP, TaskLoss
 from sklflat.networks.network import cast, copy_module, precision
+from sklflat.networks.outputs import as_logits
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
 from sklflat.training.engine.loader import SampleOrder, TensorLoader
-from sklflat.training.engine.net import perturbed
+from sklflat.training.engine.net import INPUT, ONE_VALUE, perturbed
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
-from sklflat.training.estimators import build
+from sklflat.training.estimators import build, outputs
 from sklflat.training.estimators.data import (
     Checkpoint,
     EncodedDataset,
@@ -39,6 +41,7 @@ from sklflat.training.estimators.data import (
     TrainingData,
     weighted,
 )
+from sklflat.training.estimators.destructive import warn_of_destruction
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
 from sklflat.training.estimators.parameters import (
@@ -114,6 +117,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         else:
             yield from self._train(data, incremental, checkpoint)
         self._finish(data.X)
+        if not (incremental or isinstance(self.net, NeuralNet) or isinstance(data.X, Dataset)):
+            warn_of_destruction(self, data.X, self._encode(data.y))
 
     def _validated(
         self,
@@ -211,7 +216,10 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
                 dtype = native  # the module itself asks for its precision
                 cast(module, dtype)
                 shape = build.output_shape(copy_module(module), self._input(first, dtype))
-        self._loss, self._shape = self._targets.loss(shape[0] if shape else 1), None
+            self._loss, self._shape = self._targets.loss(shape[0] if shape else 1), None
+            x = self._input(first, dtype)
+            module = as_logits(module, x, self._loss, copy_module(module))
+        self._is_read_by_net = False
         self.net_ = build.facade_net(
             module,
             TaskLoss(self._loss, self._temperature),
@@ -252,8 +260,12 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         self._embeds = build.reads_integers(net.module_)
         net._set_training(False)
         with net.random_stream_.as_global():
-            self._shape = build.output_shape(net.infer, self._input(first, self._dtype))
+            x = self._input(first, self._dtype)
+            self._shape = build.output_shape(net.infer, x)
+            outputs.check_outputs(net, net.infer(x).detach())
         self._loss = self._targets.skorch_loss(net.criterion_, self._shape)
+        self._is_read_by_net = outputs.needs_reading(net, is_classifier(self))
+        self._targets.threshold = getattr(net, "threshold", 0.5)
         self.net_ = net
 
     # --- training ---------------------------------------------------------------------------
@@ -270,7 +282,9 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             return
 
         def score(z: NDArray, rows: NDArray) -> float:
-            return self._score_outputs(z, y[rows], None if weight is None else weight[rows])
+            return self._score_outputs(
+                self._read(z), y[rows], None if weight is None else weight[rows]
+            )
 
         most = getattr(self, "max_samples", MAX_SAMPLES)
         steps.landscape = landscape_of(self.net_, dataset, score, most)
@@ -330,7 +344,28 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             generator = self.net_.random_stream_.generators[0]
             return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
-        return TensorLoader(dataset, size, order, self.net_.device)
+        least = self._least_batch(dataset)
+        if min(size, n_samples) < least:
+            raise ValueError(
+                f"Batch normalisation needs batches of at least {least} samples for a variance, "
+                f"got batch_size={size} and {n_samples} samples."
+            )
+        return TensorLoader(dataset, size, order, self.net_.device, least)
+
+    def _least_batch(self, dataset: ArrayDataset) -> int:
+        """Samples that a batch has to have: two, if a layer normalises single values over it."""
+        module = self.net_.module_
+        if not any(isinstance(part, _BatchNorm) for part in module.modules()):
+            return 1
+        x = torch.as_tensor(dataset.X[INPUT] if isinstance(dataset.X, dict) else dataset.X)[:1]
+        copied = copy_module(module).train()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                copied(x.to(self.net_.device))
+        except ValueError as error:
+            if ONE_VALUE in str(error):
+                return 2
+        return 1
 
     def _hold_out(self, data: TrainingData) -> tuple[TrainingData, Callable[[], float]]:
         """Split off validation data; returns the rest and a function that scores the net."""

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import MLP
+from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
+from sklflat.networks.network import copy_module
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
 
 
@@ -47,7 +50,10 @@ def make_module(
     if net is None:
         return MLP(n_features, n_outputs, **mlp)
     if isinstance(net, nn.Module):
-        return copy.deepcopy(net)
+        refuse_scripted(net, "cannot be copied to be trained")
+        if any(is_lazy(p) for p in net.parameters()):
+            return copy.deepcopy(net)
+        return copy_module(net).train()
     if not callable(net):
         raise TypeError(
             f"net={net!r} is no network: pass a torch.nn.Module class or instance, a function "

@@ -117,8 +117,12 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
         return y if self._targets.binary else None  # as MLPClassifier does
 
     def _score_outputs(self, z: NDArray, y: NDArray, weight: NDArray | None) -> float:
-        predicted = self._targets.predict(self._targets.decision(z, self._loss))
+        predicted = self._targets.predict(self._decide(z))
         return float(accuracy_score(y, predicted, sample_weight=weight))
+
+    def _decide(self, z: NDArray) -> NDArray:
+        """Logits as scikit-learn returns them, from what has been read of outputs."""
+        return self._targets.decision(z, "softmax" if self._is_read_by_net else self._loss)
 
     def decision_function(self, X: Inputs) -> NDArray:
         """Logits in float64.
@@ -133,7 +137,7 @@ class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParamet
             For two classes the margin of ``classes_[1]`` over ``classes_[0]``.
         """
         z = self._raw_predict(X)
-        return self._targets.decision(z, self._loss)
+        return self._decide(z)
 
     def predict_proba(self, X: Inputs) -> NDArray:
         """Probabilities: softmax (or sigmoid) of the logits.

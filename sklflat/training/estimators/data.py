@@ -1,6 +1,6 @@
 """Training data as a net consumes them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import sparray, spmatrix
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from sklflat.training.engine.net import INPUT, WEIGHT
 
@@ -32,8 +32,23 @@ class Checkpoint(Protocol):
         """Take an estimator, whose net is new, to this place."""
 
 
+def check_container(X: Any) -> None:
+    """Raise a TypeError that says what to pass in place of a loader or a dictionary."""
+    if isinstance(X, DataLoader):
+        raise TypeError(
+            "X is a DataLoader. Batches are made here: pass the data set that it loads, "
+            "X.dataset, or arrays of inputs and targets."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X is a {type(X).__name__} with {sorted(map(str, X))}. Networks are given one array "
+            "of inputs: join the parts along an axis, and let the module's forward split them."
+        )
+
+
 def as_input(X: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor of the given dtype; integers, which may be token ids, stay int64."""
+    check_container(X)
     if isinstance(X, Tensor):
         return X.to(dtype) if X.is_floating_point() else X
     X = torch.as_tensor(np.array(X, order="C"))  # a copy: a network may work in place

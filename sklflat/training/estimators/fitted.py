@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    is_classifier,
+)
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -14,8 +19,14 @@ from torch.utils.data import Dataset
 from sklflat.curvature import sharpness
 from sklflat.networks import MLP
 from sklflat.training.engine.protocols import TrainedNet
-from sklflat.training.estimators.data import Inputs, as_input, labels_of
-from sklflat.training.estimators.trained_network import TrainedNetwork, last_hidden, network_of
+from sklflat.training.estimators import outputs
+from sklflat.training.estimators.data import Inputs, as_input, check_container, labels_of
+from sklflat.training.estimators.trained_network import (
+    TrainedNetwork,
+    last_hidden,
+    network_of,
+    settling,
+)
 
 
 class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -32,6 +43,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _dtype: torch.dtype
     _embeds: bool
     _sample_shape: tuple[int, ...]
+    _is_read_by_net: bool  # whether the net's own nonlinearity says what outputs mean
     _y_numeric: bool
     net_: Any
 
@@ -46,6 +58,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
+        check_container(X)
         # a list or a DataFrame has no dtype of its own
         own = getattr(X, "dtype", None)
         kind = own if own is not None or issparse(X) or self.net is None else np.asarray(X).dtype
@@ -76,9 +89,17 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return target.to(self._dtype) if target.is_floating_point() else target
 
     def _outputs(self, X: NDArray | Dataset) -> NDArray:
-        """Raw outputs (n_samples, k) in float64; logarithms where they are probabilities."""
+        """Outputs (n_samples, k) in float64, as the net's own nonlinearity reads them."""
         inputs = X if isinstance(X, Dataset) else self._input(X)
-        return network_of(self.net_).outputs(inputs).numpy()
+        return self._read(network_of(self.net_).outputs(inputs).numpy())
+
+    def _read(self, z: NDArray) -> NDArray:
+        """Raw outputs as logits or predictions; those of a net that reads them itself, by it."""
+        if not getattr(self, "_is_read_by_net", False):
+            return z
+        if is_classifier(self):
+            return outputs.log_probabilities_by(self.net_, torch.as_tensor(z))
+        return outputs.values_by(self.net_, torch.as_tensor(z))
 
     def _raw_predict(self, X: Inputs) -> NDArray:
         check_is_fitted(self)
@@ -136,13 +157,16 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def trained_network(self) -> TrainedNetwork:
         """What the probes look into: the network as a private copy, and the way into it."""
         check_is_fitted(self)
-        return TrainedNetwork(
+        trained = TrainedNetwork(
             network_of(self.net_),
             self._targets,
             "softmax" if self._loss == "nll" else self._loss,
             lambda X: self._input(self._validate_X(X)),
             lambda y: self._encode(self._checked_y(y)),
         )
+        if getattr(self, "_is_read_by_net", False) and is_classifier(self):
+            return settling(self.net_, trained)
+        return trained
 
     def _checked_y(self, y: Any) -> NDArray:
         y = y.toarray() if issparse(y) else np.asarray(y)  # multilabel indicators

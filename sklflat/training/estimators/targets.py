@@ -1,9 +1,9 @@
 """Targets as a network needs them, and a network's output as scikit-learn returns it."""
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.utils.multiclass import type_of_target, unique_labels
-from torch.nn import BCEWithLogitsLoss, Module, NLLLoss
+from torch.nn import BCELoss, BCEWithLogitsLoss, Module, NLLLoss
 
 from sklflat.exceptions import OutputWidthError
 
@@ -17,6 +17,8 @@ class ClassTargets:
             self.classes = np.arange(y.shape[1])
         else:
             self.classes = unique_labels(y) if classes is None else np.unique(classes)
+        #: the probability from which the second of two classes is predicted
+        self.threshold = 0.5
 
     @property
     def n_outputs(self) -> int:
@@ -54,7 +56,7 @@ class ClassTargets:
             if loss != "softmax":
                 raise self._mismatch(width)
             return "nll"
-        if isinstance(criterion, BCEWithLogitsLoss) and loss != "logistic":
+        if isinstance(criterion, (BCELoss, BCEWithLogitsLoss)) and loss != "logistic":
             raise self._mismatch(width)
         return loss
 
@@ -87,7 +89,7 @@ class ClassTargets:
         if self.multilabel:
             return (decision > 0).astype(int)
         if decision.ndim == 1:
-            return self.classes[(decision > 0).astype(int)]
+            return self.classes[(decision > logit(self.threshold)).astype(int)]
         return self.classes[decision.argmax(axis=1)]
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,12 @@ from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
-from sklflat.networks.network import LogProbabilities
 from sklflat.training.estimators.data import Inputs
+from sklflat.training.estimators.outputs import in_logits, settle
 from sklflat.training.estimators.targets import ClassTargets
+
+#: rows on which it is settled what outputs mean
+_N_SETTLED = 64
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,26 @@ def network_of(net: NeuralNet) -> Network:
     """The module and the criterion of an initialised skorch net.
 
     Where the net's class has its own ``infer`` or ``get_loss``, these are used. Probabilities
-    (skorch's NLLLoss takes their logarithm itself) become log-probabilities. Nothing of the net is
-    changed.
+    (under BCELoss, or NLLLoss of which skorch takes the logarithm itself) become logits. Nothing
+    of the net is changed.
     """
     module, criterion = net.module_, net.criterion_
     if _overrides(net, "infer"):
         module = _Infer(net)
-    if _overrides(net, "get_loss"):
-        criterion = _GetLoss(net)
-    elif isinstance(criterion, nn.NLLLoss):
-        module = LogProbabilities(module)
+    is_own = _overrides(net, "get_loss")
+    module, criterion = in_logits(net, module, _GetLoss(net) if is_own else criterion, is_own)
     return Network(module, criterion, device=net.device)
+
+
+def settling(net: NeuralNet, trained: TrainedNetwork) -> TrainedNetwork:
+    """The same, but what its outputs mean is settled by the first data that come in."""
+
+    def to_input(X: Inputs) -> Tensor:
+        x = trained.to_input(X)
+        settle(net, trained.network, x[:_N_SETTLED])
+        return x
+
+    return replace(trained, to_input=to_input)
 
 
 def _overrides(net: NeuralNet, method: str) -> bool:

@@ -1,6 +1,7 @@
 """The batches of many loaders, side by side."""
 
 from collections.abc import Hashable, Iterator
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -21,7 +22,11 @@ class StackedBatches:
         #: what is done of epochs that were begun before
         self.done = {i: done for i, (_, done) in begun.items()}
         self.n_samples = {i: len(d[0]) - self.done[i].n_samples for i, d in self.data.items()}
-        self.sizes = {i: loader.batch_size for i, loader in loaders.items()}
+        #: first rows of the batches, and the end
+        self.edges = {
+            i: list(accumulate(loader.sizes(self.n_samples[i]), initial=0))
+            for i, loader in loaders.items()
+        }
         some = next(iter(self.data.values()))[0]
         width = max(self.n_samples.values())
         # rows of row numbers; shorter data sets leave the end of theirs unused
@@ -37,10 +42,9 @@ class StackedBatches:
         k = 0
         while True:
             groups: dict[tuple[Hashable, int, int], list[int]] = {}
-            for i, n in self.n_samples.items():
-                start = k * self.sizes[i]
-                stop = min(start + self.sizes[i], n)
-                if start < n:
+            for i, edges in self.edges.items():
+                if k + 1 < len(edges):
+                    start, stop = edges[k : k + 2]
                     groups.setdefault((self.kinds[i], start, stop), []).append(i)
             if not groups:
                 return

@@ -1,0 +1,192 @@
+"""What a network and its loss really are, compared before a number is believed: one table."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklflat.curvature import GaussNewton, Hessian, NetworkOperator
+from sklflat.curvature.derivative_checks import check_products
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import Network
+from sklflat.networks.checks import (
+    Check,
+    LowestPrecision,
+    checked_rows,
+    has_independent_rows,
+    is_deterministic,
+    relative_difference,
+)
+from sklflat.networks.outputs import LogOdds, LogProbabilities
+from sklflat.networks.units import Units
+from sklflat.probing.resolve import resolve
+
+#: rows that the loss is compared on, and those that are linearised
+_N_ROWS, _N_LINEARISED = 256, 64
+
+
+class NetworkChecks:
+    """The result of :func:`check_network`: what was asked, what was compared, and the verdict.
+
+    Parameters
+    ----------
+    checks : list of Check
+    notes : list of (str, str)
+        What was found and is no comparison: its name, and what it is.
+
+    Attributes
+    ----------
+    passed : bool
+        Whether all comparisons agree.
+    """
+
+    def __init__(self, checks: list[Check], notes: list[tuple[str, str]]) -> None:
+        self.checks = checks
+        self.notes = notes
+
+    @property
+    def passed(self) -> bool:
+        """Whether all comparisons agree."""
+        return all(check.passed for check in self.checks)
+
+    def to_frame(self) -> Any:
+        """The comparisons as a DataFrame, one row each.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            Columns ``question``, ``answer``, ``compared``, ``deviation``, ``limit``, ``advice``.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "question": check.question,
+                    "answer": "yes" if check.passed else "no",
+                    "compared": check.compared,
+                    "deviation": check.deviation,
+                    "limit": check.limit,
+                    "advice": "" if check.passed else check.advice,
+                }
+                for check in self.checks
+            ]
+        )
+
+    def __repr__(self) -> str:
+        width = max(len(name) for name in [*(c.question for c in self.checks), *dict(self.notes)])
+        lines = [
+            f"{check.question:<{width}}  {'yes' if check.passed else 'NO '}  "
+            f"{check.deviation:8.1e}  {check.compared}"
+            for check in self.checks
+        ]
+        lines += [f"{name:<{width}}  {text}" for name, text in self.notes]
+        lines += [f"- {check.question} {check.advice}" for check in self.checks if not check.passed]
+        return "\n".join(lines)
+
+
+def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
+    """Ask a network and its loss what every technique relies on, and show what was measured.
+
+    Run it first on a network that somebody else trained. The techniques make the same comparisons
+    by themselves, and refuse a network that fails one that they rely on.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        What the probes take: see :func:`sklflat.probing.resolve`.
+    X : array-like of shape (n_samples, ...)
+    y : array-like of shape (n_samples, ...)
+
+    Returns
+    -------
+    checks : NetworkChecks
+        Printed as a table.
+
+    Raises
+    ------
+    NotFittedError
+        If the estimator is not fitted.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from sklflat import check_network, from_module
+    >>> X = np.random.RandomState(0).normal(size=(40, 2))
+    >>> norm = torch.nn.BatchNorm1d(2, track_running_stats=False)
+    >>> module = torch.nn.Sequential(norm, torch.nn.Linear(2, 2))
+    >>> checks = check_network(from_module(module, classes=[0, 1]), X, X[:, 0] > 0)
+    >>> checks.passed
+    False
+    >>> [check.question for check in checks.checks if not check.passed]
+    ["Is each row's output its own?"]
+    """
+    trained = resolve(estimator)
+    try:
+        x = trained.to_input(X)
+    except UnsupportedNetworkError as error:
+        question = "Is it known what outputs mean?"
+        return NetworkChecks(
+            [Check(question, "outputs with targets", float("inf"), 0, str(error))], []
+        )
+    network, target = trained.network, trained.to_target(y)
+    with torch.no_grad():
+        checks = list(_of_rows(network, checked_rows(x)))
+    rows_are_fine = all(check.passed for check in checks)
+    if rows_are_fine:
+        checks.append(_asked("Does the loss add up?", lambda: _of_loss(network, x, target)))
+        for operator in (Hessian, GaussNewton) if checks[-1].passed else ():
+            network.verified |= {Hessian.derivative, GaussNewton.derivative}
+            few = partial(operator, network, x[:_N_LINEARISED], target[:_N_LINEARISED])
+            checks.append(_asked("Are the derivatives right?", partial(_of_products, few)))
+    return NetworkChecks(checks, list(_notes(network, x)))
+
+
+def _asked(question: str, ask: Callable[[], Check]) -> Check:
+    """A check; one that fails, if the network or its loss is refused meanwhile."""
+    try:
+        return ask()
+    except (UnsupportedNetworkError, TypeError) as error:
+        return Check(question, "nothing, as it was refused,", float("inf"), 0.0, str(error))
+
+
+def _of_rows(network: Network, x: Tensor) -> Iterator[Check]:
+    yield is_deterministic(network.forward, x)
+    if len(x) > 1 and not network.whole_batch:
+        yield has_independent_rows(network.forward, x)
+
+
+def _of_products(operator: Callable[[], NetworkOperator]) -> Check:
+    return check_products(operator())
+
+
+def _of_loss(network: Network, x: Tensor, y: Tensor) -> Check:
+    """Whether losses of rows add up to the criterion's own value."""
+    x, y = x[:_N_ROWS], network.prepare(y[:_N_ROWS])
+    with torch.no_grad():
+        z = network.forward(x)
+        own = network.criterion.own_value(z, y)
+        ours = network.criterion.mean(*network.sums(z, y))
+    return Check(
+        "Does the loss add up?",
+        f"the criterion on {len(x)} rows and losses of single rows, added up,",
+        relative_difference(ours.double(), own.double()),
+        1e-5,
+        "The criterion is no mean or sum over rows.",
+    )
+
+
+def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:
+    kinds = {LogProbabilities: "probabilities, taken to logits", LogOdds: "one probability a class"}
+    yield "Outputs", kinds.get(type(network.module), "logits or values, as the module returns them")
+    with torch.no_grad(), LowestPrecision() as lowest:
+        network.forward(x[:2])
+    inside = str(lowest.dtype).removeprefix("torch.")
+    yield "Precision", f"{str(network.dtype).removeprefix('torch.')}, {inside} inside"
+    try:
+        units = Units.find(network.module, x[:8])
+        yield "Hidden units", f"{len(units)} in {len(units.layers)} layers"
+    except UnsupportedNetworkError as error:
+        yield "Hidden units", f"none: {error}"

@@ -1,0 +1,79 @@
+"""Curvature needs no units: linear and recurrent networks have a spectrum."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklflat import ActivationProbe, HessianSpectrum, from_module
+from sklflat.exceptions import NoUnitsError
+
+X = np.random.RandomState(0).normal(size=(60, 4))
+y = X[:, :3].argmax(1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.recurrent, self.last = kind(1, 5, batch_first=True), nn.Linear(5, 3)
+
+    def forward(self, X):
+        return self.last(self.recurrent(X[..., None])[0].mean(1))
+
+
+def dense_hessian(module):
+    module = module.double()
+    names = [n for n, _ in module.named_parameters()]
+    parts = [p.detach().flatten() for p in module.parameters()]
+    sizes = [len(p) for p in parts]
+
+    def loss(w):
+        own = {
+            n: v.view_as(p)
+            for n, v, p in zip(names, w.split(sizes), module.parameters(), strict=True)
+        }
+        z = torch.func.functional_call(module, own, (torch.as_tensor(X),))
+        return nn.functional.cross_entropy(z, torch.as_tensor(y))
+
+    return torch.autograd.functional.hessian(loss, torch.cat(parts)).numpy()
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+@pytest.mark.parametrize("unit_score", ["flat_alignment", "curvature", "response"])
+def test_a_linear_model_has_a_spectrum(unit_score, by_layer):
+    torch.manual_seed(0)
+    module = nn.Linear(4, 3)
+    probe = HessianSpectrum(
+        from_module(module, classes=[0, 1, 2]),
+        n_components=3,
+        unit_score=unit_score,
+        by_layer=by_layer,
+        random_state=0,
+    ).fit(X, y)
+    H = dense_hessian(module)
+    np.testing.assert_allclose(probe.eigenvalues_, np.linalg.eigvalsh(H)[::-1][:3], rtol=1e-4)
+    assert probe.trace_ == pytest.approx(np.trace(H), rel=1e-6)
+    assert probe.loadings_.shape == (0, 3)
+    assert probe.unit_scores_.shape == probe.support_.shape == (0,)
+    assert list(probe.get_feature_names_out()) == []
+    assert len(probe.to_frame()) == 0
+    with pytest.raises(NoUnitsError, match="no hidden units"):
+        probe.transform(X)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_networks_have_a_spectrum(kind):
+    module = Recurrent(kind)
+    probe = HessianSpectrum(from_module(module, classes=[0, 1, 2]), n_components=2).fit(X, y)
+    values = np.linalg.eigvalsh(dense_hessian(module))
+    largest = values[np.argsort(-np.abs(values))][:2]
+    np.testing.assert_allclose(np.sort(probe.eigenvalues_), np.sort(largest), rtol=1e-3)
+    with pytest.raises(NoUnitsError, match="recurrent"):
+        ActivationProbe(from_module(module, classes=[0, 1, 2])).fit(X, y)
+
+
+def test_a_layer_that_is_asked_for_has_to_be_there():
+    probe = HessianSpectrum(from_module(nn.Linear(4, 3), classes=[0, 1, 2]), layers=["relu"])
+    with pytest.raises(NoUnitsError):
+        probe.fit(X, y)
