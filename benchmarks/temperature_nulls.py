@@ -19,7 +19,7 @@ from sklflat.temperature.sweep import LEVEL, LEVEL_REPRODUCED
 from sklflat.temperature.temperature_sample import temperature_grid
 
 TABLE = Path(__file__).parent / "results" / "temperature_nulls.md"
-N_CLASSES, N_ROWS, N_DRAWS, N_RESAMPLED = 10, 40, 20, 20
+N_CLASSES, N_ROWS, N_DRAWS, N_RESAMPLED = 10, 40, 10, 20
 SIZES = np.geomspace(5, 200, N_CLASSES).astype(int)
 MOST = 0.1
 
