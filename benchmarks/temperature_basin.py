@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _planted_trees import N_SEEDS, OVERLAPS, TRAINING, interval, trained, tree_data
+from _planted_trees import OVERLAPS, TRAINING, interval, trained, tree_data
 from sklearn.frozen import FrozenEstimator
 
 from sklflat import FlatNoiseClassifier, SAMClassifier, TemperatureProbe
@@ -23,7 +23,7 @@ from sklflat.probing import sample_basin
 from sklflat.temperature import temperatures_through_basin
 
 TABLE = Path(__file__).parent / "results" / "temperature_basin.md"
-N_TRAIN, N_BASIN = 4000, 500
+N_SEEDS, N_TRAIN, N_BASIN = 6, 4000, 500
 N_MODELS, LOSS_RISE = 10, 0.05
 ARMS = {
     "plain": SAMClassifier(**TRAINING, rho=0),

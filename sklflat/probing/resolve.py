@@ -146,6 +146,8 @@ def _not_a_network(estimator: Any) -> TypeError:
     hint = ""
     if isinstance(estimator, torch.nn.Module):
         hint = " Wrap a trained module by sklflat.from_module(module, classes=...)."
+    elif hasattr(estimator, "estimator"):  # it may change what the network says
+        hint = " Give the network inside it, such as FrozenEstimator(fitted.estimator_)."
     return TypeError(
         f"There is no network in estimator={type(estimator).__name__}(...). Accepted are "
         f"{_ACCEPTED}.{hint}"
@@ -161,7 +163,7 @@ def _last(estimator: Any) -> Any:
     while not isinstance(estimator, (FittedNet, FittedModule, NeuralNet)):
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
-        elif hasattr(estimator, "estimator"):
+        elif isinstance(estimator, FrozenEstimator) or _is_search(estimator):
             estimator = estimator.estimator
         else:
             return estimator

@@ -109,14 +109,8 @@ def verdict(comparisons: tuple[TreeComparison, ...]) -> str:
     if low > 0 and best.gain >= LEAST_GAIN:
         return f"The {ours.name} foretells confusions better than {best.name} ({figures})."
     if high < 0 and best.gain <= -LEAST_GAIN:
-        return (
-            f"{_capital(best.name)} foretells confusions better than the {ours.name} ({figures})."
-        )
+        return f"Confusions are better foretold by {best.name} than by the {ours.name} ({figures})."
     return f"The {ours.name} is no better than {best.name} at foretelling confusions ({figures})."
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def _with_interval(values: NDArray) -> tuple[float, tuple[float, float]]:

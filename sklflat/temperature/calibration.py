@@ -34,7 +34,7 @@ class Calibration:
     ece_before, ece_after : float
         Expected calibration error of the same, of 15 bins.
     n_rows : int
-        Rows with a positive weight.
+        Distinct rows with a positive weight.
     bound : {"lower", "upper"} or None
         The end of the allowed range at which the temperature is.
     """
@@ -95,6 +95,7 @@ def fit_temperature(
     y: NDArray,
     weight: NDArray | None = None,
     log_bounds: tuple[float, float] = LOG_BOUNDS,
+    numbers: NDArray | None = None,
 ) -> Calibration:
     r"""Minimise the negative log-likelihood of labels over the temperature.
 
@@ -113,6 +114,9 @@ def fit_temperature(
         matter.
     log_bounds : tuple of float, default=(-10, 10)
         Range of :math:`\log T`.
+    numbers : ndarray of shape (n_samples,), int, default=None
+        Which row each is a prediction of, where some have several: these are no independent rows,
+        and count as one in the interval.
 
     Returns
     -------
@@ -140,26 +144,32 @@ def fit_temperature(
     weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=float)
     there = weight > 0
     if not there.any():
-        raise ValueError("sample_weight leaves no row to calibrate on: give one a positive weight.")
-    rows = _Rows(logits[there], y[there], weight[there])
+        raise ValueError("There is no row of positive sample_weight to calibrate on: give one.")
+    numbers = np.arange(len(y)) if numbers is None else numbers
+    rows = _Rows(logits[there], y[there], weight[there], numbers[there])
     T, bound = rows.most_likely(log_bounds)
     before, after = rows.nll(1.0), rows.nll(T)
     if not after < before:
         T, bound, after = 1.0, None, before
     return Calibration(
-        T, rows.interval(T), before, after, rows.ece(1.0), rows.ece(T), int(there.sum()), bound
+        T, rows.interval(T), before, after, rows.ece(1.0), rows.ece(T), rows.n_distinct, bound
     )
 
 
 class _Rows:
     """Logits with labels and weights, as functions of the temperature."""
 
-    def __init__(self, logits: NDArray, y: NDArray, weight: NDArray) -> None:
+    def __init__(self, logits: NDArray, y: NDArray, weight: NDArray, numbers: NDArray) -> None:
         with np.errstate(over="ignore"):
             below = logits - logits.max(axis=1, keepdims=True)
         self.f = np.maximum(below, np.finfo(float).min)
         self.y = y
         self.share = weight / weight.sum()
+        self.row = np.unique(numbers, return_inverse=True)[1]
+
+    @property
+    def n_distinct(self) -> int:
+        return int(self.row.max()) + 1
 
     def nll(self, T: float) -> float:
         log_p = log_softened(self.f, T)
@@ -196,7 +206,7 @@ class _Rows:
         Of weighted rows as many count as have their effective number (Kish), so that the scale
         of the weights does not matter. If the model is wrong, the squared slopes of the rows add
         up to something else, and the variance is theirs over the squared information (Huber 1967);
-        the larger variance is taken.
+        the larger variance is taken. All predictions of a row are added up first.
         """
         p = softened(self.f, T)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -204,7 +214,8 @@ class _Rows:
             variance = (p * z**2).sum(axis=1) - (p * z).sum(axis=1) ** 2
             curvature = self.share @ variance
             slope = (p * z).sum(axis=1) - z[np.arange(len(self.y)), self.y]
-            noise = max(self.share**2 @ slope**2, curvature * (self.share @ self.share))
+            share, slopes = (np.bincount(self.row, s) for s in (self.share, self.share * slope))
+            noise = max(slopes @ slopes, curvature * (share @ share))
             error = np.sqrt(noise) / curvature if curvature > 0 else np.inf
             reach = np.exp(1.96 * error)
         return float(T / reach), float(T * reach)

@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 __all__ = ["class_distances", "class_similarity", "merge_temperatures"]
 
+#: distances below this are rounding, as of a classifier that says the same of all rows
+_ROUNDING = 1e-13
+
 
 def class_similarity(p: NDArray, y: NDArray, weight: NDArray | None = None) -> NDArray:
     r"""Mean probability of each class over the rows of each class.
@@ -66,6 +69,7 @@ def class_distances(S: NDArray) -> NDArray:
     other = S + np.swapaxes(S, -1, -2)
     with np.errstate(divide="ignore", invalid="ignore"):
         d = np.where(own > other, 1 - other / own, np.where(other > 0, 0.0, 1.0))
+    d[d < _ROUNDING] = 0.0
     d[..., np.arange(S.shape[-1]), np.arange(S.shape[-1])] = 0.0
     return np.asarray(d)
 
@@ -85,8 +89,8 @@ def merge_temperatures(similarity: NDArray, temperatures: NDArray) -> NDArray:
     Returns
     -------
     merges : ndarray of shape (n_classes, n_classes)
-        The first temperature where two classes merge at once, ``inf`` where they do at none; 0
-        on the diagonal.
+        The first temperature where two classes have merged there already, so that it means "at or
+        below"; ``inf`` where they do at none; 0 on the diagonal.
     """
     d = class_distances(similarity)
     merged = d <= 0.5

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-__all__ = ["ClassTree", "branches", "cophenetic", "grow"]
+__all__ = ["ClassTree", "branches", "cophenetic", "grow", "is_branch", "share_with"]
+
+#: heights that differ by no more than this share of the highest, and by no more than distances
+#: of 1 are rounded by, are equal
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-14
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +27,11 @@ class ClassTree:
         In SciPy's format, for ``scipy.cluster.hierarchy``; heights are distances in [0, 1].
     temperature : float
     support : ndarray of shape (n_classes - 1,)
-        Share of the bootstrap samples of rows whose tree has the branch; 1 for the root.
+        Share of the bootstrap samples of rows whose tree has the branch; 1 for the root. NaN for a
+        branch that is as high as the one above it, as those are one, and for one with a class of
+        one row, which is in every sample.
     persistence : ndarray of shape (n_classes - 1,)
-        Share of the temperatures whose tree has the branch.
+        Share of the temperatures whose tree has the branch; NaN as above for equal heights.
     """
 
     classes: NDArray
@@ -64,21 +70,29 @@ class ClassTree:
         Returns
         -------
         text : str
-            Branch lengths are differences of heights; inner nodes are named by their support.
+            Branch lengths are differences of heights; inner nodes are named by their support,
+            where it is known. Branches of one height are one node.
         """
         n = len(self.classes)
         heights = [0.0] * n + self.linkage[:, 2].tolist()
         text = ["'" + str(c).replace("'", "''") + "'" for c in self.classes]
+        is_node = [True] * n + is_branch(self.linkage).tolist()
+        below: list[list[str]] = [[] for _ in text]
         for row, support in zip(self.linkage, self.support, strict=True):
-            parts = [f"{text[int(c)]}:{row[2] - heights[int(c)]:.6g}" for c in row[:2]]
-            text.append(f"({','.join(parts)}){support:.2f}")
+            parts: list[str] = []
+            for c in row[:2].astype(int):
+                parts += [f"{text[c]}:{row[2] - heights[c]:.6g}"] if is_node[c] else below[c]
+            below.append(parts)
+            text.append(f"({','.join(parts)})" + ("" if np.isnan(support) else f"{support:.2f}"))
         return text[-1] + ";"
 
     def __str__(self) -> str:
-        """One line a branch, the tightest first."""
+        """One line a branch, the tightest first; branches of one height are one."""
+        groups = self.groups()
         lines = [
-            f"{', '.join(map(str, group))}  (distance {row[2]:.3g}, support {support:.0%})"
-            for group, row, support in zip(self.groups(), self.linkage, self.support, strict=True)
+            f"{', '.join(map(str, groups[k]))}  (distance {self.linkage[k, 2]:.3g}, support "
+            + ("unknown)" if np.isnan(self.support[k]) else f"{self.support[k]:.0%})")
+            for k in np.flatnonzero(is_branch(self.linkage))
         ]
         return f"Tree of {len(self.classes)} classes at T = {self.temperature:.3g}\n" + "\n".join(
             lines
@@ -118,7 +132,32 @@ def branches(linkage: NDArray) -> list[int]:
 
 
 def share_with(linkage: NDArray, others: Iterable[NDArray]) -> NDArray:
-    """Share (n_classes - 1,) of the other trees that have each branch of a tree."""
+    """Share (n_classes - 1,) of the other trees that have each branch of a tree.
+
+    NaN for what :func:`is_branch` says is none, which does not count in the others either.
+    """
     own = branches(linkage)
-    found = [[b in known for b in own] for known in (set(branches(o)) for o in others)]
-    return np.mean(found, axis=0) if found else np.full(len(own), np.nan)
+    found = [[b in known for b in own] for known in map(_own_branches, others)]
+    if not found:
+        return np.full(len(own), np.nan)
+    return np.where(is_branch(linkage), np.mean(found, axis=0), np.nan)
+
+
+def is_branch(linkage: NDArray) -> NDArray:
+    """Which branches (n_classes - 1,) are lower than the one above them, by more than rounding.
+
+    Of three classes at one distance two are joined first, by the order of their names: that is no
+    branch, and says nothing of them.
+    """
+    n = len(linkage) + 1
+    above = np.full(len(linkage), np.inf)
+    for left, right, height, _ in linkage.tolist():
+        for c in (int(left), int(right)):
+            if c >= n:
+                above[c - n] = height
+    heights = linkage[:, 2]
+    return np.asarray(above - heights > _RELATIVE * heights.max(initial=0.0) + _ABSOLUTE)
+
+
+def _own_branches(linkage: NDArray) -> set[int]:
+    return {b for b, stands in zip(branches(linkage), is_branch(linkage), strict=True) if stands}

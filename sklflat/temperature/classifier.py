@@ -53,7 +53,8 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
         again on all rows.
     cv : int, splitter or iterable, default=None
         Folds of ``temperature="nll"``, where the estimator is not frozen; None is 5 folds, of about
-        the same share of every class. A row may be in several test parts, or in none.
+        the same share of every class. A row may be in several test parts, or in none: its
+        predictions all count for the temperature, and as one row for its interval.
 
     Attributes
     ----------
@@ -199,7 +200,7 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
         # scikit-learn's beta multiplies twice the logits that a margin has here
         shift = np.log(2) if self._has_margin else 0.0
         bounds = LOG_BOUNDS[0] - shift, LOG_BOUNDS[1] - shift
-        calibration = fit_temperature(logits, columns, weight, bounds)
+        calibration = fit_temperature(logits, columns, weight, bounds, numbers)
         for doubt in calibration.doubts():
             warn(doubt, CalibrationWarning)
         return calibration
@@ -276,6 +277,9 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
 
     def predict(self, X: Any) -> NDArray:
         """The estimator's own labels, which no temperature changes.
+
+        They are those of the greatest probability for most classifiers, but not where an estimator
+        decides otherwise, as ``SVC`` with three classes or more, or breaks ties in its own way.
 
         Parameters
         ----------

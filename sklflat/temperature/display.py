@@ -73,6 +73,8 @@ class TemperatureDisplay:
     def plot_tree(self, ax: Any) -> Any:
         """Draw the most stable tree; branches carry their bootstrap support in per cent.
 
+        Where it is unknown, see :class:`~sklflat.temperature.ClassTree`, there is no number.
+
         Parameters
         ----------
         ax : matplotlib.axes.Axes
@@ -90,24 +92,20 @@ class TemperatureDisplay:
             above_threshold_color="black",
             ax=ax,
         )
-        # a branch is found by its height, at which no two branches lie at the same place
-        order = np.argsort(tree.linkage[:, 2], kind="stable")
-        bars = sorted(zip(drawn["dcoord"], drawn["icoord"], strict=True), key=lambda b: b[0][1])
+        places = _places(tree.linkage, drawn["leaves"])
         low, high = tree.linkage[[0, -1], 2]
         room = 0.15 * (high - low) or 0.05
         ax.set_xlim(high + room, low - room / 2)  # leaves begin at 0, which may be far away
-        for (heights, places), k in zip(bars, order, strict=True):
-            if k < len(order) - 1:  # the root is in every tree
-                place = (places[1] + places[2]) / 2
-                ax.annotate(
-                    f"{tree.support[k]:.0%}",
-                    (heights[1], place),
-                    xytext=(-2, 2),
-                    textcoords="offset points",
-                    ha="right",
-                    va="bottom",
-                    fontsize="small",
-                )
+        for k in np.flatnonzero(np.isfinite(tree.support[:-1])):  # the root is in every tree
+            ax.annotate(
+                f"{tree.support[k]:.0%}",
+                (tree.linkage[k, 2], places[k]),
+                xytext=(-2, 2),
+                textcoords="offset points",
+                ha="right",
+                va="bottom",
+                fontsize="small",
+            )
         found = "hierarchy" if self.probe.hierarchy_ is not None else "no hierarchy beyond chance"
         ax.set(
             title=f"T = {tree.temperature:.3g}: {found}",
@@ -256,6 +254,16 @@ class TemperatureDisplay:
                 ylabel="second principal component",
             )
         return axes
+
+
+def _places(linkage: np.ndarray, leaves: list[int]) -> np.ndarray:
+    """Where SciPy draws each branch (n_classes - 1,) along the axis of the leaves."""
+    n = len(leaves)
+    places = np.empty(2 * n - 1)
+    places[leaves] = 10 * np.arange(n) + 5
+    for k, below in enumerate(linkage[:, :2].astype(int)):
+        places[n + k] = places[below].mean()
+    return places[n:]
 
 
 def _ahead(logits: np.ndarray, k: int) -> np.ndarray:

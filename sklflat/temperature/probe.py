@@ -283,7 +283,7 @@ class TemperatureProbe(UnitProbe):
             )
         if n > 1 and self.n_rows_of_smallest_class_ < FEW_ROWS:
             yield (
-                f"The smallest class has {self.n_rows_of_smallest_class_} rows here, too few for "
+                f"Rows of the smallest class: {self.n_rows_of_smallest_class_}, too few for "
                 "support and stability to mean much."
             )
         if n > 2:

@@ -1,6 +1,6 @@
 """How much each unit matters to the softened output, at each temperature."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,12 +9,10 @@ from torch import Tensor
 
 from sklflat.probing.ablation import ablated_outputs, outputs
 from sklflat.probing.sample import Sample
+from sklflat.temperature.memory import n_at_once
 from sklflat.training.estimators.loss_landscape import evenly_spread
 
-__all__ = ["class_logits", "normalised", "unit_profiles"]
-
-#: numbers held at once: rows x units x classes
-_MAX_NUMBERS = 2**22
+__all__ = ["affine_above", "class_logits", "normalised", "unit_profiles"]
 
 #: relative difference up to which sums of changes count as the change of the sum
 _ROUNDING = 1e-4
@@ -28,7 +26,13 @@ def class_logits(z: Tensor) -> Tensor:
     return torch.cat([-z / 2, z / 2], dim=1) if z.shape[1] == 1 else z
 
 
-def unit_profiles(sample: Sample, temperatures: NDArray, importance: str, rows: NDArray) -> NDArray:
+def unit_profiles(
+    sample: Sample,
+    temperatures: NDArray,
+    importance: str,
+    rows: NDArray,
+    affine: Sequence[bool] | None = None,
+) -> NDArray:
     r"""Importance of each unit for the softened output.
 
     .. math:: I_u(T) = \sum_i w_i \frac12 \sum_k
@@ -47,6 +51,8 @@ def unit_profiles(sample: Sample, temperatures: NDArray, importance: str, rows: 
         The change itself, or to first order in the unit's activation.
     rows : ndarray of int
         Rows over which the sum is taken.
+    affine : sequence of bool, default=None
+        Layers whose ablations are taken by derivatives; None is what :func:`affine_above` finds.
 
     Returns
     -------
@@ -56,9 +62,11 @@ def unit_profiles(sample: Sample, temperatures: NDArray, importance: str, rows: 
     total = torch.zeros(len(temperatures), len(sample.units), dtype=torch.float64)
     weight = torch.as_tensor(sample.weights / sample.weights[rows].sum())
     difference = _first_order if importance == "gradient" else _exact
-    for numbers, here, z, change in _logit_changes(
-        sample, torch.as_tensor(rows), importance == "gradient"
-    ):
+    if importance == "gradient":
+        affine = [True] * len(sample.units.layers)
+    elif affine is None:
+        affine = affine_above(sample)
+    for numbers, here, z, change in _logit_changes(sample, torch.as_tensor(rows), affine):
         w = weight[here]
         for k, T in enumerate(temperatures):
             moved = difference(z, change, float(T))
@@ -84,19 +92,12 @@ def _first_order(z: Tensor, change: Tensor, T: float) -> Tensor:
 
 
 def _logit_changes(
-    sample: Sample, rows: Tensor, first_order: bool
+    sample: Sample, rows: Tensor, affine: Sequence[bool]
 ) -> Iterator[tuple[NDArray, Tensor, Tensor, Tensor]]:
     """Units (m,), rows (r,), logits (r, K) there, and their changes (r, m, K) by ablation."""
-    by_ablation = []
-    assert sample.trained.classes is not None
-    n_classes = len(sample.trained.classes)
-    for layer in range(len(sample.units.layers)):
-        # a derivative takes a pass for every class, an ablation one for every unit
-        few_units = int((sample.units.layer_of == layer).sum()) < n_classes
-        if first_order or (not few_units and _is_affine_above(sample, layer)):
-            yield from _by_gradient(sample, rows, layer)
-        else:
-            by_ablation.append(layer)
+    for layer in np.flatnonzero(affine):
+        yield from _by_gradient(sample, rows, int(layer))
+    by_ablation = np.flatnonzero(np.logical_not(affine)).tolist()
     if by_ablation:
         yield from _by_ablation(sample, rows, by_ablation)
 
@@ -123,7 +124,7 @@ def _by_gradient(
     means = torch.as_tensor(sample.means)[own]
     channels = torch.as_tensor(units.channel_of[own])
     assert sample.trained.classes is not None
-    n_rows = max(1, _MAX_NUMBERS // (len(own) * len(sample.trained.classes)))
+    n_rows = n_at_once(len(own) * len(sample.trained.classes))
     for rows in chosen.split(min(n_rows, sample.network.batch_size)):
         z, a, gradients = _gradients(sample, layer, rows)
         a, gradients = a[:, channels], gradients[:, :, channels]
@@ -154,6 +155,17 @@ def _gradients(sample: Sample, layer: int, rows: Tensor) -> tuple[Tensor, Tensor
         a.detach().double().cpu(),
         torch.stack(gradients).double().cpu(),
     )
+
+
+def affine_above(sample: Sample) -> tuple[bool, ...]:
+    """Layers whose units are worth ablating by derivatives: a pass a class, in place of one a unit.
+
+    There logits have to be affine in the activations, so that the derivative says all.
+    """
+    assert sample.trained.classes is not None
+    sizes = np.bincount(sample.units.layer_of, minlength=len(sample.units.layers))
+    many = sizes >= len(sample.trained.classes)
+    return tuple(bool(m) and _is_affine_above(sample, k) for k, m in enumerate(many))
 
 
 def _is_affine_above(sample: Sample, layer: int) -> bool:

@@ -5,23 +5,26 @@ from numpy.typing import NDArray
 
 __all__ = ["pair_effects", "reproduced_p_value"]
 
-#: classes that are looked at, and rounds of the additive fit
-_MAX_CLASSES, _N_ROUNDS = 40, 25
+#: classes that are looked at, and rounds of the fit
+_MAX_CLASSES, _N_ROUNDS = 40, 50
+
+#: rows added to the expected number that differences are divided by, so that rare pairs do not rule
+_LEAST = 0.5
 
 
-def pair_effects(S: NDArray, floor: NDArray) -> NDArray:
-    r"""What similarities say of pairs beyond an effect of each class.
+def pair_effects(N: NDArray) -> NDArray:
+    r"""What confusions say of pairs beyond an effect of each class.
 
-    Where a class is confused with all others alike, :math:`S_{ab} = r_a c_b` for a other than b:
-    rows and columns are quasi-independent. These are the residuals of that model in logarithms,
-    symmetrised.
+    Where a class is confused with all others alike, the expected numbers off the diagonal are
+    :math:`E_{ab} = r_a c_b`: rows and columns are quasi-independent. That is fitted by matching
+    the sums of rows and columns in turn, and these are its relative residuals :math:`(N_{ab} -
+    E_{ab}) / (E_{ab} + 0.5)`, symmetrised. No logarithm is taken, so that 0 is expected of them for
+    rare pairs, too, and whatever the numbers of rows.
 
     Parameters
     ----------
-    S : ndarray of shape (..., n_classes, n_classes)
-        Similarities of classes.
-    floor : ndarray of shape (n_classes, 1)
-        Added to them: less than what the rows of a class can show.
+    N : ndarray of shape (..., n_classes, n_classes)
+        Numbers of the rows of one class that are taken for another; they may be shares of rows.
 
     Returns
     -------
@@ -38,17 +41,26 @@ def pair_effects(S: NDArray, floor: NDArray) -> NDArray:
     --------
     >>> import numpy as np
     >>> from sklflat.temperature.reproduced import pair_effects
-    >>> r, c = np.array([0.1, 0.2, 0.3, 0.05]), np.array([1.0, 2.0, 1.0, 3.0])
-    >>> np.abs(pair_effects(np.outer(r, c), np.zeros((4, 1)))).max() < 1e-6
+    >>> r, c = np.array([1.0, 2.0, 3.0, 0.5]), np.array([1.0, 2.0, 1.0, 3.0])
+    >>> np.abs(pair_effects(np.outer(r, c))).max() < 1e-6
     np.True_
     """
-    n = S.shape[-1]
-    off = ~np.eye(n, dtype=bool)
-    R = np.log(S + floor, where=off, out=np.zeros(S.shape))
+    off = 1 - np.eye(N.shape[-1])
+    N = N * off
+    rows, columns = N.sum(axis=-1), N.sum(axis=-2)
+    r, c = rows, columns
     for _ in range(_N_ROUNDS):
-        R -= off * (R.sum(axis=-1, keepdims=True) / (n - 1))
-        R -= off * (R.sum(axis=-2, keepdims=True) / (n - 1))
+        r = _share(rows, c)
+        c = _share(columns, r)
+    expected = r[..., :, None] * c[..., None, :] * off
+    R = (N - expected) / (expected + _LEAST)
     return np.asarray((R + np.swapaxes(R, -1, -2)) / 2)
+
+
+def _share(sums: NDArray, effects: NDArray) -> NDArray:
+    """Sums (..., n) over the others' effects (..., n); 0 where these have none."""
+    others = np.maximum(effects.sum(axis=-1, keepdims=True) - effects, 0.0)
+    return np.divide(sums, others, out=np.zeros_like(sums), where=others > 0)
 
 
 def reproduced_p_value(
@@ -86,8 +98,8 @@ def reproduced_p_value(
     n = len(chosen)
     if n < 4:
         return 1.0
-    floor = 0.5 / n_rows[chosen, None] / len(n_rows)
-    A, B = (_unit(pair_effects(S[:, chosen][:, :, chosen], floor)) for S in (first, second))
+    numbers = n_rows[chosen, None] / 2
+    A, B = (_unit(pair_effects(numbers * S[:, chosen][:, :, chosen])) for S in (first, second))
     G = np.einsum("iab,icd->abcd", A, B, optimize=True)
     own = np.arange(n)
 

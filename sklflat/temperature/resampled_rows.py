@@ -8,15 +8,13 @@ from numpy.typing import NDArray
 
 from sklflat.temperature.class_similarity import class_distances, class_similarity
 from sklflat.temperature.class_tree import cophenetic, grow
+from sklflat.temperature.memory import n_at_once
 from sklflat.temperature.stability import condensed, correlations
 
 __all__ = ["Distances", "ResampledRows", "bootstrap_counts", "softmax_distances"]
 
 #: distances (n_draws, n_classes, n_classes) from weights of the rows (n_draws, n_samples)
 Distances = Callable[[NDArray], NDArray]
-
-#: distances that are held at once
-_MAX_NUMBERS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +67,7 @@ class ResampledRows:
 
 def _few_at_once(distances: Distances, *weights: NDArray) -> Iterator[tuple[NDArray, ...]]:
     """Blocks of the draws whose distances fit into memory."""
-    n_numbers = distances(weights[0][:1]).size
-    n = max(1, _MAX_NUMBERS // n_numbers)
+    n = n_at_once(distances(weights[0][:1]).size)
     for start in range(0, len(weights[0]), n):
         yield tuple(w[start : start + n] for w in weights)
 

@@ -38,7 +38,7 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
     TypeError
         If the estimator gives neither.
     ValueError
-        If what it gives is not finite, or has not one column a class.
+        If what it gives is not finite, has not one column a class, or is a negative probability.
 
     Examples
     --------
@@ -53,6 +53,8 @@ def logits_of(estimator: Any, X: Any) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise ValueError(f"{source} is NaN or infinite: its logits have to be finite numbers.")
     if method == "predict_proba":
+        if (values <= -SMALLEST_PROBABILITY).any():
+            raise ValueError(f"{source} has negative numbers: these are no probabilities.")
         values = np.log(values + SMALLEST_PROBABILITY)
     elif values.ndim == 1 or values.shape[1:] == (1,):
         values = logits_of_margin(values)

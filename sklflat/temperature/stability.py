@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import squareform
 
+from sklflat.temperature.memory import n_at_once
+
 __all__ = [
     "condensed",
     "correlation",
@@ -15,8 +17,8 @@ __all__ = [
     "triplets_of",
 ]
 
-#: triplets of classes that are looked at, and numbers that are held at once
-_MAX_TRIPLETS, _MAX_NUMBERS = 3000, 2**22
+#: triplets of classes that are looked at
+_MAX_TRIPLETS = 3000
 
 
 def condensed(distances: NDArray) -> NDArray:
@@ -88,7 +90,7 @@ def tree_p_value(distances: NDArray, n_draws: int, rng: np.random.RandomState) -
     pairs, places = np.unique(triplets, return_inverse=True)
     places = places.reshape(triplets.shape)
     stream = np.random.default_rng(rng.randint(2**31 - 1))
-    at_once = max(1, _MAX_NUMBERS // triplets.size)
+    at_once = n_at_once(triplets.size)
     n_as_good = 0
     for start in range(0, n_draws, at_once):
         drawn = [

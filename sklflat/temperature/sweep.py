@@ -11,7 +11,7 @@ from sklflat.temperature.class_similarity import (
     class_similarity,
     merge_temperatures,
 )
-from sklflat.temperature.class_tree import ClassTree, grow, share_with
+from sklflat.temperature.class_tree import ClassTree, branches, grow, share_with
 from sklflat.temperature.reproduced import reproduced_p_value
 from sklflat.temperature.resampled_rows import ResampledRows, softmax_distances
 from sklflat.temperature.stability import tree_p_value
@@ -39,7 +39,8 @@ class TemperatureSweep:
         See :func:`~sklflat.temperature.class_similarity.class_similarity`.
     linkages : ndarray of shape (n_temperatures, n_classes - 1, 4)
     support : ndarray of shape (n_temperatures, n_classes - 1)
-        Share of bootstrap samples whose tree at this temperature has the branch.
+        Share of bootstrap samples whose tree at this temperature has the branch. NaN where two
+        heights are equal, and where a class of the branch has one row.
     stability : ndarray of shape (n_temperatures,)
         Mean correlation of a tree grown on half of the rows with the distances on the other half.
     p_value : float
@@ -117,20 +118,23 @@ class TemperatureSweep:
             For support and stability.
         rng : RandomState
         """
-        similarity, linkages, support, stability = [], [], [], []
+        similarity, linkages, support = [], [], []
+        stability: list[float] = []
+        n_rows = np.bincount(y[weight > 0], minlength=len(classes))
         for T in temperatures:
             p = probabilities(float(T))
             distances = softmax_distances(p, y)
             similarity.append(class_similarity(p, y, weight))
             linkages.append(grow(class_distances(similarity[-1]), method))
-            support.append(share_with(linkages[-1], resampled.trees(distances, method)))
-            stability.append(resampled.agreement(distances, method, distances).mean())
-        best = int(np.argmax(stability))
+            share = share_with(linkages[-1], resampled.trees(distances, method))
+            support.append(np.where(_rests_on_one_row(linkages[-1], n_rows), np.nan, share))
+            agreement = float(resampled.agreement(distances, method, distances).mean())
+            if agreement > max(stability, default=-np.inf):
+                halves = (resampled.first[:_N_HALVES], resampled.second[:_N_HALVES])
+                first, second = (class_similarity(p, y, s) for s in halves)
+            stability.append(agreement)
         n = N_ARRANGEMENTS if len(classes) >= FEWEST_CLASSES else 0
-        p = probabilities(float(temperatures[best]))
-        halves = (resampled.first[:_N_HALVES], resampled.second[:_N_HALVES])
-        first, second = (class_similarity(p, y, s) for s in halves)
-        n_rows = np.bincount(y[weight > 0], minlength=len(classes))
+        best = class_distances(similarity[int(np.argmax(stability))])
         return cls(
             temperatures,
             classes,
@@ -138,6 +142,13 @@ class TemperatureSweep:
             np.stack(linkages),
             np.stack(support),
             np.array(stability),
-            tree_p_value(class_distances(similarity[best]), n, rng),
+            tree_p_value(best, n, rng),
             reproduced_p_value(first, second, n_rows, n, rng) if n else 1.0,
         )
+
+
+def _rests_on_one_row(linkage: NDArray, n_rows: NDArray) -> NDArray:
+    """Branches (n_classes - 1,), but the root, with a class whose only row is in all samples."""
+    members = branches(linkage)
+    single = sum(1 << int(k) for k in np.flatnonzero(n_rows == 1))
+    return np.array([bool(m & single) and m != members[-1] for m in members], dtype=bool)

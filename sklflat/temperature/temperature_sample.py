@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.probing.sample import Sample
-from sklflat.temperature.profiles import class_logits, normalised, unit_profiles
+from sklflat.temperature.profiles import (
+    affine_above,
+    class_logits,
+    normalised,
+    unit_profiles,
+)
 from sklflat.temperature.softened import softened
 from sklflat.training.estimators.loss_landscape import evenly_spread
 
@@ -121,7 +126,13 @@ class TemperatureSample(Sample):
     def profiles(self) -> NDArray:
         """Importance (n_temperatures, n_units) of the units; adds up to 1 at each temperature."""
         rows = evenly_spread(self.n_samples, MAX_ROWS)
-        return normalised(unit_profiles(self, self.temperatures, self.importance, rows))
+        affine = self.affine_above if self.importance == "ablation" else None
+        return normalised(unit_profiles(self, self.temperatures, self.importance, rows, affine))
+
+    @cached_property
+    def affine_above(self) -> tuple[bool, ...]:
+        """Layers whose ablations are taken by derivatives."""
+        return affine_above(self)
 
     def draw_nulls(self, n_draws: int, rng: np.random.RandomState) -> None:
         """Draw profiles of networks that have learned nothing, with about n_draws units in all."""
@@ -145,13 +156,15 @@ class TemperatureSample(Sample):
         for twin in twins:
             z = _logits(twin)
             ratio = _scale(z) / scale if scale > 0 else 1.0
-            yield self.extending(
+            scored = self.extending(
                 twin,
                 logits=z,
                 present=self.present,
                 importance=self.importance,
                 temperatures=self.temperatures[[0, -1]] * (ratio if ratio > 0 else 1.0),
             )
+            vars(scored)["affine_above"] = self.affine_above  # a null of the same statistic
+            yield scored
 
 
 def _of_positive_weight(sample: Sample) -> Sample:
@@ -176,8 +189,10 @@ def _logits(sample: Sample) -> NDArray:
 
 
 def _scale(logits: NDArray) -> float:
-    """Root mean square of the centred logits."""
-    return float(np.sqrt(np.mean(np.square(logits - logits.mean(axis=1, keepdims=True)))))
+    """Root mean square of the centred logits, also where their squares are out of range."""
+    largest = float(np.abs(logits).max())
+    z = logits / largest if largest > 0 else logits
+    return largest * float(np.sqrt(np.mean(np.square(z - z.mean(axis=1, keepdims=True)))))
 
 
 def temperature_grid(temperatures: Any, logits: NDArray) -> NDArray:
@@ -185,7 +200,10 @@ def temperature_grid(temperatures: Any, logits: NDArray) -> NDArray:
     if temperatures is None:
         scale = _scale(logits) or 1.0
         return scale * np.logspace(-np.log10(_REACH), np.log10(_REACH), _N_TEMPERATURES)
-    grid = np.unique(np.asarray(temperatures, dtype=float).ravel())
+    try:
+        grid = np.unique(np.asarray(temperatures, dtype=float).ravel())
+    except (TypeError, ValueError):  # no numbers
+        grid = np.empty(0)
     if not len(grid) or not np.isfinite(grid).all() or grid.min() <= 0:
         raise ValueError(
             f"temperatures={temperatures!r} must be positive numbers, at least one; None is a grid "

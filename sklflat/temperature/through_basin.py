@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import check_consistent_length, check_random_state
 
+from sklflat._compat import validate_parameter_constraints
 from sklflat.networks.units import Units
 from sklflat.probing.basin import Basin
 from sklflat.probing.sample import Sample
@@ -16,11 +18,14 @@ from sklflat.temperature.class_similarity import (
     merge_temperatures,
 )
 from sklflat.temperature.class_tree import cophenetic, grow
+from sklflat.temperature.probe import TemperatureProbe
 from sklflat.temperature.resampled_rows import bootstrap_counts
 from sklflat.temperature.stability import correlations
 from sklflat.temperature.temperature_sample import TemperatureSample
 
 __all__ = ["BasinTemperatures", "temperatures_through_basin"]
+
+_CHECKED = ("temperatures", "linkage", "importance", "n_bootstrap", "random_state")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +57,22 @@ class BasinTemperatures:
 
     @property
     def merge_spread(self) -> float:
-        """Standard deviation of log merge temperatures over the models, averaged over pairs."""
-        return _spread(self.merge_temperatures[1:])
+        """Standard deviation of log merge temperatures over the models, averaged over pairs.
+
+        Of the pairs of classes that merge in every model and in every sample of the rows.
+        """
+        return _spread(self.merge_temperatures[1:], self._merging)
 
     @property
     def row_spread(self) -> float:
         """The same over bootstrap samples of the rows, at the minimum: what chance alone gives."""
-        return _spread(self.row_merges)
+        return _spread(self.row_merges, self._merging)
+
+    @property
+    def _merging(self) -> NDArray:
+        """Pairs (n_classes, n_classes) that merge in all models and all samples of the rows."""
+        merges = (self.merge_temperatures[1:], self.row_merges)
+        return np.all([np.isfinite(m).all(axis=0) for m in merges], axis=0)
 
 
 def temperatures_through_basin(
@@ -70,7 +84,7 @@ def temperatures_through_basin(
     linkage: str = "average",
     importance: str = "ablation",
     n_bootstrap: int = 30,
-    random_state: int = 0,
+    random_state: Any = 0,
 ) -> BasinTemperatures:
     """Sweep over temperatures at the minimum and at every model of its basin.
 
@@ -87,7 +101,7 @@ def temperatures_through_basin(
     importance : {"ablation", "gradient"}, default="ablation"
     n_bootstrap : int, default=30
         Bootstrap samples of the rows, for ``row_spread``.
-    random_state : int, default=0
+    random_state : int, RandomState instance or None, default=0
 
     Returns
     -------
@@ -95,6 +109,8 @@ def temperatures_through_basin(
 
     Raises
     ------
+    TypeError
+        If the basin is none.
     ValueError
         As :class:`~sklflat.TemperatureProbe` does; and if the basin has no models.
 
@@ -111,11 +127,19 @@ def temperatures_through_basin(
     >>> found.merge_temperatures.shape, found.tree_agreement.shape
     ((4, 3, 3), (3, 25))
     """
+    if not isinstance(basin, Basin):
+        raise TypeError(f"basin={basin!r} is none: it has to come from sample_basin.")
+    constraints = {name: TemperatureProbe._parameter_constraints[name] for name in _CHECKED}
+    given = (temperatures, linkage, importance, n_bootstrap, random_state)
+    validate_parameter_constraints(
+        constraints, dict(zip(_CHECKED, given, strict=True)), "temperatures_through_basin"
+    )
+    check_consistent_length(X, y)
     if not len(basin):
         raise ValueError("The basin has no models: raise loss_rise of sample_basin.")
     first, *models = _samples(basin, X, y, temperatures, importance)
     grid = first.temperatures
-    rng = np.random.RandomState(random_state)
+    rng = check_random_state(random_state)
     draws = bootstrap_counts(first.class_numbers, n_bootstrap, rng)
     similarity = np.stack([_similarity(m, first.weights) for m in (first, *models)])
     of_rows = _similarity(first, draws * first.weights).swapaxes(0, 1)
@@ -158,8 +182,8 @@ def _similarity(sample: TemperatureSample, weight: NDArray) -> NDArray:
     )
 
 
-def _spread(merges: NDArray) -> float:
-    pairs = np.triu_indices(merges.shape[-1], 1)
-    logs = np.log(merges[:, pairs[0], pairs[1]])
-    finite = np.isfinite(logs).all(axis=0)
-    return float(logs[:, finite].std(axis=0, ddof=1).mean()) if finite.any() else float("nan")
+def _spread(merges: NDArray, merging: NDArray) -> float:
+    i, j = np.nonzero(np.triu(merging, 1))
+    if len(merges) < 2 or not len(i):
+        return float("nan")
+    return float(np.log(merges[:, i, j]).std(axis=0, ddof=1).mean())

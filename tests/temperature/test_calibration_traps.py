@@ -146,6 +146,16 @@ def test_6_probabilities_of_0_and_1_are_not_taken_for_logits(n_classes):
     assert log_loss(y, ours.predict_proba(X)) < log_loss(y, votes) / 3
 
 
+def test_7_predictions_of_one_row_are_no_more_rows():
+    X = RNG.randn(200, 3)
+    y = drawn(X, 0.7)
+    once = fit_temperature(X, y)
+    thrice = fit_temperature(np.tile(X, (3, 1)), np.tile(y, 3), numbers=np.arange(600) % 200)
+    assert thrice.temperature == pytest.approx(once.temperature, rel=1e-9)
+    assert thrice.interval == pytest.approx(once.interval, rel=1e-9)
+    assert thrice.n_rows == 200
+
+
 def test_7_few_rows_are_said():
     X = RNG.randn(12, 3)
     y = drawn(X, 0.5, np.random.RandomState(1))
@@ -193,7 +203,7 @@ def test_9_integer_weights_are_repeated_rows():
     assert weighted.calibration_.n_rows == (times > 0).sum()
     scaled = calibrated(frozen(3), X, y, times / 1e6)
     assert scaled.calibration_.interval == pytest.approx(weighted.calibration_.interval, rel=1e-9)
-    with pytest.raises(ValueError, match="sample_weight leaves no row to calibrate on"):
+    with pytest.raises(ValueError, match="There is no row of positive sample_weight"):
         fit_temperature(X, y, np.zeros(400))
 
 

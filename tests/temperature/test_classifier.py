@@ -144,6 +144,16 @@ def test_out_of_fold_the_temperature_is_that_of_rows_not_trained_on():
     assert honest.temperature_ > 5 * fooled.temperature_
 
 
+def test_rows_in_several_test_parts_count_once_in_the_interval():
+    parts = [(np.arange(200), np.arange(200, 400))] * 3
+    thrice, once = (
+        TemperatureClassifier(LogisticRegression(), temperature="nll", cv=cv).fit(X, y)
+        for cv in (parts, parts[:1])
+    )
+    assert thrice.calibration_.n_rows == 200
+    assert thrice.calibration_.interval == pytest.approx(once.calibration_.interval, rel=1e-9)
+
+
 def test_refitting_with_a_number_forgets_the_calibration():
     model = TemperatureClassifier(LogisticRegression(), temperature="nll").fit(X, y)
     assert model.calibration_.temperature == model.temperature_

@@ -52,7 +52,7 @@ def test_a_tree_that_only_the_network_sees_is_found(planted):
     by_inputs = next(c for c in probe.comparisons_ if c.name == "class means of the inputs")
     assert truth.triplet_accuracy(by_inputs.linkage) < 0.6
     assert probe.findings_[0].startswith("A hierarchy of 8 classes at T = ")
-    assert "foretell" in probe.findings_[1]
+    assert "confusions" in probe.findings_[1]
 
 
 def test_attributes_are_those_of_the_logits(planted):

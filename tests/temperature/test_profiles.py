@@ -7,8 +7,9 @@ from torch import nn
 
 from sklflat import SAMClassifier, from_module
 from sklflat.probing.sample import Sample
-from sklflat.temperature import logits_of, softened
+from sklflat.temperature import logits_of, profiles, softened
 from sklflat.temperature.profiles import normalised, unit_profiles
+from sklflat.temperature.temperature_sample import TemperatureSample
 from tests._stacks import DIGITS, LABELS
 
 X, Y = DIGITS[:200], LABELS[:200]
@@ -129,6 +130,20 @@ def test_weights_and_rows_are_repeated_rows():
         unit_profiles(repeated, GRID, "ablation", np.arange(len(rows))),
         atol=1e-6,
     )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("make", [wide, deep])
+def test_the_null_is_of_the_same_statistic(make, monkeypatch):
+    """Whether derivatives serve is seen on the network itself, not on each of its twins anew."""
+    seen, original = [], profiles._is_affine_above
+    monkeypatch.setattr(profiles, "_is_affine_above", lambda s, k: seen.append(k) or original(s, k))
+    sample = TemperatureSample.measured(Sample.of(make(), X, Y), GRID, "ablation")
+    assert len(sample.profiles) == 3
+    n = len(seen)
+    sample.draw_nulls(40, np.random.RandomState(0))
+    assert len(sample.drawn["untrained twins"]) > 1
+    assert len(seen) == n
 
 
 def test_shares():

@@ -10,12 +10,14 @@ from sklflat.temperature.resampled_rows import ResampledRows
 from sklflat.temperature.sweep import TemperatureSweep
 from tests._slow import slow_after
 
+SIZES = [200, 120, 80, 50, 30, 20, 12, 8, 5]
+
 
 def test_quasi_independent_similarities_have_no_pair_effects():
     rng = np.random.RandomState(0)
     S = rng.uniform(size=(7, 1)) * rng.uniform(size=7)
     np.fill_diagonal(S, 0.9)  # which is not looked at
-    np.testing.assert_allclose(pair_effects(S, np.zeros((7, 1))), 0, atol=1e-6)
+    np.testing.assert_allclose(pair_effects(S), 0, atol=1e-6)
 
 
 def hard_and_easy(seed, n_classes, n_rows, spread):
@@ -44,6 +46,31 @@ def test_p_values_of_hard_and_easy_classes_are_those_of_chance(T):
     # of 100 at a level of .05, more than 13 have a chance of one in two thousand
     assert np.mean(np.array(p) <= 0.05) <= 0.13
     assert np.mean(p) == pytest.approx(0.5, abs=4 / np.sqrt(12 * 100))
+
+
+@pytest.mark.parametrize("sizes", slow_after(1, [SIZES, [30] * 9, SIZES[::-1]]))
+def test_nor_do_sizes_and_names_of_classes_matter(sizes):
+    """Labels drawn from r_a c_b: the last names are taken for others twenty times as often."""
+    y, p = np.repeat(np.arange(9), sizes), []
+    for seed in range(100):
+        rng = np.random.RandomState(seed)
+        taken = np.tile(np.exp(np.linspace(0, 3, 9))[rng.permutation(9)], (9, 1))
+        np.fill_diagonal(taken, 0)
+        missed = np.linspace(0.1, 0.7, 9)[:, None]
+        taken = missed * taken / taken.sum(axis=1, keepdims=True) + np.diag(1 - missed[:, 0])
+        named = (taken[y].cumsum(axis=1) < rng.uniform(size=(len(y), 1))).sum(axis=1)
+        logits = np.eye(9)[np.minimum(named, 8)]
+        p.append(p_value(logits, y, 1e-3, 99, rng))
+    assert np.mean(np.array(p) <= 0.05) <= 0.13
+    assert np.mean(p) == pytest.approx(0.5, abs=4 / np.sqrt(12 * 100))
+
+
+def test_a_classifier_that_says_the_same_of_all_rows_has_no_pairs():
+    said = np.tile(np.random.RandomState(0).dirichlet(np.ones(8)), (8, 1))
+    sizes = np.arange(3, 11)
+    rng = np.random.RandomState(0)
+    assert reproduced_p_value(said[None], said[None], sizes, 99, rng) == 1
+    assert (class_distances(said) == 0).all()
 
 
 @pytest.mark.parametrize("tree", ["balanced", "unbalanced"])

@@ -122,6 +122,30 @@ class Given:
         return self.scores
 
 
+class Voting:
+    """The same with probabilities."""
+
+    def __init__(self, p, classes=(0, 1, 2)):
+        self.p, self.classes_ = p, classes
+
+    def predict_proba(self, X):
+        return self.p
+
+
+def test_probabilities_need_not_add_up_to_1():
+    p = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
+    for scale in (0.5, 2.0):
+        np.testing.assert_allclose(softened(logits_of(Voting(scale * p), X[:2]), 1), p, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int8, object])
+def test_logits_of_any_type_become_double(dtype):
+    scores = np.array([[1.0, 2.0, -3.0], [0.0, 0.0, 4.0]])
+    logits = logits_of(Given(scores.astype(dtype)), X[:2])
+    assert logits.dtype == np.float64
+    np.testing.assert_array_equal(logits, scores)
+
+
 def test_scores_that_look_like_probabilities_stay_scores():
     scores = np.array([[0.2, 0.3, 0.5], [0.1, 0.1, 0.8]])
     assert (logits_of(Given(scores), X[:2]) == scores).all()
@@ -135,6 +159,8 @@ def test_what_has_no_logits_is_refused_by_name():
         logits_of(Silent(), X)
     with pytest.raises(ValueError, match=r"decision_function of estimator=Given\(...\) is NaN"):
         logits_of(Given(np.array([[0.0, np.nan, 1.0]])), X[:1])
+    with pytest.raises(ValueError, match=r"predict_proba of .* has negative numbers: these are no"):
+        logits_of(Voting(np.array([[0.5, -0.1, 0.6]])), X[:1])
     pairs = SVC(decision_function_shape="ovo").fit(X, FOUR)
     with pytest.raises(ValueError, match=r"\(60, 6\) for 4 classes.*decision_function_shape"):
         logits_of(pairs, X)
