@@ -10,6 +10,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.tracing import recurrent
 from sklflat.networks.tracing.operations import EVENTS, event_of, works_in_place
 
 
@@ -72,6 +73,11 @@ class CallCounter(TorchFunctionMode):
         visit = self._next(event)
         if visit is None:
             return func(*args, **kwargs)
+        call = recurrent.described(event, args)
+        if call is not None:
+            outs = func(*args, **kwargs)
+            state = visit(outs[0])
+            return recurrent.replaced(outs, state, call) if self._replaces else outs
         if not (self._replaces and works_in_place(func, kwargs)):
             out = func(*args, **kwargs)
             new = visit(out)

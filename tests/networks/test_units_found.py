@@ -191,17 +191,17 @@ def test_networks_without_units_say_why(module, X, message):
         Units.find(module, X)
 
 
-def test_recurrent_networks_are_refused():
+def test_recurrent_cells_are_refused():
     class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
-            self.lstm, self.head = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+            self.cell, self.head = nn.LSTMCell(4, 3), nn.Linear(3, 2)
 
         def forward(self, X):
-            return self.head(self.lstm(X)[0][:, -1])
+            return self.head(self.cell(X)[0])
 
-    with pytest.raises(UnsupportedNetworkError, match=r"recurrent layer \(lstm\) cannot be seen"):
-        Units.find(Recurrent(), torch.randn(3, 6, 4))
+    with pytest.raises(UnsupportedNetworkError, match=r"layer \(lstm_cell\) cannot be seen"):
+        Units.find(Recurrent(), torch.randn(3, 4))
 
 
 def test_unknown_names_are_answered_with_the_nearest():

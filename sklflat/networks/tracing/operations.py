@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sklflat.networks.tracing import recurrent
 from sklflat.networks.tracing.tensors import named
 
 #: What makes a hidden layer; each works element by element, ``glu`` on two halves.
@@ -19,12 +20,12 @@ NONLINEARITIES = named("""
 #: Rectifiers where their lower bound is 0.
 BOUNDS = named("clamp clip clamp_min maximum max")
 
-#: Out of reach: what these compute inside is not shown.
+#: Out of reach: what these compute inside is not shown. The output of layers on sequences is.
 RECURRENT = named("lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell")
 
 #: What is counted when a module runs: all that may be a nonlinearity, and what ``nn.Identity``
 #: in place of one comes after.
-EVENTS = NONLINEARITIES | BOUNDS | {"linear"}
+EVENTS = NONLINEARITIES | BOUNDS | recurrent.LAYERS | {"linear"}
 
 #: Other elements in row-major order than before: none.
 RESHAPES = named("""

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks.mlp import MLP
-from sklflat.networks.tracing import affine, contraction, nonlinear, operations, rules
+from sklflat.networks.tracing import (
+    affine,
+    contraction,
+    nonlinear,
+    operations,
+    recurrent,
+    rules,
+)
 from sklflat.networks.tracing.affine import AffineCall
 from sklflat.networks.tracing.flow import (
     Affine,
@@ -22,7 +29,7 @@ from sklflat.networks.tracing.flow import (
     merged,
 )
 from sklflat.networks.tracing.nonlinear import FoundLayer, Owners
-from sklflat.networks.tracing.tensors import MISUNDERSTOOD, TensorRegistry, tensors_in
+from sklflat.networks.tracing.tensors import MISUNDERSTOOD, NONE, TensorRegistry, tensors_in
 
 _UNSEEN = "an operation that torch does not show"
 
@@ -186,6 +193,9 @@ class Tracer(TorchFunctionMode):
     def _understand(
         self, name: str, func: Any, args: Any, kwargs: Any, out: Any, event: int
     ) -> list[Flow] | None:
+        recurrence = recurrent.described(name, args)
+        if recurrence is not None:
+            return self._recurrent(recurrence, name, args[0], out, event)
         operation, inputs = self._nonlinear_inputs(name, args, kwargs)
         if operation is not None:
             flow = self._broadcast(operation, inputs, args, kwargs, out)
@@ -267,6 +277,30 @@ class Tracer(TorchFunctionMode):
         self.layers.append(layer)
         own = frozenset([source.order])
         return Flow((*flow.of(Rows), (source, units)), True, flow.upstream | own, own)
+
+    def _recurrent(
+        self, call: recurrent.RecurrentCall, name: str, x: Tensor, out: Any, event: int
+    ) -> list[Flow] | None:
+        """A recurrent layer, whose hidden state over time has the units."""
+        if not self._flow(x).depends:
+            return None
+        self._note_readers(self._flow(x).losing(name))
+        output, *states = out
+        rows = (self._rows, arange_along(output.shape, call.rows_axis))
+        flow = self._nonlinearity(name, output, Flow((rows,)), event)
+        layer = self.layers[-1]
+        layer.is_module = True
+        n_units = output.shape[-1]
+        for weight, direction in call.weights:
+            units = recurrent.units_of_rows(weight, direction, n_units, call.n_directions)
+            for entries, labels in self._flow(weight).of(Entries):
+                layer.incoming.add(entries.name, labels, units)  # type: ignore[attr-defined]
+                layer.feeders.append(entries.name)  # type: ignore[attr-defined]
+        flow = replace(flow, upstream=flow.upstream | self._flow(x).upstream)
+        known = recurrent.last_states(layer.units, torch.full(states[0].shape, NONE), call)
+        by_row = (self._rows, arange_along(states[0].shape, 1))
+        hidden = replace(flow, pairs=(by_row, (layer.source, known)))
+        return [flow, hidden, *(self._unknown(name, [flow], s) for s in states[1:])]
 
     # --- affine operations -------------------------------------------------------------------
 
