@@ -11,13 +11,20 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.batch_statistics import tracking_layers
+from sklflat.networks.checks import relative_difference
+from sklflat.networks.network import copy_module
+from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, mix, write_state
 
 #: passes of the power method, at most, and the change up to which a weight has converged
 _N_PASSES, _CONVERGED = 1000, 1e-12
 
 
-def check_buffers(module: nn.Module, anchors: Sequence[Mapping[str, Tensor]]) -> None:
+_OF_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@torch.no_grad()
+def check_buffers(module: nn.Module, anchors: Sequence[Mapping[str, Tensor]], x: Tensor) -> None:
     """Make sure that it is known what every buffer is between some anchors.
 
     Running statistics of normalisation layers are mixed, or computed anew from data; the singular
@@ -29,6 +36,8 @@ def check_buffers(module: nn.Module, anchors: Sequence[Mapping[str, Tensor]]) ->
     module : torch.nn.Module
     anchors : sequence of state
         Parameters and buffers by name.
+    x : Tensor of shape (n, ...)
+        Some rows: a buffer on which the outputs do not depend may be anything.
 
     Raises
     ------
@@ -41,18 +50,18 @@ def check_buffers(module: nn.Module, anchors: Sequence[Mapping[str, Tensor]]) ->
     >>> from sklflat.networks.buffers import check_buffers
     >>> from sklflat.networks.state import read_state
     >>> norm = torch.nn.BatchNorm1d(2)
-    >>> check_buffers(norm, [read_state(norm), read_state(norm)])
+    >>> check_buffers(norm, [read_state(norm), read_state(norm)], torch.ones(1, 2))
     """
-    layers = tuple(f"{name}." if name else "" for name in tracking_layers(module))
     known = {
-        prefix + name
-        for prefix in layers
-        for name, _ in module.get_submodule(prefix.rstrip(".")).named_buffers()
+        f"{path}.{name}" if path else name
+        for path in tracking_layers(module)
+        for name in _OF_STATISTICS
     }
     known |= {name for names, _ in _spectral_norms(module) for name in names}
     first = anchors[0]
     for name, _ in module.named_buffers():
-        if name in known or all(torch.equal(first[name], other[name]) for other in anchors[1:]):
+        others = [other[name] for other in anchors[1:] if not _are_equal(first[name], other[name])]
+        if name in known or not others or _is_free(module, anchors, name, others, x):
             continue
         raise UnsupportedNetworkError(
             f"The buffer {name!r} of {type(module).__name__} differs between the networks, and "
@@ -78,6 +87,28 @@ def write_mixed(
     if sum(bool(c) for c in coefficients) > 1:
         for _, advance in _spectral_norms(module):
             _converge(advance)
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a, b) or relative_difference(a, b) == 0.0
+
+
+def _is_free(
+    module: nn.Module,
+    anchors: Sequence[Mapping[str, Tensor]],
+    name: str,
+    others: Sequence[Tensor],
+    x: Tensor,
+) -> bool:
+    """Whether outputs are the same with the buffers of all anchors."""
+    copied = copy_module(module)
+    write_state(copied, anchors[0])
+    right = copied(x.clone())
+    for other in others:
+        write_state(copied, {**anchors[0], name: other})
+        if not same_outputs(copied(x.clone()), right):
+            return False
+    return True
 
 
 def follow_weights(module: nn.Module) -> None:

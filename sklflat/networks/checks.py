@@ -4,6 +4,7 @@ A check compares two computations that have to agree. It returns the deviation, 
 :meth:`Check.require` refuses the network with what was compared.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,10 +58,15 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether they agree."""
-        return self.deviation <= self.limit
+        """Whether they agree, or could not be compared."""
+        return not self.deviation > self.limit
+
+    def __bool__(self) -> bool:
+        return self.passed
 
     def __str__(self) -> str:
+        if math.isnan(self.deviation):
+            return f"{self.question} Not compared: {self.advice}"
         if self.passed:
             return f"{self.question} Yes: {self.compared} differ by {self.deviation:.2g}."
         return f"{self.question} No: {self.compared} differ by {self.deviation:.2g}. {self.advice}"
@@ -111,7 +117,7 @@ def refuse_scripted(module: nn.Module, what: str) -> None:
 
 
 class LowestPrecision(TorchDispatchMode):
-    """While it is entered, the lowest precision in which a floating-point operation returns.
+    """While it is entered, the lowest precision that anything of a higher one is rounded to.
 
     Examples
     --------
@@ -130,12 +136,21 @@ class LowestPrecision(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by PyTorch in place of every operation."""
         out = func(*args, **(kwargs or {}))
+        given = [t for t in args if _has_precision(t)]
         for t in out if isinstance(out, (tuple, list)) else (out,):
-            if not isinstance(t, Tensor) or not (t.is_floating_point() or t.is_complex()):
-                continue
-            if torch.finfo(t.dtype).eps > torch.finfo(self.dtype).eps:
+            # what is made of no tensor, or of integers, is a constant
+            rounds = _has_precision(t) and any(_eps(g) < _eps(t) for g in given)
+            if rounds and _eps(t) > torch.finfo(self.dtype).eps:
                 self.dtype = t.dtype.to_real()
         return out
+
+
+def _has_precision(t: Any) -> bool:
+    return isinstance(t, Tensor) and (t.is_floating_point() or t.is_complex())
+
+
+def _eps(t: Tensor) -> float:
+    return torch.finfo(t.dtype).eps
 
 
 @torch.no_grad()
@@ -180,6 +195,29 @@ def is_deterministic(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:
     )
 
 
+def is_the_same_with_gradients(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:
+    """Whether outputs are the same while gradients are recorded and while they are not.
+
+    Parameters
+    ----------
+    forward : callable
+    x : Tensor of shape (n, ...)
+    """
+    with torch.no_grad():
+        plain = forward(x)
+    with torch.enable_grad():
+        recorded = forward(x).detach()
+    return Check(
+        "Is it the same with gradients?",
+        f"outputs of {len(x)} rows with gradients recorded and without",
+        relative_difference(recorded, plain),
+        _APART,
+        "PyTorch takes another way where no gradients are needed, so that losses and their "
+        "gradients are of two functions. Padded positions of nn.TransformerEncoder do that: give "
+        "it enable_nested_tensor=False.",
+    )
+
+
 def has_independent_rows(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:
     """Whether rows have the same outputs in two halves of a batch as in all of it.
 
@@ -190,10 +228,16 @@ def has_independent_rows(forward: Callable[[Tensor], Tensor], x: Tensor) -> Chec
         At least two rows.
     """
     half = len(x) // 2
-    apart = torch.cat([forward(x[:half]), forward(x[half:])])
+    # no part has a single row, which a network may take for no batch
+    if half > 1:
+        apart = torch.cat([forward(x[:half]), forward(x[half:])])
+    elif len(x) == 3:
+        apart = torch.cat([forward(x[:2])[:1], forward(x[1:])])
+    else:
+        apart = torch.cat([forward(row[None].expand_as(x).clone())[:1] for row in x])
     return Check(
         "Is each row's output its own?",
-        f"outputs of {len(x)} rows together and in two halves",
+        f"outputs of {len(x)} rows together and in parts",
         relative_difference(apart, forward(x)),
         _APART,
         "In evaluation mode the output of a row depends on the rows beside it, so a mean over rows "

@@ -107,7 +107,7 @@ class Criterion:
         ways = [(self._take_apart, self.is_sum)]
         if not self._is_chosen:
             ways += [(self._one_by_one, False), (self._one_by_one, True)]
-        found = []
+        found, agreeing = [], []
         for take_apart, is_sum in ways:
             try:
                 losses, weights = take_apart(z, y)
@@ -116,10 +116,12 @@ class Criterion:
             value = losses.sum() if is_sum else losses.sum() / weights.sum()
             found.append(value)
             if _same(value, own, z, losses):
-                self._take_apart, self.is_sum = take_apart, is_sum
-                self._is_chosen = len(z) > 1
-                return
-        raise self._refusal(own, found, len(z))
+                agreeing.append((take_apart, is_sum))
+        if not agreeing:
+            raise self._refusal(own, found, len(z))
+        self._take_apart, self.is_sum = agreeing[0]
+        # where all losses are zero, their mean is their sum
+        self._is_chosen = len(z) > 1 and len({is_sum for _, is_sum in agreeing}) == 1
 
     def own_value(self, z: Tensor, y: Tensor) -> Tensor:
         """What the criterion itself says, a scalar; the plain mean, if it returns several values.

@@ -10,7 +10,12 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import OutputWidthError
-from sklflat.networks.checks import checked_rows, has_independent_rows, is_deterministic
+from sklflat.networks.checks import (
+    checked_rows,
+    has_independent_rows,
+    is_deterministic,
+    is_the_same_with_gradients,
+)
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 
@@ -240,9 +245,11 @@ class Network:
             return
         x = checked_rows(X)
         is_deterministic(self.forward, x).require()
-        if len(x) > 1 and not self.whole_batch:
-            has_independent_rows(self.forward, x).require()
-        self.verified.add("rows")
+        is_the_same_with_gradients(self.forward, x).require()
+        if self.whole_batch or len(x) > 1:
+            if not self.whole_batch:
+                has_independent_rows(self.forward, x).require()
+            self.verified.add("rows")
 
     @torch.no_grad()
     def outputs(self, X: Tensor | Dataset) -> Tensor:

@@ -12,6 +12,9 @@ from sklflat.exceptions import UnsupportedNetworkError
 #: last operations of a network that ends in probabilities, and what these are
 _ENDS = {"_softmax": "softmax", "sigmoid": "sigmoid", "sigmoid_": "sigmoid"}
 
+#: operations after which probabilities are still these
+_KEEPS = {"clone", "_to_copy", "clamp", "clamp_", "clamp_min", "clamp_max", "squeeze", "cat"}
+
 #: how far sums of probabilities may be from 1
 _ROUNDING = 1e-4
 
@@ -125,9 +128,12 @@ class _LastOperation(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
         for t in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(t, Tensor) and not func.is_view and name not in ("clone", "_to_copy"):
-                self.wrote[t.untyped_storage().data_ptr()] = name
-                self.alive.append(t)
+            if not isinstance(t, Tensor) or func.is_view:
+                continue
+            if name in _KEEPS and isinstance(args[0], Tensor):
+                name = self.wrote.get(args[0].untyped_storage().data_ptr(), name)
+            self.wrote[t.untyped_storage().data_ptr()] = name
+            self.alive.append(t)
         return out
 
 
@@ -154,9 +160,11 @@ def ends_in(forward: Callable[[Tensor], Tensor], x: Tensor) -> str | None:
     with _LastOperation() as last:
         z = forward(x)
         found = _ENDS.get(last.wrote.get(z.untyped_storage().data_ptr(), ""))
-    if found == "softmax" or found is None:
-        return "softmax" if are_distributions(z) else None
-    return found
+    if found == "sigmoid":
+        return found
+    # the same outputs for all rows may add up to 1 by chance, as an untrained head's biases do
+    varies = found == "softmax" or len(z) == 1 or not bool((z == z[:1]).all())
+    return "softmax" if varies and are_distributions(z) else None
 
 
 def are_distributions(z: Tensor) -> bool:

@@ -19,6 +19,9 @@ from sklflat.networks.network import copy_module
 from sklflat.networks.state import check_same_architecture
 from sklflat.paths.paths import Path
 
+#: rows on which it is seen whether outputs depend on a buffer
+_N_CHECKED = 4
+
 
 @dataclass(frozen=True)
 class PathLosses:
@@ -101,10 +104,10 @@ class PathEvaluator:
         batch_statistics: Tensor | None = None,
     ) -> None:
         check_same_architecture(network.module, path.anchors[0])
-        check_buffers(network.module, path.anchors)
         network.forward(X[:1])  # triggers the fallback to the module's own precision
         self.network = network
         self.path = path
+        check_buffers(network.module, path.anchors, network.prepare(X[:_N_CHECKED]))
         self._anchors = [{n: network.prepare(t) for n, t in a.items()} for a in path.anchors]
         self._batches = list(network.pairs(network.prepare(X), y, sample_weight))
         self._statistics = (

@@ -124,7 +124,7 @@ def fit_bend(
         raise ValueError(f"n_bends={n_bends}: a quadratic Bezier curve has one. Use 'polychain'.")
     line = LinearPath(a, b)
     check_same_architecture(network.module, a)
-    check_buffers(network.module, [a, b])
+    check_buffers(network.module, [a, b], network.prepare(X[:4]))
     anchors = [
         {n: torch.where(a[n] == b[n], a[n], between) for n, between in line.at(t).items()}
         for t in np.linspace(0, 1, n_bends + 2)

@@ -1,10 +1,12 @@
 """What a network and its loss really are, compared before a number is believed: one table."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
+from sklearn.utils import check_consistent_length
 from torch import Tensor
 
 from sklflat.curvature import GaussNewton, Hessian, NetworkOperator
@@ -16,6 +18,7 @@ from sklflat.networks.checks import (
     checked_rows,
     has_independent_rows,
     is_deterministic,
+    is_the_same_with_gradients,
     precision_inside,
     relative_difference,
 )
@@ -65,7 +68,7 @@ class NetworkChecks:
             [
                 {
                     "question": check.question,
-                    "answer": "yes" if check.passed else "no",
+                    "answer": _answer(check),
                     "compared": check.compared,
                     "deviation": check.deviation,
                     "limit": check.limit,
@@ -78,13 +81,19 @@ class NetworkChecks:
     def __repr__(self) -> str:
         width = max(len(name) for name in [*(c.question for c in self.checks), *dict(self.notes)])
         lines = [
-            f"{check.question:<{width}}  {'yes' if check.passed else 'NO '}  "
+            f"{check.question:<{width}}  {_answer(check):<12}  "
             f"{check.deviation:8.1e}  {check.compared}"
             for check in self.checks
         ]
         lines += [f"{name:<{width}}  {text}" for name, text in self.notes]
         lines += [f"- {check.question} {check.advice}" for check in self.checks if not check.passed]
         return "\n".join(lines)
+
+
+def _answer(check: Check) -> str:
+    if math.isnan(check.deviation):
+        return "not compared"
+    return "yes" if check.passed else "NO"
 
 
 def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
@@ -109,6 +118,8 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
     ------
     NotFittedError
         If the estimator is not fitted.
+    ValueError
+        If X and y are of different lengths.
 
     Examples
     --------
@@ -124,6 +135,7 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
     ["Is each row's output its own?"]
     """
     trained = resolve(estimator)
+    check_consistent_length(X, y)
     try:
         x = trained.to_input(X)
     except UnsupportedNetworkError as error:
@@ -148,12 +160,13 @@ def _asked(question: str, ask: Callable[[], Check]) -> Check:
     """A check; one that fails, if the network or its loss is refused meanwhile."""
     try:
         return ask()
-    except (UnsupportedNetworkError, TypeError) as error:
+    except (TypeError, ValueError) as error:
         return Check(question, "nothing, as it was refused,", float("inf"), 0.0, str(error))
 
 
 def _of_rows(network: Network, x: Tensor) -> Iterator[Check]:
     yield is_deterministic(network.forward, x)
+    yield is_the_same_with_gradients(network.forward, x)
     if len(x) > 1 and not network.whole_batch:
         yield has_independent_rows(network.forward, x)
 

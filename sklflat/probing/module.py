@@ -83,8 +83,8 @@ def from_module(
     return ModuleRegressor(module, criterion or TaskLoss("squared"), device)
 
 
-#: rows on which it is settled what outputs mean
-_N_SETTLED = 64
+#: rows on which it is settled what outputs mean, and how far sums of probabilities are from 1
+_N_SETTLED, _ROUNDING = 64, 1e-3
 
 
 class ModuleTargets(ClassTargets):
@@ -202,7 +202,29 @@ class FittedModule(BaseEstimator):
         if isinstance(network.criterion.module, TaskLoss):
             forward = network.forward
             network.module = as_logits(network.module, x[:_N_SETTLED], self._loss, forward)
+        else:
+            self._check_criterion(network, x[:_N_SETTLED])
         network.verified.add("outputs")
+
+    @torch.no_grad()
+    def _check_criterion(self, network: Network, x: Tensor) -> None:
+        """Make sure that outputs are what a criterion of probabilities takes."""
+        if isinstance(self.criterion, nn.NLLLoss):
+            z = network.forward(x)
+            if not bool((z.logsumexp(1).abs() < _ROUNDING).all()):
+                raise UnsupportedNetworkError(
+                    "criterion=NLLLoss() means a module that ends in log-probabilities, but the "
+                    f"probabilities of a row add up to {float(z[0].exp().sum()):.3g}. Let the "
+                    "module end in log_softmax, or use CrossEntropyLoss()."
+                )
+        elif isinstance(self.criterion, nn.BCELoss):
+            p = network.module.module(network.prepare(x))  # type: ignore[operator]
+            if not bool(((p >= 0) & (p <= 1)).all()):
+                raise UnsupportedNetworkError(
+                    "criterion=BCELoss() means a module that ends in a probability, but outputs "
+                    f"are from {float(p.min()):.3g} to {float(p.max()):.3g}. Let the module end in "
+                    "a sigmoid, or use BCEWithLogitsLoss()."
+                )
 
     def _check_width(self, width: int) -> None:
         """Raise an OutputWidthError if these are no outputs for the targets."""
@@ -280,11 +302,6 @@ class ModuleClassifier(ClassifierMixin, FittedModule):
             For two classes the margin of ``classes_[1]`` over ``classes_[0]``.
         """
         targets, z = self._targets, self._outputs(X)
-        if isinstance(self.criterion, nn.NLLLoss) and z.max() > 1e-6:
-            raise UnsupportedNetworkError(
-                "criterion=NLLLoss() means a module that ends in log-probabilities, but an "
-                f"output is {z.max():.3g} > 0. Let the module end in log_softmax."
-            )
         return targets.decision(z, self._loss)
 
     def predict_proba(self, X: Any) -> np.ndarray:

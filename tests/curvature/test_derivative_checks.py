@@ -170,3 +170,42 @@ def test_a_spectrum_refuses_what_its_operator_refuses():
     hessian = Hessian(weight_normed, X, y).dense()
     largest = np.linalg.eigvalsh(hessian.numpy())[-1]
     assert probe.eigenvalues_[0] == pytest.approx(largest, rel=1e-3)
+
+
+class Domain(nn.Module):
+    """A parameter that has to be positive, and one of another size."""
+
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 64), nn.Linear(64, 3)
+        self.small = nn.Parameter(torch.full((64,), 1e-3))
+        self.large = nn.Parameter(torch.tensor(1e5))
+        self.function = function
+
+    def forward(self, X):
+        return self.last(self.first(X).tanh() * self.function(self.small)) + self.large / 1e5
+
+
+@pytest.mark.parametrize("function", [torch.sqrt, torch.log, torch.reciprocal])
+def test_parameters_of_other_sizes_and_domains(function):
+    net = Network(Domain(function), nn.CrossEntropyLoss())
+    assert check_products(Hessian(net, X, y)).passed
+    assert check_products(GaussNewton(net, X, y)).passed
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("act", [nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.LeakyReLU])
+def test_rows_in_single_precision_and_constants_do_not_matter(dtype, act):
+    class Position(nn.Module):
+        def forward(self, X):
+            return X + torch.arange(X.shape[1]).float().sin() * torch.tensor(0.5)
+
+    for seed in range(3):
+        torch.manual_seed(seed)
+        module = nn.Sequential(
+            nn.Linear(4, 64), act(), Position(), nn.Linear(64, 64), act(), nn.Linear(64, 3)
+        )
+        check = check_products(Hessian(Network(module, nn.CrossEntropyLoss()), X.to(dtype), y))
+        assert check.passed
+        assert check.limit == 1e-4

@@ -127,6 +127,28 @@ def test_one_row_and_outputs_that_are_not_finite():
     Network(Infinite(), nn.CrossEntropyLoss()).loss(X[:1], y[:1])
 
 
+class Squeezes(Body):
+    """Takes a batch of one row for no batch."""
+
+    def forward(self, X):
+        return self.last(self.first(X).tanh()).squeeze()
+
+
+def test_two_and_three_rows():
+    for n in (2, 3, 4, 5):
+        assert torch.isfinite(Network(Squeezes(), nn.CrossEntropyLoss()).loss(X[:n], y[:n]))
+        for make in (Centred, OverRows, BatchStatistics):
+            with pytest.raises(UnsupportedNetworkError, match="its own"):
+                Network(make(), nn.CrossEntropyLoss()).loss(X[:n], y[:n])
+
+
+def test_one_row_settles_nothing():
+    network = Network(Centred(), nn.CrossEntropyLoss())
+    network.loss(X[:1], y[:1])
+    with pytest.raises(UnsupportedNetworkError, match="its own"):
+        network.loss(X, y)
+
+
 def test_relative_differences():
     nan, inf = float("nan"), float("inf")
     a = torch.tensor([1.0, nan, inf])

@@ -60,6 +60,7 @@ PADDED = integers(CLASSES, N, POSITIONS)
 PADDED[0] = -100
 PADDED[1:4, 2:] = -100
 SMOOTH = draw(N, CLASSES).softmax(1)
+SHARES = draw(N, CLASSES, POSITIONS).softmax(1)
 MEANS = ("mean", "sum", "none")
 
 #: name: criterion by reduction, reductions, targets, module
@@ -89,13 +90,7 @@ CASES = {
         PADDED,
         Sequences,
     ),
-    "CrossEntropy, positions, probabilities": (
-        nn.CrossEntropyLoss,
-        {},
-        MEANS,
-        draw(N, CLASSES, POSITIONS).softmax(1),
-        Sequences,
-    ),
+    "CrossEntropy, positions, probabilities": (nn.CrossEntropyLoss, {}, MEANS, SHARES, Sequences),
     "NLL, weights": (
         nn.NLLLoss,
         {"weight": WEIGHT, "ignore_index": 3},
@@ -119,13 +114,7 @@ CASES = {
         SMOOTH,
         Rows,
     ),
-    "BCEWithLogits, positions": (
-        nn.BCEWithLogitsLoss,
-        {},
-        MEANS,
-        draw(N, CLASSES, POSITIONS).sigmoid(),
-        Sequences,
-    ),
+    "BCEWithLogits, positions": (nn.BCEWithLogitsLoss, {}, MEANS, SHARES, Sequences),
     "MSE": (nn.MSELoss, {}, MEANS, draw(N, CLASSES), Rows),
     "MSE, positions": (nn.MSELoss, {}, MEANS, draw(N, CLASSES, POSITIONS), Sequences),
     "SmoothL1": (nn.SmoothL1Loss, {"beta": 0.5}, MEANS, draw(N, CLASSES), Rows),
@@ -390,3 +379,14 @@ def test_terms_of_positions_by_hand():
     losses, weights = Criterion(cross_entropy).terms(torch.zeros(2, 2, 3), y)
     torch.testing.assert_close(weights, torch.tensor([4 / 3, 3.0]))
     torch.testing.assert_close(losses, weights * torch.log(torch.tensor(2.0)))
+
+
+def test_a_first_batch_without_losses_does_not_decide():
+    class HingeSum(nn.Module):
+        def forward(self, z, y):
+            return (1 - z * (2 * y - 1)).clamp_min(0).sum()
+
+    criterion, y = Criterion(HingeSum()), torch.ones(3, 1)
+    total = [criterion.terms(z, y)[0].sum() for z in (torch.full((3, 1), 5.0), torch.zeros(3, 1))]
+    assert criterion.is_sum
+    assert float(criterion.mean(sum(total), torch.tensor(6.0))) == 3

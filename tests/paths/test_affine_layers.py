@@ -72,6 +72,29 @@ class Rectified(Squared):
         return F.linear(X, self.weight).relu()
 
 
+class Grouped(nn.Module):
+    """A matrix for each group, which is no convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.last = nn.Parameter(torch.randn(2, 3, 4)), nn.Linear(8, 3)
+        self.inner = nn.Identity()
+
+    def forward(self, X):
+        return self.last(torch.einsum("ngi,gio->ngo", X.view(-1, 2, 3), self.weight).flatten(1))
+
+
+class Bounded(nn.Module):
+    """Is affine for inputs of the data's size only."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / n_in**0.5)
+
+    def forward(self, X):
+        return F.linear(X, self.weight).clamp(-50, 50)
+
+
 class TransposedConvolution(nn.Module):
     def __init__(self):
         super().__init__()
@@ -155,6 +178,8 @@ class Attends(nn.Module):
         (Twice, ["again.weight"]),
         (lambda: nn.Sequential(Squared(6, 5), nn.Linear(5, 3)), ["0.weight"]),
         (lambda: nn.Sequential(Rectified(6, 5), nn.Linear(5, 3)), ["0.weight"]),
+        (Grouped, ["weight"]),
+        (lambda: nn.Sequential(Bounded(6, 5), nn.Linear(5, 3)), ["0.weight"]),
         (Attends, ["attention.in_proj_weight", "attention.out_proj.weight"]),
     ],
 )

@@ -134,8 +134,35 @@ def test_a_buffer_without_a_rule_is_refused_by_name(make, name):
 
 
 def test_counters_of_normalisation_may_differ():
-    module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.InstanceNorm1d(1)).double()
+    module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)).double().eval()
     other = copy.deepcopy(module)
     other[1].num_batches_tracked += 7
     other[1].running_mean += 1
-    check_buffers(module, [read_state(module), read_state(other)])
+    check_buffers(module, [read_state(module), read_state(other)], X[:4])
+
+
+def test_what_outputs_do_not_depend_on_may_differ_and_nan_is_equal_to_itself():
+    module = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4)).double().eval()
+    module.register_buffer("n_steps", torch.tensor(3))
+    module.register_buffer("average", torch.randn(7))
+    module.register_buffer("unset", torch.full((2,), torch.nan))
+    other = copy.deepcopy(module)
+    other.n_steps += 4
+    other.average += 1
+    check_buffers(module, [read_state(module), read_state(other)], X[:4])
+
+
+def test_more_buffers_of_a_normalisation_are_no_statistics():
+    class Norm(nn.BatchNorm1d):
+        def __init__(self, n):
+            super().__init__(n)
+            self.register_buffer("codebook", torch.ones(n))
+
+        def forward(self, X):
+            return super().forward(X) * self.codebook
+
+    module = nn.Sequential(nn.Linear(5, 4), Norm(4)).double().eval()
+    other = copy.deepcopy(module)
+    other[1].codebook += 1
+    with pytest.raises(UnsupportedNetworkError, match=r"buffer '1.codebook'"):
+        check_buffers(module, [read_state(module), read_state(other)], X[:4])

@@ -17,6 +17,7 @@ ARCHITECTURES = sorted(set(CASES) - {"conv_autoencoder"})
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 QUESTIONS = [
     "Is the network deterministic?",
+    "Is it the same with gradients?",
     "Is each row's output its own?",
     "Does the loss add up?",
     "Are the derivatives right?",
@@ -81,9 +82,9 @@ Y = X[:, :3].argmax(1)
     ("module", "criterion", "question"),
     [
         (Drops(), None, QUESTIONS[0]),
-        (Centres(), None, QUESTIONS[1]),
-        (Plain(), Own(), QUESTIONS[2]),
-        (Cuts(), None, QUESTIONS[3]),
+        (Centres(), None, QUESTIONS[2]),
+        (Plain(), Own(), QUESTIONS[3]),
+        (Cuts(), None, QUESTIONS[4]),
         (nn.Sequential(Plain(), nn.Sigmoid()), None, "Is it known what outputs mean?"),
     ],
 )
@@ -95,6 +96,40 @@ def test_what_fails_is_named_with_advice(module, criterion, question):
     assert failed[0].advice
     assert "NO" in repr(checks)
     assert failed[0].advice in repr(checks)
+
+
+def test_padding_that_torch_zeroes_without_gradients_is_refused():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, dropout=0.0)
+            self.encoder, self.last = nn.TransformerEncoder(layer, 1), nn.Linear(4, 3)
+
+        def forward(self, X):
+            rows = X[:, None].expand(-1, 3, -1) * torch.arange(1, 4).to(X)[:, None]
+            mask = torch.tensor([False, False, True]).expand(len(X), -1)
+            return self.last(self.encoder(rows, src_key_padding_mask=mask).mean(1))
+
+    checks = check_network(from_module(Padded(), classes=[0, 1, 2]), X, Y)
+    assert [c.question for c in checks.checks if not c.passed] == [QUESTIONS[1]]
+    assert "enable_nested_tensor=False" in repr(checks)
+
+
+def test_lengths_have_to_agree():
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        check_network(from_module(Plain(), classes=[0, 1, 2]), X, Y[:10])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_networks_of_a_lower_precision_inside_are_no_failure(dtype):
+    class Lower(Body):
+        def between(self, a):
+            return a.to(dtype).relu().to(a.dtype)
+
+    checks = check_network(from_module(Lower(), classes=[0, 1, 2]), X, Y)
+    assert checks.passed, checks
+    assert ("not compared" in repr(checks)) == (dtype == torch.bfloat16)
 
 
 def test_what_the_table_says():

@@ -114,6 +114,7 @@ def test_global_random_state_is_left_alone(frozen):
     assert torch.equal(before[1], torch.random.get_rng_state())
 
 
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.PerturbationWarning")  # rows are numbered
 def test_it_is_scored_on_rows_it_was_not_trained_on():
     class Recorder(SAMClassifier):
         def fit(self, X, y=None, sample_weight=None):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
 #: layers of exactly these classes are affine, and a correction can become part of their weights
@@ -55,7 +56,7 @@ def affine_layers(module: nn.Module, x: Tensor) -> tuple[dict[str, int], list[st
     def see(name: str, part: nn.Module, given: tuple[Any, ...], out: Any) -> None:
         calls[name] += 1
         if len(given) == 1 and _is_affine(part, given[0], out):
-            found[name] = _n_positions(part, out)
+            found[name] = _n_positions(part)
 
     handles = [
         part.register_forward_hook(lambda part, given, out, name=name: see(name, part, given, out))
@@ -92,17 +93,23 @@ def _is_affine(part: nn.Module, given: Any, out: Any) -> bool:
         return False
     if type(part) in AFFINE:
         return True
-    other = given.roll(1, -1) + 0.5 * given.square()
+    if max(p.ndim for p in part.parameters()) > 2 and not isinstance(part, _ConvNd):
+        return False  # it is not known which axis has the channels
     f = part.forward  # not a call, which would run hooks
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2, *given.shape, generator=generator, dtype=torch.float64).to(given)
     try:
-        apart = f(given + other) + f(torch.zeros_like(given)) - f(given) - f(other)
+        zero = f(torch.zeros_like(given))
+        for size in (1.0, 1e3):
+            a, b = size * noise
+            together, apart = f(a + b) + zero, f(a) + f(b)
+            if not float((together - apart).abs().max()) <= _ROUNDING * float(apart.abs().max()):
+                return False
     except RuntimeError:
         return False
-    return float(apart.abs().max()) <= _ROUNDING * float(out.abs().max())
+    return True
 
 
-def _n_positions(part: nn.Module, out: Tensor) -> int:
+def _n_positions(part: nn.Module) -> int:
     """How many axes of a layer's output come after its channels."""
-    axes = max(p.ndim for p in part.parameters())
-    is_convolution = axes > 2 and out.ndim in (axes, axes - 1)
-    return axes - 2 if is_convolution else 0
+    return max(p.ndim for p in part.parameters()) - 2 if isinstance(part, _ConvNd) else 0

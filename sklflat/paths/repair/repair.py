@@ -191,7 +191,7 @@ class Repair:
         self.network = network
         self.path = path
         self._batches = network.prepare(X).split(batch_size or len(X))
-        check_buffers(network.module, path.anchors)
+        check_buffers(network.module, path.anchors, self._batches[0][:_N_CHECKED])
         self._scratch = copy_module(network.module)
         first = self._plain(path.anchors[0])
         self._axes, others = affine_layers(first, self._batches[0][:_N_CHECKED])

@@ -344,7 +344,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
         x = dataset.X[INPUT] if isinstance(dataset.X, dict) else dataset.X
-        least = build.least_batch(self.net_.module_, torch.as_tensor(x[:1]).to(self.net_.device))
+        least = build.least_batch(self.net_.module_, torch.as_tensor(x[:2]).to(self.net_.device))
         if min(size, n_samples) < least:
             raise ValueError(
                 f"Batch normalisation needs batches of at least {least} samples for a variance, "

@@ -111,25 +111,31 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
 
 
 @torch.no_grad()
-def least_batch(module: nn.Module, row: Tensor) -> int:
-    """Samples that a batch has to have: two, if a layer normalises single values over it.
+def least_batch(module: nn.Module, rows: Tensor) -> int:
+    """Samples that a batch has to have: two, if a module in training takes no single one.
 
     Parameters
     ----------
     module : torch.nn.Module
-    row : Tensor of shape (1, ...)
-        One row of data.
+    rows : Tensor of shape (2, ...)
+        Two rows of data, or one.
     """
     if not any(isinstance(part, _BatchNorm) for part in module.modules()):
         return 1
-    copied = copy_module(module).train()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            copied(row)
-    except ValueError as error:
-        if ONE_VALUE in str(error):
-            return 2
-    return 1
+    copied, takes = copy_module(module).train(), []
+    for n in (1, 2):
+        try:
+            with torch.random.fork_rng(devices=[]):
+                copied(rows[:n])
+        except Exception as error:  # whatever it is, training meets it where it matters
+            takes.append(False)
+            one_value = ONE_VALUE in str(error)
+        else:
+            takes.append(True)
+            one_value = False
+        if n == 1 and (takes[0] or one_value):
+            return 1 if takes[0] else 2
+    return 2 if takes == [False, True] else 1
 
 
 def facade_net(

@@ -15,6 +15,9 @@ from sklflat.training.perturbations.base import Perturbation, Position
 #: rows on which the loss is compared, at most
 _N_ROWS = 500
 
+#: share of a constant prediction's loss above which training has not got far, in so many epochs
+_FAILED, _N_EPOCHS = 0.25, 10
+
 #: columns that are so many times larger than the median one are named, and how many of them
 _LARGE, _N_NAMED = 10.0, 3
 
@@ -24,7 +27,9 @@ def warn_of_destruction(estimator: Any, X: NDArray, y: Tensor) -> None:
 
     There the network does worse than one that does not look at its inputs, so the gradient says
     nothing about it, and training fails or is slow. A column of X in other units is enough: the
-    perturbation, of length rho over all parameters, goes into the weights of that column.
+    perturbation, of length rho over all parameters, goes into the weights of that column. There is
+    no word where the loss is well below that of a constant, nor in the first epochs, in which
+    gradients are large anyway.
 
     Parameters
     ----------
@@ -39,13 +44,13 @@ def warn_of_destruction(estimator: Any, X: NDArray, y: Tensor) -> None:
     PerturbationWarning
     """
     perturbation = estimator.net_.steps_.perturbation
-    if not _is_gradients(perturbation):
+    if not _is_gradients(perturbation) or estimator.n_iter_ < _N_EPOCHS:
         return
     rows = np.linspace(0, len(X) - 1, min(len(X), _N_ROWS)).astype(int)
     few = estimator._input(X[rows]), y[torch.as_tensor(rows)]
-    rise = _rise(estimator, perturbation, *few)
     constant = _of_constant(estimator._loss, y.double())
-    if np.isfinite(rise) and rise > constant:
+    loss, rise = _loss_and_rise(estimator, perturbation, *few)
+    if rise > constant and loss > _FAILED * constant > 0:
         warn(
             f"At the end of training, perturbations of rho={perturbation.rho:g} raise the loss by "
             f"{rise:.3g}, where a constant prediction has {constant:.3g}: gradients are taken "
@@ -63,18 +68,21 @@ def _is_gradients(perturbation: Perturbation | None) -> bool:
     return perturbation.needs_gradient and not needs_more
 
 
-def _rise(estimator: Any, perturbation: Perturbation, x: Tensor, y: Tensor) -> float:
+def _loss_and_rise(
+    estimator: Any, perturbation: Perturbation, x: Tensor, y: Tensor
+) -> tuple[float, float]:
+    """The loss at the trained parameters, and by how much a perturbation raises it."""
     network = network_of(estimator.net_)
     network.verified.add("rows")  # whether rows are their own matters to no fit
     w = network.vector.read()
     loss, g = network.loss_and_gradient(w, x, y)
     if not bool(g.any()) or not bool(g.isfinite().all()):
-        return 0.0
+        return float(loss), 0.0
     rate = max(float(group["lr"]) for group in estimator.net_.optimizer_.param_groups)
     at = Position(w, network.vector.is_weight, rate, velocity=g)
     perturbed, _ = perturbation.perturb(g, at, perturbation.init(w))
     network.vector.write(perturbed)
-    return float(network.loss(x, y) - loss)
+    return float(loss), float(network.loss(x, y) - loss)
 
 
 def _of_constant(loss: str, y: Tensor) -> float:

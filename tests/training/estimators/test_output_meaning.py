@@ -256,15 +256,51 @@ def test_one_probability_of_two_classes_says_so_by_its_criterion():
     np.testing.assert_allclose(*(f.eigenvalues_ for f in found), rtol=1e-5)
 
 
-@pytest.mark.parametrize("extreme", [0.0, 1.0])
-def test_probabilities_of_exactly_zero_and_one_are_finite(extreme):
-    model = from_module(
-        Ends(2, lambda z: torch.stack([0 * z[:, 0] + extreme, 0 * z[:, 0] + 1 - extreme], 1)),
-        classes=[0, 1],
-    )
-    p = model.predict_proba(X)
-    np.testing.assert_allclose(p[:, 0], extreme, atol=1e-6)
+def one_hot(z):
+    first = (z[:, :1] > z[:, :1].median()).to(z.dtype)
+    return torch.cat([first, 1 - first], 1)
+
+
+def test_probabilities_of_exactly_zero_and_one_are_finite():
+    module = Ends(2, one_hot)
+    model = from_module(module, classes=[0, 1])
+    right = module(torch.as_tensor(X)).detach().numpy()
+    assert set(np.unique(right)) == {0, 1}
+    np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-6)
     assert np.isfinite(model.decision_function(X)).all()
+
+
+def test_a_head_whose_biases_add_up_to_one_has_logits():
+    module = Ends(2)
+    with torch.no_grad():
+        module.second.weight.zero_()
+        module.second.bias.copy_(torch.tensor([0.3, 0.7]))
+    p = from_module(module, classes=[0, 1]).predict_proba(X)
+    np.testing.assert_allclose(p[0], torch.tensor([0.3, 0.7]).softmax(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "last", [lambda z: z.sigmoid().clamp(1e-7, 1 - 1e-7), lambda z: z.sigmoid().clone()]
+)
+def test_what_comes_after_a_sigmoid_may_keep_it(last):
+    assert ends_in(Ends(1, last), torch.as_tensor(X)) == "sigmoid"
+    assert ends_in(Ends(1, lambda z: z.sigmoid().double()), torch.as_tensor(X)) == "sigmoid"
+
+
+@pytest.mark.parametrize(
+    ("criterion", "width", "last", "message"),
+    [
+        (nn.NLLLoss(), 3, None, "log_softmax"),
+        (nn.NLLLoss(), 3, softmax, "log_softmax"),
+        (nn.BCELoss(), 1, None, "sigmoid"),
+    ],
+)
+def test_outputs_that_a_criterion_does_not_take_are_refused(criterion, width, last, message):
+    model = from_module(Ends(width, last), criterion, classes=list(range(max(width, 2))))
+    y = THREE if width == 3 else TWO.astype(int)
+    for ask in (model.predict_proba, lambda X: HessianSpectrum(model, n_components=2).fit(X, y)):
+        with pytest.raises(UnsupportedNetworkError, match=message):
+            ask(X)
 
 
 @pytest.mark.parametrize("last", [torch.sigmoid, softmax])
