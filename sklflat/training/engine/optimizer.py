@@ -55,7 +55,25 @@ def position(
         is_weight=vector.is_weight,
         learning_rate=max(float(group["lr"]) for group in optimizer.param_groups),
         velocity=velocity(optimizer, vector) if needs_velocity else None,
+        maximizes=maximizes(optimizer),
     )
+
+
+def maximizes(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimiser ascends.
+
+    Raises
+    ------
+    ValueError
+        If some parameter groups do and others do not.
+    """
+    found = {bool(group.get("maximize", False)) for group in optimizer.param_groups}
+    if len(found) > 1:
+        raise ValueError(
+            "maximize differs between the optimizer's parameter groups, so there is no one loss "
+            "whose neighbourhood a perturbation could look at. Set it in all groups or in none."
+        )
+    return found == {True}
 
 
 class PerturbedOptimizer(torch.optim.Optimizer):

@@ -100,9 +100,12 @@ class PerturbedStep:
         if state and any(v.device != at.w.device for v in state.values()):  # loaded elsewhere
             state = {key: value.to(at.w.device) for key, value in state.items()}
         masked = counted if self.mask is None else masked_gradients(counted, self.mask)
-        loss, direction, state = perturbed_direction(self.perturbation, at, state, masked)
+        signed = negative_gradients(masked) if at.maximizes else masked
+        loss, direction, state = perturbed_direction(self.perturbation, at, state, signed)
         if self.l2:
             loss, direction = with_l2(loss, direction, at, self.l2 / n_samples)
+        if at.maximizes:  # the base optimiser turns the direction round again
+            loss, direction = -loss, -direction
         # a sum is finite only if its terms are (or, beyond the largest float, far too large)
         if not math.isfinite(float(direction.sum()) + float(loss)):
             self.n_skipped_steps += 1
@@ -146,6 +149,16 @@ def masked_gradients(gradient_at: GradientAt, mask: Tensor) -> GradientAt:
     def gradient(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
         loss, g = gradient_at(w_tilde)
         return loss, g * mask
+
+    return gradient
+
+
+def negative_gradients(gradient_at: GradientAt) -> GradientAt:
+    """Loss and gradient with the other sign: who maximizes f minimizes -f."""
+
+    def gradient(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
+        loss, g = gradient_at(w_tilde)
+        return -loss, -g
 
     return gradient
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklflat.networks.functional import ParameterVector
-from sklflat.training.engine.optimizer import trained_parameters
+from sklflat.training.engine.optimizer import maximizes, trained_parameters
 from sklflat.training.engine.passes import SideEffects
 from sklflat.training.engine.per_sample_gradients import squared_gradients
 from sklflat.training.engine.protocols import Batch, TrainedNet
@@ -116,6 +116,7 @@ class VectorEngine:
             return self.gradient(batch, w_tilde is not None, first=effects.n_passes == 1)
 
         at = Position(self.w, self.is_weight, self.update.learning_rate, scratch=self.w_tilde)
+        at.maximizes = maximizes(net.optimizer_)
         if net.steps_.needs_velocity:
             at.velocity = self.update.velocity
         if net.steps_.needs_samples:

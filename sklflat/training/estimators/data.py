@@ -89,7 +89,19 @@ def class_weights(
     """The weight (n,) of each sample's class; "balanced" counts classes by sample weight (n,).
 
     ``classes`` is None for multilabel y (n, n_labels).
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite.
     """
+    if isinstance(class_weight, Mapping):
+        bad = {c: w for c, w in class_weight.items() if not (np.isfinite(w) and w >= 0)}
+        if bad:
+            raise ValueError(
+                f"class_weight={bad} has weights that are negative or not finite. A weight of 0 "
+                "leaves a class out."
+            )
     if classes is None:
         return compute_sample_weight(class_weight, y)
     indices = np.searchsorted(classes, y)

@@ -43,6 +43,8 @@ class Position:
         False where parameters are held.
     landscape : Landscape or None
         The loss on a fixed part of the training data, at any parameters.
+    maximizes : bool, default=False
+        Whether the base optimiser ascends. Perturbations see the negative loss and its gradients.
     """
 
     w: Tensor
@@ -55,6 +57,7 @@ class Position:
     seeds: tuple[int, int] = (0, 0)
     mask: Tensor | None = None
     landscape: Landscape | None = None
+    maximizes: bool = False
 
     def ahead(self, v: Tensor, length: float | Tensor) -> Tensor:
         """The point ``w + length v / |v|``, not further for vanishing v; w where v is zero."""

@@ -34,6 +34,8 @@ def why_not_stacked(net: Any) -> str | None:
         return reason
     if len(net.optimizer_.param_groups) > 1:
         return "the optimizer has several parameter groups"
+    if net.optimizer_.param_groups[0].get("maximize"):
+        return "the optimizer maximizes"
     if net.optimizer_.param_groups[0].get("dampening"):
         return "the first step of dampened momentum is another than the others"
     if net.steps_.needs_samples:
