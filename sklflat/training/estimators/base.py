@@ -142,7 +142,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
                 "Pass X and y as arrays, or sample the Dataset by weight."
             )
         weight = self._weights(inputs, targets, sample_weight, incremental)
-        if weight is None:
+        if weight is None or (weight == 1).all():  # the same, to the bit
             return TrainingData(inputs, targets)
         positive = weight > 0
         if not positive.any():
