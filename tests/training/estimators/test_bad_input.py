@@ -212,7 +212,7 @@ CASES = [
     ),
     case("LBFGS", do(optimize, SAM(), torch.optim.LBFGS), TypeError, "use SGD or Adam"),
     case(
-        *("no reduction", do(fit_skorch, ones, criterion=OwnCriterion), TypeError),
+        *("no reduction", do(fit_skorch, 2 * ones, criterion=OwnCriterion), TypeError),
         *("sample_weight", "OwnCriterion", "'reduction' attribute"),
     ),
     case(
