@@ -1,7 +1,7 @@
 """A trained network that can be asked for outputs, losses and gradients."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -303,15 +303,6 @@ class Network:
             gradient += vector.join(g).to(w.dtype)
             sums += torch.stack([part.detach(), size.detach()]).to(w.dtype)
         return self.criterion.mean(sums[0], sums[1]), self.criterion.mean(gradient, sums[1])
-
-    def loss_function(self) -> Callable[..., Any]:
-        """The function ``f(w, X, y, sample_weight=None) -> (sum of losses, sum of weights)``.
-
-        Pure, of tensors on this network's device and in its precision; made for
-        :mod:`torch.func`, with the second result as ``aux``. Divide sums over all batches by
-        ``criterion.mean``.
-        """
-        return self.vector.function(self.module, self.sums)
 
     def sums(
         self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None

@@ -18,6 +18,9 @@ _KEEPS = {"clone", "_to_copy", "clamp", "clamp_", "clamp_min", "clamp_max", "squ
 #: how far sums of probabilities may be from 1
 _ROUNDING = 1e-4
 
+#: rows on which it is settled what outputs mean
+N_SETTLED = 64
+
 #: outputs of as many rows that are all in [0, 1] and as far apart are no logits of two classes
 _N_ROWS, _SPREAD = 10, 0.5
 
@@ -82,6 +85,12 @@ def log_odds_of(p: Tensor) -> Tensor:
     """``log(p / (1 - p))`` of probabilities; of 0 and 1, those of the numbers next to them."""
     largest = 1 - torch.finfo(p.dtype).eps / 2
     return log_of(p) - torch.log1p(-p.clamp_max(largest))
+
+
+def in_log_odds(module: nn.Module, criterion: nn.BCELoss) -> tuple[nn.Module, nn.Module]:
+    """A module of probabilities under ``BCELoss`` as one of logits, with the same loss."""
+    weight, reduction = criterion.weight, criterion.reduction
+    return LogOdds(module), nn.BCEWithLogitsLoss(weight, reduction=reduction)
 
 
 class OfProbabilities(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
-from sklflat.networks.outputs import LogOdds, as_logits
+from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
 from sklflat.training.estimators.data import as_input, check_container
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
@@ -83,8 +83,8 @@ def from_module(
     return ModuleRegressor(module, criterion or TaskLoss("squared"), device)
 
 
-#: rows on which it is settled what outputs mean, and how far sums of probabilities are from 1
-_N_SETTLED, _ROUNDING = 64, 1e-3
+#: how far sums of probabilities are from 1
+_ROUNDING = 1e-3
 
 
 class ModuleTargets(ClassTargets):
@@ -183,8 +183,7 @@ class FittedModule(BaseEstimator):
         """
         module, criterion = self.module, self.criterion
         if isinstance(criterion, nn.BCELoss):
-            module = LogOdds(module)
-            criterion = nn.BCEWithLogitsLoss(criterion.weight, reduction=criterion.reduction)
+            module, criterion = in_log_odds(module, criterion)
         network = Network(module, criterion, device=self.device)
 
         def to_input(X: Any) -> Tensor:
@@ -201,9 +200,9 @@ class FittedModule(BaseEstimator):
         self._check_width((*output_shape(network.forward, x[:2]), 1)[0])
         if isinstance(network.criterion.module, TaskLoss):
             forward = network.forward
-            network.module = as_logits(network.module, x[:_N_SETTLED], self._loss, forward)
+            network.module = as_logits(network.module, x[:N_SETTLED], self._loss, forward)
         else:
-            self._check_criterion(network, x[:_N_SETTLED])
+            self._check_criterion(network, x[:N_SETTLED])
         network.verified.add("outputs")
 
     @torch.no_grad()

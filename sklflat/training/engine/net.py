@@ -27,7 +27,7 @@ from sklflat.training.engine.vector_engine import CannotUseVector, VectorEngine
 from sklflat.training.perturbations.base import Perturbation
 
 #: what PyTorch says where a normalisation over the batch has nothing to average
-ONE_VALUE = "Expected more than 1 value per channel"
+_ONE_VALUE = "Expected more than 1 value per channel"
 _ONE_SAMPLE = (
     "Batch normalisation met a batch of one sample, which has no variance. Choose another "
     "batch_size, so that no single sample is left over, or iterator_train__drop_last=True."
@@ -282,7 +282,7 @@ class PerturbedNetMixin(_SkorchNet):
                 self.fast_path_ = reason
                 super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
         except ValueError as error:
-            raise (ValueError(_ONE_SAMPLE) if ONE_VALUE in str(error) else error) from error
+            raise (ValueError(_ONE_SAMPLE) if _ONE_VALUE in str(error) else error) from error
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:

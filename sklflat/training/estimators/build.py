@@ -16,7 +16,7 @@ from sklflat.networks import MLP
 from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
-from sklflat.training.engine.net import ONE_VALUE, PerturbedNet, PerturbedNetClassifier
+from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
 
 
 def choose_device(device: str) -> str:
@@ -117,25 +117,23 @@ def least_batch(module: nn.Module, rows: Tensor) -> int:
     Parameters
     ----------
     module : torch.nn.Module
-    rows : Tensor of shape (2, ...)
-        Two rows of data, or one.
+    rows : Tensor of shape (n, ...)
+        Two rows of data, or one, which is taken twice.
     """
     if not any(isinstance(part, _BatchNorm) for part in module.modules()):
         return 1
-    copied, takes = copy_module(module).train(), []
-    for n in (1, 2):
-        try:
-            with torch.random.fork_rng(devices=[]):
-                copied(rows[:n])
-        except Exception as error:  # whatever it is, training meets it where it matters
-            takes.append(False)
-            one_value = ONE_VALUE in str(error)
-        else:
-            takes.append(True)
-            one_value = False
-        if n == 1 and (takes[0] or one_value):
-            return 1 if takes[0] else 2
-    return 2 if takes == [False, True] else 1
+    copied, two = copy_module(module).train(), rows[[0, -1]]
+    return 2 if not _runs(copied, two[:1]) and _runs(copied, two) else 1
+
+
+def _runs(module: nn.Module, rows: Tensor) -> bool:
+    """Whether a module can be called; why it cannot, training meets where it matters."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            module(rows)
+    except Exception:
+        return False
+    return True
 
 
 def facade_net(

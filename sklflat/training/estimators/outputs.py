@@ -20,6 +20,7 @@ from sklflat.networks.outputs import (
     LogProbabilities,
     OfProbabilities,
     are_distributions,
+    in_log_odds,
     log_of,
 )
 
@@ -62,8 +63,7 @@ def in_logits(
     if isinstance(net.criterion_, nn.BCELoss):
         if is_own:
             return LogOdds(module), OfProbabilities(criterion, of_odds=True)
-        own = net.criterion_
-        return LogOdds(module), nn.BCEWithLogitsLoss(own.weight, reduction=own.reduction)
+        return in_log_odds(module, net.criterion_)
     return module, criterion
 
 

@@ -14,12 +14,10 @@ from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
+from sklflat.networks.outputs import N_SETTLED
 from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.outputs import in_logits, settle
 from sklflat.training.estimators.targets import ClassTargets
-
-#: rows on which it is settled what outputs mean
-_N_SETTLED = 64
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def settling(net: NeuralNet, trained: TrainedNetwork) -> TrainedNetwork:
 
     def to_input(X: Inputs) -> Tensor:
         x = trained.to_input(X)
-        settle(net, trained.network, x[:_N_SETTLED])
+        settle(net, trained.network, x[:N_SETTLED])
         return x
 
     return replace(trained, to_input=to_input)
