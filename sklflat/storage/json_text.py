@@ -49,9 +49,10 @@ def parse(text: str) -> Any:
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
+        found = dict(pairs)
+        if len(found) != len(pairs):
             raise Damage("a name occurs twice")
-        return dict(pairs)
+        return found
 
     check(text)
     try:

@@ -1,10 +1,11 @@
 """Mini-batches of data that are in memory, in the order that scikit-learn would use."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate, pairwise
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,11 @@ class TensorLoader:
             sizes[-1] += rest
         return sizes
 
+    def row_format(self) -> Hashable:
+        """Names, shapes and types of what a row is made of; batches of equal ones can be joined."""
+        formats = [_map(lambda t: (tuple(t.shape[1:]), t.dtype), d) for d in self.data]
+        return repr([list(f.items()) if isinstance(f, dict) else f for f in formats])
+
     def share(self, one_of: Callable[[Tensor], Tensor]) -> None:
         """Take tensors from ``one_of(tensor)``, which may know the same values already."""
         self.data = [_map(one_of, d) for d in self.data]
@@ -126,7 +132,7 @@ class TensorLoader:
             yield [_map(partial(torch.index_select, dim=0, index=index), d) for d in self.data]
 
 
-def _map(function: Callable[[Tensor], Tensor], data: Tensors) -> Tensors:
+def _map(function: Callable[[Tensor], Any], data: Tensors) -> Any:
     if isinstance(data, dict):
         return {key: function(value) for key, value in data.items()}
     return function(data)

@@ -264,7 +264,7 @@ class _StackTrainer:
             return None
         loader = request.batches
         loader.share(self.shared.one_of)
-        started.key = stack_key(request.net), loader.batch_size
+        started.key = stack_key(request.net), loader.batch_size, loader.row_format()
         started.has_callbacks = bool(training.estimator.callbacks)
         return started
 

@@ -49,6 +49,17 @@ def sequential(n_features, n_outputs):
     )
 
 
+class OfAnyWidth(nn.Module):
+    """Takes any number of features; its tensors are the same for all."""
+
+    def __init__(self, n_features, n_outputs):
+        super().__init__()
+        self.first, self.last = nn.Linear(1, 8), nn.Linear(8, n_outputs)
+
+    def forward(self, X):
+        return self.last(torch.relu(self.first(X[..., None])).mean(1))
+
+
 def assert_as_alone(trainings, tolerance):
     alone = [
         Training(clone(t.estimator), t.X, t.y, t.fit_params, t.mask, t.initial, t.snapshots_at)
@@ -337,3 +348,17 @@ def test_one_step_over_all_takes_as_many_operations_as_one_over_two():
         lengths.append(len(tape.lines))
         stack.release_all()
     assert lengths[0] == lengths[1]
+
+
+def test_rows_of_different_make_are_not_joined():
+    """One fold's weights may all be 1, which are none; rows may differ in width."""
+    ones, more = np.ones(300), np.ones(300)
+    more[0] = 10
+    made = estimators(n=4)
+    trainings = [Training(e, DIGITS[:300], LABELS[:300]) for e in made]
+    for training, weight in zip(trainings, (ones, more, ones, more), strict=True):
+        training.fit_params = {"sample_weight": weight}
+    assert_as_alone(trainings, 1e-10)
+    made = estimators(n=4, net=OfAnyWidth, hidden_layer_sizes=(100,))
+    data = [DIGITS[:300, :n] for n in (64, 64, 32, 32)]
+    assert_as_alone([Training(e, X, LABELS[:300]) for e, X in zip(made, data, strict=True)], 1e-10)
