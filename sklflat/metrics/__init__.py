@@ -6,6 +6,7 @@ from sklflat.metrics.collapse import NeuralCollapse, neural_collapse
 from sklflat.metrics.disentanglement import DCI, dci, mutual_information_gap
 from sklflat.metrics.explainability import sparse_probe_explainability, tree_explainability
 from sklflat.metrics.intervals import ConfidenceInterval, bca_interval, sign_flip_test
+from sklflat.metrics.mean_tests import MeanTest, mean_bounds, mean_test
 from sklflat.metrics.multiple_testing import benjamini_hochberg, holm, monte_carlo_p_values
 from sklflat.metrics.prediction import Fidelity, fidelity, prediction_disagreement
 from sklflat.metrics.rank import effective_rank, participation_ratio
@@ -16,6 +17,7 @@ __all__ = [
     "DCI",
     "ConfidenceInterval",
     "Fidelity",
+    "MeanTest",
     "NeuralCollapse",
     "UnitMatching",
     "bca_interval",
@@ -29,6 +31,8 @@ __all__ = [
     "holm",
     "intraclass_correlation",
     "matched_correlation",
+    "mean_bounds",
+    "mean_test",
     "monte_carlo_p_values",
     "mutual_information_gap",
     "neural_collapse",

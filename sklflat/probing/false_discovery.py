@@ -1,5 +1,6 @@
 """The false discovery rate (Benjamini-Hochberg): from p-values to the units that are selected."""
 
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -26,11 +27,38 @@ def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
     return q
 
 
-def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
+@dataclass(frozen=True)
+class Discoveries:
+    """Units whose null is rejected at a false discovery rate of 5 %.
+
+    Parameters
+    ----------
+    found : ndarray of shape (n_units,), bool
+    p_values : ndarray of shape (n_units,)
+        The unit with the smallest is the best one where none is found.
+    if_none : str
+        A sentence that says so where no unit is found.
+    """
+
+    found: NDArray
+    p_values: NDArray
+    if_none: str
+
+
+def above_chance(scores: NDArray, p: NDArray, q: NDArray) -> Discoveries:
+    """Units that score above 0 and above what the null draws."""
+    return Discoveries(
+        (q <= FDR) & (scores > 0),
+        p,
+        f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
+        f"smallest p-value of {len(p)} units is {p.min():.3g}.",
+    )
+
+
+def select(n_units: Any, scores: NDArray, discoveries: Discoveries, dead: NDArray) -> NDArray:
     """Mask (n_units,) of the selected units; a dead one is never among them.
 
-    ``"auto"`` takes those that pass the false discovery rate and score above 0: a null may lie
-    far below that, and a unit without which the loss falls is not what anybody looks for.
+    ``"auto"`` takes the discoveries.
     """
     n_live = int((~dead).sum())
     if n_live == 0:
@@ -41,7 +69,7 @@ def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray)
     if n_units is None:
         return ~dead
     if isinstance(n_units, str):
-        return _discoveries(scores, p, q, dead)
+        return _found_or_best(scores, discoveries, dead)
     return _best(_count(n_units, len(dead), n_live), scores, dead)
 
 
@@ -61,16 +89,16 @@ def _count(n_units: int | float, n_all: int, n_live: int) -> int:
     return min(int(n_units), n_live)
 
 
-def _discoveries(scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
-    found = (q <= FDR) & (scores > 0) & ~dead
+def _found_or_best(scores: NDArray, discoveries: Discoveries, dead: NDArray) -> NDArray:
+    found = discoveries.found & ~dead
     if found.any():
         return found
     warn(
-        f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
-        f"smallest p-value of {len(p)} units is {p.min():.3g}. The best unit is selected so "
-        "that transform returns something; nothing shows that it is real.",
+        f"{discoveries.if_none} The best unit is selected so that transform returns something; "
+        "nothing shows that it is real.",
         NothingFoundWarning,
     )
+    p = discoveries.p_values
     return _best(1, np.where(p == p[~dead].min(), scores, -np.inf), dead)
 
 

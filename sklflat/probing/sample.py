@@ -166,6 +166,11 @@ class Sample:
         """Mask (n_units,) of units that do the same for all samples of positive weight."""
         return dead_units(self.activations[self.weights > 0])
 
+    @property
+    def scoreless(self) -> NDArray:
+        """Mask (n_units,) of units that score 0 whatever chance is: the dead, for most scores."""
+        return self.dead
+
     def shuffled_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks trained on shuffled labels, on the same samples as this one."""
         if self.training is None:

@@ -12,7 +12,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.card import CardData, UnitCard
-from sklflat.probing.false_discovery import n_pooled_draws, q_values, select
+from sklflat.probing.false_discovery import (
+    Discoveries,
+    above_chance,
+    n_pooled_draws,
+    q_values,
+    select,
+)
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
 from sklflat.probing.restricted import Restriction, restrict
@@ -74,6 +80,10 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         raise NotImplementedError
 
+    def _discoveries(self, sample: Sample) -> Discoveries:
+        """What ``n_units="auto"`` selects: units for which the claim's complement is rejected."""
+        return above_chance(self.unit_scores_, self.p_values_, self.q_values_)
+
     # --- fit ----------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -115,14 +125,14 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
-        self.unit_scores_ = np.where(sample.dead, 0.0, self._score_units(sample))
+        self.unit_scores_ = np.where(sample.scoreless, 0.0, self._score_units(sample))
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
-        self.p_values_ = np.where(sample.dead, 1.0, p)
+        self.p_values_ = np.where(sample.scoreless, 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)
         self.support_ = select(
-            self.n_units, self.unit_scores_, self.p_values_, self.q_values_, sample.dead
+            self.n_units, self.unit_scores_, self._discoveries(sample), sample.dead
         )
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:

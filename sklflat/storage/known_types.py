@@ -41,6 +41,7 @@ _OWN = {
     "sklflat.probing.ablation": "AblationProbe",
     "sklflat.probing.activation": "ActivationProbe",
     "sklflat.probing.card": "CardData",
+    "sklflat.probing.decisions": "Decisions",
     "sklflat.probing.module": "ModuleClassifier ModuleRegressor",
     "sklflat.probing.nulls": "Null",
     "sklflat.rewinding.basin_size": "BasinSize",
