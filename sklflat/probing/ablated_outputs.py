@@ -15,14 +15,15 @@ _MAX_ROWS, _MAX_BYTES = 8192, 2**26
 
 
 @torch.no_grad()
-def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
+def ablation_losses(sample: Sample, permutations: NDArray, among: NDArray | None = None) -> NDArray:
     """Rise of the loss (m, n_units) by mean-ablation of each unit, for targets in several orders.
 
-    Row r of ``permutations`` (m, n_samples) says which target each sample gets.
+    Row r of ``permutations`` (m, n_samples) says which target each sample gets. Units that are
+    not ``among`` those of a mask (n_units,) are left out: 0.
     """
     rise = np.zeros((len(permutations), len(sample.units)))
     plain = _mean_losses(sample, permutations, outputs(sample), 1)
-    for numbers, passes in ablated_outputs(sample):
+    for numbers, passes in ablated_outputs(sample, among=among):
         rise[:, numbers] = _mean_losses(sample, permutations, passes, len(numbers)) - plain
     return rise
 
@@ -48,11 +49,14 @@ def outputs(
 
 
 def ablated_outputs(
-    sample: Sample, layers: Iterable[int] | None = None, rows: Tensor | None = None
+    sample: Sample,
+    layers: Iterable[int] | None = None,
+    rows: Tensor | None = None,
+    among: NDArray | None = None,
 ) -> Iterator[tuple[NDArray, Passes]]:
     """Raw outputs with each living unit mean-ablated, several units at once.
 
-    All layers and all rows, unless some are named.
+    All layers, rows and living units, unless some are named.
 
     Yields
     ------
@@ -65,7 +69,7 @@ def ablated_outputs(
     means = torch.as_tensor(sample.means).to(network.device, network.dtype)
     n_copies = _copies_at_once(sample)
     for layer in range(len(units.layers)) if layers is None else layers:
-        own = np.flatnonzero((units.layer_of == layer) & ~sample.dead)
+        own = np.flatnonzero((units.layer_of == layer) & (~sample.dead if among is None else among))
         for start in range(0, len(own), n_copies):
             numbers = own[start : start + n_copies]
             channels = torch.as_tensor(units.channel_of[numbers])

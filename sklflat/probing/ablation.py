@@ -11,7 +11,7 @@ from sklflat._compat import Interval
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.ablation_sample import AblationSample
 from sklflat.probing.card import UnitCard
-from sklflat.probing.false_discovery import FDR, Discoveries, q_values
+from sklflat.probing.false_discovery import FDR, Discoveries, q_values, resolution
 from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
@@ -159,8 +159,11 @@ class AblationProbe(UnitProbe):
         return self._ablated(sample).paired_rises.mean(axis=0)
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
-        n = max(int(np.ceil(n_draws / len(sample.units))), _MIN_PERMUTATIONS)
-        return [permuted_targets(lambda p: ablation_losses(sample, p), sample.n_samples, n, rng)]
+        # units whose loss does not change have no draws, and the others need as many for them
+        active = ~self._ablated(sample).scoreless
+        n = max(int(np.ceil(n_draws / max(1, active.sum()))), _MIN_PERMUTATIONS)
+        score = lambda p: ablation_losses(sample, p, active)  # noqa: E731
+        return [permuted_targets(score, sample.n_samples, n, rng)]
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         decided = self._ablated(sample).decisions
@@ -169,6 +172,7 @@ class AblationProbe(UnitProbe):
         said = f"No unit is shown to be needed at a false discovery rate of {FDR:.0%}: {decided}"
         if decided.count("needed"):
             said = f"No needed unit is tied to the targets more than shuffled ones are: {decided}"
+        said += resolution(self._least_p_values(sample), sample.dead)
         return Discoveries(found, self.p_values_, said)
 
     def _record(self, sample: Sample) -> None:

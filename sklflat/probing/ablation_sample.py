@@ -128,4 +128,4 @@ class AblationSample(Sample):
         y = self.network.prepare(self.target[rows])
         losses, _ = self.network.criterion.terms(z, y)
         (gradient,) = torch.autograd.grad(losses.sum(), z)
-        return losses.detach(), gradient.abs().flatten(1).sum(1)
+        return losses.detach(), gradient.abs().reshape(len(z), -1).sum(1)

@@ -140,6 +140,9 @@ class ActivationProbe(UnitProbe):
             score = lambda p: self._with_targets(sample, p)  # noqa: E731
             return [permuted_targets(score, sample.n_samples, n, rng)]
         trained = sample.training is not None
+        if not trained:  # they cost little: every layer gets the draws that one unit needs
+            sizes = np.bincount(sample.units.layer_of[~sample.dead])
+            n = int(np.ceil(n_draws / max(1, sizes[sizes > 0].min(initial=len(sizes)))))
         twins = sample.shuffled_label_twins if trained else sample.untrained_twins
         scored = ((self._score_units(t), t.units.layer_of, ~t.dead) for t in twins(n, rng))
         name = "networks trained on permuted labels" if trained else "untrained twins"

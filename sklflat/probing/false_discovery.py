@@ -16,7 +16,37 @@ FDR = 0.05
 
 def n_pooled_draws(n_null: int | str, n_units: int) -> int:
     """Null draws that Benjamini-Hochberg needs: with fewer, no unit could ever pass."""
-    return max(2000, int(np.ceil(n_units / FDR))) if n_null == "auto" else int(n_null)
+    return max(2000, draws_for_one(n_units)) if n_null == "auto" else int(n_null)
+
+
+def draws_for_one(n_units: int) -> int:
+    """Draws with which a unit can pass that is alone among ``n_units``."""
+    return int(np.ceil(n_units / FDR))
+
+
+def n_to_pass(least: NDArray, dead: NDArray) -> int | None:
+    """How many units would have to be beyond all draws for any of them to pass.
+
+    1 is what one wants: a unit that is alone can be found. None, if no number is enough.
+
+    Parameters
+    ----------
+    least : ndarray of shape (n_units,)
+        Least p-values that the null's draws allow.
+    dead : ndarray of shape (n_units,), bool
+
+    Examples
+    --------
+    One of 16 units has to reach p = .05 / 16, two of them .1 / 16:
+
+    >>> import numpy as np
+    >>> from sklflat.probing.false_discovery import n_to_pass
+    >>> [n_to_pass(np.full(16, p), np.zeros(16, dtype=bool)) for p in (0.003, 0.006, 0.06)]
+    [1, 2, None]
+    """
+    best = np.sort(least[~dead])
+    passing = np.flatnonzero(best <= FDR * np.arange(1, len(best) + 1) / max(1, len(best)))
+    return int(passing[0]) + 1 if len(passing) else None
 
 
 def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
@@ -45,13 +75,30 @@ class Discoveries:
     if_none: str
 
 
-def above_chance(scores: NDArray, p: NDArray, q: NDArray) -> Discoveries:
-    """Units that score above 0 and above what the null draws."""
+def resolution(least: NDArray, dead: NDArray) -> str:
+    """A sentence where a unit that is alone could not be found; empty where it could."""
+    k, n = n_to_pass(least, dead), int((~dead).sum())
+    if k == 1 or n == 0:
+        return ""
+    enough = f"{k} of {n} units at once" if k else f"even all {n} units at once"
+    return (
+        f" With so few draws a unit that is alone cannot pass, and {enough} "
+        f"{'would have to' if k else 'could not'}. Raise n_null, or name fewer layers."
+    )
+
+
+def above_chance(
+    scores: NDArray, p: NDArray, q: NDArray, least: NDArray, dead: NDArray
+) -> Discoveries:
+    """Units that score above 0 and above what the null draws.
+
+    ``least`` are the p-values that the draws allow.
+    """
     return Discoveries(
         (q <= FDR) & (scores > 0),
         p,
         f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
-        f"smallest p-value of {len(p)} units is {p.min():.3g}.",
+        f"smallest p-value of {len(p)} units is {p.min():.3g}.{resolution(least, dead)}",
     )
 
 

@@ -82,7 +82,13 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         """What ``n_units="auto"`` selects: units for which the claim's complement is rejected."""
-        return above_chance(self.unit_scores_, self.p_values_, self.q_values_)
+        least = self._least_p_values(sample)
+        return above_chance(self.unit_scores_, self.p_values_, self.q_values_, least, sample.dead)
+
+    def _least_p_values(self, sample: Sample) -> NDArray:
+        """What the draws of all nulls allow, (n_units,)."""
+        least = [null.least_p_values(len(sample.units)) for null in self.nulls_]
+        return np.where(sample.scoreless, 1.0, np.max(least, axis=0))
 
     # --- fit ----------------------------------------------------------------------------------
 
