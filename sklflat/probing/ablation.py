@@ -163,7 +163,7 @@ class AblationProbe(UnitProbe):
         active = ~self._ablated(sample).scoreless
         n = max(int(np.ceil(n_draws / max(1, active.sum()))), _MIN_PERMUTATIONS)
         score = lambda p: ablation_losses(sample, p, active)  # noqa: E731
-        return [permuted_targets(score, sample.n_samples, n, rng)]
+        return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         decided = self._ablated(sample).decisions

@@ -31,11 +31,11 @@ class AblationSample(Sample):
     @cached_property
     def decisions(self) -> Decisions:
         """What the rows decide about every unit."""
-        x = self.paired_rises
-        w = self._row_weights[self._counted]
-        n_effective = w.sum() ** 2 / np.square(w).sum()
+        x, w = self.paired_rises, self._row_weights[self._counted]
+        n_effective = min(w.sum() ** 2 / np.square(w).sum(), len(x))
         margin = self.negligible * abs(self._loss)
-        return decide(x, margin=margin, n_effective=n_effective, constant=self.scoreless)
+        constant, n = self.scoreless, len(w)
+        return decide(x, margin=margin, n_effective=n_effective, constant=constant, n_rows=n)
 
     @cached_property
     def scoreless(self) -> NDArray:
@@ -45,17 +45,27 @@ class AblationSample(Sample):
 
     @cached_property
     def paired_rises(self) -> NDArray:
-        """Rows' shares (n_counted, n_units) in the rise of the loss, which is their mean.
+        """Rows' shares (n, n_units) in the rise of the loss, which is their mean.
 
-        Where rows are of unequal weight, these are their influences on the weighted mean.
+        Where rows are of unequal weight, these are their influences on the weighted mean. Rows of
+        a group are one, of n groups.
         """
         s = self._sample_weight[self._counted]
         d = self._row_weights[self._counted]
         sums = s[:, None] * self._row_rises[self._counted]
         if self.network.criterion.is_sum:
-            return sums * len(s)
+            return self._by_group(sums * len(s))
         rise = sums.sum(axis=0) / d.sum()
-        return rise + (sums - d[:, None] * rise) / d.mean()
+        return self._by_group(rise + (sums - d[:, None] * rise) / d.mean())
+
+    def _by_group(self, shares: NDArray) -> NDArray:
+        if self.groups is None:
+            return shares
+        _, of_group = np.unique(self.groups[self._counted], return_inverse=True)
+        mean = shares.mean(axis=0)
+        sums = np.zeros((of_group.max() + 1, shares.shape[1]))
+        np.add.at(sums, of_group, shares - mean)
+        return mean + sums * len(sums) / len(shares)
 
     # --- rows ---------------------------------------------------------------------------------
 

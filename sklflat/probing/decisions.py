@@ -40,6 +40,8 @@ class Decisions:
         Rows of positive weight.
     rows_for_half : float
         About how many rows would decide half of the units that are undecided; NaN where none is.
+    n_groups : int or None
+        Groups of rows, each of which decides as one; None without groups.
     """
 
     verdict: NDArray
@@ -52,6 +54,7 @@ class Decisions:
     margin: float
     n_rows: int
     rows_for_half: float
+    n_groups: int | None = None
 
     def count(self, verdict: str) -> int:
         """How many units have this verdict."""
@@ -64,11 +67,14 @@ class Decisions:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.count(v)} {v}" for v in VERDICTS)
-        text = f"{self.n_rows} rows, {len(self.verdict)} units: {counts}."
+        rows = f"{self.n_rows} rows"
+        rows += "" if self.n_groups is None else f" in {self.n_groups} groups"
+        text = f"{rows}, {len(self.verdict)} units: {counts}."
         if not self.count("undecided"):
             return text
-        if self.n_rows < MIN_ROWS:
-            text += f" Fewer than {MIN_ROWS} rows decide nothing."
+        if (self.n_groups or self.n_rows) < MIN_ROWS:
+            what = "rows" if self.n_groups is None else "groups"
+            text += f" Fewer than {MIN_ROWS} {what} decide nothing."
         if not np.isfinite(self.rows_for_half):
             return text
         if self.rows_for_half > 1000 * self.n_rows:
@@ -77,7 +83,12 @@ class Decisions:
 
 
 def decide(
-    rises: NDArray, *, margin: float, n_effective: float, constant: NDArray | None = None
+    rises: NDArray,
+    *,
+    margin: float,
+    n_effective: float,
+    constant: NDArray | None = None,
+    n_rows: int | None = None,
 ) -> Decisions:
     """Decisions from the rise of the loss of every row.
 
@@ -96,6 +107,8 @@ def decide(
         How many rows of equal weight are worth as much; fewer than 20 decide nothing.
     constant : ndarray of shape (n_units,), bool, default=None
         Units whose rise is 0 whatever the rows.
+    n_rows : int, default=None
+        Rows, where those of ``rises`` are groups of them.
 
     Returns
     -------
@@ -111,6 +124,7 @@ def decide(
     ['needed', 'negligible', 'negligible']
     """
     n, k = rises.shape
+    rows_each = 1.0 if n_rows is None else n_rows / max(1, n)
     constant = np.zeros(k, dtype=bool) if constant is None else constant
     x = np.where(constant, 0.0, rises)
     if n < 2:
@@ -124,7 +138,8 @@ def decide(
     missing = _rows_for_half(x, verdict, margin, threshold)
     return Decisions(
         verdict, x.mean(axis=0), np.atleast_1d(low), np.atleast_1d(high),
-        p[0], p[1], p[2], margin, n, missing,
+        p[0], p[1], p[2], margin, n_rows or n, missing * rows_each,
+        None if n_rows is None or n_rows == n else n,
     )  # fmt: skip
 
 

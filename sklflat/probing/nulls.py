@@ -151,7 +151,11 @@ def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, ND
 
 
 def permuted_targets(
-    score: Callable[[NDArray], NDArray], n_samples: int, n_draws: int, rng: np.random.RandomState
+    score: Callable[[NDArray], NDArray],
+    n_samples: int,
+    n_draws: int,
+    rng: np.random.RandomState,
+    groups: NDArray | None = None,
 ) -> Null:
     """Scores after the targets were shuffled among samples that no training has seen.
 
@@ -159,7 +163,8 @@ def permuted_targets(
     targets to samples is equally likely, so a rank among a unit's own draws is exact [1]_.
 
     ``score`` maps permutations (m, n_samples) to scores (m, n_units); each of the ``n_draws``
-    permutations gives one draw of every unit of the matched null.
+    permutations gives one draw of every unit of the matched null. Targets of a group stay
+    together: see :func:`target_orders`.
 
     References
     ----------
@@ -168,8 +173,36 @@ def permuted_targets(
     draws = []
     for start in range(0, n_draws, _ORDERS_AT_ONCE):
         n = min(_ORDERS_AT_ONCE, n_draws - start)
-        draws.append(score(np.stack([rng.permutation(n_samples) for _ in range(n)])))
-    return Null("permuted targets", np.concatenate(draws))
+        draws.append(score(target_orders(n_samples, n, rng, groups)))
+    name = "permuted targets" if groups is None else "permuted targets of groups"
+    return Null(name, np.concatenate(draws))
+
+
+def target_orders(
+    n_samples: int, n_orders: int, rng: np.random.RandomState, groups: NDArray | None = None
+) -> NDArray:
+    """Random orders (n_orders, n_samples) of the targets: which target each row gets.
+
+    With groups, every group gets the targets of another one, in their order: a longer one's first,
+    a shorter one's over and over. Between groups of equal size that is a permutation, and exact
+    where groups are exchangeable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.probing.nulls import target_orders
+    >>> target_orders(6, 1, np.random.RandomState(3), np.array([0, 0, 1, 1, 2, 2]))
+    array([[2, 3, 0, 1, 4, 5]])
+    """
+    if groups is None:
+        return np.stack([rng.permutation(n_samples) for _ in range(n_orders)])
+    _, of_group = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(of_group == g) for g in range(of_group.max() + 1)]
+    orders = np.empty((n_orders, n_samples), dtype=int)
+    for order in orders:
+        for own, g in zip(members, rng.permutation(len(members)), strict=True):
+            order[own] = members[g][np.arange(len(own)) % len(members[g])]
+    return orders
 
 
 #: scores, layers and whether they live, of the units of one network (n_units,)

@@ -20,7 +20,14 @@ from sklflat.probing.false_discovery import (
     select,
 )
 from sklflat.probing.nulls import Null, seeded
-from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
+from sklflat.probing.resolve import (
+    ends_frozen,
+    is_frozen,
+    is_search,
+    preprocessing,
+    resolve,
+    unfitted,
+)
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
@@ -105,7 +112,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         **fit_params
             Go to the estimator's ``fit``. Those with one entry a row are split like X, and
-            ``sample_weight`` also weights the rows that are scored.
+            ``sample_weight`` also weights the rows that are scored. ``groups``, one label a row,
+            says which rows depend on each other: they are held out and shuffled together, and
+            decide as one. It goes on to a search's ``fit`` only.
 
         Returns
         -------
@@ -150,9 +159,13 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         else:
             fresh = seeded(unfitted(self.estimator), rng)
             fitted, scored = split_rows(rows, self.holdout, is_classifier(fresh), rng)
+            groups = fitted.groups
+            fitted = fitted if is_search(fresh) else fitted.without_groups()
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
             if not ends_frozen(fresh):
-                training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, self.n_jobs)
+                training = TrainingSet(
+                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups
+                )
         return Sample.of(
             self.estimator_,
             scored.X,
@@ -161,6 +174,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             weight=scored.weight,
             training=training,
             numbers=scored.numbers,
+            groups=scored.groups,
             may_lack_units=self._may_lack_units,
         )
 
@@ -344,9 +358,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
 
 def _check_only_weights(params: dict[str, Any]) -> None:
-    others = [name for name in params if name.split("__")[-1] != "sample_weight"]
+    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
     if others:
         raise TypeError(
             f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
-            "sample_weight is used."
+            "sample_weight and groups are used."
         )
