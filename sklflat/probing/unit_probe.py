@@ -19,7 +19,7 @@ from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
-from sklflat.training.estimators.data import check_container
+from sklflat.training.estimators.containers import as_arrays
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -95,7 +95,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         self : object
         """
-        check_container(X)
+        X, y = as_arrays(X, y)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "

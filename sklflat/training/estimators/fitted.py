@@ -13,6 +13,7 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -20,7 +21,13 @@ from sklflat.curvature import sharpness
 from sklflat.networks import MLP
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
-from sklflat.training.estimators.data import Inputs, as_input, check_container, labels_of
+from sklflat.training.estimators.containers import (
+    InputDataset,
+    holds_integers,
+    plain,
+    targets_of,
+)
+from sklflat.training.estimators.data import Inputs, as_input
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
@@ -50,19 +57,17 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _validate(
         self, X: Inputs, y: ArrayLike | None, reset: bool
     ) -> tuple[NDArray | Dataset, NDArray]:
+        X = plain(X)
         if isinstance(X, Dataset):
-            y = labels_of(X) if y is None else np.asarray(y)
+            y = targets_of(X, y)
         else:
-            X, y = self._validate_X(X, y, reset=reset)
+            X, y = self._validate_X(X, plain(y), reset=reset)
         return X, self._checked_y(y)
 
     def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
-        check_container(X)
-        # a list or a DataFrame has no dtype of its own
-        own = getattr(X, "dtype", None)
-        kind = own if own is not None or issparse(X) or self.net is None else np.asarray(X).dtype
-        is_integer = getattr(kind, "kind", "f") in "iu"
+        X = plain(X)
+        keeps_integers = self.net is not None and holds_integers(X)
         checked = validate_data(
             self,
             X,
@@ -70,7 +75,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             reset=reset,
             accept_sparse=True,
             allow_nd=self.net is not None,
-            dtype=np.int64 if is_integer and self.net is not None else (np.float64, np.float32),
+            dtype=np.int64 if keeps_integers else (np.float64, np.float32),
             **({"multi_output": True, "y_numeric": self._y_numeric} if y else {}),
         )
         X = checked[0] if y else checked
@@ -81,6 +86,10 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X = as_input(X, dtype or self._dtype)
         return X if self._embeds or X.is_floating_point() else X.to(dtype or self._dtype)
 
+    def _inputs(self, X: NDArray | Dataset) -> Tensor | InputDataset:
+        """What the network reads, of validated X."""
+        return InputDataset(X, self._input) if isinstance(X, Dataset) else self._input(X)
+
     def _encode(self, y: NDArray) -> Tensor:
         encoded = self._targets.encode(y, self._loss)
         if self._shape is not None and encoded.ndim > 1:
@@ -88,10 +97,16 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         target = torch.as_tensor(encoded)
         return target.to(self._dtype) if target.is_floating_point() else target
 
+    def _encode_dataset(self, dataset: Dataset) -> Dataset:
+        """A data set of inputs and targets, as the network and the criterion want them."""
+        y = self._encode(self._checked_y(targets_of(dataset)))
+        if isinstance(dataset, ArrayDataset):  # of whose arrays skorch's scorings make use
+            return ArrayDataset(self._input(self._validate_X(dataset.X)), y)
+        return InputDataset(dataset, self._input, y)
+
     def _outputs(self, X: NDArray | Dataset) -> NDArray:
         """Outputs (n_samples, k) in float64, as the net's own nonlinearity reads them."""
-        inputs = X if isinstance(X, Dataset) else self._input(X)
-        return self._read(network_of(self.net_).outputs(inputs).numpy())
+        return self._read(network_of(self.net_).outputs(self._inputs(X)).numpy())
 
     def _read(self, z: NDArray) -> NDArray:
         """Raw outputs as logits or predictions; those of a net that reads them itself, by it."""
@@ -119,8 +134,8 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             What the last affine layer reads, in evaluation mode.
         """
         check_is_fitted(self)
-        X = X if isinstance(X, Dataset) else self._input(self._validate_X(X))
-        return last_hidden(network_of(self.net_), X).numpy()
+        X = X if isinstance(X, Dataset) else self._validate_X(X)
+        return last_hidden(network_of(self.net_), self._inputs(X)).numpy()
 
     def sharpness(self, X: Inputs, y: ArrayLike, rho: float = 0.05, *, steps: int = 1) -> float:
         """Rise of the loss on data within radius rho of the trained weights.
@@ -150,9 +165,10 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise ValueError(f"rho must be a radius >= 0, got {rho!r}.")
         X, y = self._validate(X, y, reset=False)
         network = network_of(self.net_)
-        X, y = self._input(X), self._encode(y)
+        x, y = self._inputs(X), self._encode(y)
+        x = torch.stack([x[i] for i in range(len(x))]) if isinstance(x, Dataset) else x
         w = network.vector.read()
-        return sharpness(lambda w: network.loss_and_gradient(w, X, y), w, rho, steps)
+        return sharpness(lambda w: network.loss_and_gradient(w, x, y), w, rho, steps)
 
     def trained_network(self) -> TrainedNetwork:
         """What the probes look into: the network as a private copy, and the way into it."""
