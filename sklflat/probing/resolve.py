@@ -26,7 +26,12 @@ from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.outputs import needs_reading
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
-from sklflat.training.estimators.trained_network import TrainedNetwork, network_of, settling
+from sklflat.training.estimators.trained_network import (
+    Joining,
+    TrainedNetwork,
+    network_of,
+    settling,
+)
 
 _ACCEPTED = (
     "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "
@@ -242,8 +247,10 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
     network = network_of(net)
     embeds = reads_integers(net.module_)
 
+    join = Joining(network, getattr(net, "parts_", None))
+
     def to_input(X: Any) -> Tensor:
-        X = as_input(X, torch.float32)
+        X = as_input(join(X), torch.float32)
         X = X if embeds or X.is_floating_point() else X.float()
         output_shape(network.forward, X[:2])
         return X

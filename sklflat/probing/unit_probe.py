@@ -1,5 +1,6 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -186,7 +187,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             )
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more
-        validate_data(self, X, reset=False, skip_check_array=True)
+        if not isinstance(X, Mapping):  # several inputs have no one number of features
+            validate_data(self, X, reset=False, skip_check_array=True)
         A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
         return A.double().numpy()[:, self.support_]
 

@@ -30,6 +30,7 @@ _OWN = {
     "sklflat.networks.losses": "TaskLoss",
     "sklflat.networks.mlp": "MLP",
     "sklflat.networks.outputs": "LogProbabilities LogOdds",
+    "sklflat.networks.parts": "OfParts Parts",
     "sklflat.networks.tracing.layout": "Layout",
     "sklflat.networks.unit_layer": "UnitLayer",
     "sklflat.networks.units": "Units",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
+from sklflat.networks import Parts
 from sklflat.networks.criterion import weighted_loss
 from sklflat.training.engine.batch_hooks import BATCH_HOOKS, OWN_STEPS, listens_to_batches
 from sklflat.training.engine.loader import EpochSum, TensorLoader
@@ -69,6 +70,8 @@ class PerturbedNetMixin(_SkorchNet):
 
     Attributes
     ----------
+    parts_ : Parts or None
+        How the inputs of a module that takes several lie in one array.
     steps_ : PerturbedStep
         Counts gradient evaluations and skipped steps.
     snapshots_ : dict of int to state dict
@@ -76,6 +79,8 @@ class PerturbedNetMixin(_SkorchNet):
     fast_path_ : str
         ``"vector"`` if the last epoch ran on one vector, otherwise why it did not.
     """
+
+    parts_: Parts | None = None
 
     def __init__(
         self,
@@ -199,7 +204,10 @@ class PerturbedNetMixin(_SkorchNet):
 
     def infer(self, x: Any, **fit_params: Any) -> Any:
         """The module's output; sample weights that travel with x are left out."""
-        return super().infer(self.split_input(x)[0], **fit_params)
+        x = self.split_input(x)[0]
+        if self.parts_ is not None and isinstance(x, Tensor):
+            x = self.parts_.split(x)
+        return super().infer(x, **fit_params)
 
     def get_loss(
         self, y_pred: Any, y_true: Tensor, X: Any = None, training: bool = False

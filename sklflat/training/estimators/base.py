@@ -24,7 +24,7 @@ from sklflat.exceptions import (
     UnsupportedNetworkError,
     warn,
 )
-from sklflat.networks import MLP, TaskLoss
+from sklflat.networks import MLP, OfParts, TaskLoss
 from sklflat.networks.network import cast, copy_module, precision
 from sklflat.networks.outputs import as_logits
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
@@ -38,11 +38,7 @@ from sklflat.training.estimators.data import Checkpoint, Inputs, TrainingData, w
 from sklflat.training.estimators.destructive import warn_of_destruction
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
-from sklflat.training.estimators.parameters import (
-    TrainingParameters,
-    check_conflicts,
-    check_solver,
-)
+from sklflat.training.estimators.parameters import TrainingParameters, check_conflicts, check_solver
 from sklflat.training.estimators.skorch_split import encoding_split
 
 
@@ -245,7 +241,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             )
         n_outputs = self._targets.n_outputs
         mlp = {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
-        return build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
+        module = build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
+        return module if self._parts is None else OfParts(module, self._parts)
 
     @property
     def _n_classes(self) -> int:
@@ -257,6 +254,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         own = clone(self.net).get_params(deep=False)
         net = perturbed(net_class)(**{**own, **parameters}).initialize()
         self._embeds = build.reads_integers(net.module_)
+        net.parts_ = self._parts
         net._set_training(False)
         with net.random_stream_.as_global():
             self._dtype, self._shape = self._settle_dtype(

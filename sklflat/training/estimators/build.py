@@ -100,6 +100,11 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
         remedy = "A module class whose __init__ takes 'n_features' gets the width from the data."
         if X.is_floating_point() and "indices" in str(error):
             remedy = "Token ids have to be integers: pass X.astype(int)."
+        elif "argument" in str(error) and "forward()" in str(error):
+            remedy = (
+                "Several inputs are passed as a dictionary of arrays by the names of forward's "
+                "arguments."
+            )
         raise UnsupportedNetworkError(
             f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
             f"{remedy}"

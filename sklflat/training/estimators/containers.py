@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skorch.helper import SliceDataset
+from skorch.helper import SliceDataset, SliceDict
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from sklflat.networks import Parts
 
 
 def check_container(X: Any) -> None:
@@ -26,15 +28,15 @@ def check_container(X: Any) -> None:
         )
     if isinstance(X, Mapping):
         raise TypeError(
-            f"X is a {type(X).__name__} with {sorted(map(str, X))}. Networks are given one array "
-            "of inputs: join the parts along an axis, and let the module's forward split them."
+            f"X is a {type(X).__name__} with {sorted(map(str, X))}. The default network takes one "
+            "table; several inputs by name go to the forward of a module that is passed as net=."
         )
     if isinstance(X, (tuple, list)) and len({np.shape(x) for x in X if np.ndim(x) > 1}) > (
         isinstance(X, list)
     ):
         raise TypeError(
-            f"X is a {type(X).__name__} of {len(X)} arrays. Networks are given one array of "
-            "inputs: join the parts along an axis, and let the module's forward split them."
+            f"X is a {type(X).__name__} of {len(X)} arrays. Pass several inputs as a "
+            "dictionary of arrays by the names of forward's arguments, or join them to one array."
         )
 
 
@@ -76,7 +78,7 @@ def targets_of(dataset: Dataset, y: Any = None) -> NDArray:
     ValueError
         If there are none, or not one for each item.
     """
-    n: int = len(dataset)  # type: ignore[arg-type]
+    n = _n_items(dataset)
     if not n:
         raise ValueError("Found a Dataset of 0 sample(s) while a minimum of 1 is required.")
     if y is not None:
@@ -98,12 +100,63 @@ def targets_of(dataset: Dataset, y: Any = None) -> NDArray:
 
 def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
     """X and y as rows can be taken from them: a torch data set is read whole."""
+    if isinstance(X, Mapping):
+        return SliceDict(**{str(name): _array(x) for name, x in X.items()}), plain(y)
     X = plain(X)
     if not isinstance(X, Dataset):
         return X, plain(y)
     y = targets_of(X, y)
-    n: int = len(X)  # type: ignore[arg-type]
-    return np.stack([_array(input_of(X[i])) for i in range(n)]), y
+    n = _n_items(X)
+    items = [input_of(X[i]) for i in range(n)]
+    if isinstance(items[0], Mapping):
+        names = items[0]
+        return SliceDict(**{k: np.stack([_array(x[k]) for x in items]) for k in names}), y
+    return np.stack([_array(x) for x in items]), y
+
+
+def joined(X: Any, parts: Parts | None = None) -> tuple[Any, Parts | None]:
+    """X with several inputs by name joined to one array, and how they lie in it (None: no such).
+
+    Parameters
+    ----------
+    X : object
+        A dictionary of arrays, a data set of dictionaries, or anything else, which stays.
+    parts : Parts, default=None
+        How they lay in training.
+    """
+    if isinstance(X, Mapping):
+        parts = parts or Parts.of(X)
+        return parts.join(X), parts
+    if isinstance(X, Dataset) and not isinstance(X, IterableDataset) and _n_items(X):
+        first = input_of(X[0])
+        if isinstance(first, Mapping):
+            parts = parts or Parts.of(_as_row(first))
+            return JoinedDataset(X, parts), parts
+    return X, parts
+
+
+class JoinedDataset(Dataset):
+    """A data set of dictionaries, or of (dictionary, target), with one array for each."""
+
+    def __init__(self, dataset: Dataset, parts: Parts) -> None:
+        self.dataset = dataset
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return _n_items(self.dataset)
+
+    def __getitem__(self, i: int) -> Any:
+        item = self.dataset[i]
+        x = self.parts.join(_as_row(input_of(item)))[0]
+        return (x, *item[1:]) if _is_pair(item) else x
+
+
+def _as_row(item: Mapping) -> dict[str, NDArray]:
+    return {str(name): _array(x)[None] for name, x in item.items()}
+
+
+def _n_items(dataset: Any) -> int:
+    return len(dataset)
 
 
 def input_of(item: Any) -> Any:
@@ -141,7 +194,7 @@ class InputDataset(Dataset):
         self.y = y
 
     def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
+        return _n_items(self.dataset)
 
     def __getitem__(self, i: int) -> Any:
         x = self.prepare(input_of(self.dataset[i]))
@@ -149,7 +202,9 @@ class InputDataset(Dataset):
 
 
 def _is_pair(item: Any) -> bool:
-    return isinstance(item, tuple) or (isinstance(item, list) and np.ndim(item[0]) > 0)
+    return isinstance(item, tuple) or (
+        isinstance(item, list) and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
+    )
 
 
 def _array(x: Any) -> NDArray:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklflat.curvature import sharpness
-from sklflat.networks import MLP
+from sklflat.networks import MLP, Parts
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
 from sklflat.training.estimators.containers import (
     InputDataset,
     holds_integers,
+    joined,
     plain,
     targets_of,
 )
@@ -50,6 +51,8 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _dtype: torch.dtype
     _embeds: bool
     _sample_shape: tuple[int, ...]
+    #: how several inputs by name lie in one array
+    _parts: Parts | None = None
     _is_read_by_net: bool  # whether the net's own nonlinearity says what outputs mean
     _y_numeric: bool
     net_: Any
@@ -57,16 +60,23 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _validate(
         self, X: Inputs, y: ArrayLike | None, reset: bool
     ) -> tuple[NDArray | Dataset, NDArray]:
-        X = plain(X)
         if isinstance(X, Dataset):
+            X = self._joined(X, reset)
             y = targets_of(X, y)
         else:
             X, y = self._validate_X(X, plain(y), reset=reset)
         return X, self._checked_y(y)
 
+    def _joined(self, X: Inputs, reset: bool = False) -> Any:
+        """One array or data set; several inputs by name are joined."""
+        if self.net is not None:
+            X, parts = joined(X, None if reset else self._parts)
+            self._parts = parts if reset else self._parts
+        return plain(X)
+
     def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
-        X = plain(X)
+        X = self._joined(X, reset)
         keeps_integers = self.net is not None and holds_integers(X)
         checked = validate_data(
             self,
@@ -81,6 +91,10 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         X = checked[0] if y else checked
         X = X.toarray() if issparse(X) else X
         return (X, checked[1]) if y else X
+
+    def _read_X(self, X: Inputs) -> NDArray | Dataset:
+        """X to predict for, validated."""
+        return self._joined(X) if isinstance(X, Dataset) else self._validate_X(X)
 
     def _input(self, X: ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
         X = as_input(X, dtype or self._dtype)
@@ -100,6 +114,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _encode_dataset(self, dataset: Dataset) -> Dataset:
         """A data set of inputs and targets, as the network and the criterion want them."""
         y = self._encode(self._checked_y(targets_of(dataset)))
+        dataset = self._joined(dataset)
         if isinstance(dataset, ArrayDataset):  # of whose arrays skorch's scorings make use
             return ArrayDataset(self._input(self._validate_X(dataset.X)), y)
         return InputDataset(dataset, self._input, y)
@@ -118,7 +133,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _raw_predict(self, X: Inputs) -> NDArray:
         check_is_fitted(self)
-        return self._outputs(X if isinstance(X, Dataset) else self._validate_X(X))
+        return self._outputs(self._read_X(X))
 
     def transform(self, X: Inputs) -> NDArray:
         """Activations of the last hidden layer.
@@ -134,8 +149,8 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             What the last affine layer reads, in evaluation mode.
         """
         check_is_fitted(self)
-        X = X if isinstance(X, Dataset) else self._validate_X(X)
-        return last_hidden(network_of(self.net_), self._inputs(X)).numpy()
+        X = self._inputs(self._read_X(X))
+        return last_hidden(network_of(self.net_), X).numpy()
 
     def sharpness(self, X: Inputs, y: ArrayLike, rho: float = 0.05, *, steps: int = 1) -> float:
         """Rise of the loss on data within radius rho of the trained weights.
