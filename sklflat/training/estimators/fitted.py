@@ -1,5 +1,6 @@
 """What a trained estimator can be asked."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from sklflat.curvature import sharpness
 from sklflat.networks import MLP, Parts
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
+from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.containers import (
     InputDataset,
     holds_integers,
@@ -56,6 +58,13 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _is_read_by_net: bool  # whether the net's own nonlinearity says what outputs mean
     _y_numeric: bool
     net_: Any
+
+    def __sklearn_clone__(self) -> Any:
+        bare = copy.copy(self)
+        bare.net = None
+        cloned = BaseEstimator.__sklearn_clone__(bare)
+        cloned.net = cloned_net(self.net)
+        return cloned
 
     def _validate(
         self, X: Inputs, y: ArrayLike | None, reset: bool
