@@ -5,6 +5,7 @@ from sklflat.networks.functional import ParameterVector
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.mlp import MLP
 from sklflat.networks.network import Network
+from sklflat.networks.parts import OfParts, Parts
 from sklflat.networks.units import Blocks, UnitLayer, Units
 
 __all__ = [
@@ -12,7 +13,9 @@ __all__ = [
     "Blocks",
     "Criterion",
     "Network",
+    "OfParts",
     "ParameterVector",
+    "Parts",
     "TaskLoss",
     "UnitLayer",
     "Units",

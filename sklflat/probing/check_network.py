@@ -25,6 +25,7 @@ from sklflat.networks.checks import (
 from sklflat.networks.outputs import LogOdds, LogProbabilities
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
+from sklflat.training.estimators.containers import as_arrays
 
 #: rows that the loss is compared on, and those that are linearised
 _N_ROWS, _N_LINEARISED = 256, 64
@@ -135,6 +136,7 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
     ["Is each row's output its own?"]
     """
     trained = resolve(estimator)
+    X, y = as_arrays(X, y)
     check_consistent_length(X, y)
     try:
         x = trained.to_input(X)

@@ -15,9 +15,10 @@ from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
-from sklflat.training.estimators.data import as_input, check_container
+from sklflat.training.estimators.containers import holds_integers, plain
+from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
-from sklflat.training.estimators.trained_network import TrainedNetwork
+from sklflat.training.estimators.trained_network import Joining, TrainedNetwork
 
 _CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
@@ -162,11 +163,9 @@ class FittedModule(BaseEstimator):
         raise NotImplementedError
 
     def _to_input(self, X: Any) -> Tensor:
-        check_container(X)
-        X = X if self.transformer is None else self.transformer.transform(X)
-        kind = getattr(X, "dtype", None)
-        is_integer = getattr(kind, "kind", "f") in "iu" and reads_integers(self.module)
-        dtype = np.int64 if is_integer else (np.float64, np.float32)
+        X = plain(X)
+        keeps_integers = reads_integers(self.module) and holds_integers(X)
+        dtype = np.int64 if keeps_integers else (np.float64, np.float32)
         X = check_array(X, accept_sparse=True, allow_nd=True, dtype=dtype)
         X = X.toarray() if issparse(X) else X
         return as_input(X, torch.float64)
@@ -186,8 +185,11 @@ class FittedModule(BaseEstimator):
             module, criterion = in_log_odds(module, criterion)
         network = Network(module, criterion, device=self.device)
 
+        join = Joining(network)
+
         def to_input(X: Any) -> Tensor:
-            x = self._to_input(X)
+            X = X if self.transformer is None else self.transformer.transform(plain(X))
+            x = self._to_input(join(X))
             self._settle(network, x)
             return x
 

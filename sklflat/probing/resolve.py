@@ -22,11 +22,17 @@ from sklflat.exceptions import RefitWarning, UnsupportedNetworkError, warn
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.estimators.build import output_shape, reads_integers
+from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.outputs import needs_reading
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
-from sklflat.training.estimators.trained_network import TrainedNetwork, network_of, settling
+from sklflat.training.estimators.trained_network import (
+    Joining,
+    TrainedNetwork,
+    network_of,
+    settling,
+)
 
 _ACCEPTED = (
     "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "
@@ -66,10 +72,10 @@ def unfitted(estimator: Any) -> Any:
     warn_if_fitted(estimator)
     if not isinstance(estimator, NeuralNet):
         return clone(estimator)
-    if isinstance(estimator, NeuralNetClassifier):
-        return SAMClassifier(net=clone(estimator), rho=0)
+    if isinstance(estimator, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
+        return SAMClassifier(net=cloned_net(estimator), rho=0)
     if isinstance(estimator, NeuralNetRegressor):
-        return SAMRegressor(net=clone(estimator), rho=0)
+        return SAMRegressor(net=cloned_net(estimator), rho=0)
     raise TypeError(
         f"{type(estimator).__name__} does not say whether it classifies: use "
         "NeuralNetClassifier or NeuralNetRegressor, or SAMClassifier(net=..., rho=0)."
@@ -243,8 +249,10 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
     network = network_of(net)
     embeds = reads_integers(net.module_)
 
+    join = Joining(network, getattr(net, "parts_", None))
+
     def to_input(X: Any) -> Tensor:
-        X = as_input(X, torch.float32)
+        X = as_input(join(X), torch.float32)
         X = X if embeds or X.is_floating_point() else X.float()
         output_shape(network.forward, X[:2])
         return X

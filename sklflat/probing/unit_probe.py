@@ -1,5 +1,6 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,7 +33,7 @@ from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
-from sklflat.training.estimators.data import check_container
+from sklflat.training.estimators.containers import as_arrays
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -120,7 +121,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         self : object
         """
-        check_container(X)
+        X, y = as_arrays(X, y)
         if y is None:
             raise ValueError(
                 f"This {type(self).__name__} estimator requires y to be passed, but the target y "
@@ -216,7 +217,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             )
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more
-        validate_data(self, X, reset=False, skip_check_array=True)
+        if not isinstance(X, Mapping):  # several inputs have no one number of features
+            validate_data(self, X, reset=False, skip_check_array=True)
         A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
         return A.double().numpy()[:, self.support_]
 

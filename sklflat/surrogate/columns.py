@@ -144,6 +144,11 @@ def _taken_apart(X: Any) -> tuple[tuple[str, ...], list[Any], tuple[int, ...], s
     if _is_table(X):
         names = list(X.columns)
         return tuple(map(str, names)), [np.asarray(X[name]) for name in names], (), ""
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"X is a {type(X).__name__} of several inputs. A surrogate reads one table: pass a "
+            "DataFrame or an array, and let the network's forward split its columns."
+        )
     array = np.asarray(X.toarray() if issparse(X) else X)
     flat = array.reshape(len(array), -1)
     dtype = "object" if array.dtype.kind in "OUS" else array.dtype.str

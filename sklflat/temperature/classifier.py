@@ -22,6 +22,7 @@ from sklflat.temperature.calibration import LOG_BOUNDS, Calibration, fit_tempera
 from sklflat.temperature.calibration_rows import columns_of, out_of_fold
 from sklflat.temperature.softened import log_softened, logits_of, method_of, softened
 from sklflat.training import SAMClassifier
+from sklflat.training.estimators.containers import as_arrays
 from sklflat.training.stacking.planned_fits import TrainsAnother
 
 
@@ -128,6 +129,7 @@ class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, 
         -------
         self : TemperatureClassifier
         """
+        X, y = as_arrays(X, y)
         estimator, its_params = self._begin_fit(X, y, sample_weight, **fit_params)
         estimator.fit(X, y, **its_params)
         return self._end_fit(estimator, X, y, sample_weight, **fit_params)

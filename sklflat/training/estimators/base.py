@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
@@ -24,7 +24,7 @@ from sklflat.exceptions import (
     UnsupportedNetworkError,
     warn,
 )
-from sklflat.networks import MLP, TaskLoss
+from sklflat.networks import MLP, OfParts, TaskLoss
 from sklflat.networks.network import cast, copy_module, precision
 from sklflat.networks.outputs import as_logits
 from sklflat.training.engine.epochs import EpochLoop, Fitting, Record, run_alone
@@ -33,21 +33,14 @@ from sklflat.training.engine.net import INPUT, perturbed
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build, outputs
-from sklflat.training.estimators.data import (
-    Checkpoint,
-    EncodedDataset,
-    Inputs,
-    TrainingData,
-    weighted,
-)
+from sklflat.training.estimators.cloned_nets import cloned_net
+from sklflat.training.estimators.containers import InputDataset, first_rows
+from sklflat.training.estimators.data import Checkpoint, Inputs, TrainingData, weighted
 from sklflat.training.estimators.destructive import warn_of_destruction
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.loss_landscape import MAX_SAMPLES, landscape_of
-from sklflat.training.estimators.parameters import (
-    TrainingParameters,
-    check_conflicts,
-    check_solver,
-)
+from sklflat.training.estimators.parameters import TrainingParameters, check_conflicts, check_solver
+from sklflat.training.estimators.skorch_split import encoding_split
 
 
 class PerturbedEstimator(FittedNet, TrainingParameters):
@@ -178,7 +171,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
     def _start(self, X: NDArray | Dataset) -> None:
         """Build and initialise ``net_`` for data like X."""
         self._record = Record.for_early_stopping() if self.early_stopping else Record()
-        first = torch.as_tensor(np.asarray(X[0][0]))[None] if isinstance(X, Dataset) else X[:2]
+        first = first_rows(X)
         self._sample_shape = tuple(first.shape[1:])
         parameters = {
             "perturbation": self._make_perturbation(),
@@ -196,25 +189,32 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         single = str(X.dtype).endswith("float32") or not device.startswith("cpu")
         return torch.float32 if single else torch.float64
 
+    def _settle_dtype(
+        self, module: nn.Module, runs: Callable[[], Any], first: Any, device: str
+    ) -> tuple[torch.dtype, tuple[int, ...]]:
+        """Cast a module to the precision of training; that, and the shape of one output.
+
+        ``runs()`` is the module, or a copy, as a function of inputs.
+        """
+        native, dtype = precision(module), self._choose_dtype(first, device)
+        cast(module, dtype)
+        try:
+            return dtype, build.output_shape(runs(), self._input(first, dtype))
+        except UnsupportedNetworkError:
+            if self.dtype is not None or dtype == native:
+                raise
+        cast(module, native)  # the module itself asks for it
+        return native, build.output_shape(runs(), self._input(first, native))
+
     def _build_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
         device = build.choose_device(self.device)
-        dtype = self._choose_dtype(first, device)
         stream = RandomStream(parameters["seed"], device)
         with stream.as_global():
             module = self._make_module(first.shape[1])
-            native = precision(module)
-            cast(module, dtype)
+            self._embeds = build.reads_integers(module)
+            dtype, shape = self._settle_dtype(module, lambda: copy_module(module), first, device)
             if self.net is None and isinstance(module, MLP):
                 module.reset_parameters(self._random_state)
-            self._embeds = build.reads_integers(module)
-            try:
-                shape = build.output_shape(copy_module(module), self._input(first, dtype))
-            except UnsupportedNetworkError:
-                if self.dtype is not None or dtype == native:
-                    raise
-                dtype = native  # the module itself asks for its precision
-                cast(module, dtype)
-                shape = build.output_shape(copy_module(module), self._input(first, dtype))
             self._loss, self._shape = self._targets.loss(shape[0] if shape else 1), None
             x = self._input(first, dtype)
             module = as_logits(module, x, self._loss, copy_module(module))
@@ -242,7 +242,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             )
         n_outputs = self._targets.n_outputs
         mlp = {"hidden_layer_sizes": sizes, "activation": self.activation, "dropout": self.dropout}
-        return build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
+        module = build.make_module(self.net, n_features, n_outputs, self._n_classes, mlp)
+        return module if self._parts is None else OfParts(module, self._parts)
 
     @property
     def _n_classes(self) -> int:
@@ -251,16 +252,17 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _build_skorch_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
         net_class: Any = type(self.net)
-        own = clone(self.net).get_params(deep=False)
+        own = cloned_net(self.net).get_params(deep=False)
         net = perturbed(net_class)(**{**own, **parameters}).initialize()
-        self._dtype = self._choose_dtype(first, net.device)
-        cast(net.module_, self._dtype)
-        cast(net.criterion_, self._dtype)
         self._embeds = build.reads_integers(net.module_)
+        net.parts_ = self._parts
         net._set_training(False)
         with net.random_stream_.as_global():
+            self._dtype, self._shape = self._settle_dtype(
+                net.module_, lambda: net.infer, first, net.device
+            )
+            cast(net.criterion_, self._dtype)
             x = self._input(first, self._dtype)
-            self._shape = build.output_shape(net.infer, x)
             outputs.check_outputs(net, net.infer(x).detach())
         self._loss = self._targets.skorch_loss(net.criterion_, self._shape)
         self._is_read_by_net = outputs.needs_reading(net, is_classifier(self))
@@ -269,9 +271,9 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     # --- training ---------------------------------------------------------------------------
 
-    def _dataset(self, data: TrainingData) -> EncodedDataset | ArrayDataset:
+    def _dataset(self, data: TrainingData) -> InputDataset | ArrayDataset:
         if isinstance(data.X, Dataset):
-            return EncodedDataset(data.X, self._encode(data.y), self._input)
+            return InputDataset(data.X, self._input, self._encode(data.y))
         return ArrayDataset(weighted(self._input(data.X), data.weight), self._encode(data.y))
 
     def _measure_landscape(self, dataset: Any, data: TrainingData) -> None:
@@ -292,10 +294,11 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         """Train by the user's own net: its epochs, split, iterators and callbacks."""
         net, dataset = self.net_, self._dataset(data)
         self._measure_landscape(dataset, data)
-        own = (dataset, None) if isinstance(dataset, EncodedDataset) else (dataset.X, dataset.y)
+        own = (dataset, None) if isinstance(dataset, InputDataset) else (dataset.X, dataset.y)
         start = len(net.history)
         net.notify("on_train_begin", X=own[0], y=own[1])
-        with suppress(KeyboardInterrupt):  # skorch's callbacks stop training by it
+        # skorch's callbacks stop training by an interrupt
+        with suppress(KeyboardInterrupt), encoding_split(net, self._encode_dataset):
             net.fit_loop(*own, epochs=1 if incremental else None)
         net.notify("on_train_end", X=own[0], y=own[1])
         losses = [
@@ -330,7 +333,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
                 record.best_weights = None  # they would double the size of a pickle
 
     def _batches(
-        self, dataset: EncodedDataset | ArrayDataset, n_samples: int
+        self, dataset: InputDataset | ArrayDataset, n_samples: int
     ) -> TensorLoader | DataLoader:
         size = min(200, n_samples) if isinstance(self.batch_size, str) else self.batch_size
         if size > n_samples:
@@ -339,7 +342,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
                 "to be clipped.",
             )
             size = n_samples
-        if isinstance(dataset, EncodedDataset):
+        if isinstance(dataset, InputDataset):
             generator = self.net_.random_stream_.generators[0]
             return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None

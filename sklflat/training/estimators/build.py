@@ -97,9 +97,17 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
     except (OutputWidthError, UnsupportedNetworkError):
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        remedy = "A module class whose __init__ takes 'n_features' gets the width from the data."
+        if X.is_floating_point() and "indices" in str(error):
+            remedy = "Token ids have to be integers: pass X.astype(int)."
+        elif "argument" in str(error) and "forward()" in str(error):
+            remedy = (
+                "Several inputs are passed as a dictionary of arrays by the names of forward's "
+                "arguments."
+            )
         raise UnsupportedNetworkError(
             f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
-            "A module class whose __init__ takes 'n_features' gets the width from the data."
+            f"{remedy}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim > 2 or output.shape[:1] != X.shape[:1]:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -161,9 +169,10 @@ def facade_net(
 def base_optimizer(estimator: Any) -> dict[str, Any]:
     """Class and parameters of the torch optimiser that ``solver`` names."""
     if estimator.solver == "adam":
-        betas = (estimator.beta_1, estimator.beta_2)
-        own = {"optimizer": torch.optim.Adam, "betas": betas, "eps": estimator.epsilon}
+        betas = (float(estimator.beta_1), float(estimator.beta_2))
+        own = {"optimizer": torch.optim.Adam, "betas": betas, "eps": float(estimator.epsilon)}
     else:
-        nesterov = bool(estimator.nesterovs_momentum and estimator.momentum > 0)
-        own = {"optimizer": torch.optim.SGD, "momentum": estimator.momentum, "nesterov": nesterov}
-    return {**own, "lr": estimator.learning_rate_init}
+        momentum = float(estimator.momentum)
+        nesterov = bool(estimator.nesterovs_momentum and momentum > 0)
+        own = {"optimizer": torch.optim.SGD, "momentum": momentum, "nesterov": nesterov}
+    return {**own, "lr": float(estimator.learning_rate_init)}

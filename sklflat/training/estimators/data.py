@@ -1,6 +1,6 @@
 """Training data as a net consumes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import sparray, spmatrix
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from sklflat.training.engine.net import INPUT, WEIGHT
+from sklflat.training.estimators.containers import check_container
 
 #: what users pass as X
 Inputs = ArrayLike | sparray | spmatrix | Dataset
@@ -32,20 +33,6 @@ class Checkpoint(Protocol):
         """Take an estimator, whose net is new, to this place."""
 
 
-def check_container(X: Any) -> None:
-    """Raise a TypeError that says what to pass in place of a loader or a dictionary."""
-    if isinstance(X, DataLoader):
-        raise TypeError(
-            "X is a DataLoader. Batches are made here: pass the data set that it loads, "
-            "X.dataset, or arrays of inputs and targets."
-        )
-    if isinstance(X, Mapping):
-        raise TypeError(
-            f"X is a {type(X).__name__} with {sorted(map(str, X))}. Networks are given one array "
-            "of inputs: join the parts along an axis, and let the module's forward split them."
-        )
-
-
 def as_input(X: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor of the given dtype; integers, which may be token ids, stay int64."""
     check_container(X)
@@ -61,26 +48,6 @@ def weighted(X: Tensor, weight: NDArray | None) -> Tensor | dict[str, Tensor]:
         return X
     dtype = X.dtype if X.is_floating_point() else torch.float32
     return {INPUT: X, WEIGHT: torch.as_tensor(weight).to(dtype)}
-
-
-def labels_of(dataset: Dataset) -> NDArray:
-    """The targets of a torch data set, read once."""
-    return np.asarray([np.asarray(dataset[i][1]) for i in range(len(dataset))])  # type: ignore
-
-
-class EncodedDataset(Dataset):
-    """A torch data set with its targets replaced by y and its inputs cast by ``prepare``."""
-
-    def __init__(self, dataset: Dataset, y: Tensor, prepare: Callable[[Any], Tensor]) -> None:
-        self.dataset = dataset
-        self.y = y
-        self.prepare = prepare
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        return self.prepare(self.dataset[i][0]), self.y[i]
 
 
 def class_weights(

@@ -1,5 +1,6 @@
 """What a trained estimator can be asked."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,23 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklflat.curvature import sharpness
-from sklflat.networks import MLP
+from sklflat.networks import MLP, Parts
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
-from sklflat.training.estimators.data import Inputs, as_input, check_container, labels_of
+from sklflat.training.estimators.cloned_nets import cloned_net
+from sklflat.training.estimators.containers import (
+    InputDataset,
+    holds_integers,
+    joined,
+    plain,
+    targets_of,
+)
+from sklflat.training.estimators.data import Inputs, as_input
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
@@ -43,26 +53,40 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _dtype: torch.dtype
     _embeds: bool
     _sample_shape: tuple[int, ...]
+    #: how several inputs by name lie in one array
+    _parts: Parts | None = None
     _is_read_by_net: bool  # whether the net's own nonlinearity says what outputs mean
     _y_numeric: bool
     net_: Any
+
+    def __sklearn_clone__(self) -> Any:
+        bare = copy.copy(self)
+        bare.net = None
+        cloned = BaseEstimator.__sklearn_clone__(bare)
+        cloned.net = cloned_net(self.net)
+        return cloned
 
     def _validate(
         self, X: Inputs, y: ArrayLike | None, reset: bool
     ) -> tuple[NDArray | Dataset, NDArray]:
         if isinstance(X, Dataset):
-            y = labels_of(X) if y is None else np.asarray(y)
+            X = self._joined(X, reset)
+            y = targets_of(X, y)
         else:
-            X, y = self._validate_X(X, y, reset=reset)
+            X, y = self._validate_X(X, plain(y), reset=reset)
         return X, self._checked_y(y)
+
+    def _joined(self, X: Inputs, reset: bool = False) -> Any:
+        """One array or data set; several inputs by name are joined."""
+        if self.net is not None:
+            X, parts = joined(X, None if reset else self._parts)
+            self._parts = parts if reset else self._parts
+        return plain(X)
 
     def _validate_X(self, X: Inputs, *y: ArrayLike | None, reset: bool = False) -> Any:
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
-        check_container(X)
-        # a list or a DataFrame has no dtype of its own
-        own = getattr(X, "dtype", None)
-        kind = own if own is not None or issparse(X) or self.net is None else np.asarray(X).dtype
-        is_integer = getattr(kind, "kind", "f") in "iu"
+        X = self._joined(X, reset)
+        keeps_integers = self.net is not None and holds_integers(X)
         checked = validate_data(
             self,
             X,
@@ -70,16 +94,24 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             reset=reset,
             accept_sparse=True,
             allow_nd=self.net is not None,
-            dtype=np.int64 if is_integer and self.net is not None else (np.float64, np.float32),
+            dtype=np.int64 if keeps_integers else (np.float64, np.float32),
             **({"multi_output": True, "y_numeric": self._y_numeric} if y else {}),
         )
         X = checked[0] if y else checked
         X = X.toarray() if issparse(X) else X
         return (X, checked[1]) if y else X
 
+    def _read_X(self, X: Inputs) -> NDArray | Dataset:
+        """X to predict for, validated."""
+        return self._joined(X) if isinstance(X, Dataset) else self._validate_X(X)
+
     def _input(self, X: ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
         X = as_input(X, dtype or self._dtype)
         return X if self._embeds or X.is_floating_point() else X.to(dtype or self._dtype)
+
+    def _inputs(self, X: NDArray | Dataset) -> Tensor | InputDataset:
+        """What the network reads, of validated X."""
+        return InputDataset(X, self._input) if isinstance(X, Dataset) else self._input(X)
 
     def _encode(self, y: NDArray) -> Tensor:
         encoded = self._targets.encode(y, self._loss)
@@ -88,10 +120,17 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         target = torch.as_tensor(encoded)
         return target.to(self._dtype) if target.is_floating_point() else target
 
+    def _encode_dataset(self, dataset: Dataset) -> Dataset:
+        """A data set of inputs and targets, as the network and the criterion want them."""
+        y = self._encode(self._checked_y(targets_of(dataset)))
+        dataset = self._joined(dataset)
+        if isinstance(dataset, ArrayDataset):  # of whose arrays skorch's scorings make use
+            return ArrayDataset(self._input(self._validate_X(dataset.X)), y)
+        return InputDataset(dataset, self._input, y)
+
     def _outputs(self, X: NDArray | Dataset) -> NDArray:
         """Outputs (n_samples, k) in float64, as the net's own nonlinearity reads them."""
-        inputs = X if isinstance(X, Dataset) else self._input(X)
-        return self._read(network_of(self.net_).outputs(inputs).numpy())
+        return self._read(network_of(self.net_).outputs(self._inputs(X)).numpy())
 
     def _read(self, z: NDArray) -> NDArray:
         """Raw outputs as logits or predictions; those of a net that reads them itself, by it."""
@@ -103,7 +142,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _raw_predict(self, X: Inputs) -> NDArray:
         check_is_fitted(self)
-        return self._outputs(X if isinstance(X, Dataset) else self._validate_X(X))
+        return self._outputs(self._read_X(X))
 
     def transform(self, X: Inputs) -> NDArray:
         """Activations of the last hidden layer.
@@ -119,7 +158,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             What the last affine layer reads, in evaluation mode.
         """
         check_is_fitted(self)
-        X = X if isinstance(X, Dataset) else self._input(self._validate_X(X))
+        X = self._inputs(self._read_X(X))
         return last_hidden(network_of(self.net_), X).numpy()
 
     def sharpness(self, X: Inputs, y: ArrayLike, rho: float = 0.05, *, steps: int = 1) -> float:
@@ -150,9 +189,10 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise ValueError(f"rho must be a radius >= 0, got {rho!r}.")
         X, y = self._validate(X, y, reset=False)
         network = network_of(self.net_)
-        X, y = self._input(X), self._encode(y)
+        x, y = self._inputs(X), self._encode(y)
+        x = torch.stack([x[i] for i in range(len(x))]) if isinstance(x, Dataset) else x
         w = network.vector.read()
-        return sharpness(lambda w: network.loss_and_gradient(w, X, y), w, rho, steps)
+        return sharpness(lambda w: network.loss_and_gradient(w, x, y), w, rho, steps)
 
     def trained_network(self) -> TrainedNetwork:
         """What the probes look into: the network as a private copy, and the way into it."""

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
-from sklflat.networks import Network
+from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.outputs import N_SETTLED
+from sklflat.training.estimators.containers import as_arrays, joined
 from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.outputs import in_logits, settle
 from sklflat.training.estimators.targets import ClassTargets
@@ -73,6 +74,30 @@ class TrainedNetwork:
         return ClassTargets.encode(self.targets, np.asarray(y), "softmax")
 
 
+class Joining:
+    """Joins several inputs by name to one array, as a network takes them from the first data on.
+
+    Parameters
+    ----------
+    network : Network
+        Its module may take the inputs by name so far.
+    parts : Parts, default=None
+        How they lie in one array, where the network takes that already.
+    """
+
+    def __init__(self, network: Network, parts: Parts | None = None) -> None:
+        self.network = network
+        self.parts = parts
+
+    def __call__(self, X: Any) -> Any:
+        """X in one array, or X itself, if it is no several inputs."""
+        X, parts = joined(as_arrays(X)[0] if isinstance(X, Dataset) else X, self.parts)
+        if self.parts is None and parts is not None:
+            self.network.module = OfParts(self.network.module, parts)
+        self.parts = parts
+        return X
+
+
 def network_of(net: NeuralNet) -> Network:
     """The module and the criterion of an initialised skorch net.
 
@@ -81,8 +106,11 @@ def network_of(net: NeuralNet) -> Network:
     of the net is changed.
     """
     module, criterion = net.module_, net.criterion_
+    parts = getattr(net, "parts_", None)
     if _overrides(net, "infer"):
         module = _Infer(net)
+    elif parts is not None:
+        module = OfParts(module, parts)
     is_own = _overrides(net, "get_loss")
     module, criterion = in_logits(net, module, _GetLoss(net) if is_own else criterion, is_own)
     return Network(module, criterion, device=net.device)
@@ -132,8 +160,8 @@ class _Infer(_Adapter):
     def __init__(self, net: NeuralNet) -> None:
         super().__init__(net, "module_")
 
-    def forward(self, X: Tensor) -> Tensor:
-        return self.net().infer(X)
+    def forward(self, *X: Tensor, **parts: Tensor) -> Tensor:
+        return self.net().infer(parts or X[0])
 
 
 class _GetLoss(_Adapter):
