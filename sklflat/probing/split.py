@@ -174,14 +174,12 @@ def _warn_of_repeats(fitted: Rows, scored: Rows) -> None:
         )
 
 
-def _keys(rows: Rows) -> dict[bytes, int] | None:
-    """How often each row is there, target included; None where that cannot be seen."""
-    try:
-        X = np.asarray(rows.X)
-        X = np.ascontiguousarray(X.reshape(len(X), -1).astype(np.float64))
-    except (TypeError, ValueError):  # sparse, text
+def _keys(rows: Rows) -> Counter[int] | None:
+    """How often each row is there, target included, by its hash; None where X is no array."""
+    X = np.asarray(rows.X)
+    if X.ndim < 2 or X.dtype == object:
         return None
-    return dict(Counter(a.tobytes() + repr(rows.y[i]).encode() for i, a in enumerate(X)))
+    return Counter(hash((x.tobytes(), repr(y))) for x, y in zip(X, rows.y, strict=True))
 
 
 def check_groups(groups: Any, n_samples: int) -> None:
