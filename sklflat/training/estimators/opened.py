@@ -56,8 +56,8 @@ def _state(parts: tuple[Any, ...]) -> list[Any] | None:
                     type(value) is tuple and all(isinstance(v, _PLAIN) for v in value)
                 ):
                     state.append(value)
-                elif value:  # hooks, and whatever can be changed in place
-                    return None
+                elif not (isinstance(value, (dict, set, list)) and not value):
+                    return None  # hooks, and whatever can be changed in place
     n_numbers = sum(value.numel() for value in state if isinstance(value, Tensor))
     return None if n_numbers > _MOST else state
 
