@@ -106,6 +106,7 @@ class Criterion:
     @torch.enable_grad()
     def _compare(self, z: Tensor, y: Tensor) -> None:
         """Choose how the criterion is taken apart, or refuse it."""
+        _refuse_weights_of_rows(self.module, z)
         z = z.detach().requires_grad_()
         own = self.own_value(z, y)
         ways = [(self._take_apart, self.is_sum)]
@@ -172,6 +173,18 @@ def _check_width(criterion: nn.Module, z: Tensor, y: Tensor) -> None:
             f"The network has {width} outputs for a row, but y has {n_targets} targets. If y holds "
             "labels, say so: from_module(module, classes=[one label an output]). Else give the "
             "network one output for each target."
+        )
+
+
+def _refuse_weights_of_rows(module: nn.Module, z: Tensor) -> None:
+    """Raise if a weight of binary cross-entropy belongs to the rows of one batch."""
+    weight = getattr(module, "weight", None)
+    if not (isinstance(module, (nn.BCELoss, nn.BCEWithLogitsLoss)) and isinstance(weight, Tensor)):
+        return
+    if weight.ndim == z.ndim and len(weight) > 1:
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} has a weight of shape {tuple(weight.shape)}, one for a row "
+            "of a single batch. Pass weights of rows as sample_weight."
         )
 
 

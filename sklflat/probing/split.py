@@ -19,6 +19,8 @@ _N_CHOICES = 100
 #: share of the rows scored that may be trained on, and of rows that are different from all others
 #: where they are equal by more than chance
 _REPEATED, _DISTINCT = 0.2, 0.1
+#: rows that tell whether data are whole numbers
+_N_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,12 @@ def _warn_of_repeats(fitted: Rows, scored: Rows) -> None:
 
 
 def _keys(rows: Rows) -> Counter[int] | None:
-    """How often each row is there, target included, by its hash; None where X is no array."""
+    """How often each row is there, target included, by its hash; None where it cannot be said.
+
+    Rows of whole numbers are equal by chance, and others than arrays are not looked into.
+    """
     X = np.asarray(rows.X)
-    if X.ndim < 2 or X.dtype == object:
+    if X.ndim < 2 or X.dtype.kind != "f" or (X[:_N_LOOKED_AT] % 1 == 0).all():
         return None
     return Counter(hash((x.tobytes(), repr(y))) for x, y in zip(X, rows.y, strict=True))
 
