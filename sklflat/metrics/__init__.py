@@ -7,6 +7,7 @@ from sklflat.metrics.disentanglement import DCI, dci, mutual_information_gap
 from sklflat.metrics.explainability import sparse_probe_explainability, tree_explainability
 from sklflat.metrics.intervals import ConfidenceInterval, bca_interval, sign_flip_test
 from sklflat.metrics.multiple_testing import benjamini_hochberg, holm, monte_carlo_p_values
+from sklflat.metrics.paired_rates import paired_rate_interval
 from sklflat.metrics.prediction import Fidelity, fidelity, prediction_disagreement
 from sklflat.metrics.rank import effective_rank, participation_ratio
 from sklflat.metrics.selectivity import class_selectivity, target_correlation
@@ -32,6 +33,7 @@ __all__ = [
     "monte_carlo_p_values",
     "mutual_information_gap",
     "neural_collapse",
+    "paired_rate_interval",
     "participation_ratio",
     "prediction_disagreement",
     "sign_flip_test",
