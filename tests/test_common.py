@@ -63,9 +63,7 @@ FURTHER = [
         SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
     ),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
-    PruningPath(
-        TINY, direction="forward", refit=False, n_units=2, n_random=2, random_state=0
-    ),
+    PruningPath(TINY, direction="forward", refit=False, n_units=2, n_random=2, random_state=0),
     HessianSpectrum(
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),

@@ -52,7 +52,8 @@ class UnitCard:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
         tested = f", p {self.p_value:.2g}, q {self.q_value:.2g}"
         lines = [
-            f"{self.name} ({state}): score {self.score:.4g}" + tested * int(np.isfinite(self.p_value)),
+            f"{self.name} ({state}): score {self.score:.4g}"
+            + tested * int(np.isfinite(self.p_value)),
             "  most active on rows " + ", ".join(str(i) for i in self.top_samples),
         ]
         if self.class_means is not None:

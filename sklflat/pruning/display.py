@@ -82,8 +82,11 @@ class PruningDisplay:
         ax.axhline(table.full_score - self.tol, color="black", linewidth=0.8, linestyle=(0, (5, 5)))
         ax.axvline(self.n_units, color="black", linewidth=0.8)
         ax.annotate(
-            f"{self.n_units} units", (self.n_units, 0.02), xycoords=("data", "axes fraction"),
-            xytext=(4, 0), textcoords="offset points",
+            f"{self.n_units} units",
+            (self.n_units, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
         )
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:.0f}")

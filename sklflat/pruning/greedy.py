@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from sklflat.probing.sample import Sample
+from sklflat.pruning.joint_ablation import LinearReadout, outputs_of_sets
 from sklflat.pruning.losses import at_once, mean_losses
 from sklflat.pruning.output_layer import Moments
-from sklflat.pruning.silenced import LinearReadout, silenced_outputs
 
 #: losses (n_candidates,) when the units kept (n_units,) change by one candidate each
 Trial = Callable[[NDArray, NDArray], NDArray]
@@ -22,7 +22,9 @@ Trial = Callable[[NDArray, NDArray], NDArray]
 _OF_PRODUCTS, _OF_PASSES = 128, 16
 
 
-def greedy_order(trial: Trial, free: NDArray, n_units: int, *, forward: bool, share: int) -> NDArray:
+def greedy_order(
+    trial: Trial, free: NDArray, n_units: int, *, forward: bool, share: int
+) -> NDArray:
     """An order by the loss of the network, all units silenced but those that are kept.
 
     Parameters
@@ -73,7 +75,7 @@ def passes_order(sample: Sample, means: NDArray, free: NDArray, *, forward: bool
     def trial(kept: NDArray, candidates: NDArray) -> NDArray:
         sets = np.repeat(kept[None], len(candidates), axis=0)
         sets[np.arange(len(sets)), candidates] = forward
-        outputs = silenced_outputs(sample, sample.network.module, sets, means)
+        outputs = outputs_of_sets(sample, sample.network.module, sets, means)
         return np.concatenate([mean_losses(sample, z[None]) for z in outputs])
 
     return greedy_order(trial, free, len(sample.units), forward=forward, share=_OF_PASSES)

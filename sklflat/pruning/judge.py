@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sklflat.metrics import ConfidenceInterval, paired_rate_interval
 from sklflat.probing.sample import Sample
+from sklflat.pruning.joint_ablation import JointAblation, LinearReadout, outputs_of_sets
 from sklflat.pruning.losses import row_errors
 from sklflat.pruning.output_layer import Moments, OutputLayer, require_output, with_output
-from sklflat.pruning.silenced import LinearReadout, Silencer, silenced_outputs
 
 CONFIDENCE = 0.95
 
@@ -58,7 +58,7 @@ class Judge:
         """
         if self.readout is None and not self.refit:
             module = self.judged.network.module
-            outputs = silenced_outputs(self.judged, module, kept, self.means)
+            outputs = outputs_of_sets(self.judged, module, kept, self.means)
             return np.stack([row_errors(self.judged, z) for z in outputs])
         return np.stack([row_errors(self.judged, self._outputs(one)) for one in kept])
 
@@ -73,9 +73,9 @@ class Judge:
         if self.moments is not None:
             return Refit(*self.moments.solve(kept))
         output = require_output(self.output, self.choosing.network.module)
-        silencer = Silencer(self.choosing.units.layer_of, kept[None], self.means)
+        ablation = JointAblation(self.choosing.units.layer_of, kept[None], self.means)
         _, said = output.inputs(self.choosing, of_layer=True)
-        read, _ = output.inputs(self.choosing, silencer)
+        read, _ = output.inputs(self.choosing, ablation)
         moments = Moments.of(read, said, self.choosing.weights)
         return Refit(*moments.solve(np.ones(read.shape[1], dtype=bool)))
 
@@ -90,7 +90,7 @@ class Judge:
         module = self.judged.network.module
         if refit is not None:
             module = with_output(module, require_output(self.output, module), *refit)
-        return next(silenced_outputs(self.judged, module, kept[None], self.means))
+        return next(outputs_of_sets(self.judged, module, kept[None], self.means))
 
     def interval(self, errors: NDArray, reference: NDArray) -> ConfidenceInterval:
         """Of the rise of the mean error (n_judged,) above that of a reference, paired over rows.

@@ -14,7 +14,7 @@ from sklflat.networks.network import Network
 from sklflat.probing.sample import Sample
 
 #: ridge, relative to the mean variance of what the output layer reads
-_RIDGE = 1e-6
+_RIDGE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class OutputLayer:
 
     @torch.no_grad()
     def inputs(
-        self, sample: Sample, silencer: Any = None, *, of_layer: bool = False
+        self, sample: Sample, ablation: Any = None, *, of_layer: bool = False
     ) -> tuple[Tensor, Tensor]:
         """What the layer reads (n_samples, n_read), and the network's outputs.
 
-        With ``silencer`` the units are replaced, and with ``of_layer`` the outputs are the layer's.
+        With ``ablation`` the units are replaced, and with ``of_layer`` the outputs are the layer's.
         """
         read, said = [], []
         layer = self.find(sample.network.module)
@@ -70,7 +70,7 @@ class OutputLayer:
                 said.append(out.clone())
 
         handle = layer.register_forward_hook(keep)
-        replace = (lambda _, a: a) if silencer is None else silencer
+        replace = (lambda _, a: a) if ablation is None else ablation
         try:
             for x in sample.network.batches(sample.X):
                 with sample.units.replaced(replace):

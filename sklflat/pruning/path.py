@@ -240,7 +240,7 @@ class PruningPath(UnitProbe):
 
     def _record(self, sample: Sample) -> None:
         super()._record(sample)
-        self._output = sample.output if self._refitted is not None else None  # type: ignore[attr-defined]
+        self._output: Any = sample.output  # type: ignore[attr-defined]
         self._examples = sample.X[:5].clone()
 
     # --- what is left -------------------------------------------------------------------------

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sklflat.probing.sample import Sample
 from sklflat.pruning.baselines import baseline_orders
 from sklflat.pruning.greedy import passes_order, readout_order, refitted_order
+from sklflat.pruning.joint_ablation import LinearReadout
 from sklflat.pruning.judge import Judge
 from sklflat.pruning.output_layer import Moments, OutputLayer, require_output
-from sklflat.pruning.silenced import LinearReadout
 
 #: units are ordered on so many rows at most
 MAX_CHOOSING = 2000

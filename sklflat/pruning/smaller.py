@@ -114,7 +114,9 @@ def _inputs_of_layers(restricted: nn.Module, module: nn.Module, x: Tensor) -> di
     def keep(path: str) -> Any:
         return lambda part, inputs: read.__setitem__(path, inputs[0].clone())
 
-    layers = [(p, m) for p, m in module.named_modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))]
+    layers = [
+        (p, m) for p, m in module.named_modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))
+    ]
     handles = [m.register_forward_pre_hook(keep(path)) for path, m in layers]
     try:
         restricted(x.clone())
@@ -150,9 +152,7 @@ def _cuts(
     return cuts
 
 
-def _kept_along(
-    module: nn.Module, name: str, owners: Tensor, axis: int, stays: Tensor
-) -> NDArray:
+def _kept_along(module: nn.Module, name: str, owners: Tensor, axis: int, stays: Tensor) -> NDArray:
     """Which rows or columns of a parameter stay, given the unit of each of its entries."""
     along = owners.movedim(min(axis, owners.ndim - 1), 0)
     by_index = along.reshape(len(along), -1)

@@ -60,7 +60,7 @@ class PathTable:
     n_judged: int
 
     def at(self, n_units: int) -> dict[str, float]:
-        """The row of a number of units: ``score``, ``drop`` below the whole network, ``low``, ``high``.
+        """The row of a number of units: ``score``, ``drop`` and its interval ``low`` to ``high``.
 
         Raises
         ------

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ _MAX_ROWS = 8192
 _ACCURACY = 1e-4
 
 
-class Silencer:
+class JointAblation:
     """Replaces activations, as ``Units.replaced`` asks: in copy i of a batch those not kept.
 
     Parameters
@@ -46,7 +45,7 @@ class Silencer:
 
 
 @torch.no_grad()
-def silenced_outputs(
+def outputs_of_sets(
     sample: Sample, module: nn.Module, kept: NDArray, means: NDArray
 ) -> Iterator[Tensor]:
     """Outputs (n_samples, ...) of a module for each set (n_sets, n_units) of units that are kept.
@@ -66,7 +65,7 @@ def silenced_outputs(
         parts = []
         for x in network.batches(sample.X):
             x = network.prepare(x)
-            with sample.units.replaced(Silencer(sample.units.layer_of, some, means)):
+            with sample.units.replaced(JointAblation(sample.units.layer_of, some, means)):
                 z = module(x.repeat(len(some), *(1,) * (x.ndim - 1)))
             parts.append(z.unflatten(0, (len(some), -1)))
         yield from torch.cat(parts, dim=1)
