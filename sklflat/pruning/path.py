@@ -21,11 +21,16 @@ from sklflat.pruning.findings import MIN_JUDGED, findings, shortage
 from sklflat.pruning.losses import check_targets
 from sklflat.pruning.sample import MAX_CHOOSING, PathSample, with_judged
 from sklflat.pruning.smaller import smaller_module
-from sklflat.pruning.table import judged_sizes, kept_sets, random_scores, table_of
+from sklflat.pruning.table import (
+    judged_sizes,
+    kept_sets,
+    random_scores,
+    sizes_of_random_sets,
+    table_of,
+)
 
-#: numbers of units at which every random set is judged, and at which any is in a network that has
-#: to be run for each
-_N_RANDOM_SIZES, _N_PASSES = 12, 16
+#: numbers of units that are judged in a network that has to be run for each
+_N_PASSES = 16
 
 
 class PruningPath(UnitProbe):
@@ -69,7 +74,7 @@ class PruningPath(UnitProbe):
         How many units to select: the smallest number that is shown to be within ``tol``, the so
         many first of the order, that share of those that are alive, or all that are alive.
     n_random : int, default=200
-        Random sets of units, judged at a dozen numbers of units and at that selected.
+        Random sets of units, judged at doublings of their number and at that selected.
     holdout : float, default=0.25
         Share of the rows that judge, and neither train nor choose. The others train the
         network and choose the order. A frozen network should be given rows that it has not seen.
@@ -209,7 +214,7 @@ class PruningPath(UnitProbe):
             sample.baseline_orders(),
             random,
             sizes,
-            judged_sizes(n_units, _N_RANDOM_SIZES // (1 if judge.readout is not None else 3)),
+            sizes_of_random_sets(n_units, coarse=judge.readout is None),
         )
         self.n_units_ = self._chosen_number(sample)
         self.support_ = kept_sets(self.order_, np.array([self.n_units_]))[0]

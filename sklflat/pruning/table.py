@@ -127,6 +127,22 @@ def judged_sizes(n_units: int, n_most: int = _ALL) -> NDArray:
     return np.unique(np.concatenate([[0], grid]))
 
 
+def sizes_of_random_sets(n_units: int, *, coarse: bool) -> NDArray:
+    """No units, all, and doublings with the middles between, or quadruplings.
+
+    Examples
+    --------
+    >>> sizes_of_random_sets(20, coarse=False)
+    array([ 0,  1,  2,  3,  4,  6,  8, 12, 16, 20])
+    >>> sizes_of_random_sets(20, coarse=True)
+    array([ 0,  1,  4, 16, 20])
+    """
+    doublings = 2 ** np.arange(0, int(n_units).bit_length(), 2 if coarse else 1)
+    between = [] if coarse else 3 * doublings // 2
+    grid = np.concatenate([[0, n_units], doublings, between]).astype(int)
+    return np.unique(grid[grid <= n_units])
+
+
 def kept_sets(order: NDArray, sizes: NDArray) -> NDArray:
     """Masks (n_sizes, n_units) of the first units of an order.
 
