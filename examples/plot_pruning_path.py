@@ -32,10 +32,9 @@ for sentence in path.findings_:
     print(sentence)
 
 # %%
-# The vertical line is the smallest number of units that is shown to lose no more than ``tol`` of
-# the accuracy, which is the dashed horizontal line: the 95 % interval of the drop ends above it
-# there, and at all larger numbers. Once the output layer is refitted, simple orders do nearly as
-# well, and of twenty units or more even random sets do.
+# The vertical line is at the smallest number of units that is shown to lose no more than ``tol`` of
+# the accuracy: from there on all intervals stay above the dashed line. Once the output layer is
+# refitted, simple orders do nearly as well, and of many units even random sets do.
 
 fig, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
 PruningDisplay.from_estimator(path, ax=axes[0])

@@ -76,17 +76,18 @@ class PruningDisplay:
         for (name, curve), style in zip(table.baselines.items(), _STYLES, strict=False):
             ax.plot(sizes, curve.scores[some], color="0.45", linestyle=style, label=name)
         path = table.path
-        ax.plot(sizes, path.scores[some], color="black", marker="o", markersize=3, label="path")
         ends = table.full_score - np.array([path.high[some], path.low[some]])
-        ax.fill_between(sizes, *ends, color="black", alpha=0.15, label="95 % interval")
-        ax.axhline(table.full_score - self.tol, color="black", linewidth=0.8, linestyle=(0, (5, 5)))
+        ax.vlines(sizes, *ends, color="black", linewidth=0.8, label="95 % interval of the drop")
+        ax.plot(sizes, path.scores[some], color="black", marker="o", markersize=3, label="path")
+        within = {"color": "black", "linewidth": 0.8, "linestyle": (0, (5, 5))}
+        ax.axhline(table.full_score - self.tol, label=f"whole network less {self.tol:g}", **within)
         ax.axvline(self.n_units, color="black", linewidth=0.8)
         ax.annotate(
-            f"{self.n_units} units",
-            (self.n_units, 0.02),
+            f"{self.n_units} units ",
+            (self.n_units, 0.8),
             xycoords=("data", "axes fraction"),
-            xytext=(4, 0),
-            textcoords="offset points",
+            ha="right",
+            va="top",
         )
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:.0f}")
@@ -94,6 +95,6 @@ class PruningDisplay:
         ax.set_ylim(bottom - 0.02, max(table.full_score, path.scores.max()) + 0.05)
         ax.set_xlabel("units kept, the others silenced at their means")
         ax.set_ylabel(f"{table.score_name}, judged rows")
-        ax.legend()
+        ax.legend(loc="lower right")
         self.ax_, self.figure_ = ax, ax.figure
         return self

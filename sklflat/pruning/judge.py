@@ -1,7 +1,6 @@
 """What sets of units are worth on rows that neither trained nor chose."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,16 +12,9 @@ from sklflat.metrics import ConfidenceInterval, paired_rate_interval
 from sklflat.probing.sample import Sample
 from sklflat.pruning.joint_ablation import JointAblation, LinearReadout, outputs_of_sets
 from sklflat.pruning.losses import row_errors
-from sklflat.pruning.output_layer import Moments, OutputLayer, require_output, with_output
+from sklflat.pruning.output_layer import Moments, OutputLayer, Refit, require_output, with_output
 
 CONFIDENCE = 0.95
-
-
-class Refit(NamedTuple):
-    """Weights (n_outputs, n_read) and biases (n_outputs,) of a refitted output layer."""
-
-    W: NDArray
-    bias: NDArray
 
 
 @dataclass(frozen=True)
@@ -71,13 +63,13 @@ class Judge:
         if not self.refit or kept.all():
             return None
         if self.moments is not None:
-            return Refit(*self.moments.solve(kept))
+            return self.moments.solve(kept)
         output = require_output(self.output, self.choosing.network.module)
         ablation = JointAblation(self.choosing.units.layer_of, kept[None], self.means)
         _, said = output.inputs(self.choosing, of_layer=True)
         read, _ = output.inputs(self.choosing, ablation)
         moments = Moments.of(read, said, self.choosing.weights)
-        return Refit(*moments.solve(np.ones(read.shape[1], dtype=bool)))
+        return moments.solve(np.ones(read.shape[1], dtype=bool))
 
     @torch.no_grad()
     def _outputs(self, kept: NDArray) -> Tensor:
@@ -89,7 +81,7 @@ class Judge:
             return self.readout.outputs(kept)
         module = self.judged.network.module
         if refit is not None:
-            module = with_output(module, require_output(self.output, module), *refit)
+            module = with_output(module, require_output(self.output, module), refit)
         return next(outputs_of_sets(self.judged, module, kept[None], self.means))
 
     def interval(self, errors: NDArray, reference: NDArray) -> ConfidenceInterval:

@@ -83,6 +83,14 @@ class OutputLayer:
 
 
 @dataclass(frozen=True)
+class Refit:
+    """Weights (n_outputs, n_read) and biases (n_outputs,) of a refitted output layer."""
+
+    W: NDArray
+    bias: NDArray
+
+
+@dataclass(frozen=True)
 class Moments:
     """Weighted moments of what the output layer reads and of what it says.
 
@@ -113,22 +121,22 @@ class Moments:
         ridge = _RIDGE * max(float(np.trace(G)) / max(len(G), 1), np.finfo(float).tiny)
         return cls(G + ridge * np.eye(len(G)), weighted.T @ (said - mean), a, mean)
 
-    def solve(self, kept: NDArray) -> tuple[NDArray, NDArray]:
-        """Weights (n_outputs, n_read), 0 for what is not kept (n_read,), and bias (n_outputs,)."""
+    def solve(self, kept: NDArray) -> Refit:
+        """The output layer for what is kept (n_read,); other weights are 0."""
         W = np.zeros_like(self.B)
         i = np.flatnonzero(kept)
         if len(i):
             W[i] = np.linalg.solve(self.G[np.ix_(i, i)], self.B[i])
-        return W.T, self.z - self.a @ W
+        return Refit(W.T, self.z - self.a @ W)
 
 
 @torch.no_grad()
-def with_output(module: nn.Module, output: OutputLayer, W: NDArray, bias: NDArray) -> nn.Module:
+def with_output(module: nn.Module, output: OutputLayer, refit: Refit) -> nn.Module:
     """A copy of a module whose output layer has other weights and biases."""
     copied = copy.deepcopy(module)
     layer = output.find(copied)
-    layer.weight.copy_(torch.as_tensor(W).to(layer.weight))
-    layer.bias = nn.Parameter(torch.as_tensor(bias).to(layer.weight))
+    layer.weight.copy_(torch.as_tensor(refit.W).to(layer.weight))
+    layer.bias = nn.Parameter(torch.as_tensor(refit.bias).to(layer.weight))
     return copied
 
 

@@ -280,7 +280,7 @@ class PruningPath(UnitProbe):
             self.support_,
             self.unit_means_,
             self._examples,
-            None if self._refitted is None else (self._output, *self._refitted),
+            None if self._refitted is None else (self._output, self._refitted),
         )
         cast(small, trained.network.native)
         return small.eval()

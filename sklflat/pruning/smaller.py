@@ -13,7 +13,7 @@ from sklflat.networks import Network
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.units import Units
 from sklflat.probing.restricted import RestrictedModule
-from sklflat.pruning.output_layer import OutputLayer, with_output
+from sklflat.pruning.output_layer import OutputLayer, Refit, with_output
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -59,7 +59,7 @@ def smaller_module(
     kept: NDArray,
     means: NDArray,
     examples: Tensor,
-    refit: tuple[OutputLayer, NDArray, NDArray] | None,
+    refit: tuple[OutputLayer, Refit] | None,
 ) -> nn.Module:
     """Cut a module (which is used up) down to the kept units.
 
@@ -74,7 +74,7 @@ def smaller_module(
     examples : Tensor of shape (n, ...)
         Inputs on which outputs are compared.
     refit : tuple or None
-        The output layer, its weights and its biases.
+        The output layer, and what it becomes.
 
     Raises
     ------
