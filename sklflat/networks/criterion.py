@@ -102,6 +102,7 @@ class Criterion:
     @torch.enable_grad()
     def _compare(self, z: Tensor, y: Tensor) -> None:
         """Choose how the criterion is taken apart, or refuse it."""
+        _refuse_weights_of_rows(self.module, z)
         z = z.detach().requires_grad_()
         own = self.own_value(z, y)
         ways = [(self._take_apart, self.is_sum)]
@@ -153,6 +154,18 @@ class Criterion:
             "gradients differ. Let it be a mean or a sum over rows, or give it an attribute "
             "'reduction' that it honours: 'none' returns one loss a row, 'mean' their mean, 'sum' "
             "their sum."
+        )
+
+
+def _refuse_weights_of_rows(module: nn.Module, z: Tensor) -> None:
+    """Raise if a weight of binary cross-entropy belongs to the rows of one batch."""
+    weight = getattr(module, "weight", None)
+    if not (isinstance(module, (nn.BCELoss, nn.BCEWithLogitsLoss)) and isinstance(weight, Tensor)):
+        return
+    if weight.ndim == z.ndim and len(weight) > 1:
+        raise UnsupportedNetworkError(
+            f"{type(module).__name__} has a weight of shape {tuple(weight.shape)}, one for a row "
+            "of a single batch. Pass weights of rows as sample_weight."
         )
 
 

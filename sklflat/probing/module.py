@@ -1,7 +1,9 @@
 """A trained PyTorch module as a fitted scikit-learn estimator."""
 
+import copy
 import inspect
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
 from sklflat.training.estimators.containers import holds_integers, plain
 from sklflat.training.estimators.data import as_input
+from sklflat.training.estimators.opened import opened
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
 from sklflat.training.estimators.trained_network import Joining, TrainedNetwork
 
@@ -117,6 +120,10 @@ class ModuleTargets(ClassTargets):
         return super().decision(z[:, self.order], loss)
 
 
+#: targets of classifiers, which take longer to make than a row to predict
+_TARGETS: WeakKeyDictionary[Any, tuple[list[Any], ModuleTargets]] = WeakKeyDictionary()
+
+
 class ModuleValues(RealTargets):
     """Real targets of a module with any number of outputs."""
 
@@ -180,10 +187,15 @@ class FittedModule(BaseEstimator):
 
         What its outputs mean is settled by the first data that come in.
         """
+        return self._trained(self._open())
+
+    def _open(self) -> Network:
         module, criterion = self.module, self.criterion
         if isinstance(criterion, nn.BCELoss):
             module, criterion = in_log_odds(module, criterion)
-        network = Network(module, criterion, device=self.device)
+        return Network(module, criterion, device=self.device)
+
+    def _trained(self, network: Network) -> TrainedNetwork:
 
         join = Joining(network)
 
@@ -231,9 +243,10 @@ class FittedModule(BaseEstimator):
         """Raise an OutputWidthError if these are no outputs for the targets."""
 
     def _outputs(self, X: Any) -> np.ndarray:
-        trained = self.trained_network()
-        x = trained.to_input(X)
-        return trained.network.outputs(x).numpy()
+        network = copy.copy(opened(self, (self.module, self.criterion, self.device), self._open))
+        network.verified = set()  # what outputs mean is settled anew
+        x = self._trained(network).to_input(X)
+        return network.outputs(x).numpy()
 
 
 class ModuleClassifier(ClassifierMixin, FittedModule):
@@ -271,7 +284,12 @@ class ModuleClassifier(ClassifierMixin, FittedModule):
 
     @property
     def _targets(self) -> ModuleTargets:
-        return ModuleTargets(self.classes)
+        classes = list(self.classes)
+        before, targets = _TARGETS.get(self, (None, None))
+        if targets is None or classes != before:
+            targets = ModuleTargets(self.classes)
+            _TARGETS[self] = classes, targets
+        return targets
 
     @property
     def _loss(self) -> str:  # type: ignore[override]

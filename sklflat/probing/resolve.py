@@ -22,6 +22,7 @@ from sklflat.exceptions import RefitWarning, UnsupportedNetworkError, warn
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.estimators.build import output_shape, reads_integers
+from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.outputs import needs_reading
@@ -71,10 +72,10 @@ def unfitted(estimator: Any) -> Any:
     warn_if_fitted(estimator)
     if not isinstance(estimator, NeuralNet):
         return clone(estimator)
-    if isinstance(estimator, NeuralNetClassifier):
-        return SAMClassifier(net=clone(estimator), rho=0)
+    if isinstance(estimator, (NeuralNetClassifier, NeuralNetBinaryClassifier)):
+        return SAMClassifier(net=cloned_net(estimator), rho=0)
     if isinstance(estimator, NeuralNetRegressor):
-        return SAMRegressor(net=clone(estimator), rho=0)
+        return SAMRegressor(net=cloned_net(estimator), rho=0)
     raise TypeError(
         f"{type(estimator).__name__} does not say whether it classifies: use "
         "NeuralNetClassifier or NeuralNetRegressor, or SAMClassifier(net=..., rho=0)."

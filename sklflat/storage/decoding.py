@@ -334,6 +334,7 @@ _MAKERS: dict[str, Any] = {
     "torch dtype": lambda _, text: _torch_dtype(text),
     "device": lambda _, text: _device(text),
     "array": _Decoder._array,
+    "by columns": lambda decoder, name: decoder._array(name, False).T,
     "floats": _Decoder._floats,
     "random state": _Decoder._random_state,
     "generator": _Decoder._generator,

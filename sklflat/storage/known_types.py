@@ -91,7 +91,10 @@ _SKLEARN = {
     "sklearn.decomposition": "PCA TruncatedSVD FastICA FactorAnalysis",
     "sklearn.discriminant_analysis": "LinearDiscriminantAnalysis",
     "sklearn.dummy": "DummyClassifier DummyRegressor",
-    "sklearn.feature_selection": "VarianceThreshold",
+    "sklearn.feature_selection": (
+        "VarianceThreshold SelectKBest SelectPercentile SelectFpr SelectFdr SelectFwe "
+        "GenericUnivariateSelect"
+    ),
     "sklearn.frozen": "FrozenEstimator",
     "sklearn.impute": "SimpleImputer MissingIndicator",
     "sklearn.kernel_approximation": "RBFSampler AdditiveChi2Sampler",
@@ -128,6 +131,11 @@ def name_of(cls: type) -> str:
         if name is not None and _find(name, {name}) is cls:
             return name
     raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} cannot be imported by its name")
+
+
+def is_known(cls: type) -> bool:
+    """Whether a class is of this package, or one of scikit-learn's that are known by heart."""
+    return cls.__name__ in _TABLE or _public_name(cls) in _TABLE
 
 
 def _public_name(cls: type) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from sklearn import feature_selection
 from torch import nn
 
 from sklflat.storage import known_types, recurrent
@@ -22,7 +23,18 @@ from sklflat.storage import known_types, recurrent
 Arrays = dict[str, np.ndarray]
 
 #: functions that torch's layers keep as attributes
-FUNCTIONS = {"relu": nn.functional.relu, "gelu": nn.functional.gelu}
+FUNCTIONS: dict[str, Any] = {
+    "relu": nn.functional.relu,
+    "gelu": nn.functional.gelu,
+    "mean": np.mean,
+    **{
+        name: getattr(feature_selection, name)
+        for name in (
+            *("chi2", "f_classif", "f_regression", "r_regression"),
+            *("mutual_info_classif", "mutual_info_regression"),
+        )
+    },
+}
 DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if type(d) is torch.dtype}
 #: how deep objects may be inside of each other
 MAX_DEPTH = 60
@@ -62,6 +74,12 @@ def encode(obj: Any) -> tuple[Arrays, dict[str, Any]]:
     encoder = _Encoder()
     root = encoder.node(obj, type(obj).__name__)
     return encoder.arrays, {"root": root, "entries": encoder.entries}
+
+
+def classes_in(info: dict[str, Any]) -> tuple[str, ...]:
+    """Full names of the classes of what was encoded."""
+    kinds = ("object", "bunch", "layer", "class")
+    return tuple({str(entry[1]) for entry in info["entries"] if entry[0] in kinds})
 
 
 def is_key(value: Any) -> bool:
@@ -167,6 +185,8 @@ class _Encoder:
             return ["items", list(array.shape), array.dtype.str, nodes, scalar]
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise TypeError(f"{path} is an array of dtype {array.dtype}, which is not stored.")
+        if array.flags.f_contiguous and not array.flags.c_contiguous:
+            return ["by columns", self._array(np.ascontiguousarray(array.T))]
         return ["array", self._array(array), scalar]
 
     def _torch(self, value: Any) -> list[Any]:
@@ -191,6 +211,8 @@ class _Encoder:
             if not hasattr(value, "__dict__") or (callable(value) and not _has_state(value)):
                 raise TypeError(f"it is a {type(value).__name__}")
             name = known_types.name_of(type(value))
+            if not (isinstance(value, nn.Module) or _is_its_attributes(value)):
+                raise TypeError(f"a {type(value).__name__} is more than its attributes")
         except TypeError as error:
             raise TypeError(
                 f"{path} cannot be stored: {error}. Pickle can hold it, or give it by a class of a "
@@ -219,6 +241,17 @@ class _Encoder:
         kept = [n for n in own["_buffers"] if n not in own["_non_persistent_buffers_set"]]
         parts = [self._named(own[k], path) for k in ("_parameters", "_buffers", "_modules")]
         return ["layer", name, *parts, kept, module.training, self._named(rest, path)]
+
+
+def _is_its_attributes(value: Any) -> bool:
+    """Whether an object is what its attributes say, as those of C extensions are not."""
+    if known_types.is_known(type(value)) or isinstance(value, dict):
+        return True
+    try:
+        state = value.__reduce_ex__(4)[2]
+    except Exception:  # whatever an object raises that cannot be pickled
+        return False
+    return isinstance(state, dict) and state.keys() <= vars(value).keys() | {"_sklearn_version"}
 
 
 def _is_cached(value: Any, name: str) -> bool:

@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklflat import SAMClassifier, SurrogateAligner, load, save
 from sklflat.exceptions import CheckpointError
 from sklflat.storage.files import read, write
-from sklflat.storage.objects import HANDLERS
+from sklflat.storage.objects import HANDLERS, encode
 
 X, y = load_iris(return_X_y=True)
 MISSING = np.where(np.random.RandomState(0).uniform(size=X.shape) < 0.1, np.nan, X)
@@ -52,6 +52,11 @@ def test_an_aligner_goes_through_a_file(tmp_path):
     assert str(again.fidelity_) == str(aligner.fidelity_)
     assert again.rules_.equals(aligner.rules_)
     assert again.agreement_.equals(aligner.agreement_)
+
+
+def save_unchecked(estimator, path):
+    arrays, info = encode(estimator)
+    write(path, arrays, {"object": info})
 
 
 # --- crafted files: each changes one thing, and the checksum is made right again ----------------
@@ -201,7 +206,7 @@ def crafted(path, change, seed, monkeypatch):
         if not change_model or change is many_classes:
             changed = handler._replace(to_state=to_state)
             patch.setitem(HANDLERS, "tree", changed)
-        save(model, path)
+        save_unchecked(model, path)
 
 
 def names_and_seeds(n):
@@ -227,7 +232,11 @@ def test_a_thousand_such_files_are_refused(first, tmp_path, monkeypatch):
 
 def test_a_tree_without_an_estimator_is_refused(tmp_path):
     """Nothing would say how many columns the rows have that it reads."""
-    save(Bunch(tree=DecisionTreeClassifier(max_depth=2).fit(X, y).tree_), tmp_path / "tree")
+    bunch = Bunch(tree=DecisionTreeClassifier(max_depth=2).fit(X, y).tree_)
+    save_unchecked(bunch, tmp_path / "tree")
+    with pytest.raises(TypeError, match="decision tree"):
+        save(bunch, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
     with pytest.raises(CheckpointError, match="decision tree"):
         load(tmp_path / "tree")
 

@@ -20,19 +20,13 @@ from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
 from sklflat.training.engine.per_sample_gradients import squared_gradients
+from sklflat.training.engine.plain_errors import NO_BATCH, in_plain_words
 from sklflat.training.engine.protocols import Batch
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.engine.step import PerturbedStep
 from sklflat.training.engine.tape import copies
 from sklflat.training.engine.vector_engine import CannotUseVector, VectorEngine
 from sklflat.training.perturbations.base import Perturbation
-
-#: what PyTorch says where a normalisation over the batch has nothing to average
-_ONE_VALUE = "Expected more than 1 value per channel"
-_ONE_SAMPLE = (
-    "Batch normalisation met a batch of one sample, which has no variance. Choose another "
-    "batch_size, so that no single sample is left over, or iterator_train__drop_last=True."
-)
 
 #: keys of the dictionary in which weights travel beside the input
 INPUT, WEIGHT = "X", "sample_weight"
@@ -283,15 +277,18 @@ class PerturbedNetMixin(_SkorchNet):
             return
         before = self.steps_.n_skipped_steps - _n_skipped(iterator)
         reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
-        try:
+        with in_plain_words(self.history):
             if reason is None:
                 self._run_on_vector(iterator, prefix, step_fn)
             else:
                 self.fast_path_ = reason
                 super().run_single_epoch(iterator, True, prefix, step_fn, **fit_params)
-        except ValueError as error:
-            raise (ValueError(_ONE_SAMPLE) if _ONE_VALUE in str(error) else error) from error
         self._check_diverged(prefix, self.steps_.n_skipped_steps - before)
+
+    def notify(self, method_name: str, **kwargs: Any) -> None:
+        """Tell all callbacks."""
+        with in_plain_words(self.history):
+            super().notify(method_name, **kwargs)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:
         """Note a training epoch that was run elsewhere; raises if it diverged."""
@@ -310,6 +307,8 @@ class PerturbedNetMixin(_SkorchNet):
         batches = self.history[-1, "batches"]
         losses = [batch[prefix + "_loss"] for batch in batches if prefix + "_loss" in batch]
         n_batches = self.history[-1, prefix + "_batch_count"]
+        if not n_batches:
+            raise ValueError(NO_BATCH)
         if np.isfinite(losses).all() and n_skipped < max(n_batches, 1):
             return
         rate = self.optimizer_.param_groups[0]["lr"]

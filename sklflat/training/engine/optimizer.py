@@ -135,8 +135,23 @@ class PerturbedOptimizer(torch.optim.Optimizer):
         module: nn.Module | None = None,
         max_grad_norm: float | None = None,
     ) -> None:
+        if not isinstance(base_optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "base_optimizer must be an instance of a torch optimizer, as in "
+                f"PerturbedOptimizer(SGD(parameters, lr=0.1), SAM()), got {base_optimizer!r}."
+            )
+        if not isinstance(perturbation, Perturbation):
+            raise TypeError(
+                "perturbation must be an instance of a class of sklflat.training.perturbations, "
+                f"such as SAM(rho=0.05), got {perturbation!r}."
+            )
         if isinstance(base_optimizer, torch.optim.LBFGS):
             raise TypeError("LBFGS evaluates its closure at points of its own: use SGD or Adam.")
+        if any(group.get("differentiable") for group in base_optimizer.param_groups):
+            raise ValueError(
+                "differentiable=True asks for gradients through the step, but a perturbed step is "
+                "taken without a graph. Leave it at False."
+            )
         perturbation.validate()
         check_velocity(perturbation, base_optimizer)
         self.base_optimizer = base_optimizer

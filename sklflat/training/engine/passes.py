@@ -86,7 +86,17 @@ class Passes:
             p.grad = None
         with torch.enable_grad():
             loss = self.closure()
+        if not isinstance(loss, Tensor):
+            raise TypeError(
+                f"The closure returned {loss!r}. It has to call loss.backward() and return the "
+                "loss, a tensor."
+            )
         gradients = [p.grad for p in self.vector.parameters]
+        if gradients and all(g is None for g in gradients):
+            raise ValueError(
+                "No trained parameter has a gradient: the closure has to call loss.backward() on a "
+                "loss that depends on them."
+            )
         if w_tilde is None:
             self.w.copy_(self.vector.read())  # a forward pass may project its weights
         self.used = [u or g is not None for u, g in zip(self.used, gradients, strict=True)]

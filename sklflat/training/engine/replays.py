@@ -1,7 +1,8 @@
 """Functions of tensors that are recorded in their first calls and replayed from then on."""
 
 import random
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,23 @@ def python_state(modules: Sequence[nn.Module]) -> list[Any]:
         numpy_state["pos"],
         numpy_state["key"].tobytes(),
     ]
+
+
+@contextmanager
+def tensors_kept_apart(module: nn.Module) -> Iterator[None]:
+    """Within, a module may keep tensors of its passes; afterwards it has those that it had before.
+
+    What it keeps of a vectorised pass is no tensor that could be used or copied.
+    """
+    before = {id(part): _plain_tensors(part) for part in module.modules()}
+    try:
+        yield
+    finally:
+        for part in module.modules():
+            for name in _plain_tensors(part):
+                delattr(part, name)
+            vars(part).update(before.get(id(part), {}))
+
+
+def _plain_tensors(part: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}

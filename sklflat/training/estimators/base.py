@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from skorch import NeuralNet
@@ -33,6 +33,7 @@ from sklflat.training.engine.net import INPUT, perturbed
 from sklflat.training.engine.optimizer import check_velocity
 from sklflat.training.engine.randomness import RandomStream
 from sklflat.training.estimators import build, outputs
+from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.containers import InputDataset, first_rows
 from sklflat.training.estimators.data import Checkpoint, Inputs, TrainingData, weighted
 from sklflat.training.estimators.destructive import warn_of_destruction
@@ -251,7 +252,7 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
 
     def _build_skorch_net(self, first: NDArray | Tensor, parameters: dict[str, Any]) -> None:
         net_class: Any = type(self.net)
-        own = clone(self.net).get_params(deep=False)
+        own = cloned_net(self.net).get_params(deep=False)
         net = perturbed(net_class)(**{**own, **parameters}).initialize()
         self._embeds = build.reads_integers(net.module_)
         net.parts_ = self._parts

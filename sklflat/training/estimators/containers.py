@@ -12,6 +12,9 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sklflat.networks import Parts
 
+#: types of integers that PyTorch computes with; others become the first
+INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint8)
+
 
 def check_container(X: Any) -> None:
     """Raise a TypeError that says what to pass in place of what rows cannot be taken from."""

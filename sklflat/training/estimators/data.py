@@ -34,7 +34,7 @@ class Checkpoint(Protocol):
 
 
 def as_input(X: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor of the given dtype; integers, which may be token ids, stay int64."""
+    """A tensor of the given dtype; integers, which may be token ids, stay what they are."""
     check_container(X)
     if isinstance(X, Tensor):
         return X.to(dtype) if X.is_floating_point() else X

@@ -1,5 +1,6 @@
 """What a trained estimator can be asked."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,18 @@ from sklearn.base import (
     is_classifier,
 )
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from skorch import NeuralNet
 from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from sklflat.curvature import sharpness
-from sklflat.networks import MLP, Parts
+from sklflat.networks import MLP, Network, Parts
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.estimators import outputs
+from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.containers import (
+    INTEGERS,
     InputDataset,
     holds_integers,
     joined,
@@ -29,6 +33,7 @@ from sklflat.training.estimators.containers import (
     targets_of,
 )
 from sklflat.training.estimators.data import Inputs, as_input
+from sklflat.training.estimators.opened import opened
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
@@ -56,6 +61,13 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     _is_read_by_net: bool  # whether the net's own nonlinearity says what outputs mean
     _y_numeric: bool
     net_: Any
+
+    def __sklearn_clone__(self) -> Any:
+        bare = copy.copy(self)
+        bare.net = None
+        cloned = BaseEstimator.__sklearn_clone__(bare)
+        cloned.net = cloned_net(self.net)
+        return cloned
 
     def _validate(
         self, X: Inputs, y: ArrayLike | None, reset: bool
@@ -85,7 +97,7 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             reset=reset,
             accept_sparse=True,
             allow_nd=self.net is not None,
-            dtype=np.int64 if keeps_integers else (np.float64, np.float32),
+            dtype=INTEGERS if keeps_integers else (np.float64, np.float32),
             **({"multi_output": True, "y_numeric": self._y_numeric} if y else {}),
         )
         X = checked[0] if y else checked
@@ -98,7 +110,9 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _input(self, X: ArrayLike | Tensor, dtype: torch.dtype | None = None) -> Tensor:
         X = as_input(X, dtype or self._dtype)
-        return X if self._embeds or X.is_floating_point() else X.to(dtype or self._dtype)
+        if X.is_floating_point():
+            return X
+        return X.long() if self._embeds else X.to(dtype or self._dtype)
 
     def _inputs(self, X: NDArray | Dataset) -> Tensor | InputDataset:
         """What the network reads, of validated X."""
@@ -121,7 +135,14 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _outputs(self, X: NDArray | Dataset) -> NDArray:
         """Outputs (n_samples, k) in float64, as the net's own nonlinearity reads them."""
-        return self._read(network_of(self.net_).outputs(self._inputs(X)).numpy())
+        return self._read(self._opened().outputs(self._inputs(X)).numpy())
+
+    def _opened(self) -> Network:
+        """The network, to be asked and not to be changed."""
+        net = self.net_
+        if isinstance(self.net, NeuralNet):  # of whose class anything may be the user's own
+            return network_of(net)
+        return opened(net, (net.module_, net.criterion_, net.device), lambda: network_of(net))
 
     def _read(self, z: NDArray) -> NDArray:
         """Raw outputs as logits or predictions; those of a net that reads them itself, by it."""

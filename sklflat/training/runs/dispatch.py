@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 
 from joblib import delayed
 
@@ -25,7 +26,7 @@ def dispatch(
     """Have units of trainings done by joblib's workers; yields trainings as they end.
 
     A worker that is killed is replaced, and what was not finished is begun anew, three times at
-    most.
+    most. What cannot be sent to workers, or back, is done in this process.
 
     Parameters
     ----------
@@ -52,6 +53,16 @@ def dispatch(
                 f"A worker process was lost; {len(left)} of {len(units)} units are begun anew.",
                 LostWorkerWarning,
             )
+        except PicklingError as error:
+            warn(
+                f"n_jobs={n_jobs} is not used: the network cannot be pickled to worker processes "
+                f"({error.__cause__ or error}). All is trained in this process.",
+                LostWorkerWarning,
+            )
+            for unit in left.values():
+                work([trainings[i] for i in unit])
+                yield from unit
+            return
 
 
 def _do(k: int, unit: list[Training], work: Work) -> tuple[int, list[Training]]:

@@ -1,5 +1,6 @@
 """Fitted estimators in files that run no code."""
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from skorch.history import History
 from sklflat.exceptions import CheckpointError
 from sklflat.storage import files
 from sklflat.storage.decoding import DEVICE, decode, expect
-from sklflat.storage.objects import HANDLERS, Handler, encode, is_key
+from sklflat.storage.objects import HANDLERS, Handler, classes_in, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
 from sklflat.training.perturbations.base import Perturbation
 from sklflat.training.runs.checkpoint_checks import (
@@ -42,8 +43,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TypeError
-        If a part, such as a function, a callback or a user's own skorch net, cannot be stored;
-        says which.
+        If a part, such as a function, a callback or a user's own skorch net, cannot be stored or
+        could not be loaded again; says which.
     StorageError
         If the file cannot be written.
 
@@ -61,6 +62,10 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     arrays, info = encode(estimator)
+    try:
+        decode(arrays, json.loads(json.dumps(info)), classes_in(info))
+    except CheckpointError as error:
+        raise TypeError(f"{type(estimator).__name__} cannot be stored: {error}") from error
     files.write(path, arrays, {"object": info})
 
 

@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklflat.storage import fingerprint
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.runs import Training
 
 
@@ -156,7 +157,7 @@ def _identity(value: Any) -> Hashable:
     if isinstance(value, (list, tuple)):
         return type(value), tuple(_identity(item) for item in value)
     own_clone = getattr(type(value), "__sklearn_clone__", None)
-    if own_clone not in (None, BaseEstimator.__sklearn_clone__):
+    if own_clone not in (None, BaseEstimator.__sklearn_clone__, FittedNet.__sklearn_clone__):
         return _Same(value)
     if isinstance(value, (type, FunctionType)):
         return _Same(value)

@@ -12,7 +12,12 @@ from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.passes import SideEffects
-from sklflat.training.engine.replays import Replays, python_state, why_not_recorded
+from sklflat.training.engine.replays import (
+    Replays,
+    python_state,
+    tensors_kept_apart,
+    why_not_recorded,
+)
 from sklflat.training.engine.tape import leaves
 from sklflat.training.engine.vector_engine import (
     MAX_RECORDED_PARAMETERS,
@@ -129,10 +134,11 @@ class Stack:
         self._loaders, sums = loaders, batches.done
         for i, done in sums.items():
             self._losses[i] = done.loss
-        for groups in batches.steps():
-            for _, start, stop, members in groups:
-                for rows in self._partition(members):
-                    self._step(rows, batches.batch(rows, start, stop), sums)
+        with tensors_kept_apart(self.nets[0].module_):
+            for groups in batches.steps():
+                for _, start, stop, members in groups:
+                    for rows in self._partition(members):
+                        self._step(rows, batches.batch(rows, start, stop), sums)
         for i, loss in enumerate(self._losses.tolist()):
             if i in sums:
                 sums[i].loss = loss / max(sums[i].n_samples, 1)
@@ -210,7 +216,8 @@ class Stack:
             torch.stack([t[:size] for t in ts]) for ts in zip(*map(leaves, firsts), strict=True)
         ]
         try:
-            g = self._gradients(batch)
+            with tensors_kept_apart(net.module_):
+                g = self._gradients(batch)
         finally:
             self.replays.why_not = why_not
         alone = _gradient_alone(net, self.vector, loaders[0].first(size))
