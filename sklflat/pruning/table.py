@@ -138,7 +138,7 @@ def sizes_of_random_sets(n_units: int, *, coarse: bool) -> NDArray:
     array([ 0,  1,  4, 16, 20])
     """
     doublings = 2 ** np.arange(0, int(n_units).bit_length(), 2 if coarse else 1)
-    between = [] if coarse else 3 * doublings // 2
+    between = doublings[:0] if coarse else 3 * doublings // 2
     grid = np.concatenate([[0, n_units], doublings, between]).astype(int)
     return np.unique(grid[grid <= n_units])
 
