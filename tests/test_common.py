@@ -71,7 +71,7 @@ FURTHER = [
     FlatNoiseRegressor(
         (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=20
     ),
-    FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=40),
+    FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.1, max_iter=20),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
     TemperatureClassifier(
         SAMClassifier((10,), max_iter=30, learning_rate_init=0.05, random_state=0),

@@ -109,7 +109,7 @@ def test_rejections_of_a_few_networks(name):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", PROBES)
 def test_rejections_of_two_thousand_networks(name, draws):
-    n = draws(400, 2000)
+    n = draws(200, 2000)
     low, high = (0.03, 0.07) if n == 2000 else np.array(stats.binom.interval(0.999, n, 0.05)) / n
     p = rejections_are_within(name, n, low, high)
     assert stats.kstest(p, "uniform").statistic < 0.06 * np.sqrt(2000 / n)
