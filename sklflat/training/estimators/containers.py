@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 import torch
 from numpy.typing import NDArray
 from skorch.helper import SliceDataset, SliceDict
@@ -103,7 +104,7 @@ def targets_of(dataset: Dataset, y: Any = None) -> NDArray:
 
 def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
     """X and y as rows can be taken from them: a torch data set is read whole."""
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):  # SciPy's dictionary of keys is one matrix
         return SliceDict(**{str(name): _array(x) for name, x in X.items()}), plain(y)
     X = plain(X)
     if not isinstance(X, Dataset):
