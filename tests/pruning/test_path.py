@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array, dok_array
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -96,6 +97,16 @@ def test_frames_strings_pipelines_and_weights():
     weighted = frozen.fit(frame, y, sample_weight=weight)
     assert 100 < weighted.path_.n_judged < 200
     assert weighted.n_units_ <= 6
+
+
+def test_any_sparse_table_is_a_table():
+    y, network = X[:, 0], SAMRegressor((3,), max_iter=5)
+    found = [
+        PruningPath(network, n_units=2, **FEW).fit(kind(X[:60]), y[:60]).transform(kind(X[:60]))
+        for kind in (np.asarray, csr_array, dok_array)
+    ]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
 
 
 @pytest.mark.parametrize("refit", [False, True])
