@@ -127,7 +127,8 @@ def test_scripted_modules_are_refused_by_name():
         Checkpoint(monitor="valid_loss_best", dirname="nowhere"),
     ],
 )
-def test_callbacks_that_read_what_is_not_recorded_are_named(callback):
+def test_callbacks_that_read_what_is_not_recorded_are_named(callback, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # Checkpoint makes a directory
     own = SAMClassifier(max_iter=3, callbacks=[("given", callback)])
     for estimator in (own, SAMClassifier(net=skorch_net(Net, callbacks=[callback]))):
         with pytest.raises(Exception, match=r"valid_(loss|acc)") as caught:
