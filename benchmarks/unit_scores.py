@@ -107,15 +107,7 @@ def one(data, estimator, seed):
     )
     scores = {name: s.cpu().numpy() for name, s in baselines(train).items()}
     for name, options in SCORES.items():
-        spectrum = HessianSpectrum(
-            frozen,
-            n_units=None,
-            n_null=100,
-            noise_level=None,
-            n_clusters=1,
-            random_state=0,
-            **options,
-        )
+        spectrum = HessianSpectrum(frozen, n_units=None, n_null=100, random_state=0, **options)
         scores[name] = spectrum.fit(X, y).unit_scores_
     return {name: spearmanr(s[live], rises).statistic for name, s in scores.items()}
 

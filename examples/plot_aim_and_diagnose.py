@@ -56,7 +56,13 @@ from sklearn.frozen import FrozenEstimator
 spectra = {}
 for rho, network in networks.items():
     spectra[rho] = HessianSpectrum(
-        FrozenEstimator(network), n_components=12, n_units=None, random_state=0
+        FrozenEstimator(network),
+        n_components=12,
+        n_units=None,
+        density=True,
+        trace_method="hutchinson",
+        noise_level=0.5,
+        random_state=0,
     ).fit(X_train, y_train)
     s = spectra[rho]
     print(

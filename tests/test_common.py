@@ -37,7 +37,7 @@ MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0
 CHEAP = [
     AblationProbe(TINY, n_null=50, random_state=0),
     ActivationProbe(TINY, n_null=50, random_state=0),
-    HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=50, random_state=0),
+    HessianSpectrum(TINY, n_components=2, n_null=50, random_state=0),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
     PruningPath(TINY, n_units=2, n_random=2, random_state=0),
     FlatNoiseClassifier(
@@ -65,7 +65,16 @@ FURTHER = [
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
     PruningPath(TINY, direction="forward", refit=False, n_units=2, n_random=2, random_state=0),
     HessianSpectrum(
-        TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
+        TINY,
+        n_components=2,
+        unit_score="response",
+        metric="adaptive",
+        density=True,
+        trace_method="hutchinson",
+        noise_level=0.5,
+        n_clusters=2,
+        n_null=200,
+        random_state=0,
     ),
     FlatNoiseClassifier((8,), sigma=0.02, n_directions=2, learning_rate_init=0.05, max_iter=20),
     FlatNoiseRegressor(

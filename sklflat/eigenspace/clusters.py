@@ -15,7 +15,7 @@ _N_PAIRS, _N_NULL = 6, 19
 def cluster_units(
     loadings: NDArray,
     strata: NDArray,
-    n_clusters: int | None,
+    n_clusters: int | str,
     rng: np.random.RandomState,
 ) -> tuple[NDArray, float]:
     r"""Group units by how their directions spread over eigenvectors.
@@ -28,8 +28,9 @@ def cluster_units(
     shuffled among the units of a layer, if it is above all of them; else there is one cluster.
 
     ``loadings`` (k, n_units) are products of eigenvectors and units' directions, ``strata``
-    (n_units,) the units' layers. Returned are the labels (n_units,), and the p-value of the
-    stability against the null, NaN where the number of clusters was given.
+    (n_units,) the units' layers. ``n_clusters`` is ``"auto"`` or a number. Returned are the labels
+    (n_units,), and the p-value of the stability against the null, NaN where the number of clusters
+    was given.
 
     References
     ----------
@@ -37,7 +38,7 @@ def cluster_units(
        in clustered data", Pacific Symposium on Biocomputing 2002.
     """
     Z = _profiles(loadings)
-    if n_clusters is not None:
+    if not isinstance(n_clusters, str):  # "auto"
         return _fit(Z, min(n_clusters, len(Z)), rng).labels_, float("nan")
     best, best_gain, best_p = 1, 0.0, 1.0
     for c in range(2, min(_MAX_CLUSTERS, len(Z) // 3) + 1):

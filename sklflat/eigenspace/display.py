@@ -13,14 +13,14 @@ _N_BINS = 60
 
 
 class SpectrumDisplay:
-    """Three panels: the ladder of eigenvalues, the density of all of them, the units.
+    """Three panels: the ladder of eigenvalues, their density if it was asked for, the units.
 
     Parameters
     ----------
     eigenvalues, residuals : ndarray of shape (n_components,)
     converged : bool
     density : SpectralDensity or None
-    trace, trace_std : float
+    trace, trace_std : float or None
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class SpectrumDisplay:
         eigenvalues: NDArray,
         residuals: NDArray,
         converged: bool,
-        density: Any,
-        trace: float,
-        trace_std: float,
+        density: Any = None,
+        trace: float | None = None,
+        trace_std: float | None = None,
     ) -> None:
         self.eigenvalues = eigenvalues
         self.residuals = residuals
@@ -52,7 +52,7 @@ class SpectrumDisplay:
         Parameters
         ----------
         spectrum : HessianSpectrum
-            Fitted.
+            Fitted; the density is drawn, and the trace said, if it was fitted with them.
         axes : sequence of three matplotlib.axes.Axes, default=None
             None makes a new figure.
 
@@ -65,9 +65,9 @@ class SpectrumDisplay:
             eigenvalues=spectrum.eigenvalues_,
             residuals=spectrum.residuals_,
             converged=spectrum.converged_,
-            density=spectrum.density_,
-            trace=spectrum.trace_,
-            trace_std=spectrum.trace_std_,
+            density=getattr(spectrum, "density_", None),
+            trace=getattr(spectrum, "trace_", None),
+            trace_std=getattr(spectrum, "trace_std_", None),
         ).plot(axes)
         UnitDisplay.from_estimator(spectrum, ax=display.axes_[2])
         display.axes_[2].set_title("units")
@@ -88,6 +88,7 @@ class SpectrumDisplay:
         self._ladder(axes[0])
         if self.density is None:
             axes[1].set_axis_off()
+            axes[1].text(0.5, 0.5, "no density: fit with density=True", ha="center")
         else:
             self._density(axes[1])
         self.axes_, self.figure_ = axes, axes[0].figure
@@ -121,5 +122,6 @@ class SpectrumDisplay:
         ax.set_ylim(bottom=floor)
         ax.set_xlabel("eigenvalue")
         ax.set_ylabel(f"eigenvalues a bin (of {self.density.size})")
-        ax.set_title(f"density, trace {self.trace:.4g} ± {self.trace_std:.2g}")
+        trace = "" if self.trace is None else f", trace {self.trace:.4g} ± {self.trace_std:.2g}"
+        ax.set_title("density" + trace)
         ax.legend(loc="upper right")

@@ -70,25 +70,20 @@ class LossSurface(Sample):
     neurons : Neurons
     pairs : Eigenpairs
         In the metric, as all of the spectrum.
-    noise_rises : ndarray of shape (n_units,)
-        Rise of the loss by noise on a unit's parameters; NaN where it was not measured.
-    clusters : (ndarray of shape (n_units,), float)
-        Cluster of each unit, -1 for dead ones; p-value of the clusters' stability.
-    seeds : (int, int)
-        Of the spectrum's random vectors and of those of the response.
+    seeds : (int, int, int, int)
+        Of the spectrum's random vectors, of those of the response, of the noise on units and of
+        their clusters: no part's numbers depend on which others are computed.
     """
 
     operator: NetworkOperator
     neurons: Neurons
     pairs: Eigenpairs
-    noise_rises: NDArray
-    clusters: tuple[NDArray, float]
-    seeds: tuple[int, int]
+    seeds: tuple[int, int, int, int]
     _others: list[CurvatureOperator] = field(init=False, default_factory=list)
 
     @classmethod
     def measured(cls, sample: Sample, spectrum: Any, rng: np.random.RandomState) -> "LossSurface":
-        """Linearise the loss on a sample, find eigenpairs, and put noise on units.
+        """Linearise the loss on a sample and find eigenpairs.
 
         Of the ``spectrum`` only its parameters are read.
         """
@@ -98,7 +93,7 @@ class LossSurface(Sample):
         neurons = Neurons.of(
             sample.units, operator.vector, spectrum.metric, spectrum.outgoing, operator.dtype
         )
-        seeds = _seed(rng), _seed(rng)
+        seeds = _seed(rng), _seed(rng), _seed(rng), _seed(rng)
         pairs = eigenpairs(
             neurons.in_metric(operator),
             spectrum.n_components,
@@ -108,16 +103,7 @@ class LossSurface(Sample):
             capacity=_capacity(operator, spectrum.n_components),
             seed=seeds[0],
         )
-        live = ~sample.dead & neurons.are_defined
-        return cls.extending(
-            sample,
-            operator=operator,
-            neurons=neurons,
-            pairs=pairs,
-            seeds=seeds,
-            noise_rises=_noise_rises(sample, operator, neurons, live, spectrum.noise_level, rng),
-            clusters=_clusters(sample, neurons, pairs, live, spectrum.n_clusters, rng),
-        )
+        return cls.extending(sample, operator=operator, neurons=neurons, pairs=pairs, seeds=seeds)
 
     @property
     def n_matvec(self) -> int:
@@ -227,6 +213,37 @@ class LossSurface(Sample):
         found = eigenpairs(proxy, len(self.pairs.values), tol=1e-2, audit=False, seed=self.seeds[0])
         return subspace_overlap(found.vectors, self.pairs.vectors)
 
+    @property
+    def _live(self) -> NDArray:
+        """Mask (n_units,) of units that do something and have parameters."""
+        return ~self.dead & self.neurons.are_defined
+
+    def noise_rises(self, level: float) -> NDArray:
+        """Rise of the loss by noise on single units' parameters, shape (n_units,).
+
+        Of at most so many units, on at most so many rows; NaN where it was not measured.
+        """
+        live, rng = self._live, np.random.RandomState(self.seeds[2])
+        rises = np.full(len(live), np.nan)
+        if live.any():
+            chosen = np.sort(rng.permutation(np.flatnonzero(live))[:_MAX_NOISY])
+            rows = np.sort(rng.permutation(self.n_samples)[:_MAX_NOISE_ROWS])
+            X, y, s = _rows(self.operator, rows)
+            rises[chosen] = noise_rises(
+                self.network, X, y, s, self.neurons.blocks, chosen, level=level, seed=_seed(rng)
+            )
+        return rises
+
+    def clusters(self, n_clusters: int | str) -> tuple[NDArray, float]:
+        """Cluster of each unit, -1 for dead ones, and the p-value of the clusters' stability."""
+        live, rng = self._live, np.random.RandomState(self.seeds[3])
+        labels, p_value = np.full(len(live), -1), float("nan")
+        if live.any():
+            loadings = self.neurons.loadings(self.pairs.vectors).double().cpu().numpy()
+            strata = self.units.layer_of[live]
+            labels[live], p_value = cluster_units(loadings[:, live], strata, n_clusters, rng)
+        return labels, p_value
+
 
 def _seed(rng: np.random.RandomState) -> int:
     return int(rng.randint(2**31 - 1))
@@ -271,41 +288,6 @@ def _rows(operator: NetworkOperator, rows: Any) -> tuple[Tensor, Tensor, Tensor 
     """Some rows of the data that an operator is taken on."""
     X, y, s = operator.data
     return X[rows], y[rows], None if s is None else s[rows]
-
-
-def _noise_rises(
-    sample: Sample,
-    operator: NetworkOperator,
-    neurons: Neurons,
-    live: NDArray,
-    level: float | None,
-    rng: np.random.RandomState,
-) -> NDArray:
-    """Rise of the loss by noise on single units, of at most so many units on so many rows."""
-    rises = np.full(len(live), np.nan)
-    if level is not None and live.any():
-        chosen = np.sort(rng.permutation(np.flatnonzero(live))[:_MAX_NOISY])
-        X, y, s = _rows(operator, np.sort(rng.permutation(sample.n_samples)[:_MAX_NOISE_ROWS]))
-        rises[chosen] = noise_rises(
-            sample.network, X, y, s, neurons.blocks, chosen, level=level, seed=_seed(rng)
-        )
-    return rises
-
-
-def _clusters(
-    sample: Sample,
-    neurons: Neurons,
-    pairs: Eigenpairs,
-    live: NDArray,
-    n_clusters: int | None,
-    rng: np.random.RandomState,
-) -> tuple[NDArray, float]:
-    labels, p_value = np.full(len(live), -1), float("nan")
-    if live.any():
-        loadings = neurons.loadings(pairs.vectors).double().cpu().numpy()
-        strata = sample.units.layer_of[live]
-        labels[live], p_value = cluster_units(loadings[:, live], strata, n_clusters, rng)
-    return labels, p_value
 
 
 def warn_not_converged(pairs: Eigenpairs, tol: float) -> None:

@@ -115,20 +115,24 @@ def flat_alignment_null(
     The share in the subspace is :math:`\sum_i \gamma_i \chi^2_i / \sum_i \chi^2_i` with the
     eigenvalues :math:`\gamma` of :math:`V_B V_B^\top`, V's columns in the block B, and as many
     independent :math:`\chi^2_1` as the block has entries. It is drawn exactly, and every unit is
-    compared with its own draws, so the layer a unit is in makes no difference.
+    compared with its own draws, so the layer a unit is in makes no difference. As permutations of
+    targets do, the same :math:`\chi^2` serve all units.
     """
-    n = min(n_draws, _MAX_DRAWS // max(1, len(neurons.blocks)))
+    n, k = min(n_draws, _MAX_DRAWS // max(1, len(neurons.blocks))), len(top)
     draws = np.zeros((n, len(neurons.blocks)))
+    z = rng.chisquare(1, size=(n, k))
+    # the whole length by size of block; what is outside the subspace has no weight in the share
+    lengths: dict[int, NDArray] = {}
     for u in range(len(neurons.blocks)):
         entries = neurons.blocks.indices(u)
-        if len(entries) == 0:
+        size = len(entries)
+        if size == 0:
             continue
+        if size not in lengths:
+            rest = rng.chisquare(size - k, size=n) if size > k else 0.0
+            lengths[size] = z[:, :size].sum(axis=1) + rest
         gammas = torch.linalg.svdvals(top.vectors[:, entries].double()).square().cpu().numpy()
-        z = rng.chisquare(1, size=(n, len(gammas)))
-        total = z.sum(axis=1)
-        if len(entries) > len(gammas):
-            total = total + rng.chisquare(len(entries) - len(gammas), size=n)
-        draws[:, u] = 1 - (z @ gammas) / total
+        draws[:, u] = 1 - (z[:, :size] @ gammas) / lengths[size]
     return Null("directions in its parameters", draws, pooled=False)
 
 

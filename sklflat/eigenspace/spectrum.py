@@ -10,14 +10,17 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sklflat._compat import Interval, StrOptions
+from sklflat.curvature import SpectralDensity, SpectralMeasures
 from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, LossSurface, warn_not_converged
 from sklflat.eigenspace.neurons import (
+    Response,
     flat_alignment,
     flat_alignment_null,
     unit_curvature,
     unit_curvature_null,
 )
-from sklflat.eigenspace.noise import RankCorrelation, rank_correlation
+from sklflat.eigenspace.noise import RankCorrelation
+from sklflat.eigenspace.optional_parts import PARTS, measured_parts
 from sklflat.eigenspace.perturbed_networks import perturbed
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
@@ -39,9 +42,12 @@ class HessianSpectrum(UnitProbe):
     - ``"curvature"``: :math:`u_j^\top H u_j`, against directions inside the same parameters.
 
     That units in flat directions are the real ones is a claim, not a premise: in networks with
-    planted truth they were the redundant ones. ``supported_sign_`` is the sign of the rank
-    correlation between the score and the rise of the loss under noise on the unit, and 0 where its
-    interval covers 0.
+    planted truth they were the redundant ones. With ``noise_level=0.5`` it is measured:
+    ``supported_sign_`` is the sign of the rank correlation between the score and the rise of the
+    loss under noise on the unit, and 0 where its interval covers 0.
+
+    A default fit computes eigenpairs and scores. All else costs time of its own and is there where
+    a parameter asks for it; what was not asked for is absent, with an error that says how to ask.
 
     Parameters
     ----------
@@ -61,22 +67,27 @@ class HessianSpectrum(UnitProbe):
         change when ReLU units are rescaled.
     outgoing : bool, default=False
         Whether the weights that read a unit belong to its parameters too.
-    n_clusters : int or None, default=None
-        Groups of units that lie alike in the eigenspace; None finds their number.
+    n_clusters : int, "auto" or None, default=None
+        Groups of units that lie alike in the eigenspace; "auto" finds their number.
     n_units : "auto", int, float or None, default="auto"
         How many units to select, as of every probe.
     n_null : "auto" or int, default="auto"
         Null draws.
-    trace_method : {"hutchinson", "hutch++", "xtrace"}, default="hutchinson"
-        With ``density=True`` the first needs no products of its own.
-    density : bool, default=True
+    trace_method : {"hutchinson", "hutch++", "xtrace"} or None, default=None
+        With ``density=True`` the first needs no products of its own; else 30 are made.
+    density : bool, default=False
+        Whether to estimate the density of all eigenvalues: up to 240 products.
+    spectral_measures : bool, default=False
+        Whether to compute where on the spectrum each unit lies.
+    proxy_overlap : bool, default=False
+        Whether to compare with the gradient covariance's top subspace.
     by_layer : bool, default=False
         Whether to compute the top eigenvalues of each layer's own block.
     criterion : torch.nn.Module, default=None
         A loss whose curvature is taken in place of the network's own.
-    noise_level : float or None, default=0.5
-        Length of the noise on a unit's parameters behind ``supported_sign_``, relative to theirs.
-        None leaves that out.
+    noise_level : float or None, default=None
+        Length of the noise on a unit's parameters behind ``supported_sign_``, relative to theirs;
+        0.5 is a good choice. Eight passes over at most 1,000 rows for each of at most 200 units.
     tol : float, default=1e-4
         Accepted residual, relative to the largest eigenvalue in magnitude.
     max_iter : int, default=None
@@ -102,8 +113,10 @@ class HessianSpectrum(UnitProbe):
     converged_ : bool
         Whether all pairs are certified.
     trace_, trace_std_ : float
-        The trace and the standard error of its estimate, 0 where it is exact.
-    density_ : SpectralDensity or None
+        With a ``trace_method``: the trace and the standard error of its estimate, 0 where it is
+        exact.
+    density_ : SpectralDensity
+        With ``density=True``.
     gradient_norm_ : float
         Not 0: the point may not be a minimum, and the curvature is that where it is.
     loss_ : float
@@ -115,23 +128,24 @@ class HessianSpectrum(UnitProbe):
     rounding_error_ : float
         Relative error of a product in the network's precision; 0 in float64.
     proxy_overlap_ : float
-        Overlap of the gradient covariance's top subspace with this one; by chance it is
-        ``n_components / n_parameters``. NaN for that operator itself.
+        With ``proxy_overlap=True``: overlap of the gradient covariance's top subspace with this
+        one; by chance it is ``n_components / n_parameters``. NaN for that operator itself.
     spectral_measure_ : SpectralMeasures or None
-        Of each unit by the Gauss-Newton matrix, on the first samples. None in the adaptive metric
-        and for losses that are not convex in the outputs.
+        With ``spectral_measures=True``: of each unit by the Gauss-Newton matrix, on the first
+        samples. None in the adaptive metric and for losses that are not convex in the outputs.
     unit_labels_ : ndarray of shape (n_units,)
-        Cluster of each unit, -1 for dead ones.
+        With ``n_clusters``: cluster of each unit, -1 for dead ones.
     cluster_p_value_ : float
         Of the clusters' stability; NaN for a given number.
     noise_rises_ : ndarray of shape (n_units,)
-        Rise of the loss by noise on each unit; NaN where it was not measured.
+        With a ``noise_level``: rise of the loss by noise on each unit; NaN where it was not
+        measured.
     supported_correlation_ : RankCorrelation or None
-        Of score and rise, with its interval.
+        Of score and rise, with its interval; None without units.
     supported_sign_ : int
         1, -1, or 0 where the interval covers 0.
     response_ : Response or None
-        For ``unit_score="response"``.
+        For ``unit_score="response"``; None without units.
     layer_eigenvalues_ : dict of str to ndarray
         For ``by_layer=True``.
     unit_scores_, p_values_, q_values_ : ndarray of shape (n_units,)
@@ -165,9 +179,11 @@ class HessianSpectrum(UnitProbe):
         "unit_score": [StrOptions({"flat_alignment", "response", "curvature"})],
         "metric": [StrOptions({"plain", "adaptive"})],
         "outgoing": ["boolean"],
-        "n_clusters": [Interval(Integral, 1, None, closed="left"), None],
-        "trace_method": [StrOptions(set(TRACES))],
+        "n_clusters": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left"), None],
+        "trace_method": [StrOptions(set(TRACES)), None],
         "density": ["boolean"],
+        "spectral_measures": ["boolean"],
+        "proxy_overlap": ["boolean"],
         "by_layer": ["boolean"],
         "criterion": [nn.Module, None],
         "noise_level": [Interval(Real, 0, None, closed="neither"), None],
@@ -188,14 +204,16 @@ class HessianSpectrum(UnitProbe):
         unit_score: str = "flat_alignment",
         metric: str = "plain",
         outgoing: bool = False,
-        n_clusters: int | None = None,
+        n_clusters: int | str | None = None,
         n_units: Any = "auto",
         n_null: Any = "auto",
-        trace_method: str = "hutchinson",
-        density: bool = True,
+        trace_method: str | None = None,
+        density: bool = False,
+        spectral_measures: bool = False,
+        proxy_overlap: bool = False,
         by_layer: bool = False,
         criterion: Any = None,
-        noise_level: float | None = 0.5,
+        noise_level: float | None = None,
         tol: float = 1e-4,
         max_iter: int | None = None,
         batch_size: int | None = None,
@@ -217,6 +235,8 @@ class HessianSpectrum(UnitProbe):
         self.n_null = n_null
         self.trace_method = trace_method
         self.density = density
+        self.spectral_measures = spectral_measures
+        self.proxy_overlap = proxy_overlap
         self.by_layer = by_layer
         self.criterion = criterion
         self.noise_level = noise_level
@@ -229,6 +249,20 @@ class HessianSpectrum(UnitProbe):
         self.random_state = random_state
 
     _may_lack_units = True
+
+    # what is there where a parameter asks for it: see optional_parts.py
+    trace_: float
+    trace_std_: float
+    density_: SpectralDensity
+    proxy_overlap_: float
+    spectral_measure_: SpectralMeasures | None
+    unit_labels_: NDArray
+    cluster_p_value_: float
+    noise_rises_: NDArray
+    supported_correlation_: RankCorrelation | None
+    supported_sign_: int
+    response_: Response | None
+    layer_eigenvalues_: dict[str, NDArray]
 
     # --- fit, step by step --------------------------------------------------------------------
 
@@ -265,31 +299,25 @@ class HessianSpectrum(UnitProbe):
         self.converged_ = bool(pairs.converged.all())
         self.n_iter_ = pairs.n_matvec
         self.loadings_ = sample.neurons.loadings(pairs.vectors).double().cpu().numpy().T
-        self.density_ = sample.density if self.density else None
-        trace = sample.trace(self.trace_method, self.density)
-        self.trace_, self.trace_std_ = trace.value, trace.std_error
         self.loss_ = operator.loss
         self.gradient_norm_ = float(operator.gradient.norm())
         self.rounding_error_ = operator.rounding_error()
-        self.spectral_measure_ = sample.measures
-        is_proxy = self.operator == "gradient_covariance"
-        self.proxy_overlap_ = float("nan") if is_proxy else sample.proxy_overlap()
-        if self.by_layer:
-            self.layer_eigenvalues_ = sample.layer_eigenvalues(self.n_components, self.tol)
-        responds = self.unit_score == "response" and len(sample.units)
-        self.response_ = sample.response if responds else None
-        self.unit_labels_, self.cluster_p_value_ = sample.clusters
+        parts = measured_parts(self, sample)
+        for name in PARTS:
+            if name in parts:
+                setattr(self, name, parts[name])
+            elif name in vars(self):  # of an earlier fit, which was asked for more
+                delattr(self, name)
         self.n_matvec_ = sample.n_matvec
-        # is the score correlated with the rise of the loss under noise on the unit?
-        self.noise_rises_ = sample.noise_rises
-        self.supported_correlation_: RankCorrelation | None = None
-        self.supported_sign_ = 0
-        if self.noise_level is not None and len(sample.units):
-            chosen = ~np.isnan(self.noise_rises_)
-            self.supported_correlation_ = rank_correlation(
-                self.unit_scores_[chosen], self.noise_rises_[chosen]
+
+    def __getattr__(self, name: str) -> Any:
+        """Say how to ask for what was not computed; called for what is not there."""
+        if name in PARTS and "eigenvalues_" in vars(self):
+            raise AttributeError(
+                f"This {type(self).__name__} was fitted without {name}: set {PARTS[name]} and fit "
+                "it again."
             )
-            self.supported_sign_ = self.supported_correlation_.sign
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # --- results ------------------------------------------------------------------------------
 
@@ -299,23 +327,23 @@ class HessianSpectrum(UnitProbe):
         Returns
         -------
         frame : pandas.DataFrame
-            As of every probe, and ``top_share`` (of the unit's direction in the top subspace),
-            ``noise_rise``, ``cluster``; ``class``, the one in which it is most active; ``input``,
-            the one that moves it most; and for ``unit_score="response"`` the mean square responses
-            at equal norm (``response_top``, ``response_flat``) and at equal rise of the loss
+            As of every probe, and ``top_share`` (of the unit's direction in the top subspace);
+            ``class``, the one in which it is most active; ``noise_rise`` and ``cluster``, if the
+            fit has them; and for ``unit_score="response"`` the mean square responses at equal norm
+            (``response_top``, ``response_flat``) and at equal rise of the loss
             (``response_top_per_rise``, ``response_flat_per_rise``).
         """
         frame = super().to_frame()
         frame["top_share"] = np.square(self.loadings_).sum(axis=1)
-        frame["noise_rise"] = self.noise_rises_
-        frame["cluster"] = self.unit_labels_
+        for column, attribute in (("noise_rise", "noise_rises_"), ("cluster", "unit_labels_")):
+            if hasattr(self, attribute):
+                frame[column] = getattr(self, attribute)
         means = self._cards.class_means
         if means is not None:
             frame["class"] = np.asarray(self._cards.classes)[np.nanargmax(means, axis=0)]
-        cards = [self.unit_card(name) for name in self.unit_names_]
-        frame["input"] = [next(iter(card.inputs), None) for card in cards]
-        if self.response_ is not None:
-            norm, rise = self.response_.at_equal_norm(), self.response_.at_equal_rise()
+        response = getattr(self, "response_", None)
+        if response is not None:
+            norm, rise = response.at_equal_norm(), response.at_equal_rise()
             frame["response_top"], frame["response_flat"] = norm
             frame["response_top_per_rise"], frame["response_flat_per_rise"] = rise
         return frame

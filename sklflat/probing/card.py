@@ -1,5 +1,6 @@
 """What there is to know about one unit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklflat.networks import Network
+from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.units import Units
 from sklflat.probing.sample import Sample
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: samples that a card lists, and rows over which input gradients are averaged
 _N_TOP, _N_ROWS = 10, 100
+
+#: a unit whose activations change by more than this share of their largest has changed
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,12 @@ class UnitCard:
 
 @dataclass(frozen=True)
 class CardData:
-    """What cards are made of: little enough to be kept in a fitted probe."""
+    """What cards are made of: little enough to be kept in a fitted probe.
+
+    Gradients are taken when a card is asked for. For that at most 100 rows of the network's input
+    are kept (`rows`), which a pickled probe holds, and the units' activations there
+    (`activations`), by which a network that has changed since is noticed.
+    """
 
     names: list[str]
     dead: NDArray
@@ -79,7 +90,9 @@ class CardData:
     top_activations: NDArray
     class_means: NDArray | None
     classes: NDArray | None
-    sensitivity: NDArray
+    rows: NDArray
+    activations: NDArray
+    parts: Parts | None
 
     @classmethod
     def of(cls, sample: Sample) -> "CardData":
@@ -98,6 +111,9 @@ class CardData:
                 out=np.full((len(classes), A.shape[1]), np.nan),
                 where=total > 0,
             )
+        kept = evenly_spread(counted)
+        rows = sample.X[kept]
+        rows = rows.float() if rows.dtype == torch.bfloat16 else rows  # unknown to NumPy
         return cls(
             list(sample.units.names),
             sample.dead,
@@ -105,24 +121,42 @@ class CardData:
             np.take_along_axis(A, top, axis=0).T,
             means,
             classes,
-            input_sensitivity(sample.network, sample.units, sample.X[evenly_spread(counted)]),
+            rows.cpu().numpy(),
+            A[kept],
+            next(
+                (m.parts for m in sample.network.module.modules() if isinstance(m, OfParts)), None
+            ),
         )
 
-    def card(self, name: str, u: int, result: dict[str, Any], features: Any) -> UnitCard:
-        """The card of unit u.
+    def opened(self, trained: TrainedNetwork) -> Network:
+        """A fitted estimator's network, as it reads the rows that are kept."""
+        if self.parts is not None:  # it takes several inputs joined once it has seen some
+            rows = self.parts.split(torch.as_tensor(self.rows))
+            trained.to_input({name: part.numpy() for name, part in rows.items()})
+        return trained.network
+
+    def card(
+        self, u: int, network: Network, units: Units, result: dict[str, Any], features: Any
+    ) -> UnitCard:
+        """The card of unit u of a network.
 
         ``result`` has ``score``, ``p_value``, ``q_value`` and ``selected``; ``features`` (array of
         str or None) are the names of the inputs.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the units do not do what they did when they were scored.
         """
+        s = self._sensitivity(u, network, units)
         means = None
         if self.class_means is not None and self.classes is not None:
             means = dict(zip(self.classes.tolist(), self.class_means[:, u].tolist(), strict=True))
-        s = self.sensitivity[u]
         if features is None or len(features) != len(s):
             features = [f"x{j}" for j in range(len(s))]
         best = [j for j in np.argsort(-s, kind="stable")[:_N_TOP] if s[j] > 0]
         return UnitCard(
-            name=name,
+            name=self.names[u],
             dead=bool(self.dead[u]),
             top_samples=self.top_samples[u],
             top_activations=self.top_activations[u],
@@ -131,6 +165,19 @@ class CardData:
             **result,
         )
 
+    def _sensitivity(self, u: int, network: Network, units: Units) -> NDArray:
+        """How much each input moves unit u, if the network is the one whose units were scored."""
+        X = torch.as_tensor(self.rows)
+        now = units.activations(network.module, X, network.batch_size).double().numpy()
+        then, largest = self.activations, np.abs(self.activations).max(axis=0, initial=0)
+        allowed = _SAME * largest + 1e-9 * largest.max(initial=0)
+        if not (np.abs(now - then) <= allowed).all():  # a NaN is no agreement
+            raise UnsupportedNetworkError(
+                "The network has changed since the probe was fitted: its units do not do what they "
+                "did on the rows that the probe keeps. Fit the probe again."
+            )
+        return input_sensitivity(network, units, X, [u])[0]
+
 
 def evenly_spread(rows: NDArray) -> NDArray:
     """Some of the rows, evenly spread, as data may be sorted."""
@@ -138,7 +185,9 @@ def evenly_spread(rows: NDArray) -> NDArray:
     return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
 
 
-def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArray:
+def input_sensitivity(
+    network: Network, units: Units, X: torch.Tensor, numbers: Sequence[int] | None = None
+) -> NDArray:
     r"""How much inputs move units, ``mean_i |d a_u(x_i) / d x_ij| std(x_j)``.
 
     Parameters
@@ -146,6 +195,8 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
     network : Network
     units : Units
     X : Tensor of shape (n_samples, ...)
+    numbers : sequence of int, default=None
+        Some units, each at one backward pass; None is all.
 
     Returns
     -------
@@ -153,14 +204,15 @@ def input_sensitivity(network: Network, units: Units, X: torch.Tensor) -> NDArra
         Inputs of several dimensions are flattened; of width 0 for token ids, which have no
         gradient.
     """
-    if not X.is_floating_point() or not len(units):
-        return np.zeros((len(units), 0))
+    chosen = range(len(units)) if numbers is None else numbers
+    if not X.is_floating_point() or not len(chosen):
+        return np.zeros((len(chosen), 0))
     x = network.prepare(X).requires_grad_()
     scale = x.detach().flatten(1).std(0, correction=0)
     with torch.enable_grad():
         A = units.watched(lambda: network.module(x))
     rows = []
-    for total in A.sum(0):
+    for total in A.sum(0)[list(chosen)]:
         gradient = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)[0]
         gradient = torch.zeros_like(x) if gradient is None else gradient
         rows.append(gradient.flatten(1).abs().mean(0) * scale)

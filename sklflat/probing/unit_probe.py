@@ -294,16 +294,26 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         card : UnitCard
             The samples that drive it most, the inputs it reads, its mean for every class, its
             score. ``print`` it.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            If the network has changed since. What inputs do is computed here, on at most 100 of
+            the rows that were scored, which the fitted probe keeps (and a pickle of it holds).
         """
         check_is_fitted(self)
         u = self.units_.index(name)
-        result = {
+        network = self._cards.opened(resolve(self.estimator_))
+        return self._cards.card(u, network, self.units_, self._on_card(u), self._input_names())
+
+    def _on_card(self, u: int) -> dict[str, Any]:
+        """What the card of unit u says of its score."""
+        return {
             "score": float(self.unit_scores_[u]),
             "p_value": float(self.p_values_[u]),
             "q_value": float(self.q_values_[u]),
             "selected": bool(self.support_[u]),
         }
-        return self._cards.card(name, u, result, self._input_names())
 
     def _input_names(self) -> NDArray | None:
         """Names of what the network reads; None where they are not known."""

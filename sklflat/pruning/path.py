@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.networks.network import cast, copy_module
-from sklflat.probing.card import UnitCard
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import is_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
@@ -285,24 +284,10 @@ class PruningPath(UnitProbe):
         cast(small, trained.network.native)
         return small.eval()
 
-    def unit_card(self, name: str) -> UnitCard:
-        """What there is to know about one unit; its score is its place in the order.
-
-        Parameters
-        ----------
-        name : str
-            As in ``unit_names_``.
-
-        Returns
-        -------
-        card : UnitCard
-            Without p-values, as units are chosen together.
-        """
-        check_is_fitted(self)
-        u = self.units_.index(name)
+    def _on_card(self, u: int) -> dict[str, Any]:
+        """Of a card: the score is the unit's place in the order, as units are chosen together."""
         result = {"score": float(self.unit_scores_[u]), "selected": bool(self.support_[u])}
-        result |= {"p_value": np.nan, "q_value": np.nan}
-        return self._cards.card(name, u, result, self._input_names())
+        return result | {"p_value": np.nan, "q_value": np.nan}
 
     def to_frame(self) -> Any:
         """The units as a tidy DataFrame, one row a unit; ``path_.to_frame()`` is the path.

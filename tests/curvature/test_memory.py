@@ -28,7 +28,7 @@ def peak():
 def fit(times):
     for _ in range(times):
         HessianSpectrum(
-            frozen, n_components=3, n_units=None, n_clusters=1, n_null=100, noise_level=None
+            frozen, n_components=3, n_units=None, n_null=100, density=True, proxy_overlap=True
         ).fit(X.numpy(), y.numpy())
     return peak()
 

@@ -25,7 +25,7 @@ def planted(seed, n=60, k=6, groups=3):
 @pytest.mark.slow
 def test_planted_clusters_are_found():
     loadings, labels = planted(0)
-    found, p = cluster_units(loadings, np.zeros(60, int), None, np.random.RandomState(0))
+    found, p = cluster_units(loadings, np.zeros(60, int), "auto", np.random.RandomState(0))
     assert adjusted_rand_score(labels, found) == 1
     assert p == pytest.approx(0.05)
 
@@ -39,7 +39,7 @@ def test_signs_of_eigenvectors_do_not_matter():
 
 def n_clusters_by_chance(seed, n):
     loadings = np.random.RandomState(seed).normal(size=(6, n))
-    found, _ = cluster_units(loadings, np.zeros(n, int), None, np.random.RandomState(seed))
+    found, _ = cluster_units(loadings, np.zeros(n, int), "auto", np.random.RandomState(seed))
     return len(np.unique(found))
 
 
@@ -56,7 +56,7 @@ def test_chance_mostly_has_one_cluster():
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_few_units_are_one_cluster(n):
-    found, _ = cluster_units(np.ones((3, n)), np.zeros(n, int), None, np.random.RandomState(0))
+    found, _ = cluster_units(np.ones((3, n)), np.zeros(n, int), "auto", np.random.RandomState(0))
     assert (found == 0).all()
 
 

@@ -83,13 +83,23 @@ def test_monitor_says_what_is_wrong(options, message):
 
 
 def test_display_draws_ladder_density_and_units():
-    spectrum = HessianSpectrum(classifier(None), n_components=4, n_units=3, random_state=0)
+    spectrum = HessianSpectrum(
+        classifier(None), n_components=4, n_units=3, density=True, random_state=0
+    )
     display = SpectrumDisplay.from_estimator(spectrum.fit(X, Y))
     ladder, density, units = display.axes_
     np.testing.assert_allclose(ladder.lines[0].get_ydata(), spectrum.eigenvalues_)
     assert density.get_yscale() == "log"
+    assert density.get_title() == "density"
     assert "certified" in ladder.get_title()
     assert "flat_alignment" in units.get_ylabel()
     plt.close(display.figure_)
     with pytest.raises(ValueError, match="axes must be 3"):
         SpectrumDisplay.from_estimator(spectrum, axes=[None])
+
+
+def test_display_says_what_a_fit_lacks():
+    spectrum = HessianSpectrum(classifier(None), n_components=2, n_units=3, random_state=0)
+    display = SpectrumDisplay.from_estimator(spectrum.fit(X, Y))
+    assert "density=True" in display.axes_[1].texts[0].get_text()
+    plt.close(display.figure_)

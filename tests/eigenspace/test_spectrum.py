@@ -15,6 +15,7 @@ from torch import nn
 
 from sklflat import HessianSpectrum, SAMClassifier, from_module
 from sklflat.curvature import Hessian
+from sklflat.eigenspace.optional_parts import PARTS
 from sklflat.exceptions import NothingFoundWarning
 from sklflat.networks import Network
 from tests._probes import random_arrays, random_data, two_layer
@@ -35,15 +36,24 @@ def dense(module=MODULE, criterion=None):
     return Hessian(network, torch.as_tensor(X), torch.as_tensor(Y)).dense()
 
 
-def one_cluster(estimator=None, **options):
-    """Without the search for clusters, which takes most of the time of so small a fit."""
-    options = {"n_clusters": 1, "random_state": 0} | options
-    return HessianSpectrum(estimator or frozen(), **options)
+def spectrum_of(estimator=None, **options):
+    return HessianSpectrum(estimator or frozen(), **({"random_state": 0} | options))
+
+
+#: all that a fit may be asked for beside eigenpairs and scores
+EVERYTHING = {
+    "density": True,
+    "trace_method": "hutchinson",
+    "spectral_measures": True,
+    "proxy_overlap": True,
+    "n_clusters": "auto",
+    "noise_level": 0.5,
+}
 
 
 @pytest.fixture(scope="session")
 def fitted():
-    return HessianSpectrum(frozen(), n_components=5, random_state=0).fit(X, Y)
+    return spectrum_of(n_components=5, **EVERYTHING).fit(X, Y)
 
 
 def test_spectrum_is_that_of_the_dense_hessian(fitted):
@@ -72,9 +82,9 @@ WIDE = Case(lambda: nn.Sequential(nn.Linear(6, 55), nn.Tanh(), nn.Linear(55, 3))
 def test_stochastic_trace_and_density(case, method):
     module = case.module()
     images, labels = case.rows(40), np.arange(40) % 3
-    spectrum = one_cluster(
-        frozen(module), n_components=4, trace_method=method, noise_level=None, random_state=0
-    ).fit(images.numpy(), labels)
+    spectrum = spectrum_of(frozen(module), n_components=4, trace_method=method, density=True).fit(
+        images.numpy(), labels
+    )
     operator = Hessian(Network(module, nn.CrossEntropyLoss()), images, torch.as_tensor(labels))
     values = torch.linalg.eigvalsh(operator.dense()).numpy()
     np.testing.assert_allclose(spectrum.eigenvalues_, values[::-1][:4], rtol=1e-6)
@@ -83,6 +93,44 @@ def test_stochastic_trace_and_density(case, method):
     density = spectrum.density_
     distance = wasserstein_distance(values, density.nodes, v_weights=density.weights)
     assert distance < 0.01 * values.max()
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_was_not_asked_for_is_absent_and_says_how_to_ask(plain, name):
+    assert not hasattr(plain, name)
+    parameter = PARTS[name].partition("=")[0]
+    assert parameter in plain.get_params()
+    with pytest.raises(AttributeError, match=f"fitted without {name}: set {PARTS[name]}"):
+        getattr(plain, name)
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'"):  # as of any estimator
+        getattr(HessianSpectrum(), name)
+
+
+@pytest.fixture(scope="session")
+def plain():
+    return spectrum_of(n_components=5).fit(X, Y)
+
+
+def test_a_default_fit_computes_pairs_alone(plain, fitted):
+    # the matrix of 51 parameters is formed by 51 products; two more check the pairs
+    assert plain.n_matvec_ == plain.n_iter_ < fitted.n_matvec_
+    for name in ("eigenvalues_", "unit_scores_", "p_values_"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(fitted, name))
+    assert {"noise_rise", "cluster"}.isdisjoint(plain.to_frame())
+
+
+def test_one_part_does_not_change_another(fitted):
+    alone = spectrum_of(n_components=5, noise_level=0.5).fit(X, Y)
+    np.testing.assert_array_equal(alone.noise_rises_, fitted.noise_rises_)
+    assert alone.supported_correlation_ == fitted.supported_correlation_
+
+
+def test_a_second_fit_forgets_what_it_is_not_asked_for():
+    spectrum = spectrum_of(n_components=2, trace_method="hutchinson", by_layer=True).fit(X, Y)
+    assert hasattr(spectrum, "trace_")
+    spectrum.set_params(trace_method=None, by_layer=False).fit(X, Y)
+    assert not hasattr(spectrum, "trace_")
+    assert not hasattr(spectrum, "layer_eigenvalues_")
 
 
 def test_loss_and_gradient_are_said(fitted):
@@ -97,14 +145,14 @@ def test_loss_and_gradient_are_said(fitted):
 
 def test_criterion_replaces_the_networks_own_loss():
     criterion = nn.CrossEntropyLoss(label_smoothing=0.3)
-    spectrum = one_cluster(n_components=2, criterion=criterion, random_state=0)
+    spectrum = spectrum_of(n_components=2, criterion=criterion, random_state=0)
     values = np.linalg.eigvalsh(dense(criterion=criterion).numpy())
     np.testing.assert_allclose(spectrum.fit(X, Y).eigenvalues_, values[::-1][:2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("which", ["smallest", "both"])
 def test_other_ends_of_the_spectrum(which):
-    spectrum = one_cluster(n_components=3, which=which, random_state=0).fit(X, Y)
+    spectrum = spectrum_of(n_components=3, which=which, random_state=0).fit(X, Y)
     values = np.linalg.eigvalsh(dense().numpy())[::-1]
     expected = values[-3:] if which == "smallest" else values[[0, 1, -1]]
     np.testing.assert_allclose(spectrum.eigenvalues_, expected, rtol=1e-6, atol=1e-9)
@@ -112,7 +160,7 @@ def test_other_ends_of_the_spectrum(which):
 
 @pytest.mark.parametrize("operator", ["ggn", "fisher", "gradient_covariance"])
 def test_other_operators(operator):
-    spectrum = one_cluster(n_components=3, operator=operator, random_state=0)
+    spectrum = spectrum_of(n_components=3, operator=operator, spectral_measures=True)
     spectrum.fit(X, Y)
     assert (spectrum.eigenvalues_ > 0).all()
     if operator != "gradient_covariance":
@@ -122,7 +170,7 @@ def test_other_operators(operator):
 
 
 def test_eigenvalues_by_layer():
-    spectrum = one_cluster(n_components=2, by_layer=True, random_state=0).fit(X, Y)
+    spectrum = spectrum_of(n_components=2, by_layer=True, random_state=0).fit(X, Y)
     H = dense().numpy()
     first = np.linalg.eigvalsh(H[:30, :30])[::-1][:2]  # 24 weights and 6 biases
     np.testing.assert_allclose(spectrum.layer_eigenvalues_["0"], first, rtol=1e-6)
@@ -132,7 +180,9 @@ def test_eigenvalues_by_layer():
 def test_dead_units_are_never_flat():
     W1, b1, W2, b2 = random_arrays(0)
     W1[:, 2], b1[2] = 0, -1
-    spectrum = one_cluster(frozen(two_layer(W1, b1, W2, b2)), n_components=3, random_state=0)
+    spectrum = spectrum_of(
+        frozen(two_layer(W1, b1, W2, b2)), n_components=3, n_clusters=1, noise_level=0.5
+    )
     spectrum.fit(X, Y)
     assert spectrum.dead_[2]
     assert spectrum.unit_scores_[2] == 0
@@ -144,7 +194,7 @@ def test_dead_units_are_never_flat():
 def test_frozen_layers_have_no_direction():
     module = two_layer(*random_arrays(0))
     module[0].requires_grad_(False)
-    spectrum = one_cluster(frozen(module), n_components=3, random_state=0).fit(X, Y)
+    spectrum = spectrum_of(frozen(module), n_components=3, noise_level=0.5).fit(X, Y)
     assert (spectrum.unit_scores_ == 0).all()
     assert (spectrum.p_values_ == 1).all()
     assert spectrum.supported_sign_ == 0
@@ -152,7 +202,7 @@ def test_frozen_layers_have_no_direction():
 
 def test_frame_names_what_units_do(fitted):
     frame = fitted.to_frame()
-    assert {"score", "top_share", "noise_rise", "cluster", "class", "input"} <= set(frame)
+    assert {"score", "top_share", "noise_rise", "cluster", "class"} <= set(frame)
     np.testing.assert_allclose(frame["top_share"], 1 - frame["score"], atol=1e-12)
     assert set(frame["class"]) <= {0, 1, 2}
 
@@ -212,9 +262,7 @@ def test_pickled_it_still_transforms(fitted):
 
 def test_in_a_pipeline_under_a_search():
     pipeline = make_pipeline(
-        HessianSpectrum(
-            SAMClassifier((6,), max_iter=20), n_components=2, n_clusters=1, random_state=0
-        ),
+        HessianSpectrum(SAMClassifier((6,), max_iter=20), n_components=2, random_state=0),
         StandardScaler(),
         SAMClassifier((4,), max_iter=20, random_state=0),
     ).set_output(transform="pandas")
@@ -226,7 +274,7 @@ def test_in_a_pipeline_under_a_search():
 def test_not_converged_is_said():
     module = CASES["resnet"].module()
     images = CASES["resnet"].rows(20).numpy()
-    spectrum = one_cluster(frozen(module), n_components=8, max_iter=9, random_state=0)
+    spectrum = spectrum_of(frozen(module), n_components=8, max_iter=9, random_state=0)
     with pytest.warns(ConvergenceWarning, match="eigenpairs are not certified to tol=0.0001"):
         spectrum.fit(images, np.arange(20) % 3)
     assert not spectrum.converged_
@@ -241,13 +289,16 @@ def test_not_converged_is_said():
         ({"batch_size": 81}, "batch_size=81 is more than the 80 samples"),
         ({"memory_budget": 1000}, "memory_budget=1000 bytes is too small for n_components=10"),
         ({"operator": "hesian"}, "'operator' parameter of HessianSpectrum must be"),
+        ({"n_clusters": "many"}, "'n_clusters' parameter of HessianSpectrum must be"),
+        ({"density": "yes"}, "'density' parameter of HessianSpectrum must be"),
+        ({"trace_method": "hutch"}, "'trace_method' parameter of HessianSpectrum must be"),
         ({"tol": 0.0}, "'tol' parameter of HessianSpectrum must be"),
         ({"layers": "nowhere"}, "there is no hidden layer 'nowhere'"),
     ],
 )
 def test_bad_parameters(options, message):
     with pytest.raises(ValueError, match=message):
-        one_cluster(random_state=0, **options).fit(X, Y)
+        spectrum_of(random_state=0, **options).fit(X, Y)
 
 
 def test_bad_points():
@@ -272,7 +323,7 @@ def test_bad_directions(fitted):
 
 
 def test_nothing_found_is_said():
-    spectrum = one_cluster(unit_score="curvature", n_null=100, random_state=0)
+    spectrum = spectrum_of(unit_score="curvature", n_null=100, random_state=0)
     rng = np.random.RandomState(0)
     with pytest.warns(NothingFoundWarning, match="No unit scores above 0"):
         spectrum.fit(rng.normal(size=(60, 4)), rng.randint(3, size=60))

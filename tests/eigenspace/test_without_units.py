@@ -51,11 +51,17 @@ def test_a_linear_model_has_a_spectrum(unit_score, by_layer):
         n_components=3,
         unit_score=unit_score,
         by_layer=by_layer,
+        trace_method="hutchinson",
+        n_clusters="auto",
+        noise_level=0.5,
         random_state=0,
     ).fit(X, y)
     H = dense_hessian(module)
     np.testing.assert_allclose(probe.eigenvalues_, np.linalg.eigvalsh(H)[::-1][:3], rtol=1e-4)
     assert probe.trace_ == pytest.approx(np.trace(H), rel=1e-6)
+    assert probe.unit_labels_.shape == probe.noise_rises_.shape == (0,)
+    assert probe.supported_correlation_ is None
+    assert probe.supported_sign_ == 0
     assert probe.loadings_.shape == (0, 3)
     assert probe.unit_scores_.shape == probe.support_.shape == (0,)
     assert list(probe.get_feature_names_out()) == []

@@ -54,7 +54,9 @@ PROBES = {
     "rewinding": lambda: BasinRewinder(
         SAMClassifier((4,), max_iter=3, batch_size=20), rewind=0, n_retrains=2, **COMMON
     ),
-    "response": lambda: HessianSpectrum(NET, unit_score="response", n_components=2, **COMMON),
+    "response": lambda: HessianSpectrum(
+        NET, unit_score="response", n_components=2, density=True, noise_level=0.5, **COMMON
+    ),
 }
 
 

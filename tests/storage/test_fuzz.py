@@ -46,7 +46,9 @@ MADE = {
     "noise regressor": lambda: FlatNoiseRegressor(**QUICK),
     "ablation": lambda: AblationProbe(SAMClassifier(**QUICK), **PROBE),
     "activation": lambda: ActivationProbe(SAMClassifier(**QUICK), **PROBE),
-    "spectrum": lambda: HessianSpectrum(SAMClassifier(**QUICK), n_components=2, **PROBE),
+    "spectrum": lambda: HessianSpectrum(
+        SAMClassifier(**QUICK), n_components=2, density=True, spectral_measures=True, **PROBE
+    ),
     "temperature probe": lambda: TemperatureProbe(SAMClassifier(**QUICK), n_bootstrap=5, **PROBE),
     "connectivity": lambda: ModeConnectivityProbe(SAMClassifier(**QUICK), n_points=3, **PROBE),
     "module": lambda: from_module(layers().eval(), classes=[0, 1]),

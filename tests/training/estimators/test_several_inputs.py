@@ -169,3 +169,15 @@ def test_inputs_that_do_not_fit_are_named():
         SAMClassifier(net=Joint).fit({}, LABELS)
     with pytest.raises(TypeError, match="passed as net="):
         SAMClassifier().fit(INPUTS, LABELS)
+
+
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning")
+@pytest.mark.parametrize("kind", ["module", "skorch"])
+def test_cards_say_what_they_say_of_the_joined_columns(kind):
+    ours, theirs = frozen(kind)
+    a = ActivationProbe(ours, n_null=20, random_state=0).fit(INPUTS, LABELS)
+    b = ActivationProbe(theirs, n_null=20, random_state=0).fit(JOINED, LABELS)
+    name = a.unit_names_[-1]
+    ours_card, theirs_card = a.unit_card(name), b.unit_card(b.unit_names_[-1])
+    assert ours_card.top_samples.tolist() == theirs_card.top_samples.tolist()
+    assert list(ours_card.inputs.values()) == pytest.approx(list(theirs_card.inputs.values()))

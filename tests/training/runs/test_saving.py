@@ -105,7 +105,7 @@ def test_a_data_frames_names_are_kept(path):
     [
         lambda e: ActivationProbe(e, random_state=0),
         lambda e: AblationProbe(e, random_state=0, n_null=20),
-        lambda e: HessianSpectrum(e, random_state=0, n_components=3, n_null=20),
+        lambda e: HessianSpectrum(e, random_state=0, n_components=3, n_null=20, density=True),
     ],
 )
 def test_a_probe_comes_back(path, make):
@@ -115,6 +115,8 @@ def test_a_probe_comes_back(path, make):
     np.testing.assert_array_equal(again.unit_scores_, probe.unit_scores_)
     np.testing.assert_array_equal(again.p_values_, probe.p_values_)
     assert list(again.get_feature_names_out()) == list(probe.get_feature_names_out())
+    name = probe.unit_names_[0]
+    assert str(again.unit_card(name)) == str(probe.unit_card(name))
 
 
 def test_a_bare_module_and_a_users_class_that_must_be_trusted(path):
