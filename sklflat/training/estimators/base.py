@@ -295,6 +295,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
         net, dataset = self.net_, self._dataset(data)
         self._measure_landscape(dataset, data)
         own = (dataset, None) if isinstance(dataset, InputDataset) else (dataset.X, dataset.y)
+        if own[1] is None and is_classifier(self):  # skorch reads classes off y
+            net.classes_inferred_ = np.arange(self._n_classes)
         start = len(net.history)
         net.notify("on_train_begin", X=own[0], y=own[1])
         # skorch's callbacks stop training by an interrupt

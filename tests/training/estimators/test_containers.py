@@ -192,6 +192,13 @@ def test_predefined_splits_are_encoded_and_scored_as_the_estimator_scores(names,
         assert fitted.net_.train_split is fitted.net_.get_params()["train_split"]
 
 
+def test_a_data_set_is_trained_beside_a_predefined_split():
+    for labels in (y + 1, np.array(["a", "b", "c"])[y]):
+        net = skorch_net(train_split=predefined_split(SkorchDataset(X[:40], labels[:40])))
+        fitted = SAMClassifier(net=net, random_state=0).fit(Items(X[40:], labels[40:]))
+        assert fitted.net_.history[-1, "valid_acc"] == fitted.score(X[:40], labels[:40])
+
+
 def test_predefined_splits_of_unknown_classes_are_named():
     net = skorch_net(train_split=predefined_split(SkorchDataset(X[:9], y[:9] + 7)))
     with pytest.raises(ValueError, match="not among"):
