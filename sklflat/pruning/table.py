@@ -59,6 +59,13 @@ class PathTable:
     score_name: str
     n_judged: int
 
+    def __repr__(self) -> str:
+        most = self.sizes[-1] if len(self.sizes) else 0
+        return (
+            f"PathTable(0 to {most} units, {self.score_name} {self.full_score:.3g} with all, "
+            f"{self.n_judged} rows)"
+        )
+
     def at(self, n_units: int) -> dict[str, float]:
         """The row of a number of units: ``score``, ``drop`` and its interval ``low`` to ``high``.
 

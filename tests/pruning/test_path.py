@@ -53,6 +53,7 @@ def test_scores_are_those_of_the_smaller_network():
     score = small.score(X[judged] / 16, y[judged])
     assert path.path_.at(10)["score"] == pytest.approx(score, abs=1e-9)
     assert path.path_.full_score == pytest.approx(path.estimator_.score(X[judged] / 16, y[judged]))
+    assert len(repr(path.path_)) < 100  # in a notebook
     frame = path.path_.to_frame()
     assert {"score", "low", "high", "single ablation", "magnitude", "random"} < set(frame)
     assert (frame["low"] <= frame["drop"] + 1e-12).all()
