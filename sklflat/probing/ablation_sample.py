@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sklflat.probing.ablated_outputs import ablated_outputs, outputs
 from sklflat.probing.decisions import Decisions, decide
-from sklflat.probing.sample import Sample
+from sklflat.probing.sample import Sample, by_group
 
 #: rounding of outputs and losses, relative to the largest, in units of the precision
 _ROUNDING = 64
@@ -54,18 +54,13 @@ class AblationSample(Sample):
         d = self._row_weights[self._counted]
         sums = s[:, None] * self._row_rises[self._counted]
         if self.network.criterion.is_sum:
-            return self._by_group(sums * len(s))
+            return by_group(self._counted_groups, sums * len(s))
         rise = sums.sum(axis=0) / d.sum()
-        return self._by_group(rise + (sums - d[:, None] * rise) / d.mean())
+        return by_group(self._counted_groups, rise + (sums - d[:, None] * rise) / d.mean())
 
-    def _by_group(self, shares: NDArray) -> NDArray:
-        if self.groups is None:
-            return shares
-        _, of_group = np.unique(self.groups[self._counted], return_inverse=True)
-        mean = shares.mean(axis=0)
-        sums = np.zeros((of_group.max() + 1, shares.shape[1]))
-        np.add.at(sums, of_group, shares - mean)
-        return mean + sums * len(sums) / len(shares)
+    @property
+    def _counted_groups(self) -> NDArray | None:
+        return None if self.groups is None else self.groups[self._counted]
 
     # --- rows ---------------------------------------------------------------------------------
 

@@ -127,8 +127,9 @@ def decide(
     rows_each = 1.0 if n_rows is None else n_rows / max(1, n)
     constant = np.zeros(k, dtype=bool) if constant is None else constant
     x = np.where(constant, 0.0, rises)
+    n_groups = None if n_rows is None or n_rows == n else n
     if n < 2:
-        return _nothing(x, constant, margin)
+        return _nothing(x, constant, margin, n_rows or n, n_groups)
     above, below = mean_test(x)
     outside = np.maximum(mean_test(x, margin).less, mean_test(x, -margin).greater)
     p = np.stack([np.atleast_1d(q) for q in (above, below, outside)])
@@ -139,18 +140,20 @@ def decide(
     return Decisions(
         verdict, x.mean(axis=0), np.atleast_1d(low), np.atleast_1d(high),
         p[0], p[1], p[2], margin, n_rows or n, missing * rows_each,
-        None if n_rows is None or n_rows == n else n,
+        n_groups,
     )  # fmt: skip
 
 
-def _nothing(x: NDArray, constant: NDArray, margin: float) -> Decisions:
+def _nothing(
+    x: NDArray, constant: NDArray, margin: float, n_rows: int, n_groups: int | None
+) -> Decisions:
     """Of a single row: nothing, but of units whose rise is 0 whatever the rows."""
     k = x.shape[1]
     verdict = np.where(constant, "negligible", "undecided")
     end = np.where(constant, 0.0, np.inf)
     p, ones = np.where(constant, 0.0, 1.0), np.ones(k)
     rise = x.mean(axis=0) if len(x) else np.zeros(k)
-    return Decisions(verdict, rise, -end, end, ones, ones, p, margin, len(x), np.nan)
+    return Decisions(verdict, rise, -end, end, ones, ones, p, margin, n_rows, np.nan, n_groups)
 
 
 def _verdicts(p: NDArray, n_effective: float) -> tuple[NDArray, float]:

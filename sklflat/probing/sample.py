@@ -190,3 +190,22 @@ class Sample:
         for module in untrained_twins(self.network.module, n, rng):
             twin = replace(self.trained, network=self.network.like(module))
             yield replace(self, trained=twin, training=None)
+
+
+def by_group(groups: NDArray | None, shares: NDArray) -> NDArray:
+    """Shares (n, k) of rows in their mean, those of a group as one: (n_groups, k), of equal mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.probing.sample import by_group
+    >>> by_group(np.array(["a", "a", "b", "b"]), np.array([[1.0], [2.0], [5.0], [8.0]])).ravel()
+    array([1.5, 6.5])
+    """
+    if groups is None:
+        return shares
+    _, of_group = np.unique(groups, return_inverse=True)
+    mean = shares.mean(axis=0)
+    sums = np.zeros((of_group.max() + 1, shares.shape[1]))
+    np.add.at(sums, of_group, shares - mean)
+    return mean + sums * len(sums) / len(shares)

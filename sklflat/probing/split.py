@@ -142,7 +142,7 @@ def _whole_groups(
     n_groups = of_group.max() + 1
     if n_groups < 2:
         raise ValueError(
-            f"groups has one group, {groups[0]!r}, so its rows cannot be both trained on and held "
+            f"groups has one group, {groups.tolist()[0]!r}, so its rows cannot be both trained on and held "
             "out. Give at least two groups, or holdout=None."
         )
     counts = np.zeros((n_groups, strata.max() + 1))

@@ -20,19 +20,21 @@ def shortage(table: PathTable, judged: Sample, smallest: int, n_living: int, tol
             f"{table.path.scores[0]:.3g}, within tol={tol:g} of the whole network's "
             f"{table.full_score:.3g}. One unit is selected, as a transformer needs a column."
         )
-    if table.n_judged < MIN_JUDGED:
+    what = "judged rows" if table.n_groups is None else "groups of judged rows"
+    if table.n_independent < MIN_JUDGED:
         return (
-            f"{table.n_judged} judged rows are too few to decide how many units are needed (at "
+            f"{table.n_independent} {what} are too few to decide how many units are needed (at "
             f"least {MIN_JUDGED}), so all are selected. Give more rows or a greater holdout, or "
             "say n_units=."
         )
     if smallest < n_living or n_living == 1:
         return ""
-    n = effective_rows(judged)
+    n = effective_rows(judged) if table.n_groups is None else table.n_groups
     if judged.trained.classes is not None and finest_drop(n) > tol:
-        remedy = f"Judge on {rows_to_resolve(tol)} rows at least, or raise" if tol > 0 else "Raise"
+        wanted = f"{rows_to_resolve(tol)} {'rows' if table.n_groups is None else 'groups'}"
+        remedy = f"Judge on {wanted} at least, or raise" if tol > 0 else "Raise"
         return (
-            f"tol={tol:g} is below what {n:.0f} judged rows can resolve: even if no prediction "
+            f"tol={tol:g} is below what {n:.0f} {what} can resolve: even if no prediction "
             f"changed, they could not exclude a drop of {finest_drop(n):.2g}. So no smaller "
             f"number is shown to be enough, and all units are selected. {remedy} tol."
         )

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from sklflat.metrics import ConfidenceInterval, paired_rate_interval
-from sklflat.probing.sample import Sample
+from sklflat.metrics import ConfidenceInterval, mean_bounds, paired_rate_interval
+from sklflat.probing.sample import Sample, by_group
 from sklflat.pruning.joint_ablation import JointAblation, LinearReadout, outputs_of_sets
 from sklflat.pruning.losses import row_errors
 from sklflat.pruning.output_layer import Moments, OutputLayer, Refit, require_output, with_output
@@ -87,11 +87,14 @@ class Judge:
     def interval(self, errors: NDArray, reference: NDArray) -> ConfidenceInterval:
         """Of the rise of the mean error (n_judged,) above that of a reference, paired over rows.
 
-        Where a row is right or wrong it is Tango's score interval, else Student's.
+        Where a row is right or wrong it is Tango's score interval, else Student's. Rows of a group
+        are one, and the interval is that of their means.
         """
         s = self.judged.weights
         rise = errors - reference
         n = effective_rows(self.judged)
+        if self.judged.groups is not None:
+            return self._over_groups(s, rise, self.judged.groups)
         if np.isin(rise, (-1.0, 0.0, 1.0)).all() and self.judged.trained.classes is not None:
             up, down = (float(n * s[rise == sign].sum()) for sign in (1.0, -1.0))
             return paired_rate_interval(up, down, n, confidence_level=CONFIDENCE)
@@ -101,6 +104,17 @@ class Judge:
         error = np.sqrt(s @ np.square(rise - mean) / (n - 1))
         half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
         return ConfidenceInterval(mean - half, mean + half)
+
+    def _over_groups(self, s: NDArray, rise: NDArray, groups: NDArray) -> ConfidenceInterval:
+        counted, mean = s > 0, float(s @ rise)
+        shares = mean + counted.sum() * (s * (rise - mean))[counted, None]
+        shares = by_group(groups[counted], shares)
+        if len(shares) < 2:
+            return ConfidenceInterval(-np.inf, np.inf)
+        low, high = (float(end) for end in mean_bounds(shares, CONFIDENCE))
+        # where no group changes, groups that would have changed are not excluded
+        unseen = 0.0 if self.judged.trained.classes is None else finest_drop(len(shares))
+        return ConfidenceInterval(min(low, -unseen), max(high, unseen))
 
 
 def effective_rows(sample: Sample) -> float:

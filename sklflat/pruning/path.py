@@ -12,7 +12,7 @@ from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.networks.network import cast, copy_module
 from sklflat.probing.nulls import seeded
-from sklflat.probing.resolve import is_frozen, resolve, unfitted
+from sklflat.probing.resolve import is_frozen, is_search, resolve, unfitted
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.unit_probe import UnitProbe, _check_only_weights
@@ -186,12 +186,22 @@ class PruningPath(UnitProbe):
             _check_only_weights(rows.params)
         fresh = self.estimator if frozen else seeded(unfitted(self.estimator), rng)
         chosen, judged = split_rows(rows, self.holdout, is_classifier(fresh), rng)
-        self.estimator_ = fresh if frozen else fresh.fit(chosen.X, chosen.y, **chosen.params)
+        if frozen:
+            self.estimator_ = fresh
+        else:
+            fitted = chosen if is_search(fresh) else chosen.without_groups()
+            self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
         if len(chosen) > MAX_CHOOSING:
             chosen = chosen.take(np.sort(rng.choice(len(chosen), MAX_CHOOSING, replace=False)))
         choosing, judging = (
             Sample.of(
-                self.estimator_, r.X, r.y, layers=self.layers, weight=r.weight, numbers=r.numbers
+                self.estimator_,
+                r.X,
+                r.y,
+                layers=self.layers,
+                weight=r.weight,
+                numbers=r.numbers,
+                groups=r.groups,
             )
             for r in (chosen, judged)
         )
@@ -235,7 +245,7 @@ class PruningPath(UnitProbe):
             wanted = int(np.ceil(self.n_units * n_living)) if share else int(self.n_units)
             return min(wanted, n_living)
         smallest = self.path_.smallest_within(self.tol)
-        if self.path_.n_judged < MIN_JUDGED:
+        if self.path_.n_independent < MIN_JUDGED:
             smallest = n_living
         text = shortage(self.path_, sample.judged, smallest, n_living, self.tol)
         if text:

@@ -48,6 +48,8 @@ class PathTable:
     score_name : {"accuracy", "R^2"}
     n_judged : int
         Rows that were judged on.
+    n_groups : int or None
+        Groups of these, each of which counts once; None without groups.
     """
 
     sizes: NDArray
@@ -58,6 +60,12 @@ class PathTable:
     random_scores: NDArray
     score_name: str
     n_judged: int
+    n_groups: int | None = None
+
+    @property
+    def n_independent(self) -> int:
+        """Groups of judged rows, or judged rows."""
+        return self.n_judged if self.n_groups is None else self.n_groups
 
     def __repr__(self) -> str:
         most = self.sizes[-1] if len(self.sizes) else 0
@@ -172,7 +180,7 @@ def table_of(
     random_sizes: NDArray,
 ) -> PathTable:
     """Judge an order, baselines and random orders (n_random, n_units)."""
-    s = judge.judged.weights
+    s, groups = judge.judged.weights, judge.judged.groups
     full = judge.full_errors()
     own = judge.errors(kept_sets(order, sizes))
     classifies = judge.judged.trained.classes is not None
@@ -188,6 +196,7 @@ def table_of(
         random_scores(judge, random, random_sizes),
         "accuracy" if classifies else "R^2",
         int((s > 0).sum()),
+        None if groups is None else len(np.unique(groups[s > 0])),
     )
 
 
