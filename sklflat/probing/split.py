@@ -142,8 +142,8 @@ def _whole_groups(
     n_groups = of_group.max() + 1
     if n_groups < 2:
         raise ValueError(
-            f"groups has one group, {groups.tolist()[0]!r}, so its rows cannot be both trained on and held "
-            "out. Give at least two groups, or holdout=None."
+            f"groups has one group, {groups.tolist()[0]!r}, so its rows cannot be both trained on "
+            "and held out. Give at least two groups, or holdout=None."
         )
     counts = np.zeros((n_groups, strata.max() + 1))
     np.add.at(counts, (of_group, strata), 1)
@@ -182,7 +182,8 @@ def _keys(rows: Rows) -> Counter[int] | None:
     Rows of whole numbers are equal by chance, and others than arrays are not looked into.
     """
     X = np.asarray(rows.X)
-    if X.ndim < 2 or X.dtype.kind != "f" or (X[:_N_LOOKED_AT] % 1 == 0).all():
+    some = X[:_N_LOOKED_AT] if X.ndim > 1 else X
+    if X.ndim < 2 or X.dtype.kind != "f" or (some == np.floor(some)).all():
         return None
     return Counter(hash((x.tobytes(), repr(y))) for x, y in zip(X, rows.y, strict=True))
 

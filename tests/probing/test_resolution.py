@@ -105,7 +105,9 @@ def test_no_random_vector_is_counted_twice_in_the_density():
     """The run of the eigenpairs is one of its probes, and another began with the same vector."""
     X, y = random_data(0, n=80)
     net = SAMClassifier((100,), max_iter=3, random_state=0)
-    spectrum = HessianSpectrum(net, n_components=3, tol=1e-2, n_units=1, n_null=200, random_state=0)
+    spectrum = HessianSpectrum(
+        net, n_components=3, tol=1e-2, n_units=1, n_null=200, density=True, random_state=0
+    )
     probes = spectrum.fit(X, y).density_.probes
     assert len(probes) > 2
     traces = np.sort([nodes @ weights for nodes, weights in probes])
