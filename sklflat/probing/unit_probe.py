@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -217,7 +218,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             )
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more
-        if not isinstance(X, Mapping):  # several inputs have no one number of features
+        if issparse(X) or not isinstance(
+            X, Mapping
+        ):  # several inputs have no one number of features
             validate_data(self, X, reset=False, skip_check_array=True)
         A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
         return A.double().numpy()[:, self.support_]

@@ -144,7 +144,7 @@ def _taken_apart(X: Any) -> tuple[tuple[str, ...], list[Any], tuple[int, ...], s
     if _is_table(X):
         names = list(X.columns)
         return tuple(map(str, names)), [np.asarray(X[name]) for name in names], (), ""
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):
         raise TypeError(
             f"X is a {type(X).__name__} of several inputs. A surrogate reads one table: pass a "
             "DataFrame or an array, and let the network's forward split its columns."
