@@ -1,12 +1,10 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
-from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is_classifier
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -34,7 +32,7 @@ from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
-from sklflat.training.estimators.containers import as_arrays
+from sklflat.training.estimators.containers import as_arrays, is_several
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -218,9 +216,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             )
         trained = resolve(self.estimator_)
         x = trained.to_input(X)  # the network's own errors say more
-        if issparse(X) or not isinstance(
-            X, Mapping
-        ):  # several inputs have no one number of features
+        if not is_several(X):  # such have no one number of features
             validate_data(self, X, reset=False, skip_check_array=True)
         A = self.units_.activations(trained.network.module, x, trained.network.batch_size)
         return A.double().numpy()[:, self.support_]

@@ -1,12 +1,13 @@
 """What the columns of the data are, and how a student sees them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+
+from sklflat.training.estimators.containers import is_several
 
 #: kinds of columns: of those that are discrete, values are exchanged and never made up
 NUMBER, INTEGER, BINARY, CATEGORY = "number", "integer", "binary", "category"
@@ -144,7 +145,7 @@ def _taken_apart(X: Any) -> tuple[tuple[str, ...], list[Any], tuple[int, ...], s
     if _is_table(X):
         names = list(X.columns)
         return tuple(map(str, names)), [np.asarray(X[name]) for name in names], (), ""
-    if isinstance(X, Mapping) and not issparse(X):
+    if is_several(X):
         raise TypeError(
             f"X is a {type(X).__name__} of several inputs. A surrogate reads one table: pass a "
             "DataFrame or an array, and let the network's forward split its columns."

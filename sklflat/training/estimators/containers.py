@@ -17,6 +17,11 @@ from sklflat.networks import Parts
 INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint8)
 
 
+def is_several(X: Any) -> bool:
+    """Whether X is several inputs by name; SciPy's sparse dictionary of keys is one table."""
+    return isinstance(X, Mapping) and not issparse(X)
+
+
 def check_container(X: Any) -> None:
     """Raise a TypeError that says what to pass in place of what rows cannot be taken from."""
     if isinstance(X, DataLoader):
@@ -30,7 +35,7 @@ def check_container(X: Any) -> None:
             "held out. Pass its items as a list or as arrays, or a data set with __getitem__ and "
             "__len__."
         )
-    if isinstance(X, Mapping) and not issparse(X):
+    if is_several(X):
         raise TypeError(
             f"X is a {type(X).__name__} with {sorted(map(str, X))}. The default network takes one "
             "table; several inputs by name go to the forward of a module that is passed as net=."
@@ -130,7 +135,7 @@ def joined(X: Any, parts: Parts | None = None) -> tuple[Any, Parts | None]:
     parts : Parts, default=None
         How they lay in training.
     """
-    if isinstance(X, Mapping) and not issparse(X):
+    if is_several(X):
         parts = parts or Parts.of(X)
         return parts.join(X), parts
     if isinstance(X, Dataset) and not isinstance(X, IterableDataset) and _n_items(X):
