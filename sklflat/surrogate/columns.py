@@ -183,7 +183,7 @@ def _said(category: Any) -> str:
 
 
 def _numbered(values: NDArray, categories: tuple[Any, ...]) -> NDArray[np.float64]:
-    number: Mapping[Any, int] = {_key(c): i for i, c in enumerate(categories)}
+    number: dict[Any, int] = {_key(c): i for i, c in enumerate(categories)}
     return np.array([number.get(_key(v), -1) for v in values.tolist()], dtype=np.float64)
 
 
