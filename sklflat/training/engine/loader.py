@@ -46,7 +46,8 @@ class TensorLoader:
 
     The data set holds tensors, arrays or dictionaries of them in ``X`` and ``y``, which are moved
     to the device once. Without an ``order`` the samples stay in theirs. A last batch of fewer
-    samples than ``least`` is part of the batch before.
+    samples than ``least`` is part of the batch before. Inputs that are integers stay so, and are
+    cast batch by batch to the dtype ``cast``, if there is one.
 
     Attributes
     ----------
@@ -61,9 +62,11 @@ class TensorLoader:
         order: SampleOrder | None = None,
         device: str = "cpu",
         least: int = 1,
+        cast: torch.dtype | None = None,
     ) -> None:
         self.dataset = dataset
         self.least = least
+        self.cast = cast
         self.batch_size = batch_size
         self.order = order
         self.device = device
@@ -87,7 +90,12 @@ class TensorLoader:
     def row_format(self) -> Hashable:
         """Names, shapes and types of what a row is made of; batches of equal ones can be joined."""
         formats = [_map(lambda t: (tuple(t.shape[1:]), t.dtype), d) for d in self.data]
-        return repr([list(f.items()) if isinstance(f, dict) else f for f in formats])
+        own = [list(f.items()) if isinstance(f, dict) else f for f in formats]
+        return repr((own, self.cast))
+
+    def as_inputs(self, x: Tensor) -> Tensor:
+        """Inputs as the network reads them."""
+        return x if self.cast is None or x.is_floating_point() else x.to(self.cast)
 
     def share(self, one_of: Callable[[Tensor], Tensor]) -> None:
         """Take tensors from ``one_of(tensor)``, which may know the same values already."""
@@ -96,7 +104,7 @@ class TensorLoader:
 
     def first(self, size: int | None = None) -> list[Tensors]:
         """A batch of the first rows, whatever the order."""
-        return [_map(itemgetter(slice(size or self.batch_size)), d) for d in self.data]
+        return self._taken(itemgetter(slice(size or self.batch_size)))
 
     def branch(self, random_state: np.random.RandomState, seed: int) -> None:
         """Take the rows from here on in an order of their own, of a seed.
@@ -126,10 +134,14 @@ class TensorLoader:
         if rows is None:
             stops = list(accumulate(self.sizes(len(self.dataset)), initial=0))
             for start, stop in pairwise(stops):
-                yield [_map(itemgetter(slice(start, stop)), d) for d in self.data]
+                yield self._taken(itemgetter(slice(start, stop)))
             return
         for index in torch.as_tensor(rows, device=self.device).split(self.sizes(len(rows))):
-            yield [_map(partial(torch.index_select, dim=0, index=index), d) for d in self.data]
+            yield self._taken(partial(torch.index_select, dim=0, index=index))
+
+    def _taken(self, take: Callable[[Tensor], Tensor]) -> list[Tensors]:
+        X, y = self.data
+        return [_map(lambda t: self.as_inputs(take(t)), X), _map(take, y)]
 
 
 def _map(function: Callable[[Tensor], Any], data: Tensors) -> Any:

@@ -274,7 +274,8 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
     def _dataset(self, data: TrainingData) -> InputDataset | ArrayDataset:
         if isinstance(data.X, Dataset):
             return InputDataset(data.X, self._input, self._encode(data.y))
-        return ArrayDataset(weighted(self._input(data.X), data.weight), self._encode(data.y))
+        X = weighted(self._stored(data.X), data.weight, self._dtype)
+        return ArrayDataset(X, self._encode(data.y))
 
     def _measure_landscape(self, dataset: Any, data: TrainingData) -> None:
         """Give the perturbation the loss on a part of the data, if it needs that."""
@@ -349,13 +350,10 @@ class PerturbedEstimator(FittedNet, TrainingParameters):
             return DataLoader(dataset, size, shuffle=self.shuffle, generator=generator)
         order = SampleOrder(n_samples, self._random_state) if self.shuffle else None
         x = dataset.X[INPUT] if isinstance(dataset.X, dict) else dataset.X
-        least = build.least_batch(self.net_.module_, torch.as_tensor(x[:2]).to(self.net_.device))
-        if min(size, n_samples) < least:
-            raise ValueError(
-                f"Batch normalisation needs batches of at least {least} samples for a variance, "
-                f"got batch_size={size} and {n_samples} samples."
-            )
-        return TensorLoader(dataset, size, order, self.net_.device, least)
+        least = build.least_batch(self.net_.module_, self._input(x[:2]).to(self.net_.device))
+        build.check_batch(size, n_samples, least)
+        cast = None if self._embeds else self._dtype
+        return TensorLoader(dataset, size, order, self.net_.device, least, cast)
 
     def _hold_out(self, data: TrainingData) -> tuple[TrainingData, Callable[[], float]]:
         """Split off validation data; returns the rest and a function that scores the net."""

@@ -134,6 +134,15 @@ def least_batch(module: nn.Module, rows: Tensor) -> int:
     return 2 if not _runs(copied, two[:1]) and _runs(copied, two) else 1
 
 
+def check_batch(size: int, n_samples: int, least: int) -> None:
+    """Raise a ValueError if batches are too small for a module."""
+    if min(size, n_samples) < least:
+        raise ValueError(
+            f"Batch normalisation needs batches of at least {least} samples for a variance, got "
+            f"batch_size={size} and {n_samples} samples."
+        )
+
+
 def _runs(module: nn.Module, rows: Tensor) -> bool:
     """Whether a module can be called; why it cannot, training meets where it matters."""
     try:

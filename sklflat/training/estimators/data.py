@@ -42,11 +42,10 @@ def as_input(X: ArrayLike | Tensor, dtype: torch.dtype) -> Tensor:
     return X.to(dtype) if X.is_floating_point() else X
 
 
-def weighted(X: Tensor, weight: NDArray | None) -> Tensor | dict[str, Tensor]:
-    """X, or X with sample weights of shape (n_samples,) travelling beside it."""
+def weighted(X: Tensor, weight: NDArray | None, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """X, or X with sample weights (n_samples,) of a dtype travelling beside it."""
     if weight is None:
         return X
-    dtype = X.dtype if X.is_floating_point() else torch.float32
     return {INPUT: X, WEIGHT: torch.as_tensor(weight).to(dtype)}
 
 

@@ -41,6 +41,9 @@ from sklflat.training.estimators.trained_network import (
     settling,
 )
 
+#: rows of integers that are cast at once
+_N_AT_ONCE = 1024
+
 
 class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Validation of data, predictions and properties of an estimator with ``net_``.
@@ -114,6 +117,12 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             return X
         return X.long() if self._embeds else X.to(dtype or self._dtype)
 
+    def _stored(self, X: NDArray) -> Tensor:
+        """Training inputs as they are kept: narrow integers are cast batch by batch."""
+        narrow = X.dtype.kind in "iu" and X.dtype.itemsize < self._dtype.itemsize
+        whole = self._embeds or self.net_.steps_.needs_landscape or isinstance(self.net, NeuralNet)
+        return as_input(X, self._dtype) if narrow and not whole else self._input(X)
+
     def _inputs(self, X: NDArray | Dataset) -> Tensor | InputDataset:
         """What the network reads, of validated X."""
         return InputDataset(X, self._input) if isinstance(X, Dataset) else self._input(X)
@@ -135,7 +144,13 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     def _outputs(self, X: NDArray | Dataset) -> NDArray:
         """Outputs (n_samples, k) in float64, as the net's own nonlinearity reads them."""
-        return self._read(self._opened().outputs(self._inputs(X)).numpy())
+        network = self._opened()
+        if isinstance(X, Dataset) or X.dtype.kind not in "iu":
+            return self._read(network.outputs(self._inputs(X)).numpy())
+        # integers, such as the bytes of pictures, are cast part by part
+        parts = range(0, max(len(X), 1), _N_AT_ONCE)
+        z = [network.outputs(self._input(X[i : i + _N_AT_ONCE])).numpy() for i in parts]
+        return self._read(np.concatenate(z))
 
     def _opened(self) -> Network:
         """The network, to be asked and not to be changed."""

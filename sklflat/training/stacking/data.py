@@ -18,6 +18,7 @@ class StackedBatches:
         self.kinds = {
             i: tuple((x.shape[1:], x.dtype) for x in data) for i, data in self.data.items()
         }
+        self.as_inputs = next(iter(loaders.values())).as_inputs
         begun = {i: loader.begin_epoch() for i, loader in loaders.items()}
         #: what is done of epochs that were begun before
         self.done = {i: done for i, (_, done) in begun.items()}
@@ -57,10 +58,11 @@ class StackedBatches:
             rows = self.order[:, start:stop]
         else:
             rows = self.order[[self.position[i] for i in members], start:stop]
-        return [
+        parts = [
             _gather([self.data[i][k] for i in members], rows)
             for k in range(len(self.data[members[0]]))
         ]
+        return [self.as_inputs(parts[0]), *parts[1:]]
 
 
 def _gather(bases: list[Tensor], rows: Tensor) -> Tensor:

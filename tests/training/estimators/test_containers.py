@@ -1,5 +1,8 @@
 """The containers in which users pass data give what arrays give."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from sklflat import ActivationProbe, SAMClassifier, SAMRegressor, from_module
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
 
 X, y = make_classification(120, 6, n_informative=5, n_redundant=0, n_classes=3, random_state=0)
 X = X.astype(np.float32)
@@ -236,3 +241,44 @@ def test_numpy_scalars_are_numbers(make, solver, kinds):
     plain = {k: v.item() for k, v in {**floats, **integers}.items()}
     theirs = make((8,), **plain, **more).fit(X, y)
     assert np.array_equal(ours.predict(X), theirs.predict(X))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.int64])
+@pytest.mark.parametrize("variant", ["sam", "gsam"])
+def test_narrow_integers_are_cast_batch_by_batch_to_the_same_numbers(kind, variant):
+    B = np.abs(X * 20).astype(kind)
+    weight = np.random.RandomState(0).rand(len(B))
+    for net, early in ((None, False), (Net, True)):
+        base = SAMClassifier(
+            net=net, variant=variant, max_iter=3, early_stopping=early, random_state=0
+        )
+        ours = clone(base).fit(B, y, sample_weight=weight)
+        theirs = clone(base).fit(B.astype(float), y, sample_weight=weight)
+        assert np.array_equal(ours.predict_proba(B), theirs.predict_proba(B.astype(float)))
+        stacks = [Training(clone(base).set_params(random_state=s), B, y) for s in range(3)]
+        assert sorted(train(stacks)) == [0, 1, 2]
+        alone = clone(base).fit(B.astype(float), y)
+        got = stacks[0].estimator.predict_proba(B)
+        np.testing.assert_allclose(got, alone.predict_proba(B), atol=1e-8)
+
+
+@pytest.mark.slow
+def test_bytes_take_the_memory_of_a_few_batches():
+    """30 MB of them: in the beginning they took 712 MB."""
+    code = (
+        "import resource, numpy as np, torch; from torch import nn;"
+        "from sklflat import SAMClassifier;"
+        "torch.set_num_threads(1);"
+        "I = np.frombuffer(np.random.bytes(30_000_000), dtype=np.uint8).reshape(10_000, 3000);"
+        "rss = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3;"
+        "make = lambda n_features, n_outputs: nn.Linear(n_features, n_outputs);"
+        "SAMClassifier(net=make, max_iter=1).fit(I[:50], np.arange(50) % 3);"
+        "before = rss();"
+        "SAMClassifier(net=make, max_iter=1).fit(I, np.arange(10_000) % 3).predict(I);"
+        "print(rss() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 300

@@ -157,6 +157,7 @@ def test_an_epoch_without_a_batch_is_an_error():
         SAMClassifier(net=net).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning")
 def test_an_unfitted_binary_net_is_trained_by_a_probe():
     class One(Net):
         def forward(self, X):
