@@ -182,7 +182,11 @@ def _keys(rows: Rows) -> Counter[int] | None:
     Rows of whole numbers are equal by chance, and others than arrays are not looked into.
     """
     X = np.asarray(rows.X)
-    if X.ndim < 2 or X.dtype.kind != "f" or (X[:_N_LOOKED_AT] % 1 == 0).all():
+    if (
+        X.ndim < 2
+        or X.dtype.kind != "f"
+        or np.array_equal(X[:_N_LOOKED_AT], np.round(X[:_N_LOOKED_AT]))
+    ):
         return None
     return Counter(hash((x.tobytes(), repr(y))) for x, y in zip(X, rows.y, strict=True))
 
