@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         check_network,
         from_module,
     )
+    from sklflat.pruning import PruningDisplay, PruningPath
     from sklflat.rewinding import BasinDisplay, BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
@@ -53,6 +54,8 @@ __all__ = [
     "PathDisplay",
     "PerturbedOptimizer",
     "PlaneDisplay",
+    "PruningDisplay",
+    "PruningPath",
     "SAMClassifier",
     "SAMRegressor",
     "SpectrumDisplay",
@@ -84,6 +87,8 @@ _ROOM_OF = {
     "PathDisplay": "sklflat.connectivity",
     "PerturbedOptimizer": "sklflat.training",
     "PlaneDisplay": "sklflat.connectivity",
+    "PruningDisplay": "sklflat.pruning",
+    "PruningPath": "sklflat.pruning",
     "SAMClassifier": "sklflat.training",
     "SAMRegressor": "sklflat.training",
     "SpectrumDisplay": "sklflat.eigenspace",

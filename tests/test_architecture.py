@@ -37,6 +37,7 @@ FLOORS = {
     "eigenspace": 5,
     "connectivity": 5,
     "temperature": 5,
+    "pruning": 5,
     "rewinding": 6,
     "surrogate": 6,
     "consensus": 7,

@@ -13,6 +13,7 @@ from sklflat import (
     FlatNoiseRegressor,
     HessianSpectrum,
     ModeConnectivityProbe,
+    PruningPath,
     SAMClassifier,
     SAMRegressor,
     SurrogateAligner,
@@ -38,6 +39,7 @@ CHEAP = [
     ActivationProbe(TINY, n_null=50, random_state=0),
     HessianSpectrum(TINY, n_components=2, n_clusters=1, n_null=50, random_state=0),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
+    PruningPath(TINY, n_units=2, n_random=2, random_state=0),
     FlatNoiseClassifier(
         (8,), subspace="isotropic", sigma=0.02, budget=None, learning_rate_init=0.1, max_iter=15
     ),
@@ -61,6 +63,7 @@ FURTHER = [
         SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
     ),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
+    PruningPath(TINY, direction="forward", refit=False, n_units=2, n_random=2, random_state=0),
     HessianSpectrum(
         TINY, n_components=2, unit_score="response", metric="adaptive", n_null=200, random_state=0
     ),
@@ -89,6 +92,7 @@ DEFAULTS = [
     FlatNoiseRegressor(),
     HessianSpectrum(),
     ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
+    PruningPath(n_units=1),  # with "auto" it would warn, as the rows are too few
     SAMClassifier(),
     SAMRegressor(),
     TemperatureClassifier(),
@@ -129,6 +133,7 @@ DERIVED = (
     FlatNoiseClassifier,
     HessianSpectrum,
     ModeConnectivityProbe,
+    PruningPath,
     SurrogateAligner,
     TemperatureProbe,
 )

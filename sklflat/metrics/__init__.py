@@ -13,6 +13,7 @@ from sklflat.metrics.intervals import (
 )
 from sklflat.metrics.mean_tests import MeanTest, mean_bounds, mean_test
 from sklflat.metrics.multiple_testing import benjamini_hochberg, holm, monte_carlo_p_values
+from sklflat.metrics.paired_rates import paired_rate_interval
 from sklflat.metrics.prediction import Fidelity, fidelity, prediction_disagreement
 from sklflat.metrics.rank import effective_rank, participation_ratio
 from sklflat.metrics.selectivity import class_selectivity, target_correlation
@@ -42,6 +43,7 @@ __all__ = [
     "monte_carlo_p_values",
     "mutual_information_gap",
     "neural_collapse",
+    "paired_rate_interval",
     "participation_ratio",
     "prediction_disagreement",
     "sign_flip_test",

@@ -23,6 +23,7 @@ class UnitCard:
     ----------
     name : str
     score, p_value, q_value : float
+        The latter NaN where units are not tested one by one.
     selected, dead : bool
     top_samples : ndarray of int
         The rows on which the unit is most active, most active first: numbers of rows of the X
@@ -52,9 +53,10 @@ class UnitCard:
 
     def __str__(self) -> str:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
+        tested = f", p {self.p_value:.2g}, q {self.q_value:.2g}"
         lines = [
-            f"{self.name} ({state}): score {self.score:.4g}, p {self.p_value:.2g}, "
-            f"q {self.q_value:.2g}",
+            f"{self.name} ({state}): score {self.score:.4g}"
+            + tested * int(np.isfinite(self.p_value)),
             *([f"  {self.finding}"] if self.finding else []),
             "  most active on rows " + ", ".join(str(i) for i in self.top_samples),
         ]

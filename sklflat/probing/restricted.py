@@ -1,6 +1,7 @@
 """A network reduced to some of its units, and whether it matters which."""
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,16 @@ class RestrictedModule(nn.Module):
         return torch.where(self.keep[own].view(shape), a, constants)  # type: ignore[index]
 
 
+#: random choices end with so many that score as high, or with so many in all
+_N_AS_HIGH, _MAX_RANDOM = 10, 199
+
+#: p-values up to this say that it matters which units are kept
+_LEVEL = 0.05
+
+
 @dataclass(frozen=True)
 class Restriction:
-    """A network reduced to its selected units.
+    """A network reduced to its selected units; ``print`` it.
 
     Attributes
     ----------
@@ -72,16 +80,32 @@ class Restriction:
 
     @property
     def p_value(self) -> float:
-        """Share of choices, this one included, that score at least as high as this one."""
+        """Share of choices, this one included, that score at least as high as this one.
+
+        It rejects that it does not matter which units are kept. It stays valid where drawing ended
+        with the tenth choice that scores as high (Besag and Clifford, Biometrika 78, 1991).
+        """
         b = np.count_nonzero(self.random_scores >= self.score)
         return float((b + 1) / (len(self.random_scores) + 1))
+
+    def __str__(self) -> str:
+        b = np.count_nonzero(self.random_scores >= self.score)
+        shown = "so it matters which units are kept"
+        if self.p_value > _LEVEL:
+            shown = "so it is not shown to matter which units are kept"
+        return (
+            f"With {self.n_units} units the score is {self.score:.3f}, with all "
+            f"{self.full_score:.3f}. Of {len(self.random_scores)} random choices of as many units, "
+            f"of the same layers and about the same variances, {b} score as high "
+            f"(p = {self.p_value:.3f}), {shown}."
+        )
 
 
 def restrict(
     probe: Any,
     X: Any,
     y: Any,
-    n_random: int,
+    n_random: int | str,
     rng: np.random.RandomState,
     keep: NDArray | None = None,
 ) -> Restriction:
@@ -90,21 +114,27 @@ def restrict(
     See ``UnitProbe.restrict``.
     """
     keep = probe.support_ if keep is None else keep
-    if n_random < 1:
-        raise ValueError(f"n_random must be at least 1, got {n_random}.")
+    is_number = isinstance(n_random, Integral) and not isinstance(n_random, bool)
+    if n_random != "auto" and not (is_number and int(n_random) >= 1):
+        raise ValueError(f"n_random must be 'auto' or an int of at least 1, got {n_random!r}.")
     trained = resolve(probe.estimator_)
 
     def reduced(keep: NDArray) -> Any:
         return _estimator(probe, trained, keep)
 
     chosen = reduced(keep)
-    choices = [random_choice(probe, keep, ~probe.dead_, rng) for _ in range(n_random)]
-    random = [reduced(choice).score(X, y) for choice in choices if choice is not None]
+    score = float(chosen.score(X, y))
+    random: list[float] = []
+    for _ in range(_MAX_RANDOM if n_random == "auto" else int(n_random)):
+        choice = random_choice(probe, keep, ~probe.dead_, rng)
+        random += [] if choice is None else [float(reduced(choice).score(X, y))]
+        if n_random == "auto" and sum(r >= score for r in random) == _N_AS_HIGH:
+            break
     everything = reduced(np.ones_like(keep))
     return Restriction(
         chosen,
         int(keep.sum()),
-        float(chosen.score(X, y)),
+        score,
         float(everything.score(X, y)),
         np.array(random),
     )

@@ -317,7 +317,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             return None
 
     def restrict(
-        self, X: Any, y: Any, *, n_random: int = 20, random_state: Any = None
+        self, X: Any, y: Any, *, n_random: Any = "auto", random_state: Any = None
     ) -> Restriction:
         """The network reduced to the selected units, and whether it matters which they are.
 
@@ -328,8 +328,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Data to score on, preferably not those that the units were selected on.
         y : array-like of shape (n_samples,)
-        n_random : int, default=20
+        n_random : "auto" or int, default="auto"
             Random choices of as many units, of the same layers and about the same variances.
+            ``"auto"`` draws what the p-value needs: until ten score as high, and 199 at most.
         random_state : int, RandomState instance or None, default=None
 
         Returns
@@ -337,7 +338,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         restriction : Restriction
             ``estimator`` is the reduced network as a fitted estimator, ``score`` its accuracy
             (or R^2), ``full_score`` the whole network's, ``random_scores`` those of the random
-            choices.
+            choices; ``print`` says what they show.
         """
         check_is_fitted(self)
         return restrict(self, X, y, n_random, check_random_state(random_state))

@@ -263,7 +263,7 @@ def test_cards_number_the_rows_of_the_data_that_were_given():
 
 def test_restrict(frozen):
     probe = AblationProbe(frozen, n_units=4, random_state=0).fit(IRIS[1::2], NAMES[1::2])
-    result = probe.restrict(IRIS[1::2], NAMES[1::2], random_state=0)
+    result = probe.restrict(IRIS[1::2], NAMES[1::2], n_random=20, random_state=0)
     clf = frozen.estimator
     hidden = clf.transform(IRIS)
     hidden[:, ~probe.support_] = probe.unit_means_[~probe.support_]

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from skorch.helper import SliceDataset, SliceDict
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -29,7 +30,7 @@ def check_container(X: Any) -> None:
             "held out. Pass its items as a list or as arrays, or a data set with __getitem__ and "
             "__len__."
         )
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):
         raise TypeError(
             f"X is a {type(X).__name__} with {sorted(map(str, X))}. The default network takes one "
             "table; several inputs by name go to the forward of a module that is passed as net=."
@@ -103,6 +104,8 @@ def targets_of(dataset: Dataset, y: Any = None) -> NDArray:
 
 def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
     """X and y as rows can be taken from them: a torch data set is read whole."""
+    if issparse(X) and X.format == "dok":  # SciPy's dictionary of keys is one matrix
+        X = X.tocsr()
     if isinstance(X, Mapping):
         return SliceDict(**{str(name): _array(x) for name, x in X.items()}), plain(y)
     X = plain(X)
@@ -127,7 +130,7 @@ def joined(X: Any, parts: Parts | None = None) -> tuple[Any, Parts | None]:
     parts : Parts, default=None
         How they lay in training.
     """
-    if isinstance(X, Mapping):
+    if isinstance(X, Mapping) and not issparse(X):
         parts = parts or Parts.of(X)
         return parts.join(X), parts
     if isinstance(X, Dataset) and not isinstance(X, IterableDataset) and _n_items(X):
