@@ -148,6 +148,10 @@ DERIVED = (
 )
 
 
+#: estimators that train dozens of networks a fit
+LONG = (BasinRewinder, ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
+
+
 def checks(estimators, mark=lambda estimator, name: []):
     """scikit-learn's checks of some estimators, each estimator written out once for all ids."""
     names, cases = parametrize_with_checks(estimators).args
@@ -156,11 +160,14 @@ def checks(estimators, mark=lambda estimator, name: []):
     for estimator, check in cases:
         if id(estimator) not in written:
             written[id(estimator)] = repr(estimator).replace(" ", "").replace("\n", "")
-        name = getattr(check, "func", check).__name__
         settings = getattr(check, "keywords", {})
+        name = getattr(check, "func", check).__name__
         more = ",".join(f"{key}={value}" for key, value in settings.items())
         label = f"{written[id(estimator)]}-{name}" + (f"({more})" if more else "")
-        marked.append(pytest.param(estimator, check, marks=mark(estimator, name), id=label))
+        marks = mark(estimator, name)
+        if settings and isinstance(estimator, LONG) and estimators is DEFAULTS:
+            marks = [pytest.mark.repeats]  # the same check on other memory, in minutes
+        marked.append(pytest.param(estimator, check, marks=marks, id=label))
     return pytest.mark.parametrize(names, marked)
 
 
@@ -182,8 +189,7 @@ def test_every_class_has_a_cheap_instance():
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
-#: checks whose answer a default may change, for estimators that train dozens of networks a fit
-LONG = (BasinRewinder, ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
+#: checks whose answer a default may change, for estimators that are LONG
 BY_DEFAULTS = {
     "check_classifiers_train",
     "check_estimators_pickle",

@@ -46,6 +46,9 @@ class ModeConnectivityProbe(UnitProbe):
     shuffled labels (the last for networks that can be trained). They are drawn for the path to the
     second network; with several networks, whose least score counts, they are stricter than need be.
 
+    **What** ``p_values_`` **reject** is that one of these four explains the score. That a unit is
+    needed, or true, is not said by any.
+
     Shared is not true: what all seeds learn from a spurious cue is shared, too. And theory says
     that a path adds little to the correlation of its ends [3]_: ``gain_over_endpoints_`` says how
     much.

@@ -18,6 +18,10 @@ _MIN_PERMUTATIONS = 100
 class ActivationProbe(UnitProbe):
     r"""Units by what their activations show: the baseline that a better probe has to beat.
 
+    **What** ``p_values_`` **reject**: that the targets of rows not trained on have nothing to do
+    with the unit; for ``"variance"`` and ``"explainability"``, that the unit is one of a network
+    trained on shuffled labels (fresh weights, for a frozen one). None says that it is needed.
+
     Parameters
     ----------
     estimator : estimator, default=None
