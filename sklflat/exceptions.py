@@ -12,6 +12,7 @@ __all__ = [
     "CheckpointError",
     "ConnectivityWarning",
     "DamagedFileWarning",
+    "DependentRowsWarning",
     "DivergenceError",
     "DuplicateParameterError",
     "LostWorkerWarning",
@@ -65,6 +66,10 @@ class StorageError(SklflatError, OSError):
 
 class DamagedFileWarning(UserWarning):
     """A damaged file was deleted; what it held is computed anew."""
+
+
+class DependentRowsWarning(UserWarning):
+    """Rows are not independent of each other; says which, and what to do."""
 
 
 class DivergenceError(SklflatError, ValueError):

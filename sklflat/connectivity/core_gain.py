@@ -5,9 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
+from scipy.stats import t as student_t
 from sklearn.utils import check_consistent_length, check_random_state
 
 from sklflat.metrics import ConfidenceInterval
+
+#: with fewer networks nothing is decided: intervals of skewed values cover less than .90
+MIN_GROUPS = 10
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,10 @@ class PathGain:
     auc_difference : float or None
         The first less the second.
     auc_interval : ConfidenceInterval or None
-        95 % bootstrap percentiles of the difference.
+        Of the difference, 95 %: bootstrap percentiles, and no less than Student's interval with
+        the bootstrap's standard error.
+    n_groups : int or None
+        Networks that were resampled; of units, None.
     """
 
     rank_correlation: float
@@ -40,11 +47,17 @@ class PathGain:
     auc_ends: float | None = None
     auc_difference: float | None = None
     auc_interval: ConfidenceInterval | None = None
+    n_groups: int | None = None
 
     @property
     def adds(self) -> bool | None:
-        """Whether the path was shown to find more of the truth; None where none is known."""
-        return None if self.auc_interval is None else self.auc_interval.low > 0
+        """Whether the path was shown to find more of the truth.
+
+        None where no truth is known, and with fewer than 10 networks, which decide nothing.
+        """
+        if self.auc_interval is None or (self.n_groups or MIN_GROUPS) < MIN_GROUPS:
+            return None
+        return self.auc_interval.low > 0
 
     def __str__(self) -> str:
         text = (
@@ -59,6 +72,8 @@ class PathGain:
                 f"; AUC {self.auc_path:.3f} with the path, {self.auc_ends:.3f} without, difference "
                 f"{self.auc_difference:+.3f} [{low:+.3f}, {high:+.3f}]"
             )
+            if self.adds is None:
+                text += f", which {self.n_groups} networks do not decide"
         return text + "."
 
 
@@ -130,8 +145,13 @@ def gain_over_endpoints(
     a, b = _auc(real, path), _auc(real, ends)
     parts = np.arange(len(path)) if groups is None else np.asarray(groups)
     draws = _resampled(path, ends, real, parts, n_resamples, check_random_state(random_state))
+    n = len(np.unique(parts))
     low, high = np.quantile(draws, [0.025, 0.975])
-    return PathGain(*common, a, b, a - b, ConfidenceInterval(float(low), float(high)))
+    if n > 1 and np.ptp(draws) > 0:
+        half = student_t.ppf(0.975, n - 1) * np.std(draws) * np.sqrt(n / (n - 1))
+        low, high = min(low, a - b - half), max(high, a - b + half)
+    interval = ConfidenceInterval(float(low), float(high))
+    return PathGain(*common, a, b, a - b, interval, None if groups is None else n)
 
 
 def _resampled(

@@ -14,6 +14,7 @@ from sklflat.metrics import matched_correlation
 from sklflat.metrics._checks import varying
 from sklflat.networks.state import check_same_architecture
 from sklflat.paths.paths import LinearPath
+from sklflat.probing.false_discovery import draws_for_one
 from sklflat.probing.nulls import (
     Null,
     Scored,
@@ -33,9 +34,9 @@ _MIN_PAIRS = 2
 #: points of the paths of these. Fewer points have a higher minimum, so chance is not made easy
 _N_POINTS = 5
 #: pairs of untrained networks at most
-_MAX_UNTRAINED = 20
-#: pairs of networks to train, and draws from them, at most, unless more are asked for
-_MAX_TRAINED, _MAX_TRAINED_DRAWS = 10, 1000
+_MAX_UNTRAINED = 100
+#: pairs of networks to train at most, unless more are asked for
+_MAX_TRAINED = 22
 
 
 def connectivity_nulls(
@@ -67,15 +68,17 @@ def connectivity_nulls(
         found = PathScores.of(builder.joined(pair, units, sample.X, ts, rng), own)
         return found.correlation, layer_of, found.eligible
 
-    untrained = untrained_pairs((module, module), n_pairs(n_draws, layer_of, _MAX_UNTRAINED), rng)
+    # every layer gets the draws that one unit needs to pass
+    for_one = draws_for_one(len(layer_of)) * len(np.unique(layer_of))
+    n_untrained = n_pairs(n_draws if asked else for_one, layer_of, _MAX_UNTRAINED)
+    untrained = untrained_pairs((module, module), n_untrained, rng)
     nulls = [
         split_null(first, last, halves, layer_of, n_draws, rng, weight),
         rotation_null(first, last, halves, layer_of, n_draws, rng, weight),
         paired_null("untrained twins", untrained, score, layer_of),
     ]
     if sample.training is not None:
-        most = (n_draws, n_draws) if asked else (min(n_draws, _MAX_TRAINED_DRAWS), _MAX_TRAINED)
-        n_trained = n_pairs(most[0], layer_of, most[1])
+        n_trained = n_pairs(n_draws, layer_of, n_draws if asked else _MAX_TRAINED)
         trained = shuffled_label_pairs(sample.training, n_trained, rng, **settings)
         pairs = _modules(module, trained)
         nulls.append(paired_null("trained on shuffled labels", pairs, score, layer_of))

@@ -171,11 +171,12 @@ def train_networks(
             "the same one. Pass a list of frozen networks."
         )
     fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
+    groups, fitted = fitted.groups, fitted.without_groups()
     # the first has the seed that it was given, if it was given one
     seeds = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models - 1))]
     trainings = [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in seeds]
     train_all(trainings, n_jobs, **settings)
-    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs)
+    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
     scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
     return Networks.of([t.estimator for t in trainings], scored, matched, layers, training)
 

@@ -19,7 +19,7 @@ from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
-from sklflat.probing.false_discovery import FDR, q_values
+from sklflat.probing.false_discovery import FDR, n_to_pass, q_values
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
@@ -332,23 +332,27 @@ def _warn_of_infinite(barriers: BarrierTable) -> None:
 
 
 def _warn_of_few_draws(sample: AlignedNetworks, nulls: Sequence[Null]) -> None:
-    """Of layers none of whose units could be in the core, however high their scores."""
+    """Of layers of which no unit that is alone could be in the core, however high its score."""
     dead = sample.dead | ~sample.eligible
     scores = np.where(dead, 0.0, sample.scores)
     p = np.max([null.p_values(scores) for null in nulls], axis=0)
     layer_of = sample.units.layer_of
     hopeless: dict[str, list[str]] = {}
     for null in nulls:
-        least = null.p_values(np.ones(len(p)))  # no score is higher
+        least = null.least_p_values(len(p))
         for layer in np.unique(layer_of[~dead]):
-            own = (layer_of == layer) & ~dead
-            best = np.where(own, np.minimum(p, least), p)
-            if q_values(best, sample.dead)[own].min() > FDR:
-                hopeless.setdefault(null.name, []).append(sample.units.layers[layer].name)
+            own = np.flatnonzero((layer_of == layer) & ~dead)
+            alone = p.copy()
+            alone[own[0]] = least[own[0]]  # the others keep theirs, so what is found counts
+            if q_values(alone, sample.dead)[own[0]] > FDR:
+                k = n_to_pass(np.where(layer_of == layer, least, 1.0), sample.dead)
+                enough = f"{k} units at once would" if k else "all units at once would not"
+                name = f"{sample.units.layers[layer].name} ({enough})"
+                hopeless.setdefault(null.name, []).append(name)
     if hopeless:
         which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
         warn(
-            f"A null has too few draws for units of some layers to be in the core, whatever "
-            f"their scores ({which}). Raise n_null, or probe one layer by layers=.",
+            "A null has too few draws for a unit of some layers to be in the core, if it is alone, "
+            f"whatever its score ({which}). Raise n_null, or probe one layer by layers=.",
             ConnectivityWarning,
         )

@@ -60,6 +60,9 @@ def best_correlations(activations: ArrayLike, latent: NDArray) -> NDArray[np.flo
 
 def _standardised(columns: NDArray[np.float64]) -> NDArray[np.float64]:
     """Columns of mean 0 and unit norm; constant ones become 0."""
+    # at unit size, as squares of tiny numbers are 0 and of huge ones infinite
+    size = np.abs(columns).max(axis=0)
+    columns = columns / np.where(size > 0, size, 1.0)
     centred = columns - columns.mean(axis=0)
     norms = np.linalg.norm(centred, axis=0)
     # the mean of equal numbers may be off by rounding, which must not be blown up to unit norm

@@ -162,7 +162,7 @@ class LossSurface(Sample):
             min(_N_STEPS, p - int(found.sum())),
             known=self._certified,
             probes=[] if rest is None else [rest],
-            seed=self.seeds[0],
+            seed=self.seeds[1],  # the run of the pairs began with the first vector of the other
         )
 
     def trace(self, method: str, with_density: bool) -> TraceEstimate:
@@ -175,7 +175,7 @@ class LossSurface(Sample):
             samples = (self.operator.size - len(known)) * np.array([x @ w for x, w in probes])
             error = float(samples.std(ddof=1) / np.sqrt(len(samples)))
             return TraceEstimate(float(known.sum() + samples.mean()), error, 0)
-        return TRACES[method](self.scaled, _N_TRACE, known=self._certified, seed=self.seeds[0])
+        return TRACES[method](self.scaled, _N_TRACE, known=self._certified, seed=self.seeds[1])
 
     @property
     def _certified(self) -> tuple[NDArray, Tensor]:

@@ -16,8 +16,8 @@ from sklflat.probing.nulls import Null
 #: numbers in one block of dense directions
 _BLOCK = 20_000_000
 
-#: more draws than this for each unit change no p-value that anybody acts on
-_MAX_DRAWS = 10_000
+#: draws in memory at once: of more than 1,800 units each has fewer than one that is alone needs
+_MAX_DRAWS = 2**26
 
 #: random directions for each top one
 _N_RANDOM = 3
@@ -117,7 +117,7 @@ def flat_alignment_null(
     independent :math:`\chi^2_1` as the block has entries. It is drawn exactly, and every unit is
     compared with its own draws, so the layer a unit is in makes no difference.
     """
-    n = min(n_draws, _MAX_DRAWS)
+    n = min(n_draws, _MAX_DRAWS // max(1, len(neurons.blocks)))
     draws = np.zeros((n, len(neurons.blocks)))
     for u in range(len(neurons.blocks)):
         entries = neurons.blocks.indices(u)
@@ -201,13 +201,22 @@ class Response:
         return _share(self.flat.mean(0), self.top.mean(0))
 
     def null(self, n_draws: int, rng: np.random.RandomState) -> Null:
-        """The same with random directions in place of the top ones."""
+        """The same with top and random directions exchanged at random.
+
+        If the top directions are random ones, all of them are exchangeable, so a unit's rank among
+        its own draws is exact. Draws of different units are of the same directions, and are not
+        pooled. What a score differs from that with whole random directions, as only part of them
+        is in the complement, is added to the draws.
+        """
         k, m = len(self.top), len(self.random)
-        draws = []
-        for _ in range(max(int(np.ceil(n_draws / self.top.shape[1])), 200)):
-            order = rng.permutation(m)
-            draws.append(_share(self.random[order[k:]].mean(0), self.random[order[:k]].mean(0)))
-        return Null("random directions", np.stack(draws))
+        all_of_them = np.concatenate([self.top, self.random])
+        n = max(min(n_draws, _MAX_DRAWS // max(1, self.top.shape[1])), 200)
+        orders = np.argsort(rng.uniform(size=(n, k + m)), axis=1)
+        chosen = np.zeros((n, k + m))
+        np.put_along_axis(chosen, orders[:, :k], 1.0, axis=1)
+        draws = _share((1 - chosen) @ all_of_them / m, chosen @ all_of_them / k)
+        whole = _share(self.random.mean(0), self.top.mean(0))
+        return Null("random directions", draws + (self.scores() - whole), pooled=False)
 
 
 def _share(flat: NDArray, top: NDArray) -> NDArray:

@@ -61,6 +61,8 @@ class RankCorrelation:
     ----------
     value, low, high : float
         The interval by Fisher's transformation with the standard error of Bonett and Wright [1]_.
+        Ranks that are all equal, or all but one neighbouring pair, are no certainty: an end is
+        then 1 (or -1), and the other is that of one such pair.
 
     References
     ----------
@@ -83,6 +85,9 @@ def rank_correlation(a: NDArray, b: NDArray) -> RankCorrelation:
     if len(a) < 5 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return RankCorrelation(0.0, -1.0, 1.0)
     r = float(spearmanr(a, b).statistic)
-    z = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
-    half = norm.ppf(0.975) * np.sqrt((1 + r**2 / 2) / (len(a) - 3))
-    return RankCorrelation(r, float(np.tanh(z - half)), float(np.tanh(z + half)))
+    n = len(a)
+    most = 1 - 12 / (n * (n**2 - 1))  # Spearman's, where one pair of neighbours is exchanged
+    q = np.clip(r, -most, most)
+    half = norm.ppf(0.975) * np.sqrt((1 + q**2 / 2) / (n - 3))
+    low, high = np.tanh(np.arctanh(q) - half), np.tanh(np.arctanh(q) + half)
+    return RankCorrelation(r, -1.0 if r <= -most else float(low), 1.0 if r >= most else float(high))

@@ -5,7 +5,13 @@ from sklflat.metrics.calibration import expected_calibration_error
 from sklflat.metrics.collapse import NeuralCollapse, neural_collapse
 from sklflat.metrics.disentanglement import DCI, dci, mutual_information_gap
 from sklflat.metrics.explainability import sparse_probe_explainability, tree_explainability
-from sklflat.metrics.intervals import ConfidenceInterval, bca_interval, sign_flip_test
+from sklflat.metrics.intervals import (
+    ConfidenceInterval,
+    bca_interval,
+    mean_interval,
+    sign_flip_test,
+)
+from sklflat.metrics.mean_tests import MeanTest, mean_bounds, mean_test
 from sklflat.metrics.multiple_testing import benjamini_hochberg, holm, monte_carlo_p_values
 from sklflat.metrics.paired_rates import paired_rate_interval
 from sklflat.metrics.prediction import Fidelity, fidelity, prediction_disagreement
@@ -17,6 +23,7 @@ __all__ = [
     "DCI",
     "ConfidenceInterval",
     "Fidelity",
+    "MeanTest",
     "NeuralCollapse",
     "UnitMatching",
     "bca_interval",
@@ -30,6 +37,9 @@ __all__ = [
     "holm",
     "intraclass_correlation",
     "matched_correlation",
+    "mean_bounds",
+    "mean_interval",
+    "mean_test",
     "monte_carlo_p_values",
     "mutual_information_gap",
     "neural_collapse",

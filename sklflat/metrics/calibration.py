@@ -125,7 +125,7 @@ def _check_labels(truth: NDArray, labels: ArrayLike | None) -> NDArray:
 def _check_probabilities(y_prob: ArrayLike, labels: NDArray) -> NDArray:
     """`y_prob` in float64 with one column a label, rows adding up to 1."""
     given = check_array(
-        y_prob, ensure_2d=False, dtype=(np.float64, np.float32), input_name="y_prob"
+        y_prob, ensure_2d=False, dtype=(np.float64, np.float32, np.float16), input_name="y_prob"
     )
     if given.min() < 0 or given.max() > 1:
         raise ValueError(

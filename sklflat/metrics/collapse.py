@@ -89,6 +89,8 @@ def neural_collapse(
     classes, indices = np.unique(labels, return_inverse=True)
     C = len(classes)
     _check_classes(classes, np.bincount(indices))
+    given, size = H, np.abs(H).max()
+    H = H / size if size > 0 else H  # squares of tiny numbers are 0, of huge ones infinite
     means = np.stack([H[indices == c].mean(axis=0) for c in range(C)])
     center = means.mean(axis=0)
     M = means - center
@@ -99,7 +101,7 @@ def neural_collapse(
             "it has no angle. Leave the class out."
         )
     cosines = ((M / norms[:, None]) @ (M / norms[:, None]).T)[np.triu_indices(C, 1)]
-    dual, nearest = _last_layer(H, M, center, weights, bias)
+    dual, nearest = _last_layer(H, given, M, center, weights, bias)
     return NeuralCollapse(
         _variability(H - means[indices], M, indices, np.abs(means).max()),
         float(norms.std() / norms.mean()),
@@ -133,9 +135,14 @@ def _variability(within: NDArray, M: NDArray, indices: NDArray, magnitude: float
 
 
 def _last_layer(
-    H: NDArray, M: NDArray, center: NDArray, weights: ArrayLike | None, bias: ArrayLike | None
+    H: NDArray,
+    given: NDArray,
+    M: NDArray,
+    center: NDArray,
+    weights: ArrayLike | None,
+    bias: ArrayLike | None,
 ) -> tuple[float | None, float | None]:
-    """NC3 and NC4."""
+    """NC3 and NC4, of features H at unit size and as they are `given`."""
     if weights is None:
         if bias is not None:
             raise ValueError("bias is of use only together with weights: give both, or none.")
@@ -151,8 +158,9 @@ def _last_layer(
     b = np.zeros(len(W)) if bias is None else column_or_1d(bias, dtype=np.float64)
     if b.shape != (len(W),) or not np.isfinite(b).all():
         raise ValueError(f"bias must be {len(W)} finite numbers, one a class, got {b}.")
-    dual = np.linalg.norm(W / np.linalg.norm(W) - M / np.linalg.norm(M))
-    by_logit = (H @ W.T + b).argmax(axis=1)
+    direction = W / np.abs(W).max()
+    dual = np.linalg.norm(direction / np.linalg.norm(direction) - M / np.linalg.norm(M))
+    by_logit = (given @ W.T + b).argmax(axis=1)
     # |h - mu|^2 without |h|^2, which is the same for all classes
     by_distance = (np.square(M).sum(axis=1) - 2 * (H - center) @ M.T).argmin(axis=1)
     return float(dual), float(np.mean(by_logit != by_distance))

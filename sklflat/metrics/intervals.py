@@ -11,8 +11,12 @@ from sklearn.utils import check_random_state, check_scalar
 
 from sklflat.exceptions import warn
 from sklflat.metrics._checks import check_vector
+from sklflat.metrics.mean_tests import mean_bounds
 
-__all__ = ["ConfidenceInterval", "bca_interval", "sign_flip_test"]
+__all__ = ["ConfidenceInterval", "bca_interval", "mean_interval", "sign_flip_test"]
+
+#: values up to which the bootstrap's interval of a mean is too narrow: at 3 normal ones .72 for .95
+_FEW = 30
 
 _MAX_EXACT = 20  # 2**20 sign patterns: 8 MB and some 20 ms
 
@@ -24,6 +28,59 @@ class ConfidenceInterval(NamedTuple):
     high: float
 
 
+def mean_interval(values: ArrayLike, *, confidence_level: float = 0.95) -> ConfidenceInterval:
+    """Interval of a mean that covers it with a handful of values, too.
+
+    Of zeros and ones it is Clopper and Pearson's, which is exact [1]_; of other values that of
+    :func:`~sklflat.metrics.mean_bounds`: Student's, widened by the skewness of the values.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples,)
+        One number a run, at least two.
+    confidence_level : float, default=0.95
+        Nominal coverage, in (0, 1).
+
+    Returns
+    -------
+    ConfidenceInterval
+        Named tuple ``(low, high)``. Where all values are equal, and not 0 or 1, a point.
+
+    References
+    ----------
+    .. [1] C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in
+       the case of the binomial", Biometrika 26, 1934.
+
+    Examples
+    --------
+    Five successes of five: the low end is the fifth root of .025.
+
+    >>> from sklflat.metrics import mean_interval
+    >>> low, high = mean_interval([1, 1, 1, 1, 1])
+    >>> round(low, 6), round(0.025 ** (1 / 5), 6), high
+    (0.478176, 0.478176, 1.0)
+    """
+    _check_level(confidence_level)
+    sample = check_vector(values, "values", min_samples=2)
+    if np.isin(sample, (0, 1)).all():
+        test = stats.binomtest(int(sample.sum()), len(sample))
+        found = test.proportion_ci(confidence_level, method="exact")
+        return ConfidenceInterval(float(found.low), float(found.high))
+    low, high = mean_bounds(sample, confidence_level)
+    return ConfidenceInterval(float(low), float(high))
+
+
+def _check_level(confidence_level: float) -> None:
+    check_scalar(
+        confidence_level,
+        "confidence_level",
+        (int, float),
+        min_val=0,
+        max_val=1,
+        include_boundaries="neither",
+    )
+
+
 def bca_interval(
     values: ArrayLike,
     statistic: Callable[..., Any] = np.mean,
@@ -33,6 +90,9 @@ def bca_interval(
     random_state: int | np.random.RandomState | None = None,
 ) -> ConfidenceInterval:
     """Bias-corrected and accelerated bootstrap interval.
+
+    Of the mean of 30 values or fewer it is :func:`mean_interval`: the bootstrap's is too narrow
+    there, of 3 normal values it covers the mean in .72 of the cases in place of .95.
 
     Where all values are equal the bootstrap has nothing to resample, and the interval is the
     single point `statistic(values)`. Where the correction is undefined for another reason (all
@@ -76,16 +136,11 @@ def bca_interval(
     >>> 1 < low < 3 < high < 5
     True
     """
-    check_scalar(
-        confidence_level,
-        "confidence_level",
-        (int, float),
-        min_val=0,
-        max_val=1,
-        include_boundaries="neither",
-    )
+    _check_level(confidence_level)
     check_scalar(n_resamples, "n_resamples", int, min_val=1)
     sample = check_vector(values, "values", min_samples=2)
+    if statistic is np.mean and len(sample) <= _FEW:
+        return mean_interval(sample, confidence_level=confidence_level)
     if np.ptp(sample) == 0:
         point = float(statistic(sample))
         return ConfidenceInterval(point, point)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks.losses import TaskLoss, unreduced
 
 #: criteria of class indices, which divide by the weights of the labels that they count
@@ -14,6 +14,9 @@ _OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 #: criteria whose targets are not of the outputs' shape, or are no numbers
 _KEEPS_TARGETS = (*_OF_CLASSES, nn.MultiMarginLoss, nn.MultiLabelMarginLoss)
+
+#: criteria that compare every output with a target of its own
+_OF_NUMBERS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 
 #: relative difference up to which two values of a criterion are the same: it may round to float32
 _ACCURACY = 1e-5
@@ -64,6 +67,7 @@ class Criterion:
         UnsupportedNetworkError
             If they do not add up to the criterion's own value, or it cannot be called on (z, y).
         """
+        _check_width(self.module, z, y)
         y = targets_like(self.module, z, y)
         # the shape of a sample, as what is right for labels need not be right for probabilities
         kind = (z.ndim, y.ndim, y.is_floating_point())
@@ -154,6 +158,21 @@ class Criterion:
             "gradients differ. Let it be a mean or a sum over rows, or give it an attribute "
             "'reduction' that it honours: 'none' returns one loss a row, 'mean' their mean, 'sum' "
             "their sum."
+        )
+
+
+def _check_width(criterion: nn.Module, z: Tensor, y: Tensor) -> None:
+    """Refuse outputs of other numbers than the targets, which would be broadcast in silence."""
+    criterion = getattr(criterion, "own", criterion)  # of an adapter
+    of_numbers = isinstance(criterion, _OF_NUMBERS) or (
+        isinstance(criterion, TaskLoss) and criterion.loss != "softmax"
+    )
+    if of_numbers and z.numel() != y.numel():
+        width, n_targets = z.numel() // max(1, len(z)), y.numel() // max(1, len(y))
+        raise OutputWidthError(
+            f"The network has {width} outputs for a row, but y has {n_targets} targets. If y holds "
+            "labels, say so: from_module(module, classes=[one label an output]). Else give the "
+            "network one output for each target."
         )
 
 

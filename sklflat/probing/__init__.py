@@ -5,6 +5,7 @@ from sklflat.probing.activation import ActivationProbe
 from sklflat.probing.basin import Basin, sample_basin
 from sklflat.probing.card import UnitCard
 from sklflat.probing.check_network import NetworkChecks, check_network
+from sklflat.probing.decisions import Decisions
 from sklflat.probing.display import UnitDisplay
 from sklflat.probing.largest_noise import LargestNoise, largest_noise
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor, from_module
@@ -19,6 +20,7 @@ __all__ = [
     "AblationProbe",
     "ActivationProbe",
     "Basin",
+    "Decisions",
     "LargestNoise",
     "ModuleClassifier",
     "ModuleRegressor",

@@ -1,20 +1,21 @@
 """AblationProbe: how much the loss rises when a unit is mean-ablated."""
 
-from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from sklflat._compat import Interval
+from sklflat.probing.ablated_outputs import ablation_losses
+from sklflat.probing.ablation_sample import AblationSample
+from sklflat.probing.card import UnitCard
+from sklflat.probing.false_discovery import FDR, Discoveries, q_values, resolution
 from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
-
-#: rows of one forward pass, several copies of a batch with one unit ablated in each; and bytes of
-#: the widest layer of units in it
-_MAX_ROWS, _MAX_BYTES = 8192, 2**26
 
 #: with fewer permutations than this a unit's own null mean and deviation would be guesses
 _MIN_PERMUTATIONS = 100
@@ -27,15 +28,25 @@ class AblationProbe(UnitProbe):
 
     .. math:: s_u = L(a_u \leftarrow \bar a_u) - L,
 
-    over rows that the network was not trained on. Under the null the targets of these rows are
-    shuffled among them, so the p-value asks whether what the unit says has to do with the target.
-    A network is too sure of itself for random targets, so there the loss mostly falls when a unit
-    is silenced, and null scores lie below 0; a unit with :math:`s_u \le 0` is not selected by
-    ``n_units="auto"`` however small its p-value.
+    over rows that the network was not trained on. These rows decide, unit by unit, whether the
+    expected loss rises (*needed*), falls (*harmful*), changes by no more than a stated share of it
+    (*negligible*), or whether they are too few to say (*undecided*): ``decisions_``, from the
+    paired differences of every row's loss. Of the units that are said to be needed or harmful at
+    most 5 % are expected to be neither.
+
+    **What is selected** are needed units that also pass ``p_values_``: for each is rejected that
+    without it the expected loss on rows like these would not rise.
+
+    **What** ``p_values_`` **reject** is something weaker: that the targets have nothing to do with
+    what the network says. Under this null the targets of the rows are shuffled among them. A
+    network is too sure of itself for random targets, so there the loss mostly falls when a unit
+    is silenced, and null scores lie below 0: a small p-value alone does not say that a unit is
+    needed.
 
     The score does not change when a ReLU unit's incoming weights are multiplied and its
     outgoing ones divided by the same positive number. It does change when a unit is duplicated:
-    each of two copies that share the work scores less than the one did. A dead unit scores 0.
+    each of two copies that share the work scores less than the one did. A dead unit scores 0, and
+    so does one without which no row's loss changes by more than its rounding.
 
     Parameters
     ----------
@@ -46,9 +57,9 @@ class AblationProbe(UnitProbe):
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
-        How many units to select: those that score above 0 and pass a false discovery rate of 5 %
-        (with a warning and the best unit, if none does), the so many best, that share of those
-        that are alive, or all that are alive.
+        How many units to select: those that are shown to be needed and tied to the targets (with
+        a warning and the best unit, if none is), the so many best, that share of those that are
+        alive, or all that are alive.
     n_null : "auto" or int, default="auto"
         Null draws, pooled over units; at least a hundred a unit are made. ``"auto"`` is
         ``max(2000, n_units / 0.05)``.
@@ -57,6 +68,8 @@ class AblationProbe(UnitProbe):
         ``None`` it is trained and scored on all: p-values are then too small, as a network fits
         the noise in its own labels. Not used for a frozen network, which should be given rows
         that it has not seen.
+    negligible : float, default=0.01
+        Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
         Not used by this probe, which trains one network.
     random_state : int, RandomState instance or None, default=None
@@ -68,9 +81,12 @@ class AblationProbe(UnitProbe):
         The fitted network.
     unit_scores_ : ndarray of shape (n_units,)
         Rise of the loss, in its own units (nats for classifiers).
+    decisions_ : Decisions
+        Needed, harmful, negligible or undecided; ``print`` it. See
+        :class:`~sklflat.probing.Decisions`.
     unit_names_ : ndarray of shape (n_units,)
     p_values_, q_values_ : ndarray of shape (n_units,)
-        Against chance; and adjusted for the number of units (Benjamini-Hochberg).
+        Against shuffled targets; and adjusted for the number of units (Benjamini-Hochberg).
     support_ : ndarray of shape (n_units,), bool
     nulls_ : tuple of Null
         The nulls, with their draws.
@@ -97,11 +113,18 @@ class AblationProbe(UnitProbe):
     ...         _ = p.copy_(torch.tensor(value))
     >>> X = np.linspace(-1, 1, 101)[:, None]
     >>> probe = AblationProbe(from_module(module), random_state=0).fit(X, np.maximum(X[:, 0], 0))
+    >>> print(probe.decisions_)
+    101 rows, 2 units: 1 needed, 0 harmful, 1 negligible, 0 undecided.
     >>> probe.support_
     array([False,  True])
     >>> bool(np.isclose(probe.unit_scores_[1], np.maximum(X, 0).var() / 2))
     True
     """
+
+    _parameter_constraints = {
+        **UnitProbe._parameter_constraints,
+        "negligible": [Interval(Real, 0, 1, closed="left")],
+    }
 
     def __init__(
         self,
@@ -111,6 +134,7 @@ class AblationProbe(UnitProbe):
         n_units: Any = "auto",
         n_null: Any = "auto",
         holdout: float | None = 0.25,
+        negligible: float = 0.01,
         n_jobs: int | None = None,
         random_state: Any = None,
     ) -> None:
@@ -119,130 +143,67 @@ class AblationProbe(UnitProbe):
         self.n_units = n_units
         self.n_null = n_null
         self.holdout = holdout
+        self.negligible = negligible
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AblationSample:
+        return self._ablated(super()._prepare(rows, rng))
+
+    def _ablated(self, sample: Sample) -> AblationSample:
+        if isinstance(sample, AblationSample):
+            return sample
+        return AblationSample.extending(sample, negligible=self.negligible)
+
     def _score_units(self, sample: Sample) -> NDArray:
-        return ablation_losses(sample, np.arange(sample.n_samples)[None])[0]
+        return self._ablated(sample).paired_rises.mean(axis=0)
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
-        n = max(int(np.ceil(n_draws / len(sample.units))), _MIN_PERMUTATIONS)
-        return [permuted_targets(lambda p: ablation_losses(sample, p), sample.n_samples, n, rng)]
+        # units whose loss does not change have no draws, and the others need as many for them
+        active = ~self._ablated(sample).scoreless
+        n = max(int(np.ceil(n_draws / max(1, active.sum()))), _MIN_PERMUTATIONS)
+        score = lambda p: ablation_losses(sample, p, active)  # noqa: E731
+        return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
 
+    def _discoveries(self, sample: Sample) -> Discoveries:
+        decided = self._ablated(sample).decisions
+        p = np.maximum(decided.p_needed, self.p_values_)
+        found = (decided.verdict == "needed") & (q_values(p, sample.dead) <= FDR)
+        said = f"No unit is shown to be needed at a false discovery rate of {FDR:.0%}: {decided}"
+        if decided.count("needed"):
+            said = f"No needed unit is tied to the targets more than shuffled ones are: {decided}"
+        said += resolution(self._least_p_values(sample), sample.dead)
+        return Discoveries(found, self.p_values_, said)
 
-@torch.no_grad()
-def ablation_losses(sample: Sample, permutations: NDArray) -> NDArray:
-    """Rise of the loss (m, n_units) by mean-ablation of each unit, for targets in several orders.
+    def _record(self, sample: Sample) -> None:
+        super()._record(sample)
+        self.decisions_ = self._ablated(sample).decisions
 
-    Row r of ``permutations`` (m, n_samples) says which target each sample gets.
-    """
-    rise = np.zeros((len(permutations), len(sample.units)))
-    plain = _mean_losses(sample, permutations, outputs(sample), 1)
-    for numbers, passes in ablated_outputs(sample):
-        rise[:, numbers] = _mean_losses(sample, permutations, passes, len(numbers)) - plain
-    return rise
+    def to_frame(self) -> Any:
+        """The result as a tidy DataFrame, one row a unit.
 
+        Returns
+        -------
+        frame : pandas.DataFrame
+            As of every probe, and ``verdict``, ``low`` and ``high``: what the rows decide, and
+            the 95 % interval of the score.
+        """
+        frame = super().to_frame()
+        for name in ("verdict", "low", "high"):
+            frame[name] = getattr(self.decisions_, name)
+        return frame
 
-#: rows of the sample (m,), and the outputs (n_copies * m, ...) there
-Passes = Iterator[tuple[Tensor, Tensor]]
+    def unit_card(self, name: str) -> UnitCard:
+        """What there is to know about one unit, and what the rows decide about it.
 
+        Parameters
+        ----------
+        name : str
+            As in ``unit_names_``.
 
-def outputs(
-    sample: Sample, ablation: "Ablation | None" = None, rows: Tensor | None = None
-) -> Passes:
-    """Raw outputs of the network, batch by batch, with units ablated in copies of each or not."""
-    network = sample.network
-    chosen = torch.arange(sample.n_samples) if rows is None else rows
-    for rows in chosen.split(network.batch_size):
-        x = network.prepare(sample.X[rows])
-        if ablation is None:
-            yield rows, network.module(x)
-            continue
-        with sample.units.replaced(ablation):
-            z = network.module(x.repeat(len(ablation), *(1,) * (x.ndim - 1)))
-        yield rows, z
-
-
-def ablated_outputs(
-    sample: Sample, layers: Iterable[int] | None = None, rows: Tensor | None = None
-) -> Iterator[tuple[NDArray, Passes]]:
-    """Raw outputs with each living unit mean-ablated, several units at once.
-
-    All layers and all rows, unless some are named.
-
-    Yields
-    ------
-    numbers : ndarray of int
-        Units, one a copy.
-    passes : iterator of (rows, outputs)
-        See :func:`outputs`.
-    """
-    network, units = sample.network, sample.units
-    means = torch.as_tensor(sample.means).to(network.device, network.dtype)
-    n_copies = _copies_at_once(sample)
-    for layer in range(len(units.layers)) if layers is None else layers:
-        own = np.flatnonzero((units.layer_of == layer) & ~sample.dead)
-        for start in range(0, len(own), n_copies):
-            numbers = own[start : start + n_copies]
-            channels = torch.as_tensor(units.channel_of[numbers])
-            ablation = Ablation(layer, channels.to(network.device), means[numbers])
-            yield numbers, outputs(sample, ablation, rows)
-
-
-def _copies_at_once(sample: Sample) -> int:
-    """Copies of a batch in one pass, so that no layer's activations take much memory."""
-    sizes = [0]
-
-    def measure(layer: int, a: Tensor) -> Tensor:
-        sizes.append(a[0].numel() * a.element_size())
-        return a
-
-    with sample.units.replaced(measure):
-        sample.network.forward(sample.X[:1])
-    rows = min(_MAX_ROWS, _MAX_BYTES // max(max(sizes), 1))
-    return max(1, rows // min(sample.n_samples, sample.network.batch_size))
-
-
-class Ablation:
-    """Fixes channel ``channels[i]`` of a layer at ``constants[i]`` in copy i of a batch."""
-
-    def __init__(self, layer: int, channels: Tensor, constants: Tensor) -> None:
-        self.layer = layer
-        self.channels = channels
-        self.constants = constants
-
-    def __len__(self) -> int:
-        return len(self.channels)
-
-    def __call__(self, layer: int, a: Tensor) -> Tensor:
-        """The layer's activations (n_copies * batch, n_channels, ...), changed."""
-        if layer != self.layer:
-            return a
-        copies = a.clone().unflatten(0, (len(self), -1))
-        for copy, channel, constant in zip(copies, self.channels, self.constants, strict=True):
-            copy[:, channel] = constant
-        return copies.flatten(0, 1)
-
-
-def _mean_losses(sample: Sample, permutations: NDArray, passes: Passes, n_copies: int) -> NDArray:
-    """Mean losses (m, n_copies) over the sample."""
-    network = sample.network
-    total = torch.zeros(2, len(permutations), n_copies, dtype=network.dtype, device=network.device)
-    for rows, z in passes:
-        for r, permutation in enumerate(permutations):
-            total[:, r] += _loss_sums(sample, z, rows, permutation, n_copies)
-    return network.criterion.mean(total[0], total[1]).cpu().double().numpy()
-
-
-def _loss_sums(
-    sample: Sample, z: Tensor, rows: Tensor, permutation: NDArray, n_copies: int
-) -> Tensor:
-    """Sums (2, n_copies) of losses and of their weights over one batch."""
-    network = sample.network
-    y = network.prepare(sample.target[torch.as_tensor(permutation)[rows]])
-    losses, weights = network.criterion.terms(z, y.repeat(n_copies, *(1,) * (y.ndim - 1)))
-    terms = torch.stack([losses, weights]).unflatten(1, (n_copies, -1))
-    if sample.weight is not None:
-        order = torch.as_tensor(permutation)[rows] if sample.weight_is_of_label else rows
-        terms = terms * sample.weight[order].to(terms)
-    return terms.sum(2)
+        Returns
+        -------
+        card : UnitCard
+        """
+        card = super().unit_card(name)
+        return replace(card, finding=self.decisions_.finding(self.units_.index(name)))

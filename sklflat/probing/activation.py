@@ -138,8 +138,11 @@ class ActivationProbe(UnitProbe):
         if self.unit_score not in _OF_ACTIVATIONS:
             n = max(n, _MIN_PERMUTATIONS)
             score = lambda p: self._with_targets(sample, p)  # noqa: E731
-            return [permuted_targets(score, sample.n_samples, n, rng)]
+            return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
         trained = sample.training is not None
+        if not trained:  # they cost little: every layer gets the draws that one unit needs
+            sizes = np.bincount(sample.units.layer_of[~sample.dead])
+            n = int(np.ceil(n_draws / max(1, sizes[sizes > 0].min(initial=len(sizes)))))
         twins = sample.shuffled_label_twins if trained else sample.untrained_twins
         scored = ((self._score_units(t), t.units.layer_of, ~t.dead) for t in twins(n, rng))
         name = "networks trained on permuted labels" if trained else "untrained twins"
@@ -147,15 +150,15 @@ class ActivationProbe(UnitProbe):
 
     def _with_targets(self, sample: Sample, permutations: NDArray) -> NDArray:
         """Scores (m, n_units) with the targets in other orders."""
-        if not sample.weight_is_of_label:
-            return self._scores(sample, sample.activations, permutations)
-        # the weights go with the labels: shuffle the activations instead
-        same = np.arange(sample.n_samples)[None]
-        orders = [np.argsort(permutation) for permutation in permutations]
-        return np.concatenate([self._scores(sample, sample.activations[o], same) for o in orders])
-
-    def _scores(self, sample: Sample, A: NDArray, permutations: NDArray) -> NDArray:
         y, s = sample.labels, sample.weights
+        if not sample.weight_is_of_label:
+            return self._scores(sample, y, s, permutations)
+        # the weights go with the labels
+        same = np.arange(sample.n_samples)[None]
+        parts = [self._scores(sample, y[p], s[p] / s[p].sum(), same) for p in permutations]
+        return np.concatenate(parts)
+
+    def _scores(self, sample: Sample, y: NDArray, s: NDArray, permutations: NDArray) -> NDArray:
         classes = sample.trained.classes
         if self.unit_score == "selectivity":
             if classes is None or y.ndim > 1:
@@ -163,8 +166,8 @@ class ActivationProbe(UnitProbe):
                     "unit_score='selectivity' needs one class label a sample. Use "
                     "unit_score='correlation' for real or multilabel targets."
                 )
-            return permuted_class_selectivity(A, y, permutations, s)
-        return permuted_target_correlation(A, y, permutations, s)
+            return permuted_class_selectivity(sample.activations, y, permutations, s)
+        return permuted_target_correlation(sample.activations, y, permutations, s)
 
 
 def activation_variance(sample: Sample) -> NDArray:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from sklflat.networks import ParameterVector
-from sklflat.probing.ablation import ablation_losses
+from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.activation import activation_variance
 from sklflat.probing.attribution import integrated_gradients, optimal_activation
 from sklflat.probing.card import evenly_spread, input_sensitivity

@@ -15,6 +15,7 @@ from torch import Tensor
 from sklflat._compat import Interval, StrOptions, validate_parameter_constraints
 from sklflat.curvature import Landscape, normal
 from sklflat.exceptions import NoiseWarning, warn
+from sklflat.metrics import mean_bounds
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.units import Units
@@ -24,6 +25,9 @@ from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
 
 #: directions that are tried for each member that is asked for
 _TRIES = 10
+#: how much surer a candidate is where it is found than a member has to be: bounds that are chosen
+#: for being low are exceeded more often than they say, unless few have to be rejected
+_ROOM = 10
 #: halvings of the interval in which the budget is used up
 _N_HALVINGS = 12
 
@@ -120,11 +124,13 @@ def sample_basin(
 ) -> Basin:
     """Models of the basin in which a trained network is.
 
-    A step from the minimum along a random direction is as long as the upper confidence bound of
-    the loss's rise, on one part of the data, allows. The model there is a member if that bound is
-    within the budget on the other part, too; else it is rejected and another direction is tried.
-    Bounds are normal ones of the mean over samples of the change of their loss, so they are for
-    data drawn like these.
+    A step from the minimum along a random direction is as long as an upper confidence bound of
+    the loss's rise, on one part of the data and with room to spare, allows. The model there is a
+    member if the bound on the other part is within the budget, too; else it is rejected and another
+    direction is tried.
+    Bounds are those of the mean over samples of the change of their loss
+    (:func:`~sklflat.metrics.mean_bounds`, robust to skewed changes), so they are for data drawn
+    like these.
 
     Parameters
     ----------
@@ -250,7 +256,8 @@ class _Search:
         self.parts = [(x[i], target[i]) for i in (order[n_checked:], order[:n_checked])]
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
         self.centre = self.network.vector.read()
-        self.quantile = NormalDist().inv_cdf(confidence)
+        self.confidence = confidence
+        self.quantile = NormalDist().inv_cdf(1 - (1 - confidence) / _ROOM)
         self.base = [self._losses(self.centre, part) for part in (0, 1)]
 
     def _losses(self, w: Tensor, part: int) -> NDArray:
@@ -262,7 +269,11 @@ class _Search:
         rises = self._losses(w, part) - self.base[part]
         if not np.isfinite(rises).all():
             return np.inf, np.inf
-        error = rises.std(ddof=1) / len(rises) ** 0.5 if len(rises) > 1 else np.inf
+        if len(rises) < 2:
+            return float(rises.mean()), np.inf
+        if part == 1:
+            return float(rises.mean()), float(mean_bounds(rises, 2 * self.confidence - 1)[1])
+        error = rises.std(ddof=1) / len(rises) ** 0.5
         return float(rises.mean()), float(rises.mean() + self.quantile * error)
 
     def _inside(self, w: Tensor) -> bool:

@@ -35,6 +35,8 @@ class UnitCard:
     inputs : dict of name to float
         The inputs that move the unit most: the mean over samples of ``|da/dx_j|``, times the
         standard deviation of x_j, as the network sees them.
+    finding : str
+        What is shown of the unit, in words; empty for most probes.
     """
 
     name: str
@@ -47,6 +49,7 @@ class UnitCard:
     top_activations: NDArray
     class_means: dict[Any, float] | None
     inputs: dict[str, float]
+    finding: str = ""
 
     def __str__(self) -> str:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
@@ -54,6 +57,7 @@ class UnitCard:
         lines = [
             f"{self.name} ({state}): score {self.score:.4g}"
             + tested * int(np.isfinite(self.p_value)),
+            *([f"  {self.finding}"] if self.finding else []),
             "  most active on rows " + ", ".join(str(i) for i in self.top_samples),
         ]
         if self.class_means is not None:

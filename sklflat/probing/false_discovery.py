@@ -1,5 +1,6 @@
 """The false discovery rate (Benjamini-Hochberg): from p-values to the units that are selected."""
 
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
@@ -15,7 +16,37 @@ FDR = 0.05
 
 def n_pooled_draws(n_null: int | str, n_units: int) -> int:
     """Null draws that Benjamini-Hochberg needs: with fewer, no unit could ever pass."""
-    return max(2000, int(np.ceil(n_units / FDR))) if n_null == "auto" else int(n_null)
+    return max(2000, draws_for_one(n_units)) if n_null == "auto" else int(n_null)
+
+
+def draws_for_one(n_units: int) -> int:
+    """Draws with which a unit can pass that is alone among ``n_units``."""
+    return int(np.ceil(n_units / FDR))
+
+
+def n_to_pass(least: NDArray, dead: NDArray) -> int | None:
+    """How many units would have to be beyond all draws for any of them to pass.
+
+    1 is what one wants: a unit that is alone can be found. None, if no number is enough.
+
+    Parameters
+    ----------
+    least : ndarray of shape (n_units,)
+        Least p-values that the null's draws allow.
+    dead : ndarray of shape (n_units,), bool
+
+    Examples
+    --------
+    One of 16 units has to reach p = .05 / 16, two of them .1 / 16:
+
+    >>> import numpy as np
+    >>> from sklflat.probing.false_discovery import n_to_pass
+    >>> [n_to_pass(np.full(16, p), np.zeros(16, dtype=bool)) for p in (0.003, 0.006, 0.06)]
+    [1, 2, None]
+    """
+    best = np.sort(least[~dead])
+    passing = np.flatnonzero(best <= FDR * np.arange(1, len(best) + 1) / max(1, len(best)))
+    return int(passing[0]) + 1 if len(passing) else None
 
 
 def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
@@ -26,11 +57,55 @@ def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
     return q
 
 
-def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
+@dataclass(frozen=True)
+class Discoveries:
+    """Units whose null is rejected at a false discovery rate of 5 %.
+
+    Parameters
+    ----------
+    found : ndarray of shape (n_units,), bool
+    p_values : ndarray of shape (n_units,)
+        The unit with the smallest is the best one where none is found.
+    if_none : str
+        A sentence that says so where no unit is found.
+    """
+
+    found: NDArray
+    p_values: NDArray
+    if_none: str
+
+
+def resolution(least: NDArray, dead: NDArray) -> str:
+    """A sentence where a unit that is alone could not be found; empty where it could."""
+    k, n = n_to_pass(least, dead), int((~dead).sum())
+    if k == 1 or n == 0:
+        return ""
+    enough = f"{k} of {n} units at once" if k else f"even all {n} units at once"
+    return (
+        f" With so few draws a unit that is alone cannot pass, and {enough} "
+        f"{'would have to' if k else 'could not'}. Raise n_null, or name fewer layers."
+    )
+
+
+def above_chance(
+    scores: NDArray, p: NDArray, q: NDArray, least: NDArray, dead: NDArray
+) -> Discoveries:
+    """Units that score above 0 and above what the null draws.
+
+    ``least`` are the p-values that the draws allow.
+    """
+    return Discoveries(
+        (q <= FDR) & (scores > 0),
+        p,
+        f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
+        f"smallest p-value of {len(p)} units is {p.min():.3g}.{resolution(least, dead)}",
+    )
+
+
+def select(n_units: Any, scores: NDArray, discoveries: Discoveries, dead: NDArray) -> NDArray:
     """Mask (n_units,) of the selected units; a dead one is never among them.
 
-    ``"auto"`` takes those that pass the false discovery rate and score above 0: a null may lie
-    far below that, and a unit without which the loss falls is not what anybody looks for.
+    ``"auto"`` takes the discoveries.
     """
     n_live = int((~dead).sum())
     if n_live == 0:
@@ -41,7 +116,7 @@ def select(n_units: Any, scores: NDArray, p: NDArray, q: NDArray, dead: NDArray)
     if n_units is None:
         return ~dead
     if isinstance(n_units, str):
-        return _discoveries(scores, p, q, dead)
+        return _found_or_best(scores, discoveries, dead)
     return _best(_count(n_units, len(dead), n_live), scores, dead)
 
 
@@ -61,16 +136,16 @@ def _count(n_units: int | float, n_all: int, n_live: int) -> int:
     return min(int(n_units), n_live)
 
 
-def _discoveries(scores: NDArray, p: NDArray, q: NDArray, dead: NDArray) -> NDArray:
-    found = (q <= FDR) & (scores > 0) & ~dead
+def _found_or_best(scores: NDArray, discoveries: Discoveries, dead: NDArray) -> NDArray:
+    found = discoveries.found & ~dead
     if found.any():
         return found
     warn(
-        f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
-        f"smallest p-value of {len(p)} units is {p.min():.3g}. The best unit is selected so "
-        "that transform returns something; nothing shows that it is real.",
+        f"{discoveries.if_none} The best unit is selected so that transform returns something; "
+        "nothing shows that it is real.",
         NothingFoundWarning,
     )
+    p = discoveries.p_values
     return _best(1, np.where(p == p[~dead].min(), scores, -np.inf), dead)
 
 

@@ -16,6 +16,9 @@ from sklflat.networks import MLP
 from sklflat.networks.network import copy_module
 from sklflat.training.engine.randomness import RandomStream
 
+#: orders of the targets in memory at once
+_ORDERS_AT_ONCE = 500
+
 
 @dataclass(frozen=True)
 class Null:
@@ -83,6 +86,20 @@ class Null:
             p[u] = monte_carlo_p_values(scores[[u]], self.draws[:, u])[0]
         return p
 
+    def least_p_values(self, n_units: int) -> NDArray:
+        """P-values (n_units,) that no score could be below, however high."""
+        if self.matched:
+            n = len(self.draws)
+            least = np.full(n_units, 1 / (1 + n))
+            if self.pooled and n > 1:
+                varies = _varies(self.draws)
+                least[varies] = 1 / (1 + n * max(1, varies.sum()))
+            return least
+        if self.layers is None:
+            return np.full(n_units, 1 / (1 + self.draws.size))
+        of_draws, of_units = self.layers
+        return np.array([1 / (1 + (of_draws == layer).sum()) for layer in of_units])
+
     def _by_layer(self, scores: NDArray) -> NDArray:
         if self.layers is None:
             return monte_carlo_p_values(scores, self.draws.ravel())
@@ -110,6 +127,11 @@ class Null:
         return low, high
 
 
+def _varies(draws: NDArray) -> NDArray[np.bool_]:
+    """Units (k,) whose draws (n, k) are not all the same, up to rounding."""
+    return draws.std(axis=0, ddof=1) > 1e-12 * np.abs(draws).max(axis=0)
+
+
 def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     """Studentised scores (k,) and draws (n, k), and which units' draws vary.
 
@@ -118,7 +140,7 @@ def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, ND
     """
     n = len(draws)
     m, v = draws.mean(axis=0), draws.var(axis=0, ddof=1)
-    varies = np.sqrt(v) > 1e-12 * np.abs(draws).max(axis=0)
+    varies = _varies(draws)
     d = draws - m
     rest = np.maximum(((n - 1) * v - d**2 * n / (n - 1)) / (n - 2), 0)  # without the draw itself
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -129,7 +151,11 @@ def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, ND
 
 
 def permuted_targets(
-    score: Callable[[NDArray], NDArray], n_samples: int, n_draws: int, rng: np.random.RandomState
+    score: Callable[[NDArray], NDArray],
+    n_samples: int,
+    n_draws: int,
+    rng: np.random.RandomState,
+    groups: NDArray | None = None,
 ) -> Null:
     """Scores after the targets were shuffled among samples that no training has seen.
 
@@ -137,14 +163,46 @@ def permuted_targets(
     targets to samples is equally likely, so a rank among a unit's own draws is exact [1]_.
 
     ``score`` maps permutations (m, n_samples) to scores (m, n_units); each of the ``n_draws``
-    permutations gives one draw of every unit of the matched null.
+    permutations gives one draw of every unit of the matched null. Targets of a group stay
+    together: see :func:`target_orders`.
 
     References
     ----------
     .. [1] B. Phipson, G. K. Smyth, "Permutation p-values should never be zero", 2010.
     """
-    permutations = np.stack([rng.permutation(n_samples) for _ in range(n_draws)])
-    return Null("permuted targets", score(permutations))
+    draws = []
+    for start in range(0, n_draws, _ORDERS_AT_ONCE):
+        n = min(_ORDERS_AT_ONCE, n_draws - start)
+        draws.append(score(target_orders(n_samples, n, rng, groups)))
+    name = "permuted targets" if groups is None else "permuted targets of groups"
+    return Null(name, np.concatenate(draws))
+
+
+def target_orders(
+    n_samples: int, n_orders: int, rng: np.random.RandomState, groups: NDArray | None = None
+) -> NDArray:
+    """Random orders (n_orders, n_samples) of the targets: which target each row gets.
+
+    With groups, every group gets the targets of another one, in their order: a longer one's first,
+    a shorter one's over and over. Between groups of equal size that is a permutation, and exact
+    where groups are exchangeable.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklflat.probing.nulls import target_orders
+    >>> target_orders(6, 1, np.random.RandomState(3), np.array([0, 0, 1, 1, 2, 2]))
+    array([[2, 3, 0, 1, 4, 5]])
+    """
+    if groups is None:
+        return np.stack([rng.permutation(n_samples) for _ in range(n_orders)])
+    _, of_group = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(of_group == g) for g in range(of_group.max() + 1)]
+    orders = np.empty((n_orders, n_samples), dtype=int)
+    for order in orders:
+        for own, g in zip(members, rng.permutation(len(members)), strict=True):
+            order[own] = members[g][np.arange(len(own)) % len(members[g])]
+    return orders
 
 
 #: scores, layers and whether they live, of the units of one network (n_units,)

@@ -49,7 +49,7 @@ def ends_frozen(estimator: Any) -> bool:
     """Whether the network in an estimator is frozen, though what stands before it may be fitted."""
     if isinstance(estimator, Pipeline):
         return ends_frozen(estimator.steps[-1][1])
-    if _is_search(estimator):
+    if is_search(estimator):
         return ends_frozen(estimator.estimator)
     return is_frozen(estimator)
 
@@ -135,7 +135,7 @@ def resolve(estimator: Any) -> TrainedNetwork:
         return estimator.trained_network()
     if isinstance(estimator, Pipeline):
         return _resolve_pipeline(estimator)
-    if _is_search(estimator):
+    if is_search(estimator):
         check_is_fitted(estimator)
         if not hasattr(estimator, "best_estimator_"):
             raise UnsupportedNetworkError(
@@ -160,7 +160,8 @@ def _not_a_network(estimator: Any) -> TypeError:
     )
 
 
-def _is_search(estimator: Any) -> bool:
+def is_search(estimator: Any) -> bool:
+    """Whether an estimator is a search over another one's parameters."""
     return hasattr(estimator, "refit") and hasattr(estimator, "estimator")
 
 
@@ -169,7 +170,7 @@ def _last(estimator: Any) -> Any:
     while not isinstance(estimator, (FittedNet, FittedModule, NeuralNet)):
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, FrozenEstimator) or _is_search(estimator):
+        elif isinstance(estimator, FrozenEstimator) or is_search(estimator):
             estimator = estimator.estimator
         else:
             return estimator
@@ -203,7 +204,7 @@ def preprocessing(estimator: Any) -> Any:
     """The fitted transformer in front of the network, or None."""
     if isinstance(estimator, FrozenEstimator):
         return preprocessing(estimator.estimator)
-    if _is_search(estimator):
+    if is_search(estimator):
         return preprocessing(estimator.best_estimator_)
     if isinstance(estimator, FittedModule):
         return estimator.transformer

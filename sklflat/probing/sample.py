@@ -43,6 +43,8 @@ class Sample:
         probe has ``holdout=None``.
     numbers : ndarray of shape (n_samples,), int, or None
         Which rows these are of the data that the probe was given; None for all of them.
+    groups : ndarray of shape (n_samples,), or None
+        Rows of one group depend on each other; None for rows that do not.
     """
 
     trained: TrainedNetwork
@@ -52,6 +54,7 @@ class Sample:
     weight: Tensor | None
     training: TrainingSet | None
     numbers: NDArray | None = None
+    groups: NDArray | None = None
 
     @classmethod
     def of(
@@ -64,6 +67,7 @@ class Sample:
         weight: Tensor | None = None,
         training: TrainingSet | None = None,
         numbers: NDArray | None = None,
+        groups: NDArray | None = None,
         may_lack_units: bool = False,
     ) -> "Sample":
         """The units of a fitted estimator, on data.
@@ -78,6 +82,7 @@ class Sample:
         weight : Tensor of shape (n_samples,), default=None
         training : TrainingSet, default=None
         numbers : ndarray of shape (n_samples,), int, default=None
+        groups : ndarray of shape (n_samples,), default=None
         may_lack_units : bool, default=False
             Whether a network without hidden units is taken, too.
         """
@@ -94,7 +99,7 @@ class Sample:
             units = Units.none(trained.network.module)
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
-        return cls(trained, units, X, y, weight, training, numbers)
+        return cls(trained, units, X, y, weight, training, numbers, groups)
 
     @classmethod
     def extending(cls, sample: "Sample", **more: Any) -> Self:
@@ -165,6 +170,11 @@ class Sample:
     def dead(self) -> NDArray:
         """Mask (n_units,) of units that do the same for all samples of positive weight."""
         return dead_units(self.activations[self.weights > 0])
+
+    @property
+    def scoreless(self) -> NDArray:
+        """Mask (n_units,) of units that score 0 whatever chance is: the dead, for most scores."""
+        return self.dead
 
     def shuffled_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks trained on shuffled labels, on the same samples as this one."""

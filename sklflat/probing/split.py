@@ -1,5 +1,6 @@
 """Rows that a network is trained on, and rows that its units are scored on."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,15 @@ from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
 from sklflat._compat import check_method_params, check_sample_weight, num_samples, safe_indexing
+from sklflat.exceptions import DependentRowsWarning, warn
+
+#: random choices of groups to hold out, of which the best is taken
+_N_CHOICES = 100
+#: share of the rows scored that may be trained on, and of rows that are different from all others
+#: where they are equal by more than chance
+_REPEATED, _DISTINCT = 0.2, 0.1
+#: rows that tell whether data are whole numbers
+_N_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,26 @@ class Rows:
         weight = check_sample_weight(self.params[names[0]], self.y, ensure_non_negative=True)
         return torch.as_tensor(weight)
 
+    @property
+    def groups(self) -> NDArray | None:
+        """The parameter ``groups`` (n_samples,): rows of one depend on each other.
+
+        Raises
+        ------
+        ValueError
+            If there is not one label of one kind for every row.
+        """
+        groups = self.params.get("groups")
+        if groups is None:
+            return None
+        check_groups(groups, len(self))
+        return np.asarray(groups)
+
+    def without_groups(self) -> "Rows":
+        """The rows without the parameter ``groups``, which no network's ``fit`` takes."""
+        params = {name: value for name, value in self.params.items() if name != "groups"}
+        return Rows(self.X, self.y, params, self.numbers)
+
     def take(self, indices: NDArray) -> "Rows":
         """Some of the rows."""
         params = check_method_params(self.X, self.params, indices=indices)
@@ -51,33 +81,123 @@ class Rows:
 
 
 def split_rows(
-    rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
+    rows: Rows,
+    holdout: float | None,
+    by_class: bool,
+    rng: np.random.RandomState,
+    *,
+    together: bool = True,
 ) -> tuple[Rows, Rows]:
     """Rows to train on and rows to score on; of every class about the same share, never all.
 
     ``holdout`` is the share to score on (None: train and score on all rows), ``by_class`` whether
-    y holds class labels. Fewer than two rows to score on are refused.
+    y holds class labels. Where rows have groups, whole groups are held out, unless they need not
+    be ``together``. Fewer than two rows to score on are refused.
+
+    Warns
+    -----
+    DependentRowsWarning
+        If many rows are on both sides.
     """
     if holdout is None:
         return rows, rows
-    n = len(rows)
-    groups = np.zeros(n, dtype=int)
+    strata = np.zeros(len(rows), dtype=int)
     if by_class and rows.y.ndim == 1:
-        groups = np.unique(rows.y, return_inverse=True)[1]
-    held_out = np.zeros(n, dtype=bool)
-    carried = 0.0  # what rounding withheld from the groups before
-    for group in range(groups.max(initial=0) + 1):
-        members = rng.permutation(np.flatnonzero(groups == group))
+        strata = np.unique(rows.y, return_inverse=True)[1]
+    groups = rows.groups if together else None
+    if groups is None:
+        held_out = _of_every_class(strata, holdout, rng)
+    else:
+        held_out = _whole_groups(groups, strata, holdout, rng)
+    if held_out.sum() < 2:
+        raise ValueError(
+            f"holdout={holdout} leaves {held_out.sum()} of n_samples={len(rows)} rows to score "
+            "units on. Give more samples, a greater holdout, or holdout=None to score on the "
+            "training rows."
+        )
+    fitted, scored = rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
+    if rows.groups is None:
+        _warn_of_repeats(fitted, scored)
+    return fitted, scored
+
+
+def _of_every_class(strata: NDArray, holdout: float, rng: np.random.RandomState) -> NDArray:
+    """Mask (n,) of rows at random, of every stratum the same share but for rounding."""
+    held_out = np.zeros(len(strata), dtype=bool)
+    carried = 0.0  # what rounding withheld from the strata before
+    for stratum in range(strata.max(initial=0) + 1):
+        members = rng.permutation(np.flatnonzero(strata == stratum))
         share = holdout * len(members) + carried
         n_held_out = min(max(round(share), 0), len(members) - 1)
         carried = share - n_held_out
         held_out[members[:n_held_out]] = True
-    if held_out.sum() < 2:
+    return held_out
+
+
+def _whole_groups(
+    groups: NDArray, strata: NDArray, holdout: float, rng: np.random.RandomState
+) -> NDArray:
+    """Mask (n,) of the rows of some groups: of many choices the one nearest to the shares."""
+    _, of_group = np.unique(groups, return_inverse=True)
+    n_groups = of_group.max() + 1
+    if n_groups < 2:
         raise ValueError(
-            f"holdout={holdout} leaves {held_out.sum()} of n_samples={n} rows to score units on. "
-            "Give more samples, a greater holdout, or holdout=None to score on the training rows."
+            f"groups has one group, {groups[0]!r}, so its rows cannot be both trained on and held "
+            "out. Give at least two groups, or holdout=None."
         )
-    return rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
+    counts = np.zeros((n_groups, strata.max() + 1))
+    np.add.at(counts, (of_group, strata), 1)
+    total = counts.sum(axis=0)
+    best, chosen = np.inf, np.zeros(0, dtype=int)
+    for _ in range(_N_CHOICES):
+        order = rng.permutation(n_groups)[:-1]  # one is left to train on
+        sums = np.cumsum(counts[order], axis=0)
+        off = np.abs(sums / total - holdout).max(axis=1)
+        off[(sums >= total).any(axis=1)] += 1  # a class that is not trained on
+        k = int(off.argmin())
+        if off[k] < best:
+            best, chosen = off[k], order[: k + 1]
+    return np.isin(of_group, chosen)
+
+
+def _warn_of_repeats(fitted: Rows, scored: Rows) -> None:
+    """Warn where many rows that are scored on were trained on, and rows are not few anyway."""
+    known, asked = _keys(fitted), _keys(scored)
+    if known is None or asked is None:
+        return
+    share = np.mean([key in known for key in asked])
+    few = len(known) < _DISTINCT * len(fitted)  # of discrete columns, rows are equal by chance
+    if share > _REPEATED and not few:
+        warn(
+            f"{share:.0%} of the rows that units are scored on were also trained on: rows repeat. "
+            "P-values are then too small. Give groups= (one label a row, the same for rows that "
+            "belong together), or remove the repeats.",
+            DependentRowsWarning,
+        )
+
+
+def _keys(rows: Rows) -> Counter[int] | None:
+    """How often each row is there, target included, by its hash; None where it cannot be said.
+
+    Rows of whole numbers are equal by chance, and others than arrays are not looked into.
+    """
+    X = np.asarray(rows.X)
+    if X.ndim < 2 or X.dtype.kind != "f" or (X[:_N_LOOKED_AT] % 1 == 0).all():
+        return None
+    return Counter(hash((x.tobytes(), repr(y))) for x, y in zip(X, rows.y, strict=True))
+
+
+def check_groups(groups: Any, n_samples: int) -> None:
+    """Raise a ValueError unless each row has a group, and groups can be told apart."""
+    groups = np.asarray(groups)
+    if groups.shape != (n_samples,):
+        raise ValueError(f"groups must be of shape ({n_samples},), one a row, got {groups.shape}.")
+    if any(g is None or g != g for g in groups.tolist()):
+        raise ValueError("groups has missing values (None or NaN). Give these rows a group.")
+    try:
+        np.unique(groups)
+    except TypeError as error:
+        raise ValueError(f"groups must be labels of one kind: {error}.") from error
 
 
 def with_column_as_vector(rows: Rows) -> Rows:

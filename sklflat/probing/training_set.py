@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from sklflat.probing.nulls import is_of_label, reseeded
+from sklflat.probing.nulls import is_of_label, reseeded, target_orders
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
 
@@ -29,6 +29,8 @@ class TrainingSet:
         Go to ``fit``, cut to these samples.
     n_jobs : int, default=None
         Twins trained at once, by joblib.
+    groups : ndarray of shape (n_samples,), default=None
+        Labels of a group are shuffled together.
     """
 
     estimator: Any
@@ -36,6 +38,7 @@ class TrainingSet:
     y: NDArray
     fit_params: dict[str, Any]
     n_jobs: int | None = None
+    groups: NDArray | None = None
 
     def train_on_shuffled_labels(
         self, n_orders: int, n_each: int, rng: np.random.RandomState, **settings: Any
@@ -61,7 +64,7 @@ class TrainingSet:
         """
         trainings = []
         for _ in range(n_orders):
-            order = rng.permutation(len(self.y))
+            (order,) = target_orders(len(self.y), 1, rng, self.groups)
             params = self._shuffled_params(order)
             trainings += [
                 Training(reseeded(self.estimator, rng), self.X, self.y[order], dict(params))

@@ -13,9 +13,22 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.card import CardData, UnitCard
-from sklflat.probing.false_discovery import n_pooled_draws, q_values, select
+from sklflat.probing.false_discovery import (
+    Discoveries,
+    above_chance,
+    n_pooled_draws,
+    q_values,
+    select,
+)
 from sklflat.probing.nulls import Null, seeded
-from sklflat.probing.resolve import ends_frozen, is_frozen, preprocessing, resolve, unfitted
+from sklflat.probing.resolve import (
+    ends_frozen,
+    is_frozen,
+    is_search,
+    preprocessing,
+    resolve,
+    unfitted,
+)
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
@@ -75,6 +88,16 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         raise NotImplementedError
 
+    def _discoveries(self, sample: Sample) -> Discoveries:
+        """What ``n_units="auto"`` selects: units for which the claim's complement is rejected."""
+        least = self._least_p_values(sample)
+        return above_chance(self.unit_scores_, self.p_values_, self.q_values_, least, sample.dead)
+
+    def _least_p_values(self, sample: Sample) -> NDArray:
+        """What the draws of all nulls allow, (n_units,)."""
+        least = [null.least_p_values(len(sample.units)) for null in self.nulls_]
+        return np.where(sample.scoreless, 1.0, np.max(least, axis=0))
+
     # --- fit ----------------------------------------------------------------------------------
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -90,7 +113,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         **fit_params
             Go to the estimator's ``fit``. Those with one entry a row are split like X, and
-            ``sample_weight`` also weights the rows that are scored.
+            ``sample_weight`` also weights the rows that are scored. ``groups``, one label a row,
+            says which rows depend on each other: they are held out and shuffled together, and
+            decide as one. It goes on to a search's ``fit`` only.
 
         Returns
         -------
@@ -116,14 +141,14 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
-        self.unit_scores_ = np.where(sample.dead, 0.0, self._score_units(sample))
+        self.unit_scores_ = np.where(sample.scoreless, 0.0, self._score_units(sample))
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
-        self.p_values_ = np.where(sample.dead, 1.0, p)
+        self.p_values_ = np.where(sample.scoreless, 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)
         self.support_ = select(
-            self.n_units, self.unit_scores_, self.p_values_, self.q_values_, sample.dead
+            self.n_units, self.unit_scores_, self._discoveries(sample), sample.dead
         )
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
@@ -135,9 +160,13 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         else:
             fresh = seeded(unfitted(self.estimator), rng)
             fitted, scored = split_rows(rows, self.holdout, is_classifier(fresh), rng)
+            groups = fitted.groups
+            fitted = fitted if is_search(fresh) else fitted.without_groups()
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
             if not ends_frozen(fresh):
-                training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, self.n_jobs)
+                training = TrainingSet(
+                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups
+                )
         return Sample.of(
             self.estimator_,
             scored.X,
@@ -146,6 +175,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             weight=scored.weight,
             training=training,
             numbers=scored.numbers,
+            groups=scored.groups,
             may_lack_units=self._may_lack_units,
         )
 
@@ -331,9 +361,9 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
 
 def _check_only_weights(params: dict[str, Any]) -> None:
-    others = [name for name in params if name.split("__")[-1] != "sample_weight"]
+    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
     if others:
         raise TypeError(
             f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
-            "sample_weight is used."
+            "sample_weight and groups are used."
         )

@@ -183,17 +183,11 @@ def split_in_three(
     rows: Rows, holdout: float | None, by_class: bool, rng: np.random.RandomState
 ) -> tuple[Rows, Rows, Rows]:
     """Rows to train on, to match units on, and to score them on."""
-    fitted, scored = split_rows(rows, holdout, by_class, rng)
+    fitted, scored = split_rows(rows, holdout, by_class, rng, together=False)
     if holdout is not None:
         return fitted, fitted, scored
     match, score = split_halves(len(rows), rng)
     return fitted, rows.take(match), rows.take(score)
-
-
-def without_groups(rows: Rows) -> Rows:
-    """The rows without the parameter ``groups``, which no network's ``fit`` takes."""
-    params = {name: value for name, value in rows.params.items() if name != "groups"}
-    return Rows(rows.X, rows.y, params, rows.numbers)
 
 
 def trained_parent(recipe: Recipe, states_at: Sequence[int]) -> Training:

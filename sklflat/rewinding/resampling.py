@@ -1,7 +1,6 @@
 """Resampling: the rows that each child of a training gets, where the data are to differ, too."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,19 +114,6 @@ class Resampling:
             own = np.flatnonzero(stratum == value)
             order[own] = rng.permutation(own)
         return order
-
-
-def check_groups(groups: Any, n_samples: int) -> None:
-    """Raise a ValueError unless each row has a group, and groups can be told apart."""
-    groups = np.asarray(groups)
-    if groups.shape != (n_samples,):
-        raise ValueError(f"groups must be of shape ({n_samples},), one a row, got {groups.shape}.")
-    if any(g is None or g != g for g in groups.tolist()):
-        raise ValueError("groups has missing values (None or NaN). Give these rows a group.")
-    try:
-        np.unique(groups)
-    except TypeError as error:
-        raise ValueError(f"groups must be labels of one kind: {error}.") from error
 
 
 def _usable(recipe: Recipe) -> NDArray:

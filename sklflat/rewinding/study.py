@@ -16,9 +16,8 @@ from sklflat.rewinding.recipe import (
     n_trained,
     split_in_three,
     trained_parent,
-    without_groups,
 )
-from sklflat.rewinding.resampling import Resampling, check_groups
+from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.rewinds import Comparison, children, onset_curve
 from sklflat.rewinding.rewound_sample import (
     AFTER,
@@ -44,11 +43,9 @@ def rewound_sample(probe: Any, fresh: Any, rows: Rows, rng: np.random.RandomStat
     rows : Rows
     rng : RandomState
     """
-    if rows.params.get("groups") is not None:
-        check_groups(rows.params["groups"], len(rows))
     parts = split_in_three(rows, probe.holdout, is_classifier(fresh), rng)
-    groups = parts[0].params.get("groups")
-    fitted, match, scored = map(without_groups, parts)
+    groups = parts[0].groups
+    fitted, match, scored = (part.without_groups() for part in parts)
     settings = {"n_jobs": probe.n_jobs, "cache_dir": probe.cache_dir}
     recipe = Recipe.of(fresh, fitted, rng, probe.verbose, **settings)
     check_sparsity(probe.sparsity, sum(recipe.layers.sizes))

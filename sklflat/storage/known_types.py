@@ -42,6 +42,7 @@ _OWN = {
     "sklflat.probing.ablation": "AblationProbe",
     "sklflat.probing.activation": "ActivationProbe",
     "sklflat.probing.card": "CardData",
+    "sklflat.probing.decisions": "Decisions",
     "sklflat.probing.module": "ModuleClassifier ModuleRegressor",
     "sklflat.probing.nulls": "Null",
     "sklflat.pruning.output_layer": "OutputLayer Refit",

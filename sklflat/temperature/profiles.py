@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.probing.ablation import ablated_outputs, outputs
+from sklflat.probing.ablated_outputs import ablated_outputs, outputs
 from sklflat.probing.sample import Sample
 from sklflat.temperature.memory import n_at_once
 from sklflat.training.estimators.loss_landscape import evenly_spread

@@ -251,6 +251,22 @@ def test_whole_networks_are_resampled_where_they_are_known():
     assert np.ptp(grouped.auc_interval) > 1.2 * np.ptp(units.auc_interval)
 
 
+def test_a_handful_of_networks_decides_nothing():
+    """Of two networks without a difference .285 were said to add, and the interval covered .52."""
+    rng, covered = np.random.RandomState(0), 0
+    for _ in range(60):
+        real = np.tile(np.arange(20) < 10, 3)
+        shift = np.repeat(rng.normal(size=3), 20)  # a network's own difference, 0 in the mean
+        ends = real + rng.normal(size=60)
+        path = real * (1 + 0.5 * shift) + rng.normal(size=60)
+        groups = np.repeat(np.arange(3), 20)
+        gain = gain_over_endpoints(path, ends, truth=real, groups=groups, n_resamples=100)
+        covered += gain.auc_interval.low <= 0 <= gain.auc_interval.high
+        assert gain.adds is None
+    assert covered >= 52
+    assert "3 networks do not decide" in str(gain)
+
+
 def test_gain_of_constant_scores_is_zero_and_of_a_one_sided_truth_an_error():
     gain = gain_over_endpoints(np.ones(4), np.arange(4))
     assert (gain.rank_correlation, gain.r_squared) == (0, 0)

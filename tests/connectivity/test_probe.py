@@ -40,6 +40,8 @@ QUICK = {"n_points": 7, "n_null": 48, "n_units": 5, "random_state": 0}
 ROWS = slice(0, 600)
 
 pytestmark = [
+    # few draws serve where no core is looked for
+    pytest.mark.filterwarnings("ignore:A null has too few draws"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning"),
 ]

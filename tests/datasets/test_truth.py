@@ -202,3 +202,11 @@ def test_a_star_has_no_hierarchy_and_says_so():
 def test_a_wrong_question_is_answered_with_what_to_do(score, message):
     with pytest.raises(ValueError, match=message):
         score()
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e160])
+def test_recovery_knows_no_unit(scale):
+    truth = make_teacher_student(100, n_teacher=3, random_state=0)[2]
+    np.testing.assert_allclose(truth.recovery(scale * truth.latent), 1)
+    mixed = truth.latent @ np.random.RandomState(0).normal(size=(truth.latent.shape[1], 4))
+    np.testing.assert_allclose(truth.recovery(scale * mixed), truth.recovery(mixed), rtol=1e-9)

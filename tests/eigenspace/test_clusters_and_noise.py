@@ -90,6 +90,21 @@ def test_interval_of_a_rank_correlation_covers():
     assert 0.92 <= np.mean(covered) <= 0.98
 
 
+def test_equal_ranks_of_five_values_are_no_certainty():
+    """The interval was the point 1, so that it covered .745 of five values at a correlation .9."""
+    rng, rho, covered = np.random.RandomState(0), 0.9, []
+    for _ in range(600):
+        a = rng.normal(size=5)
+        found = rank_correlation(a, rho * a + np.sqrt(1 - rho**2) * rng.normal(size=5))
+        covered.append(found.low <= 6 / np.pi * np.arcsin(rho / 2) <= found.high)
+    assert np.mean(covered) > 0.93
+    certain = rank_correlation(np.arange(5.0), np.arange(5.0))
+    assert certain.value == pytest.approx(1)
+    assert certain.high == 1
+    assert certain.sign == 0
+    assert rank_correlation(np.arange(20.0), -np.arange(20.0)).sign == -1
+
+
 def test_sign_of_a_rank_correlation():
     a = np.arange(20.0)
     assert rank_correlation(a, a**3).sign == 1

@@ -124,3 +124,12 @@ def test_single_precision_probabilities_are_accepted():
 def test_bad_input_is_named(y_true, y_prob, options, message):
     with pytest.raises(ValueError, match=message):
         expected_calibration_error(y_true, y_prob, **options)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_probabilities_of_low_precision(dtype):
+    rng = np.random.RandomState(0)
+    p = rng.dirichlet(np.ones(4), size=200)
+    y = (p.cumsum(axis=1) < rng.uniform(size=(200, 1))).sum(axis=1)
+    rounded = expected_calibration_error(y, p.astype(dtype))
+    assert rounded == pytest.approx(expected_calibration_error(y, p), abs=2e-3)

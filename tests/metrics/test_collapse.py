@@ -88,3 +88,12 @@ def test_bad_input():
         neural_collapse(SIMPLEX[Y], Y, bias=np.zeros(4))
     with pytest.raises(ValueError, match="bias must be 4 finite numbers"):
         neural_collapse(SIMPLEX[Y], Y, SIMPLEX, bias=[1.0])
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-5, 1e160])
+def test_the_scale_of_features_and_weights_is_no_matter(scale):
+    rng = np.random.RandomState(0)
+    H, y, W = rng.normal(size=(60, 5)), np.arange(60) % 3, rng.normal(size=(3, 5))
+    expected = neural_collapse(H, y, weights=W)
+    np.testing.assert_allclose(neural_collapse(scale * H, y, weights=W), expected, rtol=1e-9)
+    np.testing.assert_allclose(neural_collapse(H, y, weights=scale * W), expected, rtol=1e-9)

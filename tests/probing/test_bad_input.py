@@ -7,8 +7,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklflat import AblationProbe, ActivationProbe, SAMClassifier, from_module
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat import AblationProbe, ActivationProbe, HessianSpectrum, SAMClassifier, from_module
+from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from tests._estimators import IRIS, SPECIES
 from tests._probes import random_arrays, random_data, two_layer
 
@@ -88,3 +88,15 @@ def test_bad_data():
     X, y = random_data(0)
     with pytest.raises(ValueError, match=r"labels \[5 6 7\]"):
         AblationProbe(frozen).fit(X, y + 5)
+
+
+@pytest.mark.parametrize("criterion", [None, nn.MSELoss(), nn.HuberLoss()])
+def test_outputs_that_are_no_targets_are_refused_with_the_remedy(criterion):
+    """Ten outputs and integer y, without classes=: (n,) was broadcast against (n, 10)."""
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 10))
+    X, y = np.random.RandomState(0).normal(size=(50, 4)), np.arange(50) % 10
+    for probe in AblationProbe(), HessianSpectrum(n_components=2):
+        probe.set_params(estimator=from_module(module, criterion))
+        with pytest.raises(OutputWidthError, match=r"10 outputs .* 1 targets.*classes="):
+            probe.fit(X, y)
+    AblationProbe(from_module(module, classes=np.arange(10)), n_units=1, n_null=20).fit(X, y)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from sklflat import AblationProbe, ActivationProbe, SAMClassifier, UnitDisplay, from_module
-from sklflat.probing.ablation import _MAX_BYTES, ablation_losses
+from sklflat.probing.ablated_outputs import _MAX_BYTES, ablation_losses
 from sklflat.probing.nulls import Null, untrained_twins
 from sklflat.probing.training_set import TrainingSet
 from tests._probes import random_arrays, random_data, sample, two_layer

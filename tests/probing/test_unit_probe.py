@@ -63,6 +63,9 @@ def test_transform_gives_the_selected_activations(probe, frozen):
 
 def test_selected_are_those_that_pass_the_false_discovery_rate(probe):
     found = (probe.q_values_ <= 0.05) & (probe.unit_scores_ > 0)
+    if isinstance(probe, AblationProbe):  # tests/probing/test_decisions.py says what needed is
+        assert found.sum() > probe.support_.sum()
+        found &= probe.decisions_.verdict == "needed"
     np.testing.assert_array_equal(probe.support_, found)
     assert (probe.p_values_ > 0).all()
     for null in probe.nulls_:
