@@ -133,6 +133,7 @@ def selected(probe, X, y, groups):
     return bool(q_values(fitted.p_values_, fitted.dead_).min() <= 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["autocorrelated", "repeated"])
 def test_groups_keep_the_size_of_null_fits(kind):
     """Without groups something was selected in 75 to 95 % and in 33 to 52 % of such fits."""

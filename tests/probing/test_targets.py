@@ -27,6 +27,7 @@ def noise(seed, n=120):
     return rng.normal(size=(n, 4)), y, np.where(y == 1, 4.0, 0.6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "probe",
     [AblationProbe, lambda *a, **k: ActivationProbe(*a, unit_score="selectivity", **k)],

@@ -309,6 +309,7 @@ def test_clone_and_pickle(probe):
     assert "AblationProbe" in AblationProbe(SAMClassifier())._repr_html_()
 
 
+@pytest.mark.slow
 def test_variance_is_compared_with_networks_trained_on_permuted_labels(frozen):
     free = ActivationProbe(
         network(max_iter=5), unit_score="variance", n_null=30, n_units=2, random_state=0

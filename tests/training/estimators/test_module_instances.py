@@ -92,6 +92,7 @@ def test_stacked_they_are_trained_as_alone(how):
         np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", HOW[:3])
 @pytest.mark.filterwarnings("ignore:resource_tracker")
 def test_a_search_by_two_workers_is_that_by_one(how):
