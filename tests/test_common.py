@@ -167,6 +167,8 @@ def checks(estimators, mark=lambda estimator, name: []):
         marks = mark(estimator, name)
         if settings and isinstance(estimator, LONG) and estimators is DEFAULTS:
             marks = [pytest.mark.repeats]  # the same check on other memory, in minutes
+        elif settings and estimators is CHEAP and not isinstance(estimator, SAMClassifier):
+            marks = [pytest.mark.slow]
         marked.append(pytest.param(estimator, check, marks=marks, id=label))
     return pytest.mark.parametrize(names, marked)
 

@@ -19,6 +19,7 @@ PAGES = sorted(
 )
 # Pages that train many networks; each of them has a room of tests that runs the same without them.
 SLOW = {
+    "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
     *("rewinding.md", "surrogate.md", "temperature.md"),
 }
