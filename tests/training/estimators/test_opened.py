@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.neural_network import MLPClassifier
 from torch import nn
 
 from sklflat import SAMClassifier, from_module
@@ -145,15 +146,21 @@ def test_classes_that_are_set_are_seen():
     assert set(estimator.predict(X)) <= {"a", "b", "c"}
 
 
-@pytest.mark.clock
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("kind", ["module", "default"])
-def test_one_row_is_predicted_within_a_millisecond(kind):
-    estimator, _ = fitted(kind)
+def least_seconds(estimator):
+    """Of the processor, for one row, in the best of ten rounds."""
     times = []
     for _ in range(10):
         start = time.process_time()
         for _ in range(50):
             estimator.predict(X[:1])
         times.append((time.process_time() - start) / 50)
-    assert min(times) < 1e-3
+    return min(times)
+
+
+@pytest.mark.clock
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("kind", ["module", "default"])
+def test_one_row_is_predicted_within_a_millisecond(kind):
+    """Or, on a slow machine, in little more than MLPClassifier takes; 10 ms in the beginning."""
+    theirs = least_seconds(MLPClassifier((5,), max_iter=2).fit(X, y))
+    assert least_seconds(fitted(kind)[0]) < max(1e-3, 4 * theirs)
