@@ -6,6 +6,7 @@ from math import prod
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -51,7 +52,7 @@ class Parts:
         ValueError
             If there are none, or if they do not have the same number of rows.
         """
-        arrays = {str(name): _array(x) for name, x in X.items()}
+        arrays = {str(name): _numbers(x) for name, x in X.items()}
         if not arrays:
             raise ValueError("X is a dict without inputs: pass arrays by the names in forward.")
         if len({x.shape[:1] for x in arrays.values()}) > 1 or any(
@@ -75,8 +76,8 @@ class Parts:
         ValueError
             If names or shapes are others, or integers too large to be exact beside floats.
         """
-        arrays = {str(name): _array(x) for name, x in X.items()}
-        given = type(self).of(X)
+        arrays = {str(name): _numbers(x) for name, x in X.items()}
+        given = type(self).of(arrays)
         found, expected = dict(given._named_shapes()), dict(self._named_shapes())
         if found != expected:
             raise ValueError(f"X has inputs of shapes {found}, but was {expected} in fit.")
@@ -118,8 +119,16 @@ class OfParts(nn.Module):
         return self.module(**self.parts.split(x))
 
 
-def _array(x: Any) -> NDArray:
-    x = np.asarray(x.detach().cpu() if isinstance(x, Tensor) else x)
+def as_array(x: Any) -> NDArray:
+    """An array of a tensor, on whatever device, or of what NumPy takes."""
+    if isinstance(x, Tensor):
+        x = x.detach().cpu()
+        x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+    return np.asarray(x)
+
+
+def _numbers(x: Any) -> NDArray:
+    x = as_array(x)
     if x.dtype == object:
         x = np.asarray(x.tolist())
     if x.dtype.kind not in "biuf":

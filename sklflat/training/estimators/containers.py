@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from sklflat.networks import Parts
+from sklflat.networks.parts import as_array
 
 #: types of integers that PyTorch computes with; others become the first
 INTEGERS = (np.int64, np.int32, np.int16, np.int8, np.uint8)
@@ -59,11 +60,11 @@ def plain(X: Any) -> Any:
     """
     check_container(X)
     if isinstance(X, SliceDataset):
-        return np.stack([_array(x) for x in X])
+        return np.stack([as_array(x) for x in X])
     if isinstance(X, Tensor) or (
         isinstance(X, (list, tuple)) and any(isinstance(x, Tensor) for x in X)
     ):
-        return _array(X if isinstance(X, Tensor) else torch.stack(list(X)))
+        return as_array(X if isinstance(X, Tensor) else torch.stack(list(X)))
     return X
 
 
@@ -104,7 +105,7 @@ def targets_of(dataset: Dataset, y: Any = None) -> NDArray:
             "X is a Dataset that yields inputs without targets: pass y, or a Dataset of "
             "(input, target)."
         )
-    return np.asarray([_array(dataset[i][1]) for i in range(n)])
+    return np.asarray([as_array(dataset[i][1]) for i in range(n)])
 
 
 def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
@@ -112,7 +113,7 @@ def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
     if issparse(X) and X.format == "dok":  # SciPy's dictionary of keys is one matrix
         X = X.tocsr()
     if isinstance(X, Mapping):
-        return SliceDict(**{str(name): _array(x) for name, x in X.items()}), plain(y)
+        return SliceDict(**{str(name): as_array(x) for name, x in X.items()}), plain(y)
     X = plain(X)
     if not isinstance(X, Dataset):
         return X, plain(y)
@@ -121,8 +122,8 @@ def as_arrays(X: Any, y: Any = None) -> tuple[Any, Any]:
     items = [input_of(X[i]) for i in range(n)]
     if isinstance(items[0], Mapping):
         names = items[0]
-        return SliceDict(**{k: np.stack([_array(x[k]) for x in items]) for k in names}), y
-    return np.stack([_array(x) for x in items]), y
+        return SliceDict(**{k: np.stack([as_array(x[k]) for x in items]) for k in names}), y
+    return np.stack([as_array(x) for x in items]), y
 
 
 def joined(X: Any, parts: Parts | None = None) -> tuple[Any, Parts | None]:
@@ -163,7 +164,7 @@ class JoinedDataset(Dataset):
 
 
 def _as_row(item: Mapping) -> dict[str, NDArray]:
-    return {str(name): _array(x)[None] for name, x in item.items()}
+    return {str(name): as_array(x)[None] for name, x in item.items()}
 
 
 def _n_items(dataset: Any) -> int:
@@ -181,7 +182,7 @@ def first_rows(X: Any) -> NDArray:
         return X[:2]
     x = input_of(X[0])
     check_container(x)
-    return _array(x)[None]
+    return as_array(x)[None]
 
 
 class InputDataset(Dataset):
@@ -216,10 +217,3 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, tuple) or (
         isinstance(item, list) and (isinstance(item[0], Mapping) or np.ndim(item[0]) > 0)
     )
-
-
-def _array(x: Any) -> NDArray:
-    if isinstance(x, Tensor):
-        x = x.detach().cpu()
-        x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
-    return np.asarray(x)
