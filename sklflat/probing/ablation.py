@@ -1,6 +1,5 @@
 """AblationProbe: how much the loss rises when a unit is mean-ablated."""
 
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 from sklflat._compat import Interval
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.ablation_sample import AblationSample
-from sklflat.probing.card import UnitCard
 from sklflat.probing.false_discovery import FDR, Discoveries, q_values, resolution
 from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
@@ -193,17 +191,5 @@ class AblationProbe(UnitProbe):
             frame[name] = getattr(self.decisions_, name)
         return frame
 
-    def unit_card(self, name: str) -> UnitCard:
-        """What there is to know about one unit, and what the rows decide about it.
-
-        Parameters
-        ----------
-        name : str
-            As in ``unit_names_``.
-
-        Returns
-        -------
-        card : UnitCard
-        """
-        card = super().unit_card(name)
-        return replace(card, finding=self.decisions_.finding(self.units_.index(name)))
+    def _on_card(self, u: int) -> dict[str, Any]:
+        return super()._on_card(u) | {"finding": self.decisions_.finding(u)}
