@@ -54,7 +54,7 @@ RETIRED_PHRASES = {
     r"put beside each other": "concatenated or stacked",
     r"units speak": "units not selected are mean-ablated",
     r"the way that it (would )?go(es)? alone": "numerically identical to training alone",
-    r"settles? the precision": "triggers the float64 fallback",
+    r"settles? the precision": "falls back to the module's own precision",
     r"not as it was asked for": "a warning about the noise achieved",
     r"frozen (axis|axes|parameter)": "pinned axis, non-trainable parameter",
     r"held at (its|their) means?": "mean-ablated",

@@ -164,7 +164,7 @@ class PlaneDisplay:
         display : PlaneDisplay
         """
         check_is_fitted(probe)
-        trained = resolve(probe.estimator_)
+        trained = probe._trained_network()
         network = trained.network
         states, names = _three(probe, network)
         a, b, c = states

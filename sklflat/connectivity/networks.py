@@ -51,6 +51,7 @@ class Networks:
         matched: Rows,
         layers: Any,
         training: TrainingSet | None,
+        dtype: str | None,
     ) -> "Networks":
         """Open fitted estimators, and check that their networks can be compared."""
         scored = _without_zero_weights(scored)
@@ -67,8 +68,9 @@ class Networks:
             weight=scored.weight,
             training=training,
             numbers=scored.numbers,
+            dtype=dtype,
         )
-        first, others = sample.trained, [resolve(e) for e in estimators[1:]]
+        first, others = sample.trained, [resolve(e, dtype) for e in estimators[1:]]
         X = first.to_input(matched.X)
         for i, other in enumerate(others, start=1):
             check_same_architecture(first.network.module, other.network.module)
@@ -145,12 +147,16 @@ def check_several(estimators: Sequence[Any]) -> None:
 
 
 def given_networks(
-    estimators: Sequence[Any], rows: Rows, layers: Any, rng: np.random.RandomState
+    estimators: Sequence[Any],
+    rows: Rows,
+    layers: Any,
+    dtype: str | None,
+    rng: np.random.RandomState,
 ) -> Networks:
     """Frozen networks, with one half of the rows to match on and the other to score on."""
     check_several(estimators)
     scored, matched = _halves(rows, rng)
-    return Networks.of(list(estimators), scored, matched, layers, None)
+    return Networks.of(list(estimators), scored, matched, layers, None, dtype)
 
 
 def train_networks(
@@ -159,6 +165,7 @@ def train_networks(
     rows: Rows,
     holdout: float | None,
     layers: Any,
+    dtype: str | None,
     n_jobs: int | None,
     settings: Mapping[str, Any],
     rng: np.random.RandomState,
@@ -178,7 +185,8 @@ def train_networks(
     train_all(trainings, n_jobs, **settings)
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
     scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
-    return Networks.of([t.estimator for t in trainings], scored, matched, layers, training)
+    fitted_ones = [t.estimator for t in trainings]
+    return Networks.of(fitted_ones, scored, matched, layers, training, dtype)
 
 
 def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:

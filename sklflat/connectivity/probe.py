@@ -99,6 +99,8 @@ class ModeConnectivityProbe(UnitProbe):
         Networks that are trained at once, by joblib, where they cannot be stacked.
     cache_dir : path or None, default=None
         A directory in which trainings are kept: see :func:`~sklflat.training.stacking.train`.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
     verbose : int, default=0
         1 shows how far trainings are.
@@ -191,6 +193,7 @@ class ModeConnectivityProbe(UnitProbe):
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
         cache_dir: Any = None,
+        dtype: str | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -207,6 +210,7 @@ class ModeConnectivityProbe(UnitProbe):
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.cache_dir = cache_dir
+        self.dtype = dtype
         self.random_state = random_state
         self.verbose = verbose
 
@@ -219,7 +223,7 @@ class ModeConnectivityProbe(UnitProbe):
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AlignedNetworks:
         """Train the networks, unless they are frozen; align them and join them."""
         if isinstance(self.estimator, (list, tuple)):
-            networks = given_networks(self.estimator, rows, self.layers, rng)
+            networks = given_networks(self.estimator, rows, self.layers, self.dtype, rng)
         elif is_frozen(self.estimator):
             check_several([self.estimator])
         else:
@@ -229,6 +233,7 @@ class ModeConnectivityProbe(UnitProbe):
                 rows,
                 self.holdout,
                 self.layers,
+                self.dtype,
                 self.n_jobs,
                 self._settings(),
                 rng,

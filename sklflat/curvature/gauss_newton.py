@@ -46,7 +46,7 @@ class GaussNewton(NetworkOperator):
     >>> network = Network(torch.nn.Linear(2, 1, bias=False), torch.nn.MSELoss())
     >>> GaussNewton(network, torch.tensor([[1.0, 3.0]]), torch.zeros(1, 1)).dense()
     tensor([[ 2.,  6.],
-            [ 6., 18.]], dtype=torch.float64)
+            [ 6., 18.]])
     """
 
     def _linearise(self, x: Tensor, y: Tensor, s: Tensor | None) -> Linear:

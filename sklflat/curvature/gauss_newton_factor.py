@@ -85,7 +85,8 @@ class GaussNewtonFactor:
         ]
         A = self.operator.network.criterion.mean(torch.stack(columns, dim=2), self.operator._weight)
         values, vectors = torch.linalg.eigh((A + A.mT) / 2)
-        if values.min() < -1e-8 * values.abs().max():
+        rounding = max(1e-8, 100 * torch.finfo(values.dtype).eps)
+        if values.min() < -rounding * values.abs().max():
             raise UnsupportedNetworkError(
                 "The loss is not convex in the network's outputs, so its Gauss-Newton matrix has "
                 "no real factor. Use its products, or the Hessian."

@@ -9,6 +9,8 @@ from sklflat.curvature.operator import CurvatureOperator
 
 #: a new direction that lost all but this share of its length lies in the space already spanned
 _BREAKDOWN = 1e-11
+#: in roundings of a lower precision than float64
+_ROUNDINGS = 16
 
 
 def eigh(A: NDArray) -> tuple[NDArray, NDArray]:
@@ -72,6 +74,7 @@ class KrylovBasis:
         self.n_steps = self._kept = 0
         self.beta = 0.0
         self.restarted = self.broken_down = False
+        self._breakdown = max(_BREAKDOWN, _ROUNDINGS * torch.finfo(operator.dtype).eps)
         self._scale = 0.0  # of the operator, as far as it was seen
         first = self._orthogonal(start.to(self._Q), 0)[0]
         length = float(first.norm())
@@ -110,7 +113,7 @@ class KrylovBasis:
             self._H[j - 1, j] += self._T[j - 1, j]
         self.n_steps += 1
         self.beta = float(w.norm())
-        if self.beta <= _BREAKDOWN * self._scale or self.spans_all:
+        if self.beta <= self._breakdown * self._scale or self.spans_all:
             self.beta = 0.0
             self.broken_down = self.broken_down or not self.spans_all
             if not self.spans_all:
@@ -167,7 +170,7 @@ class KrylovBasis:
             w = w - h @ self._Q[:n]
             coefficients[:n] += h.double().cpu().numpy()
             after = float(w.norm())
-            if after > 0.7 * before or after <= _BREAKDOWN * self._scale:
+            if after > 0.7 * before or after <= self._breakdown * self._scale:
                 break
             before = after
         return w, coefficients

@@ -17,8 +17,9 @@ from sklflat.networks import Network, ParameterVector
 
 #: outputs that change by less than this share of their spread do not depend on a parameter's length
 _UNCHANGED = 0.01
-#: singular values of a layer's inputs below this share of the largest are zero
-_RANK_TOL = 1e-12
+#: singular values of a layer's inputs below this share of the largest are zero: in float64, and
+#: in roundings of a lower precision
+_RANK_TOL, _ROUNDINGS = 1e-12, 32
 
 
 class Landscape:
@@ -69,7 +70,7 @@ class Landscape:
     9.0
     >>> land.hessian(torch.tensor([3.0, 5.0])).dense()
     tensor([[2., 0.],
-            [0., 0.]], dtype=torch.float64)
+            [0., 0.]])
     """
 
     def __init__(
@@ -219,7 +220,7 @@ class Landscape:
         list of (name, indices, basis)
             Of the layer; ``indices`` (n_rows, width) says where the entries of its rows, the bias
             at the end, are in a vector; the columns of ``basis`` (width, r) are orthonormal and
-            orthogonal to all inputs, to about 1e-12 of their length.
+            orthogonal to all inputs, to about 1e-12 of their length (1e-6 in float32).
 
         References
         ----------
@@ -250,8 +251,9 @@ class Landscape:
                 handle.remove()
         self.n_passes += 1
         unseen = w.new_zeros(0, 0)
+        tol = max(_RANK_TOL, _ROUNDINGS * torch.finfo(self.network.dtype).eps)
         return [
-            (name, indices, _null(triangles.get(name, unseen), indices.shape[1]).to(w))
+            (name, indices, _null(triangles.get(name, unseen), indices.shape[1], tol).to(w))
             for name, _, indices in layers
         ]
 
@@ -304,10 +306,10 @@ def _input_rows(m: Any, x: Tensor) -> Tensor:
     return rows
 
 
-def _null(R: Tensor, width: int) -> Tensor:
+def _null(R: Tensor, width: int, tol: float) -> Tensor:
     """An orthonormal basis (width, r) of the null space of R; none if nothing was seen."""
     if not len(R):
         return R.new_zeros(width, 0)
     _, s, Vh = torch.linalg.svd(R, full_matrices=True)
-    rank = int((s > _RANK_TOL * s.max()).sum()) if len(s) and float(s.max()) > 0 else 0
+    rank = int((s > tol * s.max()).sum()) if len(s) and float(s.max()) > 0 else 0
     return Vh[rank:].T

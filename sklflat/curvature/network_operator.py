@@ -134,7 +134,7 @@ class NetworkOperator(CurvatureOperator):
     ) -> None:
         refuse_scripted(network.module, "cannot be run at other parameters")
         with torch.no_grad():
-            network.forward(X[:2])  # triggers the float64 fallback
+            network.forward(X[:2])  # a module may insist on its own precision
         self.vector = network.vector if vector is None else vector
         super().__init__(len(self.vector), network.dtype, network.device)
         self.network = network

@@ -9,8 +9,9 @@ from torch import Tensor
 from sklflat.curvature.gauss_newton_factor import GaussNewtonFactor
 from sklflat.networks import Blocks
 
-#: eigenvalues below this share of the largest are rounding errors of zeros
-_CUTOFF = 1e-10
+#: eigenvalues below this share of the largest are rounding errors of zeros: in float64, and in
+#: roundings of a lower precision
+_CUTOFF, _ROUNDINGS = 1e-10, 64
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,10 @@ def block_measures(factor: GaussNewtonFactor, blocks: Blocks, d: Tensor) -> Spec
     SpectralMeasures
         Of U vectors.
     """
-    values, Q = torch.linalg.eigh(factor.gram().double())
-    real = values > _CUTOFF * values.max().clamp_min(torch.finfo(values.dtype).tiny)
+    gram = factor.gram()
+    cutoff = max(_CUTOFF, _ROUNDINGS * torch.finfo(gram.dtype).eps)
+    values, Q = torch.linalg.eigh(gram.double())
+    real = values > cutoff * values.max().clamp_min(torch.finfo(values.dtype).tiny)
     values, Q = values[real], Q[:, real]
     norms = blocks.sum(d.square()).double().sqrt()
     A = factor.along(blocks, d).double() / norms.clamp_min(torch.finfo(norms.dtype).tiny)

@@ -217,7 +217,8 @@ def _without(Z: Tensor, V: Tensor) -> Tensor:
 def _basis(Y: Tensor) -> Tensor:
     """Orthonormal rows of the same span; fewer if the rows are dependent."""
     _, s, Vt = torch.linalg.svd(Y, full_matrices=False)
-    return Vt[s > 1e-12 * s.max().clamp_min(torch.finfo(s.dtype).tiny) * max(Y.shape)]
+    rounding = max(1e-12, torch.finfo(s.dtype).eps) * max(Y.shape)
+    return Vt[s > rounding * s.max().clamp_min(torch.finfo(s.dtype).tiny)]
 
 
 def _quadratic(Z: Tensor, AZ: Tensor) -> Tensor:

@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 
 from sklflat.networks import ParameterVector
 from sklflat.networks.network import copy_module
-from sklflat.probing.resolve import resolve
 from sklflat.probing.restricted import with_module
 
 
 def perturbed(spectrum: Any, direction: Any, scale: float, seed: int) -> Any:
     """A frozen estimator with perturbed parameters: see ``HessianSpectrum.perturb``."""
-    trained = resolve(spectrum.estimator_)
+    trained = spectrum._trained_network()
     module = copy_module(trained.network.module)
     vector = ParameterVector.of(module)
     w = vector.read()

@@ -100,6 +100,8 @@ class HessianSpectrum(UnitProbe):
         Share of the rows that are held out, on which the loss is taken. None: the training loss.
     n_jobs : int or None, default=None
         Not used: one network is trained.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
 
     Attributes
@@ -220,6 +222,7 @@ class HessianSpectrum(UnitProbe):
         memory_budget: int = 2**31,
         holdout: float | None = None,
         n_jobs: int | None = None,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -246,6 +249,7 @@ class HessianSpectrum(UnitProbe):
         self.memory_budget = memory_budget
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.dtype = dtype
         self.random_state = random_state
 
     _may_lack_units = True

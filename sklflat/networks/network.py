@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import torch
@@ -18,9 +19,6 @@ from sklflat.networks.checks import (
 )
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
-
-#: networks with more parameters keep their own precision: twice the memory would be felt
-MAX_DOUBLE = 10_000_000
 
 
 def copy_module(module: nn.Module) -> nn.Module:
@@ -85,21 +83,42 @@ def cast(module: nn.Module, dtype: torch.dtype) -> None:
                         setattr(part, name, new)
 
 
-def precision(module: nn.Module) -> torch.dtype:
-    """Of the first parameter; of a complex one, that of its parts."""
+def precisions(module: nn.Module) -> Iterator[torch.dtype]:
+    """Of every parameter; of a complex one, that of its parts."""
     for p in module.parameters():
         if p.is_floating_point() or p.is_complex():
-            return p.dtype.to_real() if p.is_complex() else p.dtype
-    return torch.float32
+            yield p.dtype.to_real() if p.is_complex() else p.dtype
+
+
+def precision(module: nn.Module) -> torch.dtype:
+    """Of the first parameter."""
+    return next(precisions(module), torch.float32)
+
+
+def working_precision(module: nn.Module) -> torch.dtype:
+    """The widest of the parameters' precisions, and float32 at least.
+
+    Half precision overflows in sums and underflows in derivatives, so nothing is computed in it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.network import working_precision
+    >>> working_precision(torch.nn.Linear(1, 1).half())
+    torch.float32
+    >>> working_precision(torch.nn.Linear(1, 1).double())
+    torch.float64
+    """
+    return reduce(torch.promote_types, precisions(module), torch.float32)
 
 
 class Network:
     r"""A module and its criterion: outputs, losses and gradients over whole data sets.
 
-    The module is copied, in evaluation mode, so the one that was given is not touched. On a CPU
-    the copy is in float64, unless it has more than ten million parameters or insists on its own
-    precision: then results do not depend on how data are cut into batches. Normalisation layers
-    use their running statistics and dropout is off, so samples do not see each other and
+    The module is copied, in evaluation mode, so the one that was given is not touched. The copy
+    works in the module's own precision, of float32 at least; sums over samples are in float64.
+    Normalisation layers use their running statistics and dropout is off, so samples do not see each
+    other and
 
     .. math:: L(w) = \sum_i s_i\, \ell(f(x_i; w), y_i) \Big/ \sum_i s_i
 
@@ -114,7 +133,7 @@ class Network:
         Loss of outputs and targets, a mean or a sum over samples.
     device : str or torch.device, default="cpu"
     dtype : torch.dtype, default=None
-        None chooses as said above.
+        None is :func:`working_precision` of the module.
     batch_size : int, default=1024
         Samples that are in flight at once.
     whole_batch : bool, default=False
@@ -163,10 +182,9 @@ class Network:
             if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
                 part.sparse = False  # sparse gradients cannot be differentiated again
         self.criterion = Criterion(copy_module(criterion).to(self.device))
+        #: precision of the module that was given
         self.native = precision(module)
-        n_parameters = sum(p.numel() for p in module.parameters() if not is_lazy(p))
-        double = self.device.type == "cpu" and n_parameters <= MAX_DOUBLE
-        self._use(dtype or (torch.float64 if double else self.native))
+        self.use(dtype or working_precision(module))
 
     def like(self, module: nn.Module | None = None, **changed: Any) -> "Network":
         """A network of another module, or of a copy of this one's, with the same settings.
@@ -186,7 +204,8 @@ class Network:
         }
         return Network(self.module if module is None else module, **(settings | changed))
 
-    def _use(self, dtype: torch.dtype) -> None:
+    def use(self, dtype: torch.dtype) -> None:
+        """Work in a precision from now on."""
         self.dtype = dtype
         for module in (self.module, self.criterion.module):
             cast(module, dtype)
@@ -208,10 +227,24 @@ class Network:
             yield batch[0] if isinstance(batch, (list, tuple)) else batch
 
     def prepare(self, X: Tensor) -> Tensor:
-        """A copy on this network's device; floating-point numbers in its precision."""
+        """A copy on this network's device; floating-point numbers in its precision.
+
+        Raises
+        ------
+        ValueError
+            If numbers are too large for its precision.
+        """
         dtype = self.dtype if X.is_floating_point() else X.dtype
         # a copy, as a network may work in place
-        return X.to(self.device, dtype, copy=True)
+        x = X.to(self.device, dtype, copy=True)
+        if X.dtype != dtype and bool(x.isinf().any()) and not bool(X.isinf().any()):
+            name = str(dtype).removeprefix("torch.")
+            raise ValueError(
+                f"Numbers up to {float(X.abs().max()):.3g} are too large for this network's "
+                f"precision, {name}: scale them, or run it in float64 (dtype='float64' of a "
+                "probe, or module.double())."
+            )
+        return x
 
     # --- what it says -----------------------------------------------------------------------
 
@@ -222,7 +255,7 @@ class Network:
         except RuntimeError:
             if self.dtype == self.native:
                 raise
-            self._use(self.native)  # the module itself asks for its precision
+            self.use(self.native)  # the module itself asks for its precision
             z = self.module(self.prepare(X))
         if not isinstance(z, Tensor):
             raise OutputWidthError(
@@ -280,7 +313,7 @@ class Network:
             Targets as the criterion wants them.
         sample_weight : Tensor of shape (n,), default=None
         """
-        total = torch.zeros(2, dtype=self.dtype, device=self.device)
+        total = torch.zeros(2, dtype=torch.float64, device=self.device)
         for x, *targets in self.pairs(X, y, sample_weight):
             total += torch.stack(self.sums(self.forward(x), *targets))
         return self.criterion.mean(total[0], total[1])
@@ -295,21 +328,21 @@ class Network:
             v.to(p.dtype).detach().requires_grad_()
             for v, p in zip(vector.views(w), vector.parameters, strict=True)
         ]
-        sums = torch.zeros(2, dtype=w.dtype, device=w.device)
+        sums = torch.zeros(2, dtype=torch.float64, device=w.device)
         gradient = torch.zeros_like(w)
         for x, *targets in self.pairs(X, y, sample_weight):
             part, size = self.sums(run(views, self.prepare(x)), *targets)
             g = torch.autograd.grad(part, views, allow_unused=True)
             gradient += vector.join(g).to(w.dtype)
-            sums += torch.stack([part.detach(), size.detach()]).to(w.dtype)
+            sums += torch.stack([part.detach(), size.detach()])
         return self.criterion.mean(sums[0], sums[1]), self.criterion.mean(gradient, sums[1])
 
     def sums(
         self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Sum of losses and sum of weights of one batch of outputs and targets."""
+        """Sum of losses and sum of weights of one batch of outputs and targets, in float64."""
         losses, weights = self.terms(z, y, sample_weight)
-        return losses.sum(), weights.sum()
+        return losses.double().sum(), weights.double().sum()
 
     def terms(
         self, z: Tensor, y: Tensor, sample_weight: Tensor | None = None

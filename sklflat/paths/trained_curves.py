@@ -150,7 +150,7 @@ class _Training:
         self.path = path
         self.rng = rng
         # in the module's own precision, as its gradients are noisy anyway
-        self.network = network.like(dtype=network.native)
+        self.network = network.like()
         module = self.network.module
         for layer in module.modules():
             if isinstance(layer, _BatchNorm):

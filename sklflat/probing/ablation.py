@@ -70,6 +70,8 @@ class AblationProbe(UnitProbe):
         Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
         Not used by this probe, which trains one network.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows and of the null draws; and of the network, unless that has its own.
 
@@ -134,6 +136,7 @@ class AblationProbe(UnitProbe):
         holdout: float | None = 0.25,
         negligible: float = 0.01,
         n_jobs: int | None = None,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -143,6 +146,7 @@ class AblationProbe(UnitProbe):
         self.holdout = holdout
         self.negligible = negligible
         self.n_jobs = n_jobs
+        self.dtype = dtype
         self.random_state = random_state
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AblationSample:

@@ -62,6 +62,8 @@ class ActivationProbe(UnitProbe):
         given rows that it has not seen.
     n_jobs : int or None, default=None
         Networks of the null that are trained at once, by joblib.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows and of the null draws; and of the network, unless that has its own.
 
@@ -121,6 +123,7 @@ class ActivationProbe(UnitProbe):
         n_null: Any = "auto",
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -130,6 +133,7 @@ class ActivationProbe(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.dtype = dtype
         self.random_state = random_state
 
     def _score_units(self, sample: Sample) -> NDArray:

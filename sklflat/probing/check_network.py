@@ -200,6 +200,7 @@ def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:
     kinds = {LogProbabilities: "probabilities, taken to logits", LogOdds: "one probability a class"}
     yield "Outputs", kinds.get(type(network.module), "logits or values, as the module returns them")
     lowest = precision_inside(network.forward, network.prepare(x[:2]))
+    lowest = max(lowest, network.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     inside = str(lowest).removeprefix("torch.")
     yield "Precision", f"{str(network.dtype).removeprefix('torch.')}, {inside} inside"
     try:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def dead_units(A: NDArray) -> NDArray:
+def dead_units(A: NDArray, dtype: str = "float64") -> NDArray:
     """Mask (n_units,) of units whose activations are the same in all rows, up to rounding.
 
     Such a unit scores 0 and is never selected.
@@ -13,6 +13,8 @@ def dead_units(A: NDArray) -> NDArray:
     ----------
     A : ndarray of shape (n_samples, n_units)
         Activations on rows of positive weight. A unit with NaN is not dead.
+    dtype : str, default="float64"
+        Precision in which they were computed.
 
     Examples
     --------
@@ -20,4 +22,5 @@ def dead_units(A: NDArray) -> NDArray:
     array([ True, False,  True])
     """
     # rounding in the sums of a batch is no sign of life
-    return np.ptp(A, axis=0) <= 1e-12 * np.abs(A).max(axis=0)
+    rounding = max(1e-12, 64 * float(np.finfo(dtype).eps))
+    return np.ptp(A, axis=0) <= rounding * np.abs(A).max(axis=0)

@@ -97,7 +97,7 @@ def warn_if_fitted(estimator: Any) -> None:
         )
 
 
-def resolve(estimator: Any) -> TrainedNetwork:
+def resolve(estimator: Any, dtype: str | None = None) -> TrainedNetwork:
     """The trained network inside a fitted estimator.
 
     Parameters
@@ -106,6 +106,8 @@ def resolve(estimator: Any) -> TrainedNetwork:
         Fitted: a facade, a skorch net, a ``Pipeline`` or search that ends in one, a
         ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns. The steps of a
         pipeline before the last become part of its ``to_input``.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is the module's own, of float32 at least.
 
     Returns
     -------
@@ -129,6 +131,13 @@ def resolve(estimator: Any) -> TrainedNetwork:
     >>> len(trained.network.vector), trained.classes.tolist()
     (9, ['a', 'b', 'c'])
     """
+    trained = _resolved(estimator)
+    if dtype is not None:
+        trained.network.use(getattr(torch, dtype))
+    return trained
+
+
+def _resolved(estimator: Any) -> TrainedNetwork:
     if isinstance(estimator, FrozenEstimator):
         return resolve(estimator.estimator)
     if isinstance(estimator, (FittedNet, FittedModule)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.units import Units
 from sklflat.probing.module import ModuleClassifier, ModuleRegressor
-from sklflat.probing.resolve import preprocessing, resolve
+from sklflat.probing.resolve import preprocessing
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
@@ -117,7 +117,7 @@ def restrict(
     is_number = isinstance(n_random, Integral) and not isinstance(n_random, bool)
     if n_random != "auto" and not (is_number and int(n_random) >= 1):
         raise ValueError(f"n_random must be 'auto' or an int of at least 1, got {n_random!r}.")
-    trained = resolve(probe.estimator_)
+    trained = probe._trained_network()
 
     def reduced(keep: NDArray) -> Any:
         return _estimator(probe, trained, keep)
@@ -142,7 +142,7 @@ def restrict(
 
 def restricted_score(probe: Any, keep: NDArray, X: Any, y: Any) -> float:
     """The score of a fitted probe's network with some of its units (n_units,) only."""
-    return float(_estimator(probe, resolve(probe.estimator_), keep).score(X, y))
+    return float(_estimator(probe, probe._trained_network(), keep).score(X, y))
 
 
 def random_choice(

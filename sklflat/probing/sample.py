@@ -69,6 +69,7 @@ class Sample:
         numbers: NDArray | None = None,
         groups: NDArray | None = None,
         may_lack_units: bool = False,
+        dtype: str | None = None,
     ) -> "Sample":
         """The units of a fitted estimator, on data.
 
@@ -85,10 +86,12 @@ class Sample:
         groups : ndarray of shape (n_samples,), default=None
         may_lack_units : bool, default=False
             Whether a network without hidden units is taken, too.
+        dtype : "float32" or "float64", default=None
+            Precision in which the network is run; None is the module's own.
         """
-        trained = resolve(estimator)
+        trained = resolve(estimator, dtype)
         examples = trained.to_input(X)[:_N_EXAMPLES]
-        # may trigger the float64 fallback; what is wrong with the input, Units.find says better
+        # a module may insist on its precision; what is wrong with the input, Units.find says better
         with torch.no_grad(), suppress(Exception):
             trained.network.forward(examples)
         try:
@@ -126,6 +129,11 @@ class Sample:
     def n_samples(self) -> int:
         """Number of samples."""
         return len(self.X)
+
+    @property
+    def dtype(self) -> str:
+        """Precision in which the network is run."""
+        return str(self.network.dtype).removeprefix("torch.")
 
     @cached_property
     def X(self) -> Tensor:
@@ -169,7 +177,7 @@ class Sample:
     @cached_property
     def dead(self) -> NDArray:
         """Mask (n_units,) of units that do the same for all samples of positive weight."""
-        return dead_units(self.activations[self.weights > 0])
+        return dead_units(self.activations[self.weights > 0], self.dtype)
 
     @property
     def scoreless(self) -> NDArray:
@@ -183,7 +191,9 @@ class Sample:
         names = tuple(layer.name for layer in self.units.layers)
         # units are found anew, as a search may choose other sizes
         for fitted in self.training.train_on_shuffled_labels(n, 1, rng):
-            yield Sample.of(fitted, self.raw, self.y, layers=names, weight=self.weight)
+            yield Sample.of(
+                fitted, self.raw, self.y, layers=names, weight=self.weight, dtype=self.dtype
+            )
 
     def untrained_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
         """Networks of fresh random weights."""

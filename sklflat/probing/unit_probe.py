@@ -33,6 +33,7 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.containers import as_arrays, is_several
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
 class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
@@ -65,6 +66,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "n_null": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "holdout": [Interval(Real, 0, 1, closed="neither"), None],
         "n_jobs": [Integral, None],
+        "dtype": [StrOptions({"float32", "float64"}), None],
         "random_state": ["random_state"],
     }
     #: whether there is something to say about a network without hidden units
@@ -78,6 +80,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     holdout: float | None
     n_jobs: int | None
     random_state: Any
+    dtype: str | None = None
 
     # --- what a subclass says -----------------------------------------------------------------
 
@@ -176,7 +179,12 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             numbers=scored.numbers,
             groups=scored.groups,
             may_lack_units=self._may_lack_units,
+            dtype=self.dtype,
         )
+
+    def _trained_network(self) -> TrainedNetwork:
+        """The network that is probed, opened."""
+        return resolve(self.estimator_, self.dtype)
 
     def _record(self, sample: Sample) -> None:
         """Keep what is shown or used later, when units are scored and selected.
@@ -214,7 +222,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
                 f"The network of this {type(self).__name__} has no hidden units, so there are no "
                 "activations to return."
             )
-        trained = resolve(self.estimator_)
+        trained = self._trained_network()
         x = trained.to_input(X)  # the network's own errors say more
         if not is_several(X):  # such have no one number of features
             validate_data(self, X, reset=False, skip_check_array=True)
@@ -302,7 +310,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         u = self.units_.index(name)
-        network = self._cards.opened(resolve(self.estimator_))
+        network = self._cards.opened(self._trained_network())
         return self._cards.card(u, network, self.units_, self._on_card(u), self._input_names())
 
     def _on_card(self, u: int) -> dict[str, Any]:

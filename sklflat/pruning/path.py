@@ -12,7 +12,7 @@ from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.networks.network import cast, copy_module
 from sklflat.probing.nulls import seeded
-from sklflat.probing.resolve import is_frozen, is_search, resolve, unfitted
+from sklflat.probing.resolve import is_frozen, is_search, unfitted
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.unit_probe import UnitProbe, _check_only_weights
@@ -79,6 +79,8 @@ class PruningPath(UnitProbe):
         network and choose the order. A frozen network should be given rows that it has not seen.
     n_jobs : int or None, default=None
         Not used: one network is trained.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the judging rows and the random sets; and of the network, unless that has its own.
 
@@ -165,6 +167,7 @@ class PruningPath(UnitProbe):
         n_random: int = 200,
         holdout: float = 0.25,
         n_jobs: int | None = None,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -176,6 +179,7 @@ class PruningPath(UnitProbe):
         self.n_random = n_random
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.dtype = dtype
         self.random_state = random_state
 
     # --- fit ----------------------------------------------------------------------------------
@@ -202,6 +206,7 @@ class PruningPath(UnitProbe):
                 weight=r.weight,
                 numbers=r.numbers,
                 groups=r.groups,
+                dtype=self.dtype,
             )
             for r in (chosen, judged)
         )
@@ -279,7 +284,7 @@ class PruningPath(UnitProbe):
             its outputs would be others.
         """
         check_is_fitted(self)
-        trained = resolve(self.estimator_)
+        trained = self._trained_network()
         trained.network.forward(self._examples)  # settles its precision
         module = copy_module(trained.network.module)
         small = smaller_module(

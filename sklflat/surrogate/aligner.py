@@ -90,6 +90,8 @@ class SurrogateAligner(Readings):
         Not used by this probe.
     verbose : int, default=0
         1 shows a progress bar of each part that takes more than a second.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
 
     Attributes
@@ -175,6 +177,7 @@ class SurrogateAligner(Readings):
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
         verbose: int = 0,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -192,6 +195,7 @@ class SurrogateAligner(Readings):
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.verbose = verbose
+        self.dtype = dtype
         self.random_state = random_state
 
     # --- fit, step by step --------------------------------------------------------------------

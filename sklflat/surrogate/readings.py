@@ -8,7 +8,6 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import check_feature_names_in
-from sklflat.probing.resolve import resolve
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.surrogate.columns import Columns
 from sklflat.surrogate.comparison import compared, compared_names
@@ -104,7 +103,7 @@ class Readings(UnitProbe):
     def _read(self, X: Any) -> tuple[NDArray, Answers]:
         """What the surrogate reads, and what the network says."""
         check_is_fitted(self)
-        network = answers_of(resolve(self.estimator_), X)  # the network's own errors say more
+        network = answers_of(self._trained_network(), X)  # the network's own errors say more
         validate_data(self, X, reset=False, skip_check_array=True)
         return self._columns.to_features(self._columns.codes(X)), network
 

@@ -80,6 +80,8 @@ class TemperatureProbe(UnitProbe):
         Not used for a frozen network, which should be given rows that it has not seen.
     n_jobs : int or None, default=None
         Networks of the null that are trained at once, by joblib.
+    dtype : "float32" or "float64", default=None
+        Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows, the resampling and the null draws; and of the network, unless that
         has its own.
@@ -178,6 +180,7 @@ class TemperatureProbe(UnitProbe):
         n_null: Any = "auto",
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
+        dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
         self.estimator = estimator
@@ -190,6 +193,7 @@ class TemperatureProbe(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.dtype = dtype
         self.random_state = random_state
 
     # --- fit, step by step --------------------------------------------------------------------

@@ -61,7 +61,7 @@ class Detached(nn.Module):
 def network(first, *between):
     torch.manual_seed(0)
     module = nn.Sequential(first(nn.Linear(4, 6)), *between, nn.Tanh(), nn.Linear(6, 3))
-    return Network(module, nn.CrossEntropyLoss())
+    return Network(module, nn.CrossEntropyLoss(), dtype=torch.float64)
 
 
 PARAMETRISED = {

@@ -29,7 +29,7 @@ def test_eigenpairs_do_not_depend_on_the_unit(scale, size):
 @pytest.mark.parametrize("scale", [1e-100, 1e-60, 1e60, 1e100])
 def test_a_loss_of_extreme_inputs(scale):
     X = torch.randn(60, 30, generator=GENERATOR, dtype=torch.float64)
-    network = Network(nn.Linear(30, 1, bias=False), nn.MSELoss())
+    network = Network(nn.Linear(30, 1, bias=False).double(), nn.MSELoss())
     operator = Hessian(network, X * scale, torch.zeros(60, 1, dtype=torch.float64))
     found = eigenpairs(operator, 2)
     right = np.linalg.eigvalsh((2 * X.T @ X / 60).numpy())[::-1][:2]

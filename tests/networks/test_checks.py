@@ -101,6 +101,7 @@ def test_what_is_off_in_evaluation_is_fine():
     module = nn.Sequential(
         nn.Linear(5, 8), nn.Dropout(0.5), nn.BatchNorm1d(8), nn.LayerNorm(8), nn.Linear(8, 3)
     )
+    module = module.double()
     network = Network(module, nn.CrossEntropyLoss(), batch_size=7)
     before = torch.get_rng_state()
     whole = Network(module, nn.CrossEntropyLoss()).loss(X, y)

@@ -1,5 +1,7 @@
 """The functional view of a network against the module's own loss and gradient."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -61,7 +63,7 @@ CRITERIA = {
 def test_loss_and_gradient_are_the_modules_own(make, criterion, y, batch_size):
     torch.manual_seed(0)
     module = make()
-    network = Network(module, criterion, batch_size=batch_size)
+    network = Network(module, criterion, batch_size=batch_size, dtype=torch.float64)
     own = make().double().eval()
     own.load_state_dict(module.state_dict())
     expected = criterion.double()(own(X), y)
@@ -80,10 +82,14 @@ def test_loss_and_gradient_are_the_modules_own(make, criterion, y, batch_size):
     torch.testing.assert_close(network.outputs(X), own(X).detach(), rtol=1e-12, atol=0)
 
 
+def double(module, criterion, **settings):
+    return Network(module, criterion, dtype=torch.float64, **settings)
+
+
 @pytest.mark.parametrize("batch_size", [37, 4])
 def test_a_weight_is_a_repeated_row(batch_size):
     repeats = torch.arange(37) % 3
-    network = Network(MLP(5, 3), TaskLoss("softmax"), batch_size=batch_size)
+    network = double(MLP(5, 3), TaskLoss("softmax"), batch_size=batch_size)
     w = network.vector.read()
     repeated = [t.repeat_interleave(repeats, 0) for t in (X, LABELS)]
     weighted = network.loss_and_gradient(w, X, LABELS, repeats.double())
@@ -93,7 +99,7 @@ def test_a_weight_is_a_repeated_row(batch_size):
 
 
 def test_losses_are_those_of_single_samples():
-    network = Network(MLP(5, 3), TaskLoss("softmax"), batch_size=5)
+    network = double(MLP(5, 3), TaskLoss("softmax"), batch_size=5)
     alone = [network.loss(X[i : i + 1], LABELS[i : i + 1]) for i in range(len(X))]
     torch.testing.assert_close(network.losses(X, LABELS), torch.stack(alone))
 
@@ -103,7 +109,7 @@ def test_a_criterion_without_reduction_is_a_mean_of_samples():
         def forward(self, z, y):
             return (z - y).square().mean()
 
-    network = Network(MLP(5, 3), MeanSquare(), batch_size=10)
+    network = double(MLP(5, 3), MeanSquare(), batch_size=10)
     expected = (network.outputs(X) - REAL).square().mean()
     torch.testing.assert_close(network.loss(X, REAL), expected, rtol=1e-12, atol=0)
 
@@ -119,9 +125,46 @@ def test_the_given_module_is_left_alone():
         assert torch.equal(t, before[name])
 
 
-def test_large_networks_keep_their_precision(monkeypatch):
-    monkeypatch.setattr("sklflat.networks.network.MAX_DOUBLE", 10)
-    assert Network(MLP(5, 3), nn.CrossEntropyLoss()).dtype == torch.float32
+@pytest.mark.parametrize(
+    ("own", "right"),
+    [
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float64),
+        (torch.float16, torch.float32),
+        (torch.bfloat16, torch.float32),
+    ],
+)
+def test_precision_is_the_modules_own_and_never_half(own, right):
+    module = MLP(5, 3).to(own)
+    network = Network(module, nn.CrossEntropyLoss(), batch_size=4)
+    assert network.dtype == right
+    exact = copy.deepcopy(module).double()(X).detach()
+    found = network.outputs(X)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, exact, rtol=0, atol=20 * torch.finfo(right).eps)
+    loss = F.cross_entropy(exact, LABELS)
+    tol = 20 * torch.finfo(right).eps
+    torch.testing.assert_close(network.loss(X, LABELS), loss, rtol=tol, atol=0)
+    value, gradient = network.loss_and_gradient(network.vector.read(), X, LABELS)
+    torch.testing.assert_close(value, loss, rtol=tol, atol=0)
+    assert gradient.dtype == right
+
+
+def test_mixed_precisions_are_joined_in_the_widest():
+    module = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3).double())
+    network = Network(module, nn.CrossEntropyLoss())
+    assert network.dtype == torch.float64
+    right = module.double()(X).detach()
+    torch.testing.assert_close(network.outputs(X), right, rtol=1e-12, atol=0)
+
+
+def test_losses_are_summed_in_double_precision():
+    """A hundred thousand losses of 1 and one of 2**24 are no sum of single precision."""
+    network = Network(nn.Linear(1, 1, bias=False), nn.MSELoss(reduction="sum"))
+    network.vector.write(torch.ones(1))
+    rows = torch.ones(100_001, 1)
+    rows[0] = 2.0**12
+    assert float(network.loss(rows, torch.zeros(100_001, 1))) == 2.0**24 + 100_000
 
 
 def test_probabilities_of_a_skorch_net_become_log_probabilities():

@@ -150,7 +150,8 @@ def counted_path(norm):
 
 @pytest.mark.parametrize("norm", [True, False])
 def test_losses_are_those_of_the_networks_one_by_one(norm):
-    network, path = Network(counted(norm), nn.CrossEntropyLoss(), batch_size=7), counted_path(norm)
+    path = counted_path(norm)
+    network = Network(counted(norm).double(), nn.CrossEntropyLoss(), batch_size=7)
     y, s = torch.arange(40) % 2, torch.linspace(0, 1, 40).double()
     repair = Repair(network, path, ROWS)
     found = repair.losses([0.1, 0.5], ROWS, y, s)
@@ -194,7 +195,7 @@ class Shared(nn.Module):
 @pytest.mark.filterwarnings("ignore:REPAIR leaves")
 def test_shared_weights_are_wrapped_and_used_twice_left_alone():
     torch.manual_seed(0)
-    network, X = Network(Shared(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
+    network, X = Network(Shared().double(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
     ends = [Shared().double() for _ in range(2)]
     a, b = map(read_state, ends)
     module = repaired(network, LinearPath(a, b), 0.5, X)
@@ -226,7 +227,7 @@ class Autoencoder(nn.Module):
 
 def test_weights_that_are_read_elsewhere_stay():
     torch.manual_seed(0)
-    network, X = Network(Autoencoder(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
+    network, X = Network(Autoencoder().double(), nn.CrossEntropyLoss()), torch.randn(40, 4).double()
     ends = [Autoencoder().double() for _ in range(2)]
     a, b = map(read_state, ends)
     module = repaired(network, LinearPath(a, b), 0.5, X)
@@ -302,7 +303,7 @@ def test_the_midpoint_of_aligned_networks_is_repaired(pair):
 
 def test_bends_count_in_the_mix(pair):
     network, a, b, X, _ = pair
-    X = X.double()
+    X, network = X.double(), network.like(dtype=torch.float64)
     middle = {n: (a[n] + b[n]) / 2 for n in a}
     module = repaired(network, BezierPath(a, middle, b), 0.5, X)
     wanted = [at_anchor(network, s, X) for s in (a, middle, b)]

@@ -116,7 +116,7 @@ def test_the_smaller_module_says_the_same(module, layers):
     silenced = RestrictedModule(whole, path.units_, path.support_, path.unit_means_)
     small = path.to_module()
     with torch.no_grad():
-        found, right = small(X.float()).double(), silenced(X)
+        found, right = small(X.float()), silenced(X.float())
     assert float((found - right).abs().max()) < 2e-5 * float(right.abs().max())
     n_weights = [sum(p.numel() for p in m.parameters()) for m in (small, whole)]
     assert n_weights[0] < n_weights[1]
@@ -126,7 +126,9 @@ def test_the_smaller_module_says_the_same(module, layers):
 def test_a_refitted_output_layer_is_the_least_squares_one(name):
     """By NumPy's least squares of what the whole network says on what the smaller one reads."""
     path, _ = fitted(*MODULES[name], refit=True, n_units=4)
-    small, whole = path.to_module().double(), path.estimator_.trained_network().network.module
+    small, whole = (
+        m.double() for m in (path.to_module(), path.estimator_.trained_network().network.module)
+    )
     X = np.random.RandomState(0).normal(size=(60, 16))
     judged = _judged_rows(path, X)
     X = torch.as_tensor(np.delete(X, judged, axis=0))

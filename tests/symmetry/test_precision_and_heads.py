@@ -97,10 +97,11 @@ def test_grouped_queries_have_the_symmetry_of_what_they_stand_for():
 
 def test_rounding_inside_is_reported():
     X = torch.randn(40, 6, generator=GENERATOR)
-    network = Network(NormInSingle(), nn.CrossEntropyLoss())
+    network = Network(NormInSingle().double(), nn.CrossEntropyLoss())
     y = torch.arange(40) % 3
     assert 1e-8 < Hessian(network, X, y).rounding_error() < 1e-4
     plain = Network(
-        nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)), network.criterion.module
+        nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).double(),
+        network.criterion.module,
     )
     assert Hessian(plain, X, y).rounding_error() == 0

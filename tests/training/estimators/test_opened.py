@@ -49,7 +49,7 @@ def logits(module):
 
 def fitted(kind, cls=Scaled):
     if kind == "module":
-        estimator = from_module(cls(), classes=[0, 1, 2])
+        estimator = from_module(cls().double(), classes=[0, 1, 2])
         return estimator, estimator.module
     settings = {"net": cls} if kind == "net" else {"hidden_layer_sizes": (5,)}
     estimator = SAMClassifier(max_iter=2, random_state=0, **settings).fit(X, y)
