@@ -84,7 +84,8 @@ class CallCounter(TorchFunctionMode):
             return new if self._replaces else out
         # what replaces the activation must also be written where that would be
         x, *rest = args
-        return x.copy_(visit(func(x.clone(), *rest, **kwargs)))
+        new = visit(func(x.clone(), *rest, **kwargs))
+        return x.copy_(new) if new.shape == x.shape else new
 
     def _next(self, event: str) -> Callable[[Tensor], Any] | None:
         if self._count is None:

@@ -1,6 +1,6 @@
 """The units of a network: names, activations, parameters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -206,7 +206,9 @@ class Units:
         return torch.cat(parts, dim=1)
 
     @contextmanager
-    def replaced(self, replace: Replace) -> Iterator[None]:
+    def replaced(
+        self, replace: Replace, layers: Iterable[int] | None = None, n_copies: int = 1
+    ) -> Iterator[None]:
         """While it is entered, replace the activations.
 
         Any forward pass of a twin in this thread calls ``replace(layer_index, a)`` at each layer,
@@ -218,6 +220,11 @@ class Units:
         ----------
         replace : callable
             ``replace(layer_index, a) -> Tensor``.
+        layers : iterable of int, default=None
+            Layers whose activations are replaced; None means all.
+        n_copies : int, default=1
+            Copies of the rows that `a` has, one after the other, so that what comes before the
+            layer is computed once: see :class:`~sklflat.networks.widening.Widening`.
 
         Raises
         ------
@@ -242,6 +249,7 @@ class Units:
 
         def put(index: int, out: Tensor) -> Tensor:
             layout = self.layers[index].layout
+            out = layout.copies(out, n_copies) if n_copies > 1 else out
             a = layout.split(out)
             new = replace(index, a)
             if new.shape != a.shape:
@@ -252,7 +260,8 @@ class Units:
             # a copy, as the module may work in place on what was seen outside
             return stored_like(out, layout.join(new.to(out.dtype), out))
 
-        visits = {layer.event: partial(put, i) for i, layer in enumerate(self.layers)}
+        chosen = range(len(self.layers)) if layers is None else layers
+        visits = {self.layers[i].event: partial(put, i) for i in chosen}
         counter = CallCounter(self._events, visits, replaces=True)
         with ForwardPasses(counter, self._structure).watched() as passes, counter:
             yield

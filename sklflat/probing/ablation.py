@@ -162,9 +162,10 @@ class AblationProbe(UnitProbe):
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         # units whose loss does not change have no draws, and the others need as many for them
-        active = ~self._ablated(sample).scoreless
+        sample = self._ablated(sample)
+        active = ~sample.scoreless
         n = max(int(np.ceil(n_draws / max(1, active.sum()))), _MIN_PERMUTATIONS)
-        score = lambda p: ablation_losses(sample, p, active)  # noqa: E731
+        score = lambda p: ablation_losses(sample, p, active, sample.ablated)  # noqa: E731
         return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
 
     def _discoveries(self, sample: Sample) -> Discoveries:

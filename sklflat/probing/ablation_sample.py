@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.probing.ablated_outputs import ablated_outputs, outputs
+from sklflat.probing.ablated_outputs import Ablated, ablated_outputs, outputs
 from sklflat.probing.decisions import Decisions, decide
 from sklflat.probing.sample import Sample, by_group
 
 #: rounding of outputs and losses, relative to the largest, in units of the precision
 _ROUNDING = 64
+#: bytes of outputs that are kept; where they are more, they are computed anew for every use
+_MAX_KEPT = 2**28
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,20 @@ class AblationSample(Sample):
     def _counted_groups(self) -> NDArray | None:
         return None if self.groups is None else self.groups[self._counted]
 
+    @property
+    def ablated(self) -> Ablated:
+        """Outputs with each living unit mean-ablated, which scores and nulls are computed from."""
+        return self._kept if self._kept is not None else ablated_outputs(self)
+
+    @cached_property
+    @torch.no_grad()
+    def _kept(self) -> list[Any] | None:
+        _, z = next(outputs(self, rows=torch.arange(1)))
+        n_bytes = z.numel() * z.element_size() * self.n_samples * int((~self.dead).sum())
+        if n_bytes > _MAX_KEPT:
+            return None
+        return [(numbers, list(passes)) for numbers, passes in ablated_outputs(self)]
+
     # --- rows ---------------------------------------------------------------------------------
 
     @cached_property
@@ -97,7 +114,7 @@ class AblationSample(Sample):
     def _row_rises(self) -> NDArray:
         """Rise of every row's loss (n_samples, n_units); 0 for dead units."""
         rises = np.zeros((self.n_samples, len(self.units)))
-        for numbers, passes in ablated_outputs(self):
+        for numbers, passes in self.ablated:
             for rows, z in passes:
                 losses = self._terms(rows, z, len(numbers))[0]
                 i = rows.numpy()

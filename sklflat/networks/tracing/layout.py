@@ -86,6 +86,14 @@ class Layout:
         x = (x.flatten(1) if x.ndim > 1 else x.unsqueeze(1))[:, self.order.to(x.device)]
         return x if x.shape[1] == self.n_units else x.unflatten(1, (self.n_units, -1))
 
+    def copies(self, x: Tensor, n: int) -> Tensor:
+        """A tensor whose rows are there several times, one copy of all of them after the other."""
+        if self.merged < 0:  # rows run fastest, so copies are no longer apart
+            rows = self._rows_first(x).movedim(0, self.batch_axis + 1)
+            wide = torch.cat([rows] * n, dim=self.batch_axis + 1)
+            return wide.flatten(self.batch_axis, self.batch_axis + 1)
+        return torch.cat([x] * n, dim=self.batch_axis)
+
     def join(self, a: Tensor, like: Tensor) -> Tensor:
         """The inverse of :meth:`split`, for a tensor of the shape of `like`."""
         rows_first = self._rows_first(like)

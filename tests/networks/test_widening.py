@@ -1,0 +1,133 @@
+"""Ablations that compute what comes before a layer once end as those that compute it for each."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklflat import from_module
+from sklflat.probing.ablated_outputs import Ablation, OnceBefore, ablation_losses
+from sklflat.probing.sample import Sample
+from tests.cases import CASES
+
+N = 9
+#: the length of the batch is a number in this one
+KEEPS_LENGTH = {"time_distributed"}
+NAMES = sorted(set(CASES) - {"conv_autoencoder"})
+
+
+def sampled(name):
+    case = CASES[name]
+    X, module = case.rows(N), case.module().double().eval()
+    k = module(X).shape[1]
+    model = from_module(module, classes=np.arange(k)) if k > 1 else from_module(module)
+    return Sample.of(model, X.numpy(), np.arange(N) % max(k, 2))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_outputs_are_those_of_copies_from_the_start_on(name):
+    sample = sampled(name)
+    once = OnceBefore(sample)
+    x = sample.network.prepare(sample.X)
+    for layer in range(len(sample.units.layers)):
+        assert once.allows(layer, x) == (name not in KEEPS_LENGTH)
+        own = np.flatnonzero(sample.units.layer_of == layer)[:5]
+        channels = torch.as_tensor(sample.units.channel_of[own])
+        ablation = Ablation(layer, channels, torch.randn(len(own)).double(), once)
+        with torch.no_grad():
+            found, right = ablation.run(sample, x), ablation.from_input_on(sample, x)
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-13)
+
+
+class Counts(nn.Module):
+    """Rows that its first and its last layer have seen."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.last = nn.Linear(4, 5), nn.Linear(5, 12), nn.Linear(12, 3)
+        self.seen = [0, 0]
+
+    def forward(self, X):
+        self.seen[0] += len(X)
+        a = torch.relu(self.second(torch.relu(self.first(X))))
+        self.seen[1] += len(a)
+        return self.last(a)
+
+
+def test_what_comes_before_a_layer_is_computed_once():
+    """Twelve copies of twenty rows, and two for each of the comparisons."""
+    module = Counts().double()
+    X = np.random.RandomState(0).normal(size=(20, 4))
+    sample = Sample.of(
+        from_module(module, classes=[0, 1, 2]), X, np.arange(20) % 3, layers=["relu_1"]
+    )
+    alive = int((~sample.dead).sum())
+    own = sample.network.module
+    own.seen[:] = [0, 0]
+    ablation_losses(sample, np.arange(20)[None])
+    before, after = own.seen
+    assert after - before == 20 * (alive - 1) + 20  # and of two copies, from the layer on
+    assert before < 20 * 8
+
+
+class Shuffles(nn.Module):
+    """Compares rows with themselves by their numbers, of as many as there were at first."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, X):
+        n = len(X)
+        a = torch.relu(self.first(X))
+        return self.last(a)[:n].roll(0, 0)
+
+
+def test_what_ends_otherwise_is_computed_from_the_start():
+    sample = Sample.of(
+        from_module(Shuffles(), classes=[0, 1, 2]),
+        np.ones((6, 4)) * np.arange(6)[:, None],
+        np.arange(6) % 3,
+    )
+    once = OnceBefore(sample)
+    assert not once.allows(0, sample.network.prepare(sample.X))
+    assert not OnceBefore(sample).allows(0, sample.network.prepare(sample.X[:1]))
+
+
+class InPlace(nn.Module):
+    def __init__(self, style):
+        super().__init__()
+        torch.manual_seed(0)
+        self.style = style
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, X):
+        a = self.first(X)
+        if self.style == "function":
+            a = nn.functional.relu(a, inplace=True)
+        elif self.style == "method":
+            a = a.relu_()
+        else:
+            a.relu_()  # what it returns is not used
+        return self.last(a)
+
+
+@pytest.mark.parametrize("style", ["function", "method", "not used"])
+def test_activations_in_place(style):
+    X = np.random.RandomState(0).normal(size=(8, 4))
+    sample = Sample.of(from_module(InPlace(style).double(), classes=[0, 1, 2]), X, np.arange(8) % 3)
+    found = ablation_losses(sample, np.arange(8)[None])[0]
+    plain = float(sample.network.loss(sample.X, sample.target))
+    for u in np.flatnonzero(~sample.dead):
+
+        def silenced(index, a, u=u):
+            a = a.clone()
+            a[:, u] = sample.means[u]
+            return a
+
+        with sample.units.replaced(silenced):
+            z = sample.network.module(sample.X)
+        right = float(nn.functional.cross_entropy(z, sample.target)) - plain
+        assert found[u] == pytest.approx(right, abs=1e-12)
