@@ -1,6 +1,6 @@
 """From classes of axis indices to groups of classes that can be exchanged."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,16 +119,20 @@ def _merge_equal_blocks(classes: AxisIndexClasses) -> None:
 def _immovable(classes: AxisIndexClasses, block_of: dict[int, set[int]]) -> set[int]:
     """Classes that are pinned, and blocks that do not move.
 
-    A block does not move if one of its classes is pinned or is in another block, too, or if one
-    of its classes is a block itself: blocks within blocks are pinned.
+    A block does not move if one of its classes is pinned or is a block itself: blocks within blocks
+    are pinned. Of two blocks that share a class the larger one moves, and the class is exchanged
+    with others of the smaller one only: dimensions of heads that rotations tell apart, say.
     """
     found = classes.find_all(classes.pinned)
+    size = Counter(b for blocks in block_of.values() for b in blocks)
     while True:
         before = len(found)
         for inside, blocks in block_of.items():
-            outer = {o for b in blocks if b not in found for o in block_of.get(b, ())}
-            if inside in found or len(blocks) > 1:
+            moving = blocks - found
+            outer = {o for b in moving for o in block_of.get(b, ())}
+            if inside in found:
                 outer |= blocks
+            outer |= set(sorted(moving, key=lambda b: (-size[b], b))[1:])
             found |= outer
         if len(found) == before:
             return found
@@ -198,20 +202,21 @@ def _tables(
             inside[b].append(r)
     inside = {b: rows for b, rows in inside.items() if hidden & set(rows)}
 
-    def key(r: int) -> str:
+    def own(r: int) -> str:
         """What a class has to have in common with another to be exchanged with it."""
-        outer = sorted(block_of.get(r, set()) & immovable)
-        return str(
-            (signatures.get(r), outer, sorted(str(signatures[i]) for i in inside.get(r, ())))
-        )
+        return str((signatures.get(r), sorted(block_of.get(r, set()) & immovable)))
+
+    def key(r: int) -> str:
+        """The same, and all that is in it."""
+        return str((own(r), sorted(own(i) for i in inside.get(r, ()))))
 
     tops = {r for r in hidden | set(inside) if not block_of.get(r, set()) - immovable} - immovable
     tables: list[Table] = []
     for members in _alike(sorted(tops), key).values():
-        kinds = [_alike(inside.get(r, ()), lambda i: str(signatures[i])) for r in members]
+        kinds = [_alike(inside.get(r, ()), own) for r in members]
         if len(members) == 1:
-            own = [kind for kind in kinds[0].values() if kind[0] in hidden] or [members]
-            tables += [(_name(kind[0], signatures, roots), kind, []) for kind in own]
+            alone = [kind for kind in kinds[0].values() if kind[0] in hidden] or [members]
+            tables += [(_name(kind[0], signatures, roots), kind, []) for kind in alone]
             continue
         first = next(iter(kinds[0].values()))[0] if kinds[0] else members[0]
         inner = [[kind[k] for kind in kinds] for k in kinds[0]]

@@ -78,7 +78,7 @@ class Operations:
         if name in names.WINDOWS:
             x, n_axes = args[0], int(re.findall(r"(\d)d", name)[0])
             axes = range(x.ndim - n_axes, x.ndim)
-            kept = self.unifier.pin_along(self.labels(x), axes, "a window over them")
+            kept = self.unifier.windowed(self.labels(x), list(axes), "a window over them")
             return [kept for _ in outs]
         if names.is_elementwise(name, func):
             given = tensors_in([args, kwargs])
@@ -128,6 +128,29 @@ class Operations:
         # along other axes the padding is the same everywhere
         labels = self.labels(args[0])
         return [merge_labels([padded(x) if varying_axes(x) & wide else x for x in labels])]
+
+    def _do_index(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels] | None:
+        """Rows that the data choose, as a router does: what varies along other axes only stays."""
+        x, chosen = args[:2]
+        axes = [a for a, t in enumerate(chosen) if t is not None]
+        given = [chosen[a] for a in axes]
+        is_of_data = any(self.tensors.labels(t) or self.tensors.is_input(t) for t in given)
+        if not is_of_data:
+            return self._rearrange(torch.ops.aten.index.Tensor, args, kwargs, len(outs))
+        if len(axes) > 1 or given[0].ndim > 1 or any(self.tensors.labels(t) for t in given):
+            return None
+        return [self.unifier.pin_along(self.labels(x), axes, "rows that the data choose")]
+
+    def _do_index_add(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels] | None:
+        x, axis, chosen, source = args[:4]
+        if self.tensors.labels(chosen):
+            return None
+        a, b = (
+            self.unifier.pin_along(self.labels(t), [axis % t.ndim], "rows that the data choose")
+            for t in (x, source)
+        )
+        self.unifier.unify_elementwise(a, b, differing(x), differing(source))
+        return [self.unifier.current(a + b)]
 
     def _do_triu(self, args: Any, kwargs: Any, outs: list[Tensor]) -> list[Labels]:
         return [self._triangle(args[0], torch.ones_like(args[0]).triu(*args[1:], **kwargs))]
@@ -288,7 +311,7 @@ class Operations:
         space = list(range(2, x.ndim))
         if groups > 1:
             self.tensors.regroup(weight, groups)
-        lx = self.unifier.pin_along(self.labels(x), space, "a window over them")
+        lx = self.unifier.windowed(self.labels(x), space, "a window over them")
         lw = self.unifier.pin_along(self.labels(weight), space, "a window over them")
         lx = [first_along(along(y, 1, of=x.shape), space) for y in lx]
         lw = [first_along(along(y, 0, 1, of=weight.shape), space) for y in lw]

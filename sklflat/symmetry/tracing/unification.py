@@ -214,6 +214,29 @@ class Unifier:
         shape = [n if a in kept else 1 for a, n in enumerate(labels.shape)]
         return found.view(shape)
 
+    def windowed(self, labels: Labels, axes: Sequence[int], reason: str) -> Labels:
+        """Labels after a window over some axes, along which places have an order.
+
+        Labels that vary along others, too, as where channels are shuffled into pixels, are blocks:
+        each index of the others may move, with all places at once.
+        """
+        kept = []
+        for x in labels:
+            own = varying_axes(x)
+            places = sorted(own & set(axes))
+            channels = sorted(own - set(axes))
+            if not places:
+                kept.append(x)
+            elif not channels:
+                self.classes.pin(x, reason)
+            else:
+                by_place, by_channel = self.block(x, channels), self.block(x, places)
+                assert by_place is not None
+                assert by_channel is not None
+                self.classes.pin(by_place, reason)
+                kept.append(by_channel)
+        return kept
+
     def pin_along(self, labels: Labels, axes: Sequence[int], reason: str) -> Labels:
         """Pin the labels that vary along some axes; return the others."""
         kept = []
