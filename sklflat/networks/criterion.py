@@ -122,6 +122,8 @@ class Criterion:
             found.append(value)
             if _same(value, own, z, losses):
                 agreeing.append((take_apart, is_sum))
+                if is_known(self.module):
+                    break  # whether it is a mean or a sum it says, and single rows take long
         if not agreeing:
             raise self._refusal(own, found, len(z))
         self._take_apart, self.is_sum = agreeing[0]
