@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
-from sklflat.exceptions import OutputWidthError
+from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from sklflat.networks.checks import (
     checked_rows,
     has_independent_rows,
@@ -112,6 +112,18 @@ def working_precision(module: nn.Module) -> torch.dtype:
     return reduce(torch.promote_types, precisions(module), torch.float32)
 
 
+def _of_precision(error: RuntimeError, dtype: torch.dtype) -> Exception:
+    """The error of a module whose own precision is another one, in words."""
+    if "dtype" not in str(error) and "should be the same" not in str(error):
+        return error
+    name = str(dtype).removeprefix("torch.")
+    return UnsupportedNetworkError(
+        f"The network cannot be run in {name}, as its forward casts to another precision: {error}. "
+        "Leave out dtype, cast to the precision of its parameters in forward, or give it all its "
+        "parameters in one precision."
+    )
+
+
 class Network:
     r"""A module and its criterion: outputs, losses and gradients over whole data sets.
 
@@ -204,9 +216,11 @@ class Network:
         }
         return Network(self.module if module is None else module, **(settings | changed))
 
-    def use(self, dtype: torch.dtype) -> None:
-        """Work in a precision from now on."""
+    def use(self, dtype: torch.dtype, strictly: bool = False) -> None:
+        """Work in a precision from now on; strictly: raise where the module cannot."""
         self.dtype = dtype
+        if strictly:
+            self.native = dtype
         for module in (self.module, self.criterion.module):
             cast(module, dtype)
 
@@ -252,9 +266,9 @@ class Network:
         """Outputs (n, k) or (n,) of one batch, as the module returns them."""
         try:
             z = self.module(self.prepare(X))
-        except RuntimeError:
+        except RuntimeError as error:
             if self.dtype == self.native:
-                raise
+                raise _of_precision(error, self.dtype) from error
             self.use(self.native)  # the module itself asks for its precision
             z = self.module(self.prepare(X))
         if not isinstance(z, Tensor):

@@ -168,7 +168,8 @@ class Ablation:
         """The layer's activations (n_copies * batch, n_channels, ...), changed."""
         copies = a.clone().unflatten(0, (len(self), -1))
         each = torch.arange(len(self), device=a.device)
-        copies[each, :, self.channels] = self.constants.view(-1, *(1,) * (a.ndim - 1))
+        constants = self.constants.to(a.dtype).view(-1, *(1,) * (a.ndim - 1))
+        copies[each, :, self.channels] = constants
         return copies.flatten(0, 1)
 
 

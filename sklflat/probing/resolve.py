@@ -133,7 +133,7 @@ def resolve(estimator: Any, dtype: str | None = None) -> TrainedNetwork:
     """
     trained = _resolved(estimator)
     if dtype is not None:
-        trained.network.use(getattr(torch, dtype))
+        trained.network.use(getattr(torch, dtype), strictly=True)
     return trained
 
 

@@ -18,6 +18,7 @@ from sklflat import (
     TemperatureProbe,
     from_module,
 )
+from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.probing import resolve
 from tests._estimators import IRIS, SPECIES
 
@@ -143,3 +144,42 @@ def test_the_estimators_own_precision_is_kept():
             fitted = SAMClassifier((4,), max_iter=3, random_state=0).fit(X, SPECIES)
         assert resolve(FrozenEstimator(fitted)).network.dtype == dtype
         assert resolve(fitted, "float64").network.dtype == torch.float64
+
+
+class Casts(nn.Module):
+    """It rounds what it is given to single precision."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, X):
+        return self.last(torch.relu(self.first(X.float())))
+
+
+class Autocasts(Casts):
+    """It works in half precision inside, as one that was trained on a GPU."""
+
+    def forward(self, X):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(X).float()
+
+
+def test_a_precision_that_a_network_cannot_have_is_refused():
+    network = from_module(Casts(), classes=[0, 1, 2])
+    assert ActivationProbe(network, random_state=0).fit(IRIS, SPECIES).unit_scores_.size == 6
+    with pytest.raises(UnsupportedNetworkError, match=r"cannot be run in float64.*Leave out dtype"):
+        ActivationProbe(network, dtype="float64").fit(IRIS, SPECIES)
+
+
+def test_half_precision_inside_is_left_to_the_network():
+    module = Autocasts()
+    network = from_module(module, classes=[0, 1, 2])
+    with torch.no_grad():
+        own = module(torch.as_tensor(IRIS).float()).double().numpy()
+    np.testing.assert_array_equal(network.decision_function(IRIS), own)
+    probe = AblationProbe(network, n_null=200, random_state=0).fit(IRIS, SPECIES)
+    plain = AblationProbe(from_module(Casts(), classes=[0, 1, 2]), n_null=200, random_state=0)
+    plain.fit(IRIS, SPECIES)
+    np.testing.assert_allclose(probe.unit_scores_, plain.unit_scores_, atol=0.02)
