@@ -33,8 +33,9 @@ DRIFTED = 0.8
 #: the second check is after so many steps, and each later one after a share more of all steps: at
 #: equal ratios of the steps the Hessian turns by about equal angles
 _FIRST, _PACE = 6, 0.9
-#: the share where the last subspace drifted, once so many steps have paid for it
-_PACE_DRIFTED, _SETTLED = 0.5, 150
+#: smaller shares, each from so many steps on, as these pay for them: where the last subspace
+#: drifted, and in any case
+_PACE_DRIFTED, _FROM_DRIFTED, _PACE_LATER, _FROM_LATER = 0.5, 40, 0.6, 300
 #: accepted residual of an eigenvector, relative to the largest eigenvalue
 _TOL = 0.005
 #: longest noise that a budget is filled with, and the length that a search begins with, relative
@@ -73,8 +74,8 @@ class FlatNoise(Perturbation):
     flat noise is exploration, not a sharpness regulariser.
 
     The subspace is computed on a fixed part of the training data, each from the one before by a
-    few products with the Hessian, at steps that grow by a constant ratio (6, 12, 24, 46, 88, ...):
-    the Hessian turns fast in the first steps and ever more slowly later.
+    few products with the Hessian, at steps that grow by a constant ratio (6, 12, 24, 46, 88, ...),
+    sooner where it has drifted: the Hessian turns fast at first and ever more slowly later.
 
     Parameters
     ----------
@@ -215,8 +216,10 @@ class FlatNoise(Perturbation):
 
     def _due(self, n: int, state: PerturbationState) -> bool:
         looked = int(state["looked"])
-        drifted = looked >= _SETTLED and float(state["looks"][-1, 1]) < DRIFTED
-        ahead = max(_FIRST, math.ceil((_PACE_DRIFTED if drifted else _PACE) * looked))
+        pace = _PACE_LATER if looked >= _FROM_LATER else _PACE
+        if looked >= _FROM_DRIFTED and float(state["looks"][-1, 1]) < DRIFTED:
+            pace = _PACE_DRIFTED
+        ahead = max(_FIRST, math.ceil(pace * looked))
         whole_pair = self.antithetic is not True or n % 2 == 0
         return whole_pair and n - looked >= min(ahead, self.refresh)
 
