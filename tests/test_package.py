@@ -113,3 +113,13 @@ def test_the_citation_and_the_package_agree_on_the_version():
 def version(text: str) -> tuple[int, ...]:
     """Read a release number as a tuple that sorts."""
     return tuple(int(part) for part in text.split("."))
+
+
+def test_the_front_door_lists_what_is_public_and_nothing_else():
+    listed = dir(sklflat)
+    assert {"SAMClassifier", "datasets", "probing", "testing"} <= set(listed)
+    assert not {"Any", "TYPE_CHECKING", "import_module"} & set(listed)
+    code = "import sklflat; print(sklflat.datasets.__name__, sklflat.testing.check_probe.__name__)"
+    assert run_python(code) == "sklflat.datasets check_probe"
+    rooms = {p.parent.name for p in (ROOT / "sklflat").glob("[a-z]*/__init__.py")}
+    assert rooms <= set(listed)

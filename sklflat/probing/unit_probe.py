@@ -1,7 +1,7 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "dtype": [StrOptions({"float32", "float64"}), None],
         "random_state": ["random_state"],
     }
+    #: what a pipeline may be asked to route to ``fit``, by ``set_fit_request``
+    __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": None, "groups": None}
     #: whether there is something to say about a network without hidden units
     _may_lack_units = False
     #: what a score is, for displays

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 
 from sklflat._compat import Interval, StrOptions, fit_context
@@ -154,6 +155,8 @@ class StackedSearchCV(GridSearchCV):
                 setattr(self, name, value)
         if "best_estimator_" in vars(self):
             self.best_estimator_ = search.best_estimator_.fitted
+        if self.scoring is None:  # the search's would keep every fold and network alive
+            self.scorer_ = check_scoring(self.estimator)
         seconds = np.reshape(results.seconds, (-1, self.n_splits_))
         self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
         self.cv_results_["std_fit_time"] = seconds.std(axis=1)

@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.training.engine.epochs import EpochLoop
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:300] / 16, y[:300]
@@ -166,6 +167,27 @@ def test_it_can_be_cloned_nested_and_pickled():
     fitted = pickle.loads(pickle.dumps(search.fit(X, y)))
     np.testing.assert_array_equal(fitted.predict(X), search.predict(X))
     assert make_pipeline(StandardScaler(), clone(search)).fit(X, y).score(X, y) > 0.1
+
+
+def test_a_fitted_search_keeps_neither_folds_nor_networks():
+    """It is no larger than scikit-learn's, whose scorer knows the given estimator only."""
+    import pickle
+
+    mine = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, cv=2).fit(X, y)
+    theirs = GridSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, cv=2).fit(X, y)
+    assert len(pickle.dumps(mine)) < 1.05 * len(pickle.dumps(theirs))
+    assert mine.scorer_(mine.best_estimator_, X, y) == mine.score(X, y)
+    assert repr(mine.scorer_) == repr(theirs.scorer_)
+
+
+def test_a_refit_is_kept_too(tmp_path, monkeypatch):
+    settings = {"cv": 2, "cache_dir": tmp_path}
+    first = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, **settings).fit(X, y)
+    monkeypatch.setattr(EpochLoop, "_count_epoch", lambda *_: pytest.fail("an epoch is trained"))
+    again = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, **settings).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+    with pytest.raises(ValueError, match=r"cache_dir='' is no directory: None keeps nothing"):
+        StackedSearchCV(CLASSIFIER, {"rho": [0.01]}, cv=2, cache_dir="").fit(X, y)
 
 
 def test_a_directory_keeps_fits(tmp_path):
