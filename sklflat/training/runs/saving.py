@@ -14,6 +14,7 @@ from sklflat.storage import files
 from sklflat.storage.decoding import DEVICE, decode, expect
 from sklflat.storage.objects import HANDLERS, Handler, classes_in, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
+from sklflat.training.engine.updates import MOMENTS
 from sklflat.training.perturbations.base import Perturbation
 from sklflat.training.runs.checkpoint_checks import (
     COUNTS,
@@ -23,7 +24,7 @@ from sklflat.training.runs.checkpoint_checks import (
     restore_steps,
 )
 
-_OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)}
+_OPTIMIZERS = {cls.__name__: cls for cls in MOMENTS}
 _NETS = {"NeuralNet": PerturbedNet, "NeuralNetClassifier": PerturbedNetClassifier}
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.stats import uniform
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -141,6 +142,21 @@ def test_other_estimators_go_scikit_learns_way():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+def test_it_says_what_could_not_be_stacked(capsys):
+    own = {"cv": 2, "verbose": 1}
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = CLASSIFIER.set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), routed)
+        search = StackedSearchCV(clone(pipeline), {"samclassifier__rho": [0.01, 0.1]}, **own)
+        search.fit(X, y, sample_weight=np.ones(len(y)))
+    (reason,) = search.not_stacked_
+    assert (search.n_stacked_, search.not_stacked_[reason]) == (0, 4)
+    assert "routed metadata" in reason
+    assert f"not stacked were 4 as {reason}" in capsys.readouterr().out
+    assert StackedSearchCV(CLASSIFIER, {"rho": [0.1]}, **own).fit(X, y).not_stacked_ == {}
+    assert "not stacked" not in capsys.readouterr().out
+
+
 def test_a_fit_that_fails_gets_the_error_score():
     grid = {"learning_rate_init": [0.01, 1e200], "solver": ["sgd"]}
     ours = StackedSearchCV(CLASSIFIER, grid, cv=2)
