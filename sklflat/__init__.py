@@ -109,7 +109,17 @@ _ROOM_OF = {
 _aliases.install()
 
 
+#: folders that may be used by ``import sklflat`` alone
+_ROOMS = (
+    *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
+    *("networks", "paths", "probing", "pruning", "rewinding", "storage", "surrogate"),
+    *("symmetry", "temperature", "testing", "training"),
+)
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _ROOM_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_ROOM_OF[name]), name)
@@ -118,4 +128,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_ROOMS})

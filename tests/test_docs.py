@@ -1,7 +1,10 @@
 """Every Python block of the README and the documentation runs, and says what it prints."""
 
 import doctest
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +69,26 @@ def test_a_wrong_block_fails(source, tmp_path):
     page.write_text(f"# A page\n\n```python\n{source}```\n")
     with pytest.raises(AssertionError):
         run(page)
+
+
+@pytest.mark.slow
+def test_the_readme_is_one_script_without_warnings(tmp_path):
+    """In an empty directory, in a fresh interpreter, every warning an error."""
+    script = tmp_path / "readme.py"
+    script.write_text("\n".join(source for _, source in blocks(ROOT / "README.md")))
+    code = (
+        f"import warnings, runpy; warnings.simplefilter('error'); runpy.run_path({str(script)!r})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Warning" not in done.stderr
+
+
+def test_the_front_page_shows_every_page_of_the_guide():
+    """But for the pages that are about all of them."""
+    text = (ROOT / "docs" / "index.md").read_text()
+    about_all = {"index", "dependent_rows", "metrics", "planted_truth"}
+    pages = {page.stem for page in (ROOT / "docs" / "user_guide").glob("*.md")} - about_all
+    assert {page for page in pages if f":link: user_guide/{page}\n" not in text} == set()

@@ -1,10 +1,13 @@
 """What a user gets before the first line of their own: a light import, types, and true metadata."""
 
 import configparser
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -113,3 +116,38 @@ def test_the_citation_and_the_package_agree_on_the_version():
 def version(text: str) -> tuple[int, ...]:
     """Read a release number as a tuple that sorts."""
     return tuple(int(part) for part in text.split("."))
+
+
+def test_the_front_door_lists_what_is_public_and_nothing_else():
+    listed = dir(sklflat)
+    assert {"SAMClassifier", "datasets", "probing", "testing"} <= set(listed)
+    assert not {"Any", "TYPE_CHECKING", "import_module"} & set(listed)
+    code = "import sklflat; print(sklflat.datasets.__name__, sklflat.testing.check_probe.__name__)"
+    assert run_python(code) == "sklflat.datasets check_probe"
+    rooms = {p.parent.name for p in (ROOT / "sklflat").glob("[a-z]*/__init__.py")}
+    assert rooms <= set(listed)
+
+
+@pytest.mark.slow
+def test_a_script_beside_a_clone_can_import_the_package(tmp_path):
+    """The clone's folder has the package's name, and is first on the path of such a script."""
+    clone, packages = tmp_path / "sklflat", tmp_path / "packages"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "sklflat", clone / "sklflat", ignore=ignored)
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, clone / name)
+    # what `pip install -e` builds, unpacked by hand: pip would replace what is installed here
+    build = f"from setuptools.build_meta import build_editable; build_editable({str(tmp_path)!r})"
+    run = {"capture_output": True, "text": True, "check": True}
+    subprocess.run([sys.executable, "-c", build], cwd=clone, **run)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(packages)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"
+        f"import site; site.addsitedir({str(packages)!r})\n"
+        "import sklflat; from sklflat import SAMClassifier; print(sklflat.__file__)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, str(script)], env=environment, cwd=tmp_path, **run)
+    assert Path(done.stdout.strip()) == clone / "sklflat" / "__init__.py"

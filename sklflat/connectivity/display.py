@@ -96,7 +96,8 @@ class PathDisplay:
                 continue
             height = self.barriers.value(kind, measure, self.data, "mean", self.other)
             color, line, marker = _STYLES[kind]
-            label = f"{kind}: {height:.3g}"
+            chord = self.barriers.value(kind, measure, self.data, "chord", self.other)
+            label = f"{kind}: {height:.3g} / {round(chord, 12):.3g}"
             ax.plot(barriers.ts, values, line, color=color, marker=marker, ms=3, label=label)
             if kind == "aligned":
                 ends = [values[0], values[-1]]
@@ -105,7 +106,7 @@ class PathDisplay:
         ax.set_ylabel(f"{measure}, {self.data} rows")
         ax.set_title(f"{measure} along the path")
         if ax.lines:
-            title = "barrier above the mean of the ends"
+            title = "barrier above the mean of the ends / above the chord"
             ax.legend(title=title, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 

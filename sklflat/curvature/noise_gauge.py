@@ -56,6 +56,8 @@ class NoiseGauge:
         Eigenpairs at w.
     rises : ndarray of shape (n,), default=None
         The ``rises`` of another gauge with the same seeds, at parameters nearby.
+    most_pairs : int, default=128
+        Pairs at the most, whatever the standard error; never fewer than ``n_pairs``.
 
     Attributes
     ----------
@@ -78,12 +80,14 @@ class NoiseGauge:
         values: Tensor | None = None,
         vectors: Tensor | None = None,
         rises: NDArray | None = None,
+        most_pairs: int = _MOST_PAIRS,
     ) -> None:
         self.landscape = landscape
         self.w = w
         self.loss = landscape.loss(w)
         self.was_infinite = False
         self.n_pairs = n_pairs
+        self.most_pairs = min(most_pairs, _MOST_PAIRS)
         self._noise = noise
         self._seeds = seeds
         self.rises = rises
@@ -139,7 +143,7 @@ class NoiseGauge:
             else:
                 precise = found.std_error <= _PRECISION * size
             far = abs(size - target) > _FAR * target + 3 * found.std_error
-            enough = precise or not math.isfinite(size) or 2 * n > _MOST_PAIRS
+            enough = precise or not math.isfinite(size) or 2 * n > self.most_pairs
             if enough and not far and math.isfinite(size + target):
                 self.rises = rises
             if enough or far:

@@ -1,5 +1,8 @@
 """Symmetric linear operators over a flat parameter vector."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -27,6 +30,8 @@ class CurvatureOperator:
         ``(p, p)``.
     n_matvec : int
         Products with single vectors so far.
+    on_product : callable or None
+        Called with the number of products, before they are made.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class CurvatureOperator:
         self.dtype = dtype
         self.device = torch.device(device)
         self.n_matvec = 0
+        self.on_product: Callable[[int], Any] | None = None
 
     def __len__(self) -> int:
         return self.size
@@ -62,7 +68,10 @@ class CurvatureOperator:
                 f"({self.size},) or rows of shape (k, {self.size})."
             )
         V = V.to(self.device, self.dtype)
-        self.n_matvec += 1 if V.ndim == 1 else len(V)
+        n = 1 if V.ndim == 1 else len(V)
+        self.n_matvec += n
+        if self.on_product is not None:
+            self.on_product(n)
         if V.ndim == 1:
             return self._product(V)
         return self._products(V) if len(V) else torch.zeros_like(V)

@@ -1,5 +1,7 @@
 """The loss surface of a sample: operator, eigenpairs, trace, density, and units in it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from sklflat.curvature import (
     CurvatureOperator,
@@ -39,6 +42,9 @@ from sklflat.eigenspace.noise import noise_rises
 from sklflat.exceptions import warn
 from sklflat.networks import ParameterVector
 from sklflat.probing.sample import Sample
+
+#: seconds before a progress bar shows up
+_PATIENCE = 1.0
 
 OPERATORS: dict[str, type[NetworkOperator]] = {
     "hessian": Hessian,
@@ -94,15 +100,16 @@ class LossSurface(Sample):
             sample.units, operator.vector, spectrum.metric, spectrum.outgoing, operator.dtype
         )
         seeds = _seed(rng), _seed(rng), _seed(rng), _seed(rng)
-        pairs = eigenpairs(
-            neurons.in_metric(operator),
-            spectrum.n_components,
-            spectrum.which,
-            tol=spectrum.tol,
-            max_matvec=spectrum.max_iter,
-            capacity=_capacity(operator, spectrum.n_components),
-            seed=seeds[0],
-        )
+        with _progress(operator, spectrum):
+            pairs = eigenpairs(
+                neurons.in_metric(operator),
+                spectrum.n_components,
+                spectrum.which,
+                tol=spectrum.tol,
+                max_matvec=spectrum.max_iter,
+                capacity=_capacity(operator, spectrum.n_components),
+                seed=seeds[0],
+            )
         return cls.extending(sample, operator=operator, neurons=neurons, pairs=pairs, seeds=seeds)
 
     @property
@@ -268,6 +275,18 @@ def _linearised(sample: Sample, spectrum: Any) -> NetworkOperator:
         batch_size=spectrum.batch_size,
         memory_budget=spectrum.memory_budget // 2,  # the other half is for Lanczos vectors
     )
+
+
+@contextmanager
+def _progress(operator: NetworkOperator, spectrum: Any) -> Iterator[None]:
+    """A bar of the products that are made meanwhile, with ``verbose``."""
+    name, hidden = type(spectrum).__name__, not spectrum.verbose
+    with tqdm(desc=name, unit="product", disable=hidden, delay=_PATIENCE) as bar:
+        operator.on_product = bar.update
+        try:
+            yield
+        finally:
+            operator.on_product = None
 
 
 def _capacity(operator: NetworkOperator, k: int) -> int:

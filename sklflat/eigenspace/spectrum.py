@@ -96,6 +96,8 @@ class HessianSpectrum(UnitProbe):
         Samples at once; no result depends on it.
     memory_budget : int, default=2**31
         Bytes, half for vectors and half for what is kept between products.
+    verbose : int, default=0
+        1 shows the products made for eigenpairs, if they take longer than a second.
     holdout : float or None, default=None
         Share of the rows that are held out, on which the loss is taken. None: the training loss.
     n_jobs : int or None, default=None
@@ -193,6 +195,7 @@ class HessianSpectrum(UnitProbe):
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "memory_budget": [Interval(Integral, 1, None, closed="left")],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -220,6 +223,7 @@ class HessianSpectrum(UnitProbe):
         max_iter: int | None = None,
         batch_size: int | None = None,
         memory_budget: int = 2**31,
+        verbose: int = 0,
         holdout: float | None = None,
         n_jobs: int | None = None,
         dtype: str | None = None,
@@ -247,6 +251,7 @@ class HessianSpectrum(UnitProbe):
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.memory_budget = memory_budget
+        self.verbose = verbose
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.dtype = dtype

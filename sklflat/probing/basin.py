@@ -42,7 +42,7 @@ _CONSTRAINTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Basin:
     """Models around a minimum, each within its budget on data that did not find it.
 
@@ -77,6 +77,16 @@ class Basin:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    def __repr__(self) -> str:
+        spread = self.spread
+        near, far = (spread.min(), spread.max()) if len(self) else (0.0, 0.0)
+        worst = self.bounds_checked.max(initial=0.0)
+        return (
+            f"<Basin of {len(self)} models of {len(self.centre)} parameters, {near:.2g} to "
+            f"{far:.2g} of their length from the minimum; rise of the loss on other data at most "
+            f"{worst:.2g} (upper bound), allowed {self.loss_rise:.2g}; {self.n_rejected} rejected>"
+        )
 
     @property
     def spread(self) -> NDArray:

@@ -64,14 +64,14 @@ class UnitCard:
             f"{self.name} ({state}): score {self.score:.4g}"
             + tested * int(np.isfinite(self.p_value)),
             *([f"  {self.finding}"] if self.finding else []),
-            "  most active on rows " + ", ".join(str(i) for i in self.top_samples),
+            "  most active on rows (counted from 0) " + ", ".join(str(i) for i in self.top_samples),
         ]
         if self.class_means is not None:
             means = sorted(self.class_means.items(), key=lambda pair: -pair[1])
             lines.append("  mean by class: " + ", ".join(f"{c}: {m:.3g}" for c, m in means))
         if self.inputs:
             reads = ", ".join(f"{name}: {value:.3g}" for name, value in self.inputs.items())
-            lines.append("  moved most by: " + reads)
+            lines.append("  moved most, for one standard deviation of the input, by: " + reads)
         return "\n".join(lines)
 
 

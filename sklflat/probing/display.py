@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+#: units whose names are written below the axis
+_MOST_NAMES = 40
+
 
 def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:
     """The n axes given, or those of a new figure side by side."""
@@ -100,7 +103,7 @@ class UnitDisplay:
         -------
         self : UnitDisplay
         """
-        ax = axes_for(ax, 1)[0]
+        ax = axes_for(ax, 1, layout="constrained")[0]
         order = np.lexsort((-self.scores, self.dead))
         rank = np.arange(1, len(order) + 1)
         ax.vlines(
@@ -126,11 +129,27 @@ class UnitDisplay:
                     rank[chosen], self.scores[order][chosen], s=18, zorder=3, label=name, **style
                 )
         self._focus(ax)
+        self._mark_outside(ax, rank, order)
         ax.set_xlabel("units, highest score first")
+        if len(order) <= _MOST_NAMES:
+            ax.set_xticks(rank, self.names[order], rotation=90, fontsize="small")
         ax.set_ylabel(label)
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _mark_outside(self, ax: Any, rank: NDArray, order: NDArray) -> None:
+        """Triangles at the edge towards ranges of chance that are outside of the axes."""
+        bottom, top = ax.get_ylim()
+        for outside, at, marker, where in (
+            (self.high[order] < bottom, bottom, "v", "below"),
+            (self.low[order] > top, top, "^", "above"),
+        ):
+            if outside.any():
+                edge = np.full(outside.sum(), at)
+                label = f"chance lies {where} the axes"
+                style = {"color": "0.6", "s": 24, "clip_on": False, "zorder": 4}
+                ax.scatter(rank[outside], edge, marker=marker, label=label, **style)
 
     def _focus(self, ax: Any) -> None:
         """Let scores fill a third of the height at least; ranges of chance may leave the axes."""

@@ -123,7 +123,8 @@ class NoiseDisplay:
             Fitted, with noise or without: see :func:`~sklflat.probing.resolve`.
         X : array-like of shape (n_samples, ...)
         y : array-like of shape (n_samples, ...)
-        axes : sequence of two matplotlib.axes.Axes, default=None
+        axes : sequence of matplotlib.axes.Axes, default=None
+            Two, or one where there is no history of noise.
         **profile : dict
             Parameters of :func:`noise_profile`.
 
@@ -141,16 +142,20 @@ class NoiseDisplay:
 
         Parameters
         ----------
-        axes : sequence of two matplotlib.axes.Axes, default=None
-            None makes a new figure.
+        axes : sequence of matplotlib.axes.Axes, default=None
+            Two, or one where there is no history of noise. None makes a new figure.
 
         Returns
         -------
         self : NoiseDisplay
         """
-        axes = axes_for(axes, 2, figsize=(11, 4), constrained_layout=True)
+        n = 1 + self._has_history
+        if axes is not None:
+            n = max(n, np.size(axes))  # a second one that was given stays empty
+        axes = axes_for(axes, n, figsize=(5.5 * n, 4), constrained_layout=True)
         self._losses(axes[0])
-        self._overlaps(axes[1])
+        if n > 1:
+            self._overlaps(axes[1])
         self.axes_, self.figure_ = axes, axes[0].figure
         return self
 
@@ -170,12 +175,15 @@ class NoiseDisplay:
         ax.set_title("loss against displacement")
         ax.legend()
 
+    @property
+    def _has_history(self) -> bool:
+        return self.history is not None and bool(np.isfinite(self.history["kept"]).any())
+
     def _overlaps(self, ax: Any) -> None:
-        kept = None if self.history is None else self.history["kept"]
-        if self.history is None or kept is None or not np.isfinite(kept).any():
+        if self.history is None or not self._has_history:
             ax.set_axis_off()
             return
-        step, overlap = self.history["step"], self.history["overlap"]
+        step, overlap, kept = (self.history[name] for name in ("step", "overlap", "kept"))
         ax.plot(step, kept, "o", color="0.6", label="kept at a check")
         ax.plot(step, overlap, "s", color="black", label="overlap at a refresh")
         ax.axhline(0.8, color="0.8", linewidth=0.8)

@@ -1,7 +1,7 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.exceptions import NoUnitsError
+from sklflat.probing.answers import checked_nulls, checked_scores, require_parameters
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import (
     Discoveries,
@@ -69,6 +70,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         "dtype": [StrOptions({"float32", "float64"}), None],
         "random_state": ["random_state"],
     }
+    #: what a pipeline may be asked to route to ``fit``, by ``set_fit_request``
+    __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": None, "groups": None}
     #: whether there is something to say about a network without hidden units
     _may_lack_units = False
     #: what a score is, for displays
@@ -123,6 +126,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         self : object
         """
+        require_parameters(self, self._parameter_constraints)
         X, y = as_arrays(X, y)
         if y is None:
             raise ValueError(
@@ -143,9 +147,11 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
-        self.unit_scores_ = np.where(sample.scoreless, 0.0, self._score_units(sample))
+        scores = checked_scores(self, self._score_units(sample), sample.scoreless)
+        self.unit_scores_ = np.where(sample.scoreless, 0.0, scores)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
-        self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
+        nulls = self._draw_nulls(sample, n_draws, rng)
+        self.nulls_ = checked_nulls(self, nulls, len(sample.units))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
         self.p_values_ = np.where(sample.scoreless, 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)

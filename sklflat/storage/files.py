@@ -222,6 +222,8 @@ def _replace(path: Path, content: bytes) -> None:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _write_all(handle, content)
+            if path.exists():  # who may read it is not for the content to change
+                os.fchmod(handle, stat.S_IMODE(path.stat().st_mode))
             os.fsync(handle)
         finally:
             os.close(handle)

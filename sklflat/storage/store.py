@@ -35,6 +35,8 @@ class RunStore:
 
     Raises
     ------
+    ValueError
+        If it is empty.
     StorageError
         If the directory is a file or cannot be written to.
     CheckpointError
@@ -42,6 +44,10 @@ class RunStore:
     """
 
     def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
+        if not os.fspath(cache_dir):
+            raise ValueError(
+                "cache_dir='' is no directory: None keeps nothing, '.' is the working directory."
+            )
         self.directory = Path(cache_dir)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -123,3 +123,14 @@ def test_the_profile_at_equal_length_and_the_display():
     plt.close("all")
     with pytest.raises(ValueError, match="axes must be 2"):
         display.plot([None])
+    plain = NoiseDisplay(profile=profile, history=None).plot()
+    assert len(plain.axes_) == 1  # no empty half
+    plt.close("all")
+
+
+def test_a_basin_is_described_in_a_line(clf):
+    basin = sample_basin(clf, X[HELD], Y[HELD], n_models=2, random_state=0)
+    p = len(basin.centre)
+    assert str(basin).startswith(f"<Basin of 2 models of {p} parameters")
+    assert f"{basin.bounds_checked.max():.2g} (upper bound)" in str(basin)
+    assert len(str(basin)) < 300

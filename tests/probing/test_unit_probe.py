@@ -299,6 +299,13 @@ def test_display(probe):
     assert any("permuted targets" in label for label in labels)
     assert display.ax_.get_xlabel()
     assert display.ax_.get_ylabel()
+    order = np.lexsort((-probe.unit_scores_, probe.dead_))
+    ticks = [t.get_text() for t in display.ax_.get_xticklabels()]
+    assert ticks == probe.unit_names_[order].tolist()
+    # what chance gives is in the picture, or a triangle says where it is
+    outside = (display.high < display.ax_.get_ylim()[0]).sum()
+    marks = [c for c in display.ax_.collections if "chance lies below" in str(c.get_label())]
+    assert sum(len(c.get_offsets()) for c in marks) == outside
 
 
 def test_clone_and_pickle(probe):

@@ -11,12 +11,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sklflat.exceptions import warn
+from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.protocols import TrainedNet
+from sklflat.training.engine.step import ascends_at_all
 
 #: why a training ended
 CONVERGED, ALL_EPOCHS, CALLBACK, INTERRUPTED = "converged", "all epochs", "callback", "interrupted"
 #: learning rate below which ``learning_rate="adaptive"`` gives up, as in scikit-learn
 _SMALLEST_RATE = 1e-6
+#: steps, at the least, from one loss without noise to the next
+_STEPS_A_LOOK = 8
 #: seconds before a progress bar shows up
 _PATIENCE = 1.0
 
@@ -84,11 +88,11 @@ class Record:
         """A record that follows the validation score in place of the loss."""
         return cls(best_loss=None, validation_scores=[], best_validation_score=-np.inf)
 
-    def add_loss(self, loss: float, tol: float) -> None:
-        """Compare an epoch's training loss with the best so far."""
+    def add_loss(self, loss: float, tol: float, n_epochs: int = 1) -> None:
+        """Compare the training loss after some epochs with the best so far."""
         assert self.best_loss is not None
-        improved = loss <= self.best_loss - tol
-        self.no_improvement = 0 if improved else self.no_improvement + 1
+        improved = loss <= self.best_loss - n_epochs * tol
+        self.no_improvement = 0 if improved else self.no_improvement + n_epochs
         self.best_loss = min(self.best_loss, loss)
 
     def add_score(self, score: float, tol: float, weights: dict[str, Tensor]) -> None:
@@ -166,7 +170,7 @@ class EpochLoop:
         if r.ended is not None:
             return
         if self.score is None:
-            r.add_loss(loss, e.tol)
+            self._judge(loss)
         else:
             r.add_score(self.score(), e.tol, self.net.module_.state_dict())
         bar.update()
@@ -179,6 +183,21 @@ class EpochLoop:
             self._set_rate(e.learning_rate_init / (r.t + 1) ** e.power_t)
         if r.no_improvement > e.n_iter_no_change and self._gives_up():
             r.ended = CONVERGED
+
+    def _judge(self, loss: float) -> None:
+        """Record the loss that training ends by: without noise, if it is trained with noise."""
+        steps, r, tol = self.net.steps_, self.record, self.estimator.tol
+        if steps.landscape is None or not ascends_at_all(steps.perturbation):
+            r.add_loss(loss, tol)
+            return
+        n_epochs = -(-_STEPS_A_LOOK // len(self.batches))
+        if r.n_iter % n_epochs:
+            return
+        vector = trained_parameters(self.net.optimizer_, self.net.module_)
+        w = vector.read()
+        size = len(self.batches.dataset) / len(self.batches)
+        clean = steps.landscape.loss(w) + 0.5 * steps.l2 / size * float((w * vector.is_weight) @ w)
+        r.add_loss(clean, tol, n_epochs)
 
     def _set_rate(self, rate: float) -> None:
         optimizer = self.net.optimizer_

@@ -13,12 +13,14 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from sklflat.networks.functional import ParameterVector
+from sklflat.training.engine.scikit_learn_adam import ScikitLearnAdam, eps_of_step
 
 _UNSUPPORTED = ("foreach", "fused", "capturable", "differentiable", "amsgrad")
 MOMENTS = {
     torch.optim.SGD: ("momentum_buffer",),
     torch.optim.Adam: ("exp_avg", "exp_avg_sq"),
     torch.optim.AdamW: ("exp_avg", "exp_avg_sq"),
+    ScikitLearnAdam: ("exp_avg", "exp_avg_sq"),
 }
 
 
@@ -83,13 +85,19 @@ def apply_step(
         moment[0] = torch.zeros_like(w) if moment[0] is None else moment[0]
     beta1, beta2 = o["betas"]
     decoupled = o.get("decoupled_weight_decay", False)
-    rates = {"lr": o["lr"], "beta1": beta1, "beta2": beta2, "eps": o["eps"]}
+    eps = o["eps"]
+    if kind is ScikitLearnAdam:
+        eps = eps_of_step(eps, beta2, float(count) + 1)
+    rates = {"lr": o["lr"], "beta1": beta1, "beta2": beta2, "eps": eps}
     rest = {"amsgrad": False, "decoupled_weight_decay": decoupled, **rates, **shared}
     adam([w], [d], *both, [], [count], **rest)
 
 
 class VectorUpdate:
-    """Steps of ``torch.optim.SGD``, ``Adam`` or ``AdamW``, none derived from them, on a vector."""
+    """Steps of ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or of scikit-learn's Adam, on a vector.
+
+    Optimisers of classes derived from these are not supported: their steps may be others.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [g for g in optimizer.param_groups if any(p.requires_grad for p in g["params"])]

@@ -17,6 +17,7 @@ from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
+from sklflat.training.engine.scikit_learn_adam import ScikitLearnAdam
 
 
 def choose_device(device: str) -> str:
@@ -179,7 +180,7 @@ def base_optimizer(estimator: Any) -> dict[str, Any]:
     """Class and parameters of the torch optimiser that ``solver`` names."""
     if estimator.solver == "adam":
         betas = (float(estimator.beta_1), float(estimator.beta_2))
-        own = {"optimizer": torch.optim.Adam, "betas": betas, "eps": float(estimator.epsilon)}
+        own = {"optimizer": ScikitLearnAdam, "betas": betas, "eps": float(estimator.epsilon)}
     else:
         momentum = float(estimator.momentum)
         nesterov = bool(estimator.nesterovs_momentum and momentum > 0)

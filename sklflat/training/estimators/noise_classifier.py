@@ -32,16 +32,18 @@ class FlatNoiseClassifier(PerturbedClassifier, FlatNoiseTraining):
         ``"loss"``: sigma is the expected rise of the training loss, relative to the loss.
         ``"norm"``: the length of the noise, relative to the parameters', per filter. None: the
         standard deviation of single parameters.
-    n_directions : int, default=10
-        Number of eigenvectors, fewer than parameters.
+    n_directions : int, default=8
+        The most eigenvectors, fewer than parameters: those ahead of the largest relative gap of the
+        eigenvalues, and a third of that many at the least.
     refresh : int, default=1000
-        Steps after which the subspace is computed anew; sooner where it has drifted.
+        The most steps until the subspace is computed anew, which is done at 6, 12, 24, 46, ...
+        steps: the Hessian turns ever more slowly.
     antithetic : bool or "increments", default=True
         Whether the sign of the noise alternates over consecutive steps. ``"increments"`` are
         differences of consecutive draws (Anti-PGD).
     accuracy_budget : float, default=0.01
         For ``sigma="max"``: by how much accuracy may fall.
-    max_samples : int, default=256
+    max_samples : int, default=200
         Training samples, evenly spread, on which curvature and rises are measured.
     **parameters
         All others of :class:`~sklflat.SAMClassifier` but ``variant`` and ``rho``;
@@ -71,14 +73,16 @@ class FlatNoiseClassifier(PerturbedClassifier, FlatNoiseTraining):
     Warns
     -----
     NoiseWarning
-        If the budget could not be used up, the noise had to back off from a loss that is not
-        finite, the subspace drifts faster than it is refreshed, or a null space is empty.
+        If the noise had to back off from a loss that is not finite, the subspace drifts faster than
+        it is refreshed, a null space is empty, or noise in a control (not flat or soft) could not
+        use up the budget.
 
     Notes
     -----
     The other attributes are those of :class:`~sklflat.SAMClassifier`; ``loss_curve_`` holds
-    losses at the noisy weights. Running statistics of batch normalisation are computed anew at the
-    end, without noise.
+    losses at the noisy weights. Training ends by the loss without noise on ``max_samples``, which
+    is looked at every eighth step or more rarely; ``best_loss_`` is the lowest of these. Running
+    statistics of batch normalisation are computed anew at the end, without noise.
 
     Examples
     --------

@@ -18,12 +18,12 @@ class FlatNoiseRegressor(PerturbedRegressor, FlatNoiseTraining):
     subspace : {"flat", "soft", "null", "isotropic", "sharp", "random"}, default="flat"
     sigma : float or "max", default=0.05
     budget : {"loss", "norm"} or None, default="loss"
-    n_directions : int, default=10
+    n_directions : int, default=8
     refresh : int, default=1000
     antithetic : bool or "increments", default=True
     accuracy_budget : float, default=0.01
         For ``sigma="max"``: by how much R^2 may fall.
-    max_samples : int, default=256
+    max_samples : int, default=200
     **parameters
         All others of :class:`~sklflat.SAMRegressor` but ``variant`` and ``rho``;
         ``hidden_layer_sizes`` and ``activation`` may be given by position.

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import clone
 from skorch import NeuralNet
+from skorch.callbacks import Callback
 from torch import nn
 
 from sklflat._compat import Interval, InvalidParameterError, Options, StrOptions
@@ -188,8 +189,29 @@ def make_perturbation(variant: str | Perturbation, rho: float | None) -> Perturb
     return perturbation.validate()
 
 
+def check_batches_and_callbacks(estimator: Any) -> None:
+    """Raise if the size of a batch is no number, or a callback none."""
+    name = type(estimator).__name__
+    if isinstance(estimator.batch_size, bool | np.bool_):
+        raise InvalidParameterError(
+            f"The 'batch_size' parameter of {name} must be 'auto' or an int from 1 on. Got "
+            f"{estimator.batch_size!r} instead."
+        )
+    for given in estimator.callbacks:
+        named = isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str)
+        callback = given[1] if named else given
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise InvalidParameterError(
+                f"The 'callbacks' parameter of {name} must hold skorch callbacks, such as "
+                f"skorch.callbacks.EpochTimer(), or pairs of a name and one. Got {given!r} of type "
+                f"{type(given).__name__} instead."
+            )
+
+
 def check_conflicts(estimator: Any) -> None:
-    """Raise if a parameter is set that ``net`` leaves without effect."""
+    """Raise if a parameter is none, or is set and left without effect by ``net``."""
+    check_batches_and_callbacks(estimator)
     if estimator.net is None:
         return
     brings: tuple[str, ...] = ARCHITECTURE

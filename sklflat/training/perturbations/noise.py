@@ -17,10 +17,10 @@ from sklflat.curvature import (
     eigenpairs,
     normal,
     orthonormal,
-    retained_energy,
     subspace_overlap,
 )
 from sklflat.curvature.displacements import Projection
+from sklflat.curvature.tracking import follow_top
 from sklflat.training.perturbations.base import Perturbation, PerturbationState, Position
 from sklflat.training.perturbations.noise_scale import for_rise, longest_within, with_finite_loss
 from sklflat.training.perturbations.subspace_check import EMPTY, SubspaceCheck
@@ -30,19 +30,23 @@ SUBSPACES = ("flat", "soft", "null", "isotropic", "sharp", "random")
 _BY_CURVATURE = ("flat", "soft", "sharp")
 #: overlap of two subspaces below which the older one is out of date
 DRIFTED = 0.8
-#: subspace checks between two refreshes
-_N_CHECKS = 4
+#: the second check is after so many steps, and each later one after a share more of all steps: at
+#: equal ratios of the steps the Hessian turns by about equal angles
+_FIRST, _PACE = 6, 0.9
+#: smaller shares, each from so many steps on, as these pay for them: where the last subspace
+#: drifted, and in any case
+_PACE_DRIFTED, _FROM_DRIFTED, _PACE_LATER, _FROM_LATER = 0.5, 40, 0.6, 300
 #: accepted residual of an eigenvector, relative to the largest eigenvalue
 _TOL = 0.005
-#: checks of the size of the noise begin after so many steps, and become rarer by a factor of two
-_EARLIEST = 8
 #: longest noise that a budget is filled with, and the length that a search begins with, relative
 #: to the parameters' length
-LONGEST, _START = 0.5, 0.05
+LONGEST, _START = 0.25, 0.05
 #: measurements by which the scale is found at first, and corrected later
-_N_FIRST, _N_LATER = 10, 4
-#: pairs of draws by which a rise is measured at first and later, and by which it is only watched
-_N_PAIRS, _N_PAIRS_LATER, _N_WATCHED = 8, 6, 2
+_N_FIRST, _N_LATER = 10, 2
+#: pairs of draws by which a rise is measured, and by which it is only watched
+_N_PAIRS, _N_WATCHED = 6, 2
+#: steps for each further pair that a check may draw to be more precise
+_STEPS_A_PAIR = 16
 #: draws that are made at once, so that the eigenvectors are read once for all of them
 _BLOCK = 4
 _NONE = torch.tensor(-1)
@@ -69,9 +73,9 @@ class FlatNoise(Perturbation):
     :math:`\Sigma` the covariance. For ``"flat"`` this says *nothing* about the top eigenvalues:
     flat noise is exploration, not a sharpness regulariser.
 
-    The subspace is computed on a fixed part of the training data, starting from the one before,
-    every ``refresh`` steps. Between two refreshes one product with the Hessian tells four times
-    whether it still is what it was; where it is not, it is refreshed at once.
+    The subspace is computed on a fixed part of the training data, each from the one before by a
+    few products with the Hessian, at steps that grow by a constant ratio (6, 12, 24, 46, 88, ...),
+    sooner where it has drifted: the Hessian turns fast at first and ever more slowly later.
 
     Parameters
     ----------
@@ -84,10 +88,11 @@ class FlatNoise(Perturbation):
         measured and adjusted at every check; or the length of the noise, relative to the
         parameters' (root of mean squares). None: sigma is the standard deviation itself, with
         :math:`\Sigma = \sigma^2 B^2` and no scaling by filters.
-    n_directions : int, default=10
-        Number k of eigenvectors.
+    n_directions : int, default=8
+        The most eigenvectors: between a third of that and that many, up to the largest relative
+        gap of their eigenvalues, as a cut between equal ones is another one after every step.
     refresh : int, default=1000
-        Steps between two refreshes.
+        The most steps between two refreshes.
     antithetic : bool or "increments", default=True
         True: the sign alternates over consecutive steps, False: independent noise, and
         ``"increments"``: differences of consecutive draws over the root of 2, as in Anti-PGD.
@@ -96,7 +101,8 @@ class FlatNoise(Perturbation):
 
     Notes
     -----
-    Noise that is longer than half the parameters' length is not used to fill a loss budget, and
+    Noise that is longer than a quarter of the parameters' length is not used to fill a loss budget:
+    where that costs nothing, the subspace is as flat as can be. And
     where the curvature is negative the fall of the loss under noise is held to the budget. The
     gradient at :math:`w + \xi_t` with independent :math:`\xi_t` is Anti-PGD in other coordinates:
     with :math:`v_t = w_t + \xi_t` the step is
@@ -142,7 +148,7 @@ class FlatNoise(Perturbation):
         sigma: float | str = 0.05,
         subspace: str = "flat",
         budget: str | None = "loss",
-        n_directions: int = 10,
+        n_directions: int = 8,
         refresh: int = 1000,
         antithetic: bool | str = True,
         accuracy_budget: float = 0.01,
@@ -203,25 +209,30 @@ class FlatNoise(Perturbation):
         """The noise at w (p,), apart from its size: displacements of scale 1."""
         here = Position(w, torch.ones_like(w, dtype=torch.bool), 0.0, landscape=landscape)
         here.seeds = (seed, 0)
-        state = self._check(here, 0, self.init(w))
+        state = self._check(here, 0, self.init(w), exact=True)
         return self._displacements(landscape, state, 1.0)
 
     # --- subspace checks --------------------------------------------------------------------
 
     def _due(self, n: int, state: PerturbationState) -> bool:
-        between = n - int(state["looked"])
+        looked = int(state["looked"])
+        pace = _PACE_LATER if looked >= _FROM_LATER else _PACE
+        if looked >= _FROM_DRIFTED and float(state["looks"][-1, 1]) < DRIFTED:
+            pace = _PACE_DRIFTED
+        ahead = max(_FIRST, math.ceil(pace * looked))
         whole_pair = self.antithetic is not True or n % 2 == 0
-        soon = max(_EARLIEST, int(state["looked"]))
-        return whole_pair and between >= max(1, min(self.refresh // _N_CHECKS, soon))
+        return whole_pair and n - looked >= min(ahead, self.refresh)
 
-    def _check(self, at: Position, n: int, state: PerturbationState) -> PerturbationState:
+    def _check(
+        self, at: Position, n: int, state: PerturbationState, exact: bool = False
+    ) -> PerturbationState:
         """Bring subspace and scale up to date, and record what was found."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
         state = dict(state)
         overlap = retained = math.nan
         if self._needs_curvature:
-            overlap, retained, own = self._directions(at, n, state)
+            overlap, retained, own = self._directions(at, state, exact)
             state |= own
         if self.subspace == "random" and "random" not in state:
             state["random"] = orthonormal(self._k(w), (at.seeds[0], 1), w)
@@ -254,48 +265,33 @@ class FlatNoise(Perturbation):
         return self.subspace in _BY_CURVATURE or by_loss
 
     def _directions(
-        self, at: Position, n: int, state: PerturbationState
+        self, at: Position, state: PerturbationState, exact: bool
     ) -> tuple[float, float, PerturbationState]:
-        """Overlap with the last subspace, if refreshed; retained energy; new eigenpairs, if any."""
+        """Overlap with the last subspace, if any; retained energy; eigenpairs."""
         landscape, w = at.landscape, at.w
         assert landscape is not None
         k = self._k(w)
-        old = state.get("vectors")
-        if old is not None and len(old) != k:
-            old = None
-        since_refresh = n - int(state.get("refreshed", torch.tensor(n)))
-        if old is not None and since_refresh < self.refresh // _N_CHECKS:
-            return math.nan, math.nan, {}
         operator = landscape.hessian(w, at.mask)
+        old, seed = state.get("vectors"), at.seeds[0]
         retained = math.nan
-        if old is not None and since_refresh < self.refresh:
-            landscape.n_matvec += 1
-            signs = normal((at.seeds[0], 2, n), state["values"]).sign()
-            retained = retained_energy(operator, old, state["values"], signs)
-            if retained >= DRIFTED:
-                return math.nan, retained, {}
-        pairs = eigenpairs(
-            operator,
-            k,
-            "magnitude",
-            tol=_TOL,
-            max_matvec=max(40, 3 * k),
-            start=None if old is None or not old.any() else old.sum(0),
-            audit=False,
-            max_dense=0,
-            seed=at.seeds[0],
-        )
-        landscape.n_matvec += pairs.n_matvec
-        vectors, values = pairs.vectors.to(w), torch.as_tensor(pairs.values).to(w)
+        if exact:
+            pairs = eigenpairs(operator, k, "magnitude", tol=_TOL, audit=False, seed=seed)
+            vectors, values = pairs.vectors.to(w), torch.as_tensor(pairs.values).to(w)
+        else:
+            before = None if old is None else (state["values"], old)
+            top = follow_top(operator, k, before, tol=_TOL, seed=seed)
+            vectors, values, retained = top.vectors.to(w), top.values.to(w), top.retained
+        landscape.n_matvec += operator.n_matvec
         if at.mask is not None:
             vectors = torch.linalg.qr((vectors * at.mask).T)[0].T.contiguous()
         # curvature below what rounding does to the loss is none
         rounding = torch.finfo(w.dtype).eps * abs(landscape.loss(w))
         if float(values.abs().max()) * (1 + float(w.square().sum())) <= 10 * rounding:
             vectors = torch.zeros_like(vectors)
-        overlap = math.nan if old is None else subspace_overlap(old, vectors)
-        found = {"vectors": vectors, "values": values, "refreshed": torch.tensor(n)}
-        return overlap, retained, found
+        overlap = math.nan  # where there is no curvature, too
+        if old is not None and old.any() and vectors.any():
+            overlap = subspace_overlap(old, vectors)
+        return overlap, retained, {"vectors": vectors, "values": values}
 
     def _null(self, landscape: Landscape, w: Tensor, first: bool) -> PerturbationState:
         spaces = landscape.null_spaces(w)
@@ -343,17 +339,17 @@ class FlatNoise(Perturbation):
             return 0.0, SubspaceCheck(n, math.nan, math.nan, 0.0, 0.0, EMPTY)
         searched = self.sigma == "max" or self.budget == "loss"
         before = float(state.get("scale", torch.zeros(())))
-        n_pairs = _N_PAIRS_LATER if before else _N_PAIRS
         known = {} if self.subspace == "null" else state
         gauge = NoiseGauge(
             landscape,
             w,
             noise,
-            n_pairs if searched else _N_WATCHED,
+            _N_PAIRS if searched else _N_WATCHED,
             (at.seeds[0], 3),  # the same draws at every check: what changes is told by a few
             known.get("values"),
             known.get("vectors"),
             state["rises"].cpu().numpy() if "rises" in state else None,
+            most_pairs=n // _STEPS_A_PAIR,
         )
         whole = size / length
         if searched:

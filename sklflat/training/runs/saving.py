@@ -9,11 +9,12 @@ import torch
 from skorch import NeuralNet, NeuralNetClassifier
 from skorch.history import History
 
-from sklflat.exceptions import CheckpointError
+from sklflat.exceptions import CheckpointError, warn
 from sklflat.storage import files
 from sklflat.storage.decoding import DEVICE, decode, expect
 from sklflat.storage.objects import HANDLERS, Handler, classes_in, encode, is_key
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
+from sklflat.training.engine.updates import MOMENTS
 from sklflat.training.perturbations.base import Perturbation
 from sklflat.training.runs.checkpoint_checks import (
     COUNTS,
@@ -23,7 +24,7 @@ from sklflat.training.runs.checkpoint_checks import (
     restore_steps,
 )
 
-_OPTIMIZERS = {cls.__name__: cls for cls in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)}
+_OPTIMIZERS = {cls.__name__: cls for cls in MOMENTS}
 _NETS = {"NeuralNet": PerturbedNet, "NeuralNetClassifier": PerturbedNetClassifier}
 
 
@@ -38,7 +39,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : estimator
     path : path
-        Replaced if it exists.
+        Replaced if it exists; who may read it stays the same.
 
     Raises
     ------
@@ -47,6 +48,11 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         could not be loaded again; says which.
     StorageError
         If the file cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If a class is defined in the running script or notebook, where another one will not find it.
 
     Examples
     --------
@@ -62,10 +68,17 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     True
     """
     arrays, info = encode(estimator)
+    names = classes_in(info)
     try:
-        decode(arrays, json.loads(json.dumps(info)), classes_in(info))
+        decode(arrays, json.loads(json.dumps(info)), names)
     except CheckpointError as error:
         raise TypeError(f"{type(estimator).__name__} cannot be stored: {error}") from error
+    own = [name for name in names if name.startswith("__main__.")]
+    if own:
+        warn(
+            f"{', '.join(own)} is defined in the script or notebook that runs now, so {path} can "
+            "be loaded by such only as define it too. Move the class into a module."
+        )
     files.write(path, arrays, {"object": info})
 
 

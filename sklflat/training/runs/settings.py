@@ -13,11 +13,12 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from sklflat.storage.libraries import is_users, name_of
+from sklflat.training.engine.scikit_learn_adam import ScikitLearnAdam
 
 #: where torch looks up what it calls, so that something else may have been put there
 _PATCHABLE: tuple[Any, ...] = (
     *(torch, torch.nn.functional, torch.nn.init, torch.Tensor),
-    *(torch.optim.Optimizer, torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW),
+    *(torch.optim.Optimizer, torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, ScikitLearnAdam),
     *(v for v in vars(torch.nn).values() if isinstance(v, type)),
 )
 #: modules of torch.backends whose attributes are settings

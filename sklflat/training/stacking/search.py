@@ -1,12 +1,14 @@
 """Searches whose candidates and folds are trained as one network."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 
 from sklflat._compat import Interval, StrOptions, fit_context
@@ -36,8 +38,8 @@ class StackedSearchCV(GridSearchCV):
     n_iter : int, default=None
         Candidates to draw at random; None tries all.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
-        As in ``GridSearchCV``; ``n_jobs`` is for what is not stacked. ``verbose=2`` and above
-        also says why a fit is not stacked.
+        As in ``GridSearchCV``; ``n_jobs`` is for what is not stacked. ``verbose=1`` says
+        at the end why fits were not stacked, ``verbose=2`` when it is found.
     cache_dir : path, default=None
         A directory in which trainings are kept, so that no fit is repeated and a search that was
         cut off goes on. Fits with callbacks or without a ``random_state`` are not kept.
@@ -54,6 +56,8 @@ class StackedSearchCV(GridSearchCV):
         As in ``GridSearchCV``.
     n_stacked_ : int
         How many trainings were in a stack; one that several candidates share is one.
+    not_stacked_ : dict of str to int
+        Why others were not, and how many; ``verbose=1`` prints it.
 
     Examples
     --------
@@ -154,10 +158,16 @@ class StackedSearchCV(GridSearchCV):
                 setattr(self, name, value)
         if "best_estimator_" in vars(self):
             self.best_estimator_ = search.best_estimator_.fitted
+        if self.scoring is None:  # the search's would keep every fold and network alive
+            self.scorer_ = check_scoring(self.estimator)
         seconds = np.reshape(results.seconds, (-1, self.n_splits_))
         self.cv_results_["mean_fit_time"] = seconds.mean(axis=1)
         self.cv_results_["std_fit_time"] = seconds.std(axis=1)
         self.n_stacked_ = results.n_stacked
+        self.not_stacked_ = dict(results.not_stacked)
+        if self.verbose and self.stack and self.not_stacked_:
+            reasons = "; ".join(f"{n} as {why}" for why, n in self.not_stacked_.items())
+            print(f"{type(self).__name__}: not stacked were {reasons}.")
 
 
 def _no_score(estimator: Any, X: Any, y: Any = None) -> float:
@@ -239,6 +249,7 @@ class _TrainedFits:
         for _ in train(trainings, **settings):
             pass
         self.n_stacked = sum(t.why_alone is None for t in trainings)
+        self.not_stacked = Counter(t.why_alone for t in trainings if t.why_alone is not None)
         self._next = 0
 
     @property

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
+from sklearn.pipeline import Pipeline
 from skorch import NeuralNet
 from torch.utils.data import Dataset
 from tqdm import tqdm
@@ -356,6 +357,8 @@ def _in_order(group: list[_StartedTraining]) -> list[_StartedTraining]:
 def _why_not_started(training: Training) -> str | None:
     """Why a training has no epochs of its own to be stacked."""
     estimator = training.estimator
+    if isinstance(estimator, Pipeline):
+        return "a pipeline with memory=, routed metadata or parameters of other steps is one piece"
     if not isinstance(estimator, PerturbedEstimator):
         return f"{type(estimator).__name__} is not trained by this package"
     if isinstance(estimator.net, NeuralNet):

@@ -365,3 +365,16 @@ def test_skipped_steps_are_reported():
 def test_nothing_is_warned_of_in_an_ordinary_fit():
     with warnings.catch_warnings(action="error"):
         SAMClassifier((5,), max_iter=300, learning_rate_init=0.01, tol=1.0).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"batch_size": True}, r"'batch_size' parameter of SAMClassifier .*'auto' or an int.*True"),
+        ({"callbacks": [1]}, r"'callbacks' .* skorch callbacks, such as .*Got 1 of type int"),
+        ({"callbacks": [("name", "x")]}, r"pairs of a name and one. Got \('name', 'x'\)"),
+    ],
+)
+def test_what_other_libraries_would_stumble_over_is_named(bad, message):
+    with pytest.raises(ValueError, match=message):
+        SAMClassifier(max_iter=1, **bad).fit(np.eye(4), [0, 1, 0, 1])

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 import time
 import warnings
@@ -131,6 +132,39 @@ def test_a_bare_module_and_a_users_class_that_must_be_trusted(path):
     again = load(path, trusted=[name])
     np.testing.assert_array_equal(again.predict_proba(X), own.predict_proba(X))
     assert load(path, trusted=name).net is Own
+
+
+def test_who_may_read_a_file_stays_the_same(path):
+    clf = SAMClassifier(**QUICK).fit(X, y)
+    save(clf, path)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+    path.chmod(0o600)
+    save(clf, path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_class_of_the_running_script_is_said(path, monkeypatch):
+    class Scripted(nn.Module):
+        def __init__(self, n_features, n_outputs):
+            super().__init__()
+            self.layer = nn.Linear(n_features, n_outputs)
+
+        def forward(self, X):
+            return self.layer(X)
+
+    Scripted.__module__, Scripted.__qualname__ = "__main__", "Scripted"
+    monkeypatch.setattr(sys.modules["__main__"], "Scripted", Scripted, raising=False)
+    own = {k: v for k, v in QUICK.items() if k != "hidden_layer_sizes"}
+    clf = SAMClassifier(net=Scripted, **own).fit(X, y)
+    with pytest.warns(UserWarning, match=r"__main__.Scripted is defined in the script.*a module"):
+        save(clf, path)
+    assert isinstance(load(path, trusted=["__main__.Scripted"]).module_, Scripted)
 
 
 def test_what_cannot_be_stored_is_named(path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.stats import uniform
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -18,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.training.engine.epochs import EpochLoop
 
 X, y = load_digits(return_X_y=True)
 X, y = X[:300] / 16, y[:300]
@@ -140,6 +142,21 @@ def test_other_estimators_go_scikit_learns_way():
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
 @pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+def test_it_says_what_could_not_be_stacked(capsys):
+    own = {"cv": 2, "verbose": 1}
+    with sklearn.config_context(enable_metadata_routing=True):
+        routed = CLASSIFIER.set_fit_request(sample_weight=True)
+        pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), routed)
+        search = StackedSearchCV(clone(pipeline), {"samclassifier__rho": [0.01, 0.1]}, **own)
+        search.fit(X, y, sample_weight=np.ones(len(y)))
+    (reason,) = search.not_stacked_
+    assert (search.n_stacked_, search.not_stacked_[reason]) == (0, 4)
+    assert "routed metadata" in reason
+    assert f"not stacked were 4 as {reason}" in capsys.readouterr().out
+    assert StackedSearchCV(CLASSIFIER, {"rho": [0.1]}, **own).fit(X, y).not_stacked_ == {}
+    assert "not stacked" not in capsys.readouterr().out
+
+
 def test_a_fit_that_fails_gets_the_error_score():
     grid = {"learning_rate_init": [0.01, 1e200], "solver": ["sgd"]}
     ours = StackedSearchCV(CLASSIFIER, grid, cv=2)
@@ -166,6 +183,27 @@ def test_it_can_be_cloned_nested_and_pickled():
     fitted = pickle.loads(pickle.dumps(search.fit(X, y)))
     np.testing.assert_array_equal(fitted.predict(X), search.predict(X))
     assert make_pipeline(StandardScaler(), clone(search)).fit(X, y).score(X, y) > 0.1
+
+
+def test_a_fitted_search_keeps_neither_folds_nor_networks():
+    """It is no larger than scikit-learn's, whose scorer knows the given estimator only."""
+    import pickle
+
+    mine = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, cv=2).fit(X, y)
+    theirs = GridSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, cv=2).fit(X, y)
+    assert len(pickle.dumps(mine)) < 1.05 * len(pickle.dumps(theirs))
+    assert mine.scorer_(mine.best_estimator_, X, y) == mine.score(X, y)
+    assert repr(mine.scorer_) == repr(theirs.scorer_)
+
+
+def test_a_refit_is_kept_too(tmp_path, monkeypatch):
+    settings = {"cv": 2, "cache_dir": tmp_path}
+    first = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, **settings).fit(X, y)
+    monkeypatch.setattr(EpochLoop, "_count_epoch", lambda *_: pytest.fail("an epoch is trained"))
+    again = StackedSearchCV(CLASSIFIER, {"rho": [0.01, 0.1]}, **settings).fit(X, y)
+    np.testing.assert_array_equal(again.predict_proba(X), first.predict_proba(X))
+    with pytest.raises(ValueError, match=r"cache_dir='' is no directory: None keeps nothing"):
+        StackedSearchCV(CLASSIFIER, {"rho": [0.01]}, cv=2, cache_dir="").fit(X, y)
 
 
 def test_a_directory_keeps_fits(tmp_path):
