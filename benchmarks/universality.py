@@ -72,9 +72,11 @@ def trained(arm, hidden, rows, n, regression):
     return [training.estimator for training in trainings]
 
 
-def returns_of(k, own, rows, pool, rng, signed):
-    """What is known of the units of network k, (n_units,) or by network (n_others, n_units)."""
-    matching = Matching(signed=signed)
+def returns_of(k, own, rows, untrained, matching, rng):
+    """Outcomes of the units of network k, by network (n_others, n_units).
+
+    ``untrained`` (n_pool, n_units) are largest correlations with untrained networks.
+    """
     others = [other for i, other in enumerate(own) if i != k]
     pairs = pairs_with(own[k], others, rows, np.arange(len(rows.X)) % 5)
     found = np.stack(
@@ -83,7 +85,6 @@ def returns_of(k, own, rows, pool, rng, signed):
             for p in pairs
         ]
     )
-    (untrained,) = largest_with_pool([own[k]], pool, rows, matching)
     rotated = [rotated_returns(p, matching, N_ROTATIONS, rng).mean(axis=0) for p in pairs]
     return {
         "return": found,
@@ -104,9 +105,10 @@ def measure(name, hidden, arm, n, mnist):
     own = [UnitsOf(s.network.module, s.units) for _, _, s in opened]
     first = opened[0][2]
     rows = Held(first.X, np.ones(len(first.X)), 1024)
-    pool = untrained_pool(own[:1], N_UNTRAINED, rng)
+    matching = Matching(signed=arm != "tanh")
+    untrained = largest_with_pool(own, untrained_pool(own[:1], N_UNTRAINED, rng), rows, matching)
     for k, (by_name, live, sample) in enumerate(opened):
-        outcomes = returns_of(k, own, rows, pool, rng, signed=arm != "tanh")
+        outcomes = returns_of(k, own, rows, untrained[k], matching, rng)
         layer_of = sample.units.layer_of
         by_name["one other network"] = outcomes["return"][0]
         record = {"live": int(live.sum()), "mean": {}, "reliability": {}, "scores": {}}
@@ -132,7 +134,7 @@ def readouts(name, shift, n, mnist):
     opened = [scores(e, fitted, chosen_on) for e in estimators]
     own = [UnitsOf(s.network.module, s.units) for _, _, s in opened]
     rows = Held(opened[0][2].X, np.ones(len(opened[0][2].X)), 1024)
-    pool = untrained_pool(own[:1], N_UNTRAINED, rng)
+    untrained = largest_with_pool(own, untrained_pool(own[:1], N_UNTRAINED, rng), rows, Matching())
     noise = rng.normal(size=judged[0].shape)
     missing = rng.uniform(size=judged[0].shape[1]) < 0.3
     tests = {
@@ -142,7 +144,7 @@ def readouts(name, shift, n, mnist):
     }
     found = {}
     for k, (by_name, live, _) in enumerate(opened):
-        outcomes = returns_of(k, own, rows, pool, rng, signed=True)
+        outcomes = returns_of(k, own, rows, untrained[k], Matching(), rng)
         orders = {o: outcomes[o].mean(axis=0) for o in ("return", "excess")}
         orders |= {s: by_name[s] for s in ("class_variance", "activation variance", "ablation")}
         units = np.flatnonzero(live)
