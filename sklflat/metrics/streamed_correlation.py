@@ -67,14 +67,16 @@ class StreamedCorrelation:
         seen = s > 0
         if not seen.any():
             return
-        A, B, s = A[seen], B[seen], s[seen]
+        if not seen.all():
+            A, B, s = A[seen], B[seen], s[seen]
         batch = type(self)(A.shape[1], B.shape[1])
         batch.n = float(s.sum())
         batch.mean, batch.other_mean = s @ A / batch.n, s @ B / batch.n
         a, b = A - batch.mean, B - batch.other_mean
-        weighted = a * s[:, None]
+        weighted = a if (s == 1).all() else a * s[:, None]
         batch.products = weighted.T @ b
-        batch.squares, batch.other_squares = (weighted * a).sum(axis=0), s @ np.square(b)
+        batch.squares = np.einsum("nu,nu->u", weighted, a)
+        batch.other_squares = np.einsum("n,nu,nu->u", s, b, b)
         for ends, values in zip(batch._ends, (A, B), strict=True):
             ends.low, ends.high = values.min(axis=0), values.max(axis=0)
         self.merge(batch)
@@ -85,7 +87,9 @@ class StreamedCorrelation:
         if other.n > 0:
             share = self.n * other.n / total
             d, e = other.mean - self.mean, other.other_mean - self.other_mean
-            self.products += other.products + share * np.outer(d, e)
+            self.products += other.products
+            if share:
+                self.products += np.outer(share * d, e)
             self.squares += other.squares + share * np.square(d)
             self.other_squares += other.other_squares + share * np.square(e)
             self.mean = self.mean + d * other.n / total
@@ -110,10 +114,12 @@ class StreamedCorrelation:
     def correlations(self) -> NDArray[np.float64]:
         """Correlations (n_units, n_other_units); 0 where a column is constant."""
         a, b = self.varying & (self.squares > 0), self.other_varying & (self.other_squares > 0)
-        lengths = np.outer(np.sqrt(np.where(a, self.squares, 1.0)), np.sqrt(self.other_squares))
-        found = np.zeros_like(self.products)
-        np.divide(self.products, lengths, out=found, where=np.outer(a, b))
-        return np.clip(found, -1.0, 1.0)
+        inverse, other = np.zeros(len(a)), np.zeros(len(b))
+        np.divide(1.0, np.sqrt(self.squares), out=inverse, where=a)
+        np.divide(1.0, np.sqrt(self.other_squares), out=other, where=b)
+        found = self.products * inverse[:, None]
+        found *= other
+        return np.clip(found, -1.0, 1.0, out=found)
 
 
 class _Ends:

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import UniversalityWarning, warn
-from sklflat.probing.false_discovery import FDR
+from sklflat.probing.false_discovery import FDR, n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.sample import Sample
@@ -25,6 +25,9 @@ from sklflat.universality.networks import (
 )
 from sklflat.universality.returns import Matching
 from sklflat.universality.sample import MIN_ROWS, ROTATION, SHUFFLED, UNTRAINED, ReturnSample
+
+#: untrained networks that are scored as the first is, at most, unless a number of draws is given
+_MAX_REFERENCES = 100
 
 
 class UniversalityProbe(UnitProbe):
@@ -235,12 +238,15 @@ class UniversalityProbe(UnitProbe):
         self.n_failed_ = networks.n_failed
         if self.null == ROTATION:
             _check_rotatable(networks)
+        n_draws = n_pooled_draws(self.n_null, len(networks.sample.units))
         sample = ReturnSample.extending(
             networks.sample,
             others=networks.others,
             matching=Matching(self.matching == "one_to_one", self.signed, self.within_layers),
             null=self.null,
             n_untrained=self.n_untrained,
+            n_draws=n_draws,
+            max_references=_MAX_REFERENCES if self.n_null == "auto" else n_draws,
             settings=settings,
             seed=int(rng.randint(2**31 - 1)),
         )
@@ -253,7 +259,7 @@ class UniversalityProbe(UnitProbe):
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, ReturnSample)
-        return [sample.draws(n_draws, self.n_null != "auto", rng)]
+        return [sample.draws(rng)]
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, ReturnSample)

@@ -16,7 +16,7 @@ from sklflat.universality.networks import UnitsOf
 #: parts of the rows for the cross-validated share of variance
 N_FOLDS = 5
 #: entries of the matrices of products in memory at once, and values of units in a batch of rows
-_MAX_PRODUCTS, _MAX_VALUES = 2**24, 2**23
+_MAX_PRODUCTS, _MAX_VALUES = 2**23, 2**21
 #: penalty on coefficients of standardised units, scikit-learn's default for ``Ridge``
 _ALPHA = 1.0
 

@@ -36,8 +36,6 @@ UNTRAINED, SHUFFLED, ROTATION = "untrained", "shuffled_labels", "rotation"
 MIN_ROWS = 20
 #: rows that the alignment of subspaces is computed on
 _N_ALIGNED = 1000
-#: untrained networks that are scored as the first is, at most, unless more draws are asked for
-_MAX_REFERENCES = 100
 #: correlation of units that are the same but for scale and shift
 _SAME = 1 - 1e-9
 
@@ -54,6 +52,10 @@ class ReturnSample(Sample):
     matching : Matching
     null : {"untrained", "shuffled_labels", "rotation"}
     n_untrained : int
+    n_draws : int
+        Null draws, pooled over units.
+    max_references : int
+        Untrained networks that are scored as the first is, at most.
     settings : dict
         Of trainings on shuffled labels.
     seed : int
@@ -63,6 +65,8 @@ class ReturnSample(Sample):
     matching: Matching
     null: str
     n_untrained: int
+    n_draws: int
+    max_references: int
     settings: dict[str, Any]
     seed: int
 
@@ -138,45 +142,45 @@ class ReturnSample(Sample):
         return shuffled_pool(self, n, self._rng(1), self.settings)
 
     @cached_property
+    def _references(self) -> tuple[list[UnitsOf], list[int | None]]:
+        """Networks that have learned nothing, to be scored as the first, and where in the pool."""
+        if self.null == SHUFFLED:
+            return self.pool, list(range(len(self.pool)))
+        n = int(np.ceil(self.n_draws / np.bincount(self.units.layer_of).min()))
+        n = min(n, self.max_references)
+        return untrained_pool([self.first], n, self._rng(5)), [None] * n
+
+    @cached_property
+    def _with_pool(self) -> NDArray:
+        """Largest correlations (1 + n_references, n_pool, n_units) of the first and references."""
+        networks = [self.first, *self._references[0]]
+        return largest_with_pool(networks, self.pool, self.held, self.matching)
+
+    @cached_property
     def chance(self) -> NDArray:
         """Return (n_others, n_units) by chance in the place of each of the others."""
-        if self.null == ROTATION:
-            rng = self._rng(2)
-            return np.stack(
-                [
-                    rotated_returns(p, self.matching, N_ROTATIONS, rng).mean(axis=0)
-                    for p in self.pairs
-                ]
-            )
-        (largest,) = largest_with_pool([self.first], self.pool, self.held, self.matching)
-        return chance_by_network(largest, len(self.others))
+        if self.null != ROTATION:
+            return chance_by_network(self._with_pool[0], len(self.others))
+        rng = self._rng(2)
+        draws = [rotated_returns(p, self.matching, N_ROTATIONS, rng) for p in self.pairs]
+        return np.mean(draws, axis=1)
 
     @property
     def scores(self) -> NDArray:
         """Return less chance, (n_units,)."""
         return (self.returns - self.chance).mean(axis=0)
 
-    def draws(self, n_draws: int, asked: bool, rng: np.random.RandomState) -> Null:
-        """What scores are by chance.
-
-        ``asked`` says that so many draws are wanted, however long it takes.
-        """
+    def draws(self, rng: np.random.RandomState) -> Null:
+        """What scores are by chance."""
         if self.null == ROTATION:
-            n = max(N_ROTATIONS, int(np.ceil(n_draws / len(self.units))))
+            n = max(N_ROTATIONS, int(np.ceil(self.n_draws / len(self.units))))
             rotated = [rotated_returns(p, self.matching, n, rng) for p in self.pairs]
             excess = np.mean(rotated, axis=0) - self.chance.mean(axis=0)
             return Null("random rotations of the layers", excess)
-        layer_of = self.units.layer_of
-        references, own = self.pool, list[int | None](range(len(self.pool)))
-        name = "networks trained on shuffled labels"
-        if self.null == UNTRAINED:
-            n = int(np.ceil(n_draws / np.bincount(layer_of).min()))
-            n = n if asked else min(n, _MAX_REFERENCES)
-            references, own = untrained_pool([self.first], n, rng), [None] * n
-            name = "untrained networks"
-        largest = largest_with_pool(references, self.pool, self.held, self.matching)
-        scores = excess_by_chance(largest, own, len(self.others), rng)
+        layer_of, largest = self.units.layer_of, self._with_pool[1:]
+        scores = excess_by_chance(largest, self._references[1], len(self.others), rng)
         lives = (largest != 0).any(axis=1)  # a constant unit correlates with nothing
+        name = "untrained networks" if self.null == UNTRAINED else "trained on shuffled labels"
         return null_by_layer(
             name, ((s, layer_of, a) for s, a in zip(scores, lives, strict=True)), layer_of
         )

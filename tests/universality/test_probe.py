@@ -173,7 +173,7 @@ def test_others_may_be_wider_or_narrower():
     ("null", "name"),
     [
         ("rotation", "random rotations of the layers"),
-        ("shuffled_labels", "networks trained on shuffled labels"),
+        ("shuffled_labels", "trained on shuffled labels"),
     ],
 )
 def test_other_kinds_of_chance(null, name):
