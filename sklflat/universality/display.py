@@ -116,7 +116,8 @@ class UniversalityDisplay:
         label = f"95 % of chance ({self.null_name})"
         ends = self.low[order], self.high[order]
         ax.vlines(rank, *ends, color="0.75", linewidth=width, label=label)
-        ax.scatter(rank, self.chance[order], s=18, marker="_", color="0.35", label="mean of chance")
+        mean_of_chance = {"s": 30, "marker": "_", "color": "0.3", "zorder": 2.5}
+        ax.scatter(rank, self.chance[order], label="mean of chance", **mean_of_chance)
         for mask, style, name in (
             (self.selected, {"color": "black"}, "selected"),
             (
@@ -131,7 +132,7 @@ class UniversalityDisplay:
                 ax.scatter(rank[own], mean[order][own], s=18, zorder=3, label=name, **style)
         ax.set_xlabel("units, most above chance first")
         ax.set_ylabel(f"return: mean correlation in {len(self.returns)} networks")
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
 
     def _plot_matches(self, ax: Any) -> None:
         values, names = self.returns[:, self.unit], self.partners[:, self.unit]
@@ -143,4 +144,4 @@ class UniversalityDisplay:
         ax.invert_yaxis()
         ax.set_xlim(min(0.0, values.min()), 1.0)
         ax.set_xlabel(f"correlation with {self.names[self.unit]}")
-        ax.legend(fontsize="small", loc="lower left")
+        ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14))
