@@ -33,12 +33,15 @@ X = StandardScaler().fit_transform(X)
 network = SAMClassifier((32,), rho=0, max_iter=40, random_state=0)
 probe = UniversalityProbe(network, holdout=0.5, n_units=8, random_state=0).fit(X, y)
 UniversalityDisplay.from_estimator(probe)
-print(probe.to_frame().sort_values("score", ascending=False).head()[["return", "chance", "q_value"]])
+print(
+    probe.to_frame().sort_values("score", ascending=False).head()[["return", "chance", "q_value"]]
+)
 
 # %%
 # Many units are found again with correlations near 1, and nearly as many would be in networks that
 # have learned nothing: the inputs of this table depend on each other so much that any weights see
-# the same few directions. What exceeds chance is small, and a handful of networks measures it badly.
+# the same few directions. What exceeds chance is small, and a handful of networks measures it
+# badly: the reliability says how well other networks would give the same order of units.
 
 print(probe.reliability_)
 print("with 24 networks:", probe.reliability_.with_models(24))

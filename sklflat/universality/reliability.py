@@ -21,7 +21,8 @@ class Reliability:
     excess, returns : float
         Of the return less chance, which is the score, and of the return itself. From random
         halves of the networks, whose Spearman correlation over a layer's units is brought to all
-        of them by Spearman and Brown's formula. NaN where no layer has three units that live.
+        of them by Spearman and Brown's formula, unless it is not above 0. NaN where no layer has
+        three units that live.
     n_models : int
         Networks that units return in.
     """
@@ -48,7 +49,7 @@ class Reliability:
         Reliability(excess=0.75, returns=0.923, n_models=24)
         """
         k = n_models / self.n_models
-        excess, returns = (float(spearman_brown(r, k)) for r in (self.excess, self.returns))
+        excess, returns = (_lengthened(r, k) for r in (self.excess, self.returns))
         return Reliability(excess, returns, n_models)
 
     def __repr__(self) -> str:
@@ -73,7 +74,12 @@ def split_half(
         found.append(within_layers(first.mean(axis=0), second.mean(axis=0), layer_of, live))
     if np.isnan(found).all():
         return float("nan")
-    return float(spearman_brown(float(np.nanmean(found)), n / half))
+    return _lengthened(float(np.nanmean(found)), n / half)
+
+
+def _lengthened(reliability: float, k: float) -> float:
+    """Reliability of k times as many networks; one that is not above 0 stays what it is."""
+    return reliability if reliability <= 0 else float(spearman_brown(reliability, k))
 
 
 def within_layers(a: NDArray, b: NDArray, layer_of: NDArray, live: NDArray) -> float:

@@ -179,6 +179,12 @@ def pairs_with(
     ]
     start = 0
     for (A, *B), s in rows.batches([first, *others]):
+        for number, values in enumerate((A, *B)):
+            if not np.isfinite(values[s > 0]).all():
+                raise ValueError(
+                    f"Network {number} has activations that are not finite on the rows that units "
+                    "are scored on, so it cannot be compared. Leave it out, or these rows."
+                )
         folds = fold_of[start : start + len(A)]
         for k in np.unique(folds):
             part = folds == k

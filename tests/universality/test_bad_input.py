@@ -65,6 +65,14 @@ def test_siblings_of_other_inputs_classes_and_layers():
         UniversalityProbe([frozen(), frozen(1), from_module(deep, classes=[0, 1, 2])]).fit(*FEW)
 
 
+def test_a_sibling_that_is_not_finite():
+    arrays = random_arrays(1)
+    arrays[0][0, 0] = np.nan
+    broken = from_module(two_layer(*arrays), classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="Network 1 has activations that are not finite"):
+        UniversalityProbe([frozen(), broken, frozen(2)], **QUICK).fit(*FEW)
+
+
 class Diverging(SAMClassifier):
     """Diverges for some seeds."""
 

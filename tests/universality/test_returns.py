@@ -1,5 +1,7 @@
 """Returns, chance and shares of variance against NumPy, scikit-learn and closed forms."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,21 @@ def test_a_pool_is_read_in_parts_that_change_nothing(monkeypatch):
     monkeypatch.setattr("sklflat.universality.returns._MAX_PRODUCTS", 60)
     parts = largest_with_pool(references, pool, rows(), Matching())
     np.testing.assert_allclose(parts, whole, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_rows():
+    """Of eight times as many rows no more is kept, but for what the rows themselves take."""
+    peaks = []
+    networks = [network(k, h=60) for k in range(3)]
+    for n in (1000, 8000):
+        more = Held(X[np.arange(n) % 70], np.ones(n), 250)
+        fold_of = np.arange(n) % 5
+        tracemalloc.start()
+        pairs_with(networks[0], networks[1:], more, fold_of)
+        largest_with_pool(networks[:1], networks[1:], more, Matching())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_layers_can_be_left():
@@ -185,4 +202,7 @@ def test_ranks_are_of_single_layers():
     layer_of, live = (level > 5).astype(int), np.ones(1000, dtype=bool)
     assert abs(within_layers(a, b, layer_of, live)) < 0.15
     assert within_layers(a, a, layer_of, live) == pytest.approx(1)
+    by_network = rng.normal(size=(3, 6))  # not reliable: no number below -1 comes of it
+    assert -1 <= split_half(by_network, np.zeros(6, dtype=int), np.ones(6, dtype=bool), rng) < 1
+    assert Reliability(-0.2, 0.5, 2).with_models(8).excess == -0.2
     assert np.isnan(within_layers(a[:2], b[:2], layer_of[:2], live[:2]))

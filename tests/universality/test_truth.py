@@ -1,5 +1,6 @@
 """What is planted comes back, and what one network foretells of it."""
 
+import time
 import warnings
 
 import numpy as np
@@ -56,6 +57,16 @@ def test_a_spurious_cue_returns_too(seed):
     passes = np.isin(found.unit_names_[live], found.universal_units_)
     assert passes[spurious].all()
     assert found.returns_.mean(axis=0)[live][spurious].mean() > 0.7
+
+
+@pytest.mark.clock
+def test_the_default_fit_takes_ten_seconds():
+    """Of two cores, so twenty seconds of both: nine trainings, two hundred networks of chance."""
+    inputs, y = load_digits(return_X_y=True)
+    UniversalityProbe(SMALL, n_models=2, n_units=1, random_state=0).fit(X, Y)  # imports
+    start = time.process_time()
+    UniversalityProbe(SAMClassifier((32,)), random_state=0).fit(inputs, y)
+    assert time.process_time() - start < 20
 
 
 def test_the_forecast_foretells_the_return():
