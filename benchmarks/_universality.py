@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.frozen import FrozenEstimator
+from torch import nn
 
 from sklflat import FlatNoiseClassifier, HessianSpectrum, SAMClassifier, SAMRegressor
 from sklflat.networks import ParameterVector
@@ -71,8 +72,23 @@ def keel_rows(name):
     return np.array([[cell.strip() for cell in line.split(",")] for line in lines])
 
 
+def convolutions(n_outputs=10):
+    """A small network of two convolutions for images of 8 x 8 pixels."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, n_outputs),
+    )
+
+
 def network(arm, hidden, regression, seed):
-    """An unfitted network of an arm."""
+    """An unfitted network of an arm; ``hidden`` are widths, or None for convolutions."""
+    if hidden is None:
+        return SAMClassifier(net=convolutions, rho=0.0, max_iter=40, random_state=seed)
     kind = SAMRegressor if regression else SAMClassifier
     plain = {"max_iter": 40, "random_state": seed}
     if arm.startswith("noise"):

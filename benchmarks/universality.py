@@ -46,6 +46,7 @@ FURTHER += [
     for hidden in ("8", "32, 32", "128")
     for name in ("breast cancer", "digits", "letter")
 ]
+FURTHER += [("digits", "cnn", "plain")]
 FURTHER += [(name, "32", "sam .1") for name in ("breast cancer", "digits", "letter")]
 FURTHER += [("mnist", "32", arm) for arm in ("alpha 1", "alpha 10", "sam .5")]
 
@@ -61,7 +62,7 @@ def halves(X, y, shift=False):
 
 def trained(arm, hidden, rows, n, regression):
     """Networks from seeds of their own, as one stack where that can be."""
-    sizes = tuple(map(int, hidden.split(", ")))
+    sizes = None if hidden == "cnn" else tuple(map(int, hidden.split(", ")))
     trainings = [
         Training(network(arm, sizes, regression, seed), *rows, {}, snapshots_at=(0,))
         for seed in range(n)
