@@ -163,6 +163,15 @@ def readouts(name, shift, n, mnist):
     return found
 
 
+def rounded(cells):
+    """The same with four digits, so that the file stays small."""
+    if isinstance(cells, dict):
+        return {key: rounded(value) for key, value in cells.items()}
+    if isinstance(cells, list):
+        return [rounded(value) for value in cells]
+    return round(cells, 4) if isinstance(cells, float) else cells
+
+
 # --- the page -------------------------------------------------------------------------------------
 
 
@@ -314,7 +323,7 @@ def main():
             print(f"{name} is not there", flush=True)
             continue
         cells[key] = job(args.networks, args.mnist)
-        CELLS.write_text(json.dumps(cells))
+        CELLS.write_text(json.dumps(rounded(cells)))
         TABLE.write_text("\n".join(report(cells)) + "\n")
         print(key, f"{time.monotonic() - began:.0f} s", flush=True)
     TABLE.write_text("\n".join(report(cells)) + "\n")
