@@ -19,6 +19,12 @@ class StreamedCorrelation:
     n_other_units) matrix, whatever the number of rows, and nothing is lost where means are large
     beside standard deviations.
 
+    Parameters
+    ----------
+    n_units, n_other_units : int
+    rounding : float, default=1e-12
+        Columns whose range is at most this share of their largest value count as constant.
+
     Attributes
     ----------
     n : float
@@ -47,7 +53,8 @@ class StreamedCorrelation:
            [-0.447214]])
     """
 
-    def __init__(self, n_units: int, n_other_units: int) -> None:
+    def __init__(self, n_units: int, n_other_units: int, rounding: float = 1e-12) -> None:
+        self.rounding = rounding
         self.n = 0.0
         self.mean, self.other_mean = np.zeros(n_units), np.zeros(n_other_units)
         self.products = np.zeros((n_units, n_other_units))
@@ -103,12 +110,12 @@ class StreamedCorrelation:
     @property
     def varying(self) -> NDArray[np.bool_]:
         """Mask (n_units,) of the columns of A that are not constant, up to rounding."""
-        return self._ends[0].differ
+        return self._ends[0].differ(self.rounding)
 
     @property
     def other_varying(self) -> NDArray[np.bool_]:
         """Mask (n_other_units,) of the columns of B that are not constant, up to rounding."""
-        return self._ends[1].differ
+        return self._ends[1].differ(self.rounding)
 
     @property
     def correlations(self) -> NDArray[np.float64]:
@@ -128,7 +135,6 @@ class _Ends:
     def __init__(self, n: int) -> None:
         self.low, self.high = np.full(n, np.inf), np.full(n, -np.inf)
 
-    @property
-    def differ(self) -> NDArray[np.bool_]:
+    def differ(self, rounding: float) -> NDArray[np.bool_]:
         largest = np.maximum(np.abs(self.low), np.abs(self.high))
-        return np.isfinite(self.low) & (self.high - self.low > 1e-12 * largest)
+        return np.isfinite(self.low) & (self.high - self.low > rounding * largest)

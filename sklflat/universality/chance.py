@@ -42,7 +42,7 @@ def shuffled_pool(
         )
     names = tuple(layer.name for layer in sample.units.layers)
     fitted = sample.training.train_on_shuffled_labels(n_networks, 1, rng, **settings)
-    found = [UnitsOf.find(resolve(e).network.module, sample.X, names) for e in fitted]
+    found = [UnitsOf.find(resolve(e, sample.dtype).network.module, sample.X, names) for e in fitted]
     same = [own for own in found if _sizes(own.units) == _sizes(sample.units)]
     if len(same) < len(found):
         raise ValueError(

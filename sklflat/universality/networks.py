@@ -12,7 +12,9 @@ from torch import nn
 from sklflat.connectivity.networks import check_same_input, check_same_task
 from sklflat.exceptions import DivergenceError, UniversalityWarning, warn
 from sklflat.metrics.consistency import too_many_failed
+from sklflat.networks.network import working_precision
 from sklflat.networks.units import Units
+from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.nulls import reseeded, seeded
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
@@ -39,6 +41,11 @@ class UnitsOf:
 
     module: nn.Module
     units: Units
+
+    @property
+    def rounding(self) -> float:
+        """That of its activations, as a share of the largest one."""
+        return rounding_of(str(working_precision(self.module)).removeprefix("torch."))
 
     @classmethod
     def find(cls, module: nn.Module, X: torch.Tensor, layers: Any) -> "UnitsOf":
@@ -73,6 +80,7 @@ class Networks:
         scored: Rows,
         layers: Any,
         training: TrainingSet | None,
+        dtype: str | None,
         n_failed: int = 0,
     ) -> "Networks":
         """Open fitted estimators, and check that they are for the same task."""
@@ -85,11 +93,12 @@ class Networks:
             training=training,
             numbers=scored.numbers,
             groups=scored.groups,
+            dtype=dtype,
         )
         few = scored.take(np.arange(min(len(scored), _N_COMPARED))).X
         others = []
         for number, estimator in enumerate(estimators[1:], start=1):
-            trained = resolve(estimator)
+            trained = resolve(estimator, dtype)
             check_same_input(sample.trained.to_input(few), _read(trained, few, number), number)
             check_same_task(sample.trained, trained, number)
             other = UnitsOf.find(trained.network.module, sample.X, layers)
@@ -153,6 +162,7 @@ def train_networks(
     rows: Rows,
     holdout: float | None,
     layers: Any,
+    dtype: str | None,
     n_jobs: int | None,
     settings: Mapping[str, Any],
     rng: np.random.RandomState,
@@ -178,7 +188,7 @@ def train_networks(
     if n_failed:
         _report_failures(trainings, n_failed, n_models)
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
-    return Networks.of(good, scored, layers, training, n_failed)
+    return Networks.of(good, scored, layers, training, dtype, n_failed)
 
 
 def _report_failures(trainings: list[Training], n_failed: int, n_models: int) -> None:

@@ -95,6 +95,8 @@ class UniversalityProbe(UnitProbe):
     cache_dir : path or None, default=None
         A directory in which trainings are kept, so that a run that was cut off goes on: see
         :func:`~sklflat.training.stacking.train`.
+    dtype : "float32" or "float64", default=None
+        Precision in which the networks are run; None is their own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
     verbose : int, default=0
         1 shows how far trainings are.
@@ -194,6 +196,7 @@ class UniversalityProbe(UnitProbe):
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
         cache_dir: Any = None,
+        dtype: str | None = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -210,6 +213,7 @@ class UniversalityProbe(UnitProbe):
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.cache_dir = cache_dir
+        self.dtype = dtype
         self.random_state = random_state
         self.verbose = verbose
 
@@ -220,7 +224,7 @@ class UniversalityProbe(UnitProbe):
         settings = {"cache_dir": self.cache_dir, "verbose": self.verbose}
         if isinstance(self.estimator, (list, tuple)):
             check_given(self.estimator)
-            networks = Networks.of(list(self.estimator), rows, self.layers, None)
+            networks = Networks.of(list(self.estimator), rows, self.layers, None, self.dtype)
         elif is_frozen(self.estimator):
             refuse_alone(self.estimator)
         else:
@@ -230,6 +234,7 @@ class UniversalityProbe(UnitProbe):
                 rows,
                 self.holdout,
                 self.layers,
+                self.dtype,
                 self.n_jobs,
                 settings,
                 rng,

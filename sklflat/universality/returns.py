@@ -67,11 +67,18 @@ class Held:
     weights : ndarray of shape (n_samples,)
         Of mean 1.
     batch_size : int
+    rounding : float, default=1e-12
+        Of activations, as a share of the largest one: what varies by less is constant.
     """
 
     X: torch.Tensor
     weights: NDArray
     batch_size: int
+    rounding: float = 1e-12
+
+    def streamed(self, n_units: int, n_other_units: int) -> StreamedCorrelation:
+        """Correlations on these rows, none of which is in it yet."""
+        return StreamedCorrelation(n_units, n_other_units, self.rounding)
 
     def batches(self, networks: Sequence[UnitsOf]) -> Iterator[tuple[list[NDArray], NDArray]]:
         """Activations (b, n_units) of several networks on the same rows, and the rows' weights."""
@@ -136,7 +143,7 @@ class Pair:
 
 def _sum(parts: list[StreamedCorrelation]) -> StreamedCorrelation:
     """The moments of several parts of the rows together."""
-    empty = StreamedCorrelation(*parts[0].products.shape)
+    empty = StreamedCorrelation(*parts[0].products.shape, parts[0].rounding)
     return reduce(lambda total, part: total.merge(part), parts, empty)
 
 
@@ -170,8 +177,8 @@ def pairs_with(
     n_folds = int(fold_of.max()) + 1
     pairs = [
         Pair(
-            [StreamedCorrelation(len(first.units), size) for _ in range(n_folds)],
-            [StreamedCorrelation(size, size) for _ in range(n_folds)],
+            [rows.streamed(len(first.units), size) for _ in range(n_folds)],
+            [rows.streamed(size, size) for _ in range(n_folds)],
             first.units.layer_of,
             other.units.layer_of,
         )
@@ -210,7 +217,7 @@ def largest_with_pool(
     for start in range(0, len(pool), at_once):
         some = pool[start : start + at_once]
         ends = np.cumsum([len(own.units) for own in some])
-        streamed = StreamedCorrelation(n_first, int(ends[-1]))
+        streamed = rows.streamed(n_first, int(ends[-1]))
         for parts, s in rows.batches([*references, *some]):
             A = np.concatenate(parts[: len(references)], axis=1)
             streamed.update(A, np.concatenate(parts[len(references) :], axis=1), s)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.metrics import debiased_cka
-from sklflat.metrics.streamed_correlation import StreamedCorrelation
 from sklflat.probing.nulls import Null, null_by_layer
 from sklflat.probing.sample import Sample
 from sklflat.universality.chance import (
@@ -78,7 +77,8 @@ class ReturnSample(Sample):
     @cached_property
     def held(self) -> Held:
         """The rows that units are scored on."""
-        return Held(self.X, self.weights * self.n_samples, self.network.batch_size)
+        rounding = max(own.rounding for own in (self.first, *self.others))
+        return Held(self.X, self.weights * self.n_samples, self.network.batch_size, rounding)
 
     @property
     def n_deciding(self) -> int:
@@ -219,7 +219,7 @@ class ReturnSample(Sample):
     def duplicates(self) -> tuple[tuple[str, ...], ...]:
         """Names of units of a layer that do the same but for scale and shift."""
         n = len(self.units)
-        streamed = StreamedCorrelation(n, n)
+        streamed = self.held.streamed(n, n)
         for (A,), s in self.held.batches([self.first]):
             streamed.update(A, A, s)
         layer_of = self.units.layer_of

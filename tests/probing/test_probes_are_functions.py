@@ -22,6 +22,7 @@ NET = SAMClassifier((4,), max_iter=3)
 COMMON = {"n_null": 20, "n_units": 2, "random_state": 0}
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklflat.exceptions.UniversalityWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklflat.exceptions.ConnectivityWarning"),
 ]
