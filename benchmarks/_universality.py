@@ -8,7 +8,16 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from sklearn.frozen import FrozenEstimator
 from torch import nn
 
-from sklflat import FlatNoiseClassifier, HessianSpectrum, SAMClassifier, SAMRegressor
+from sklflat import (
+    FlatNoiseClassifier,
+    HessianSpectrum,
+    ModeConnectivityProbe,
+    PruningPath,
+    SAMClassifier,
+    SAMRegressor,
+    SurrogateAligner,
+    TemperatureProbe,
+)
 from sklflat.networks import ParameterVector
 from sklflat.networks.network import copy_module
 from sklflat.probing import ActivationProbe, Sample
@@ -135,3 +144,34 @@ def scores(estimator, trained, judged):
     )
     found["flat alignment"] = spectrum.fit(*trained).unit_scores_
     return found, ~sample.dead, sample
+
+
+#: of probes whose scores alone are asked for
+SCORES_ONLY = {"n_null": 4, "n_units": 1, "random_state": 0}
+
+
+def probe_scores(estimator, other, trained, judged):
+    """Scores by the other probes of this library, with default parameters but for their nulls.
+
+    ``other`` is one further network, which a path is laid to.
+    """
+    known = FrozenEstimator(estimator)
+    pair = [known, FrozenEstimator(other)]
+    taught = {"n_basin_models": 0, "n_redraws": 1, "min_fidelity": 0.0}
+    pruned = PruningPath(known, n_random=2, n_units=1, random_state=0).fit(*judged)
+    kept_last = np.empty(len(pruned.order_))
+    kept_last[pruned.order_] = -np.arange(len(pruned.order_))
+    response = HessianSpectrum(known, unit_score="response", n_components=10, **SCORES_ONLY)
+    return {
+        "path to one other network": ModeConnectivityProbe(pair, **SCORES_ONLY)
+        .fit(*judged)
+        .unit_scores_,
+        "response": response.fit(*trained).unit_scores_,
+        "coarseness": TemperatureProbe(known, n_bootstrap=2, **SCORES_ONLY)
+        .fit(*judged)
+        .unit_scores_,
+        "agreement with a surrogate": SurrogateAligner(known, **taught, **SCORES_ONLY)
+        .fit(*judged)
+        .unit_scores_,
+        "place in a pruning path": kept_last,
+    }

@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _universality import KEEL, SCIKIT, network, scores, table
+from _universality import KEEL, SCIKIT, network, probe_scores, scores, table
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 
@@ -95,7 +95,7 @@ def returns_of(k, own, rows, untrained, matching, rng):
     }
 
 
-def measure(name, hidden, arm, n, mnist):
+def measure(name, hidden, arm, n, mnist, *, probes=False):
     """One cell: of each network means, reliabilities, and what scores correlate with."""
     X, y = table(name, mnist)
     fitted, judged = halves(X, y)
@@ -112,6 +112,8 @@ def measure(name, hidden, arm, n, mnist):
         outcomes = returns_of(k, own, rows, untrained[k], matching, rng)
         layer_of = sample.units.layer_of
         by_name["one other network"] = outcomes["return"][0]
+        if probes:
+            by_name = probe_scores(estimators[k], estimators[0 if k else 1], fitted, judged)
         record = {"live": int(live.sum()), "mean": {}, "reliability": {}, "scores": {}}
         for outcome, by_network in outcomes.items():
             # the first other network is a score, so it is none of those that are foretold
@@ -194,7 +196,8 @@ def corrected(records, score, outcome):
 
 def report(cells):
     """The page, line by line."""
-    grid = {k: c for k, c in cells.items() if "networks" in c}
+    grid = {k: c for k, c in cells.items() if "networks" in c and "probes" not in k}
+    probes = {k: c for k, c in cells.items() if "probes" in k}
     yield "# What comes back in another training\n"
     yield (
         "Written by `benchmarks/universality.py`; how is said there. Means over networks with 95 % "
@@ -229,6 +232,11 @@ def report(cells):
         yield f"\n## Which score foretells it: {outcome}\n"
         keys = [k for k in grid if k.endswith("; 32; plain")]
         yield from _correlations(grid, keys, outcome)
+    if probes:
+        yield "\n## Scores of the other probes: return, and excess\n"
+        for outcome in OUTCOMES[:2]:
+            yield from _correlations(probes, list(probes), outcome)
+            yield ""
     yield "\n## The same with other widths, depths and trainings: excess\n"
     keys = [k for k in grid if not k.endswith("; 32; plain")]
     yield from _correlations(grid, keys, "excess")
@@ -248,7 +256,7 @@ def _correlations(grid, keys, outcome):
         )
         for s in names
     }
-    shown = [k.removesuffix("; 32; plain") for k in keys]
+    shown = [k.removesuffix("; 32; plain").removeprefix("probes; ") for k in keys]
     yield f"| score | mean | {' | '.join(shown)} |"
     yield "|---|---|" + "---|" * len(keys)
     for s in sorted(names, key=lambda s: -mean[s]):
@@ -302,7 +310,11 @@ def cells_to_run():
         for s in (False, True)
         for t in ("breast cancer", "digits", "letter", "satellite", "spam")
     ]
-    return [*jobs[:first], *given, *jobs[first:]]
+    others = [
+        (f"probes; {t}", lambda n, m, t=t: measure(t, "32", "plain", n, m, probes=True))
+        for t in ("breast cancer", "digits", "letter", "satellite", "spam")
+    ]
+    return [*jobs[:first], *given, *others, *jobs[first:]]
 
 
 def main():
@@ -316,7 +328,12 @@ def main():
     cells = json.loads(CELLS.read_text()) if CELLS.exists() else {}
     began = time.monotonic()
     for key, job in cells_to_run():
-        name = key.removeprefix("readout; ").removesuffix(", shift").split("; ")[0]
+        name = (
+            key.removeprefix("readout; ")
+            .removeprefix("probes; ")
+            .removesuffix(", shift")
+            .split("; ")[0]
+        )
         if key in cells or time.monotonic() - began > 60 * args.minutes:
             continue
         if table(name, args.mnist) is None:
