@@ -312,9 +312,10 @@ def cells_to_run():
     ]
     others = [
         (f"probes; {t}", lambda n, m, t=t: measure(t, "32", "plain", n, m, probes=True))
-        for t in ("breast cancer", "digits", "letter", "satellite", "spam")
+        for t in ("breast cancer", "digits", "letter")
     ]
-    return [*jobs[:first], *given, *others, *jobs[first:]]
+    arms = first + 3 * len(ARMS)
+    return [*jobs[:first], *given, *jobs[first:arms], *others, *jobs[arms:]]
 
 
 def main():
