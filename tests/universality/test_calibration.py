@@ -81,7 +81,7 @@ KINDS = {"untrained": untrained, "shuffled": shuffled, "rotated": rotated}
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rejections_of_networks_that_have_learned_nothing(kind, draws):
-    n = draws(200, 2000)
+    n = draws(150, 2000)
     low, high = (0.03, 0.07) if n == 2000 else np.array(stats.binom.interval(0.999, n, 0.05)) / n
     p = np.array(list(KINDS[kind](n, np.random.RandomState(0))))
     rate = np.mean(p <= 0.05)

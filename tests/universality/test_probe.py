@@ -135,6 +135,7 @@ def test_duplicated_dead_and_constant_units_have_names():
     np.testing.assert_allclose(found.returns_[:, 7:], 0)
 
 
+@pytest.mark.slow
 def test_one_to_one_gives_no_partner_twice(probe):
     siblings = [FrozenEstimator(e) for e in probe.estimators_]
     found = UniversalityProbe(siblings, matching="one_to_one", **QUICK).fit(X, Y)
@@ -157,6 +158,7 @@ def test_negatives_return_without_sign():
     np.testing.assert_allclose(unsigned.returns_, 1, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_others_may_be_wider_or_narrower():
     siblings = [
         from_module(two_layer(*random_arrays(k, h=h)), classes=[0, 1, 2])
@@ -182,6 +184,7 @@ def test_other_kinds_of_chance(null, name):
     assert found.returns_.mean(axis=0).max() > found.chance_.max()
 
 
+@pytest.mark.slow
 def test_regressors_pipelines_and_searches():
     y = X[:, 20] + 0.1 * Y
     regressor = SAMRegressor((6,), rho=0, max_iter=10, learning_rate_init=0.01)
@@ -210,6 +213,7 @@ def test_it_is_pickled_cloned_saved_and_resumed(probe, tmp_path):
     assert sorted(p for p in (tmp_path / "runs").rglob("*") if p.is_file()) == files
 
 
+@pytest.mark.slow
 def test_the_models_of_a_connectivity_probe_are_siblings():
     connected = ModeConnectivityProbe(
         SMALL, n_models=3, n_null=4, n_points=3, repair=False, n_units=1, random_state=0

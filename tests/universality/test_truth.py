@@ -41,7 +41,8 @@ def test_units_that_carry_a_teachers_feature_return(task, seed):
         assert truth.auc(found.unit_scores_, of=real) >= 0.9
 
 
-@pytest.mark.parametrize("seed", slow_after(1, range(3)))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 def test_a_spurious_cue_returns_too(seed):
     """All units that follow an easy cue pass: return does not mean that a cue is true."""
     inputs, y, truth = make_spurious(
@@ -69,6 +70,7 @@ def test_the_default_fit_takes_ten_seconds():
     assert time.process_time() - start < 20
 
 
+@pytest.mark.slow
 def test_the_forecast_foretells_the_return():
     """Breast cancer: .89 within a network by the prototype of eight seeds."""
     table, labels = load_breast_cancer(return_X_y=True)
