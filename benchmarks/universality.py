@@ -177,13 +177,13 @@ def rounded(cells):
 # --- the page -------------------------------------------------------------------------------------
 
 
-def interval(values):
+def interval(values, digits=2):
     """Mean with its 95 % interval, in few digits."""
     values = np.array([v for v in values if v is not None and np.isfinite(v)])
     if len(values) < 2:
         return ""
     low, high = mean_bounds(values)
-    return f"{values.mean():.2f} [{low:.2f}, {high:.2f}]"
+    return f"{values.mean():.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def corrected(records, score, outcome):
@@ -228,6 +228,7 @@ def report(cells):
             ),
         ]
         yield f"| {' | '.join(key.split('; '))} | {' | '.join(parts)} |"
+    yield from _arms(grid)
     for outcome in OUTCOMES:
         yield f"\n## Which score foretells it: {outcome}\n"
         keys = [k for k in grid if k.endswith("; 32; plain")]
@@ -241,6 +242,28 @@ def report(cells):
     keys = [k for k in grid if not k.endswith("; 32; plain")]
     yield from _correlations(grid, keys, "excess")
     yield from _readouts({k: c for k, c in cells.items() if "networks" not in c})
+
+
+def _arms(grid):
+    """What other trainings change, paired by seed: same rows, weights to start from and order."""
+    yield "\n## What other trainings change\n"
+    yield (
+        "Less the plain training of the same seed, so of the same weights to start from and order "
+        "of rows. Accuracies are not matched.\n"
+    )
+    yield "| table | training | accuracy | return | excess | over rotation | explained |"
+    yield "|---|---|---|---|---|---|---|"
+    for key, cell in grid.items():
+        name, hidden, arm = key.split("; ")
+        plain = grid.get(f"{name}; 32; plain")
+        if hidden != "32" or arm == "plain" or plain is None:
+            continue
+        parts = [interval(np.subtract(cell["accuracy"], plain["accuracy"]), 3)]
+        pairs = list(zip(cell["networks"], plain["networks"], strict=True))
+        for outcome in OUTCOMES:
+            differences = [a["mean"][outcome] - b["mean"][outcome] for a, b in pairs]
+            parts.append(interval(differences, 3))
+        yield f"| {name} | {arm} | {' | '.join(parts)} |"
 
 
 def _correlations(grid, keys, outcome):
