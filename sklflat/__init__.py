@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         load,
         save,
     )
+    from sklflat.universality import UniversalityDisplay, UniversalityProbe
 
 __all__ = [
     "AblationProbe",
@@ -65,6 +66,8 @@ __all__ = [
     "TemperatureDisplay",
     "TemperatureProbe",
     "UnitDisplay",
+    "UniversalityDisplay",
+    "UniversalityProbe",
     "__version__",
     "check_network",
     "from_module",
@@ -98,6 +101,8 @@ _ROOM_OF = {
     "TemperatureProbe": "sklflat.temperature",
     "SurrogateAligner": "sklflat.surrogate",
     "UnitDisplay": "sklflat.probing",
+    "UniversalityDisplay": "sklflat.universality",
+    "UniversalityProbe": "sklflat.universality",
     "check_network": "sklflat.probing",
     "from_module": "sklflat.probing",
     "load": "sklflat.training",

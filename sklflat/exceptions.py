@@ -27,6 +27,7 @@ __all__ = [
     "SklflatError",
     "StorageError",
     "SurrogateWarning",
+    "UniversalityWarning",
     "UnsupportedNetworkError",
 ]
 
@@ -118,6 +119,10 @@ class RewindingWarning(UserWarning):
 
 class SurrogateWarning(UserWarning):
     """A surrogate is less faithful than asked for, or has nothing to mimic."""
+
+
+class UniversalityWarning(UserWarning):
+    """Networks diverged, or rows are too few, to say what comes back; says how many."""
 
 
 class RefitWarning(UserWarning):

@@ -40,6 +40,7 @@ FLOORS = {
     "pruning": 5,
     "rewinding": 6,
     "surrogate": 6,
+    "universality": 6,
     "consensus": 7,
     "claims": 8,
     "report": 8,

@@ -19,6 +19,7 @@ from sklflat import (
     SurrogateAligner,
     TemperatureClassifier,
     TemperatureProbe,
+    UniversalityProbe,
 )
 from sklflat.surrogate import AlternatingTreeClassifier, AlternatingTreeRegressor
 
@@ -52,6 +53,7 @@ CHEAP = [
         TINY, temperatures=(0.5, 2), n_bootstrap=2, n_null=4, n_units=1, random_state=0
     ),
     SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
+    UniversalityProbe(TINY, n_models=2, n_untrained=6, n_null=4, n_units=1, random_state=0),
     AlternatingTreeClassifier(2, random_state=0),
     AlternatingTreeRegressor(2, random_state=0),
 ]
@@ -63,6 +65,10 @@ FURTHER = [
         SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
     ),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
+    ActivationProbe(TINY, unit_score="class_variance", n_null=50, n_units=1, random_state=0),
+    UniversalityProbe(
+        TINY, n_models=2, null="rotation", matching="one_to_one", n_units=1, random_state=0
+    ),
     PruningPath(TINY, direction="forward", refit=False, n_units=2, n_random=2, random_state=0),
     HessianSpectrum(
         TINY,
@@ -107,6 +113,7 @@ DEFAULTS = [
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
     SurrogateAligner(min_fidelity=0.0, n_units=1),
+    UniversalityProbe(n_units=1),
     AlternatingTreeClassifier(),
     AlternatingTreeRegressor(n_restarts=1),
 ]
@@ -145,11 +152,18 @@ DERIVED = (
     PruningPath,
     SurrogateAligner,
     TemperatureProbe,
+    UniversalityProbe,
 )
 
 
 #: estimators that train dozens of networks a fit
-LONG = (BasinRewinder, ModeConnectivityProbe, SurrogateAligner, TemperatureProbe)
+LONG = (
+    BasinRewinder,
+    ModeConnectivityProbe,
+    SurrogateAligner,
+    TemperatureProbe,
+    UniversalityProbe,
+)
 
 
 def checks(estimators, mark=lambda estimator, name: []):

@@ -24,7 +24,7 @@ PAGES = sorted(
 SLOW = {
     "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
-    *("rewinding.md", "surrogate.md", "temperature.md"),
+    *("rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
 }
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 

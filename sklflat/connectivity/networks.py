@@ -74,14 +74,8 @@ class Networks:
         X = first.to_input(matched.X)
         for i, other in enumerate(others, start=1):
             check_same_architecture(first.network.module, other.network.module)
-            rows = other.to_input(matched.X)
-            if rows.shape != X.shape or not torch.allclose(rows.to(X), X, rtol=1e-4, atol=1e-6):
-                raise ValueError(
-                    f"Network {i} reads other inputs than the first: what stands before it in its "
-                    "pipeline was fitted on other data. Fit the transformers once, before the "
-                    "networks."
-                )
-            _check_same_task(first, other, i)
+            check_same_input(X, other.to_input(matched.X), i)
+            check_same_task(first, other, i)
             _check_same_function(first, other, i, X[:_N_COMPARED])
         y = np.asarray(matched.y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
@@ -90,17 +84,26 @@ class Networks:
         return cls(estimators, sample, match, states)
 
 
-def _check_same_task(first: TrainedNetwork, other: TrainedNetwork, number: int) -> None:
-    """Raise unless outputs mean the same."""
-    one, two = (_labels(trained) for trained in (first, other))
-    if one != two:
+def check_same_input(X: torch.Tensor, rows: torch.Tensor, number: int) -> None:
+    """Raise unless what a network reads of some rows is what the first one reads, X."""
+    if rows.shape != X.shape or not torch.allclose(rows.to(X), X, rtol=1e-4, atol=1e-6):
         raise ValueError(
-            f"Network {number} has other targets than the first, or in another order: {two} in "
-            f"place of {one}. Outputs of networks on a path have to mean the same."
+            f"Network {number} reads other inputs than the first: what stands before it in its "
+            "pipeline was fitted on other data. Fit the transformers once, before the networks."
         )
 
 
-def _labels(trained: TrainedNetwork) -> Any:
+def check_same_task(first: TrainedNetwork, other: TrainedNetwork, number: int) -> None:
+    """Raise unless outputs mean the same."""
+    one, two = (labels_in_order(trained) for trained in (first, other))
+    if one != two:
+        raise ValueError(
+            f"Network {number} has other targets than the first, or in another order: {two} in "
+            f"place of {one}. Outputs of networks that are compared have to mean the same."
+        )
+
+
+def labels_in_order(trained: TrainedNetwork) -> Any:
     """Labels in the order of the outputs; "numbers" for a regressor."""
     if trained.classes is None:
         return "numbers"

@@ -28,13 +28,17 @@ class ActivationProbe(UnitProbe):
         Any classifier or regressor of this package, a skorch net, a ``Pipeline`` or search that
         ends in one, a ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns.
         ``None`` is ``SAMClassifier()``. What is not frozen is cloned and fitted.
-    unit_score : {"selectivity", "correlation", "variance", "explainability"}
+    unit_score : {"selectivity", "correlation", "class_variance", "variance", "explainability"}
         What is measured on rows that the network was not trained on; default="selectivity".
 
         - ``"selectivity"``: :func:`~sklflat.metrics.class_selectivity` of the class means, for
           classifiers. Null: targets shuffled among these rows.
         - ``"correlation"``: :func:`~sklflat.metrics.target_correlation`, for classes and real
           targets. Null: the same.
+        - ``"class_variance"``: variance of the activation that the target explains: between class
+          means, :math:`\sum_c p_c (\mu_c - \mu)^2`, or, of a real target, by a straight line.
+          ``"correlation"`` is its share of the variance. It foretells which units come back in
+          another training (:class:`~sklflat.UniversalityProbe`). Null: the same.
         - ``"variance"``: of the activation. Null: the variances in networks that were trained
           on shuffled targets.
         - ``"explainability"``:
@@ -42,7 +46,7 @@ class ActivationProbe(UnitProbe):
           as for the variance.
 
         The first two and the last do not change when a unit's incoming weights are multiplied
-        by a positive number and its outgoing ones divided by it; the variance does. None
+        by a positive number and its outgoing ones divided by it; the variances do. None
         changes when a unit is duplicated. A dead unit scores 0.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
@@ -110,7 +114,11 @@ class ActivationProbe(UnitProbe):
 
     _parameter_constraints = {
         **UnitProbe._parameter_constraints,
-        "unit_score": [StrOptions({"selectivity", "correlation", "variance", "explainability"})],
+        "unit_score": [
+            StrOptions(
+                {"selectivity", "correlation", "class_variance", "variance", "explainability"}
+            )
+        ],
     }
 
     def __init__(
@@ -175,13 +183,19 @@ class ActivationProbe(UnitProbe):
                     "unit_score='correlation' for real or multilabel targets."
                 )
             return permuted_class_selectivity(sample.activations, y, permutations, s)
-        return permuted_target_correlation(sample.activations, y, permutations, s)
+        share = permuted_target_correlation(sample.activations, y, permutations, s)
+        if self.unit_score == "correlation":
+            return share
+        return share * _variance(sample.activations, s)
 
 
 def activation_variance(sample: Sample) -> NDArray:
     """Variance of each unit over the samples, shape (n_units,)."""
-    A, s = sample.activations, sample.weights
-    return s @ np.square(A - sample.means)
+    return _variance(sample.activations, sample.weights)
+
+
+def _variance(A: NDArray, s: NDArray) -> NDArray:
+    return s @ np.square(A - s @ A)
 
 
 def _explainability(sample: Sample) -> NDArray:

@@ -21,6 +21,9 @@ def dead_units(A: NDArray, dtype: str = "float64") -> NDArray:
     >>> dead_units(np.array([[0.0, 1.0, 3.0], [0.0, 2.0, 3.0]]))
     array([ True, False,  True])
     """
-    # rounding in the sums of a batch is no sign of life
-    rounding = max(1e-12, 64 * float(np.finfo(dtype).eps))
-    return np.ptp(A, axis=0) <= rounding * np.abs(A).max(axis=0)
+    return np.ptp(A, axis=0) <= rounding_of(dtype) * np.abs(A).max(axis=0)
+
+
+def rounding_of(dtype: str) -> float:
+    """Range, as a share of the largest value, that rounding in the sums of a batch may have."""
+    return max(1e-12, 64 * float(np.finfo(dtype).eps))

@@ -1,4 +1,4 @@
-"""How consistently units come back in several trainings."""
+"""How consistently units come back in the children of a rewind point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,110 +7,17 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from sklflat.metrics import debiased_cka, spearman_brown
 from sklflat.metrics._checks import varying
+from sklflat.metrics.consistency import (
+    bootstrap_interval,
+    correlations,
+    matched,
+    mean_of_live,
+    mean_of_pairs,
+)
 from sklflat.probing.dead_units import dead_units
-
-#: resamples of rows and children
-N_BOOTSTRAP = 100
-
-
-def standardised(A: NDArray, weights: NDArray | None = None) -> NDArray:
-    """Columns of weighted mean 0 and sum of squares 1, weights multiplied in; 0 where constant.
-
-    ``A`` is (..., n, n_units), ``weights`` (n,). The product of two such columns is their
-    correlation.
-    """
-    n = A.shape[-2]
-    s = np.full(n, 1 / n) if weights is None else weights / weights.sum()
-    seen = s > 0
-    A, s = A[..., seen, :], s[seen]
-    centred = A - np.einsum("n,...nu->...u", s, A)[..., None, :]
-    centred *= np.sqrt(s)[:, None]
-    length = np.sqrt(np.square(centred).sum(axis=-2, keepdims=True))
-    scale = np.abs(A).max(axis=-2, keepdims=True)
-    return np.where(length > 1e-12 * scale, centred / np.where(length > 0, length, 1.0), 0.0)
-
-
-def matched(first: NDArray, other: NDArray, layer_of: NDArray) -> NDArray:
-    """For each unit of one network its partner in the other, within layers.
-
-    The sum of correlations on these rows is greatest; constant units are matched last.
-
-    Parameters
-    ----------
-    first, other : ndarray of shape (n, n_units)
-    layer_of : ndarray of shape (n_units,), int
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklflat.rewinding.consistency import matched
-    >>> A = np.random.RandomState(0).normal(size=(20, 3))
-    >>> matched(A, 5 * A[:, [2, 0, 1]], np.zeros(3, dtype=int)).tolist()
-    [1, 2, 0]
-    """
-    order = np.empty(len(layer_of), dtype=int)
-    a, b = standardised(first), standardised(other)
-    for layer in np.unique(layer_of):
-        own = np.flatnonzero(layer_of == layer)
-        rows, columns = linear_sum_assignment(a[:, own].T @ b[:, own], maximize=True)
-        order[own[rows]] = own[columns]
-    return order
-
-
-def correlations(A: NDArray, weights: NDArray | None = None) -> NDArray:
-    """Correlations (n_units, R, R) of each unit between R networks, of A (R, n, n_units)."""
-    z = standardised(A, weights).transpose(2, 0, 1)
-    return z @ z.transpose(0, 2, 1)
-
-
-def mean_of_pairs(C: NDArray, counts: NDArray | None = None) -> NDArray:
-    r"""Mean correlation (n_units,) over pairs of different networks.
-
-    It is the intraclass correlation ICC(C,1) of activations that have been brought to one scale in
-    each network, so factors and shifts of single units, which ReLU networks are free to choose, do
-    not count.
-
-    Parameters
-    ----------
-    C : ndarray of shape (n_units, R, R)
-    counts : ndarray of shape (R,), default=None
-        How often each network counts; it makes no pair with itself, however often.
-    """
-    m = np.ones(C.shape[1]) if counts is None else counts
-    pairs = np.outer(m, m)
-    np.fill_diagonal(pairs, 0.0)
-    total = pairs.sum()
-    if total == 0:
-        return np.full(len(C), np.nan)
-    return (C * pairs).sum(axis=(1, 2)) / total
-
-
-def bootstrap_interval(
-    A: NDArray,
-    weights: NDArray | None,
-    rng: np.random.RandomState,
-    n_bootstrap: int = N_BOOTSTRAP,
-    level: float = 0.95,
-) -> tuple[NDArray, NDArray]:
-    """Ends (n_units,) of the percentile interval over resampled rows and networks at once.
-
-    A network that was drawn twice makes no pair with itself, which would correlate by 1.
-    """
-    R, n, _ = A.shape
-    s = np.ones(n) if weights is None else weights
-    draws = []
-    for _ in range(n_bootstrap):
-        rows = np.bincount(rng.randint(n, size=n), minlength=n)
-        networks = np.bincount(rng.randint(R, size=R), minlength=R)
-        while (networks > 0).sum() < 2:
-            networks = np.bincount(rng.randint(R, size=R), minlength=R)
-        draws.append(mean_of_pairs(correlations(A, s * rows), networks.astype(float)))
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return low, high
 
 
 @dataclass(frozen=True)
@@ -194,16 +101,6 @@ class Consistency:
             f"consistency of {(~self.dead).sum()} units {self.mean:.2f} ({self.dead.sum()} more "
             f"are dead), instability {self.instability:.3f}, CKA by layer: {cka}"
         )
-
-
-def mean_of_live(scores: NDArray, lives: NDArray) -> float:
-    """The mean score over units that live; NaN if there is none."""
-    return float(scores[lives].mean()) if lives.any() else float("nan")
-
-
-def too_many_failed(n_failed: int, n_children: int) -> bool:
-    """Whether more than a quarter failed, or too few are left for a pair."""
-    return 4 * n_failed > n_children or n_failed >= n_children
 
 
 @dataclass(frozen=True)

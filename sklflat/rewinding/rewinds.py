@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklflat.metrics.consistency import mean_of_live
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
 from sklflat.probing.split import Rows
-from sklflat.rewinding.consistency import Group, mean_of_live
+from sklflat.rewinding.consistency import Group
 from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset
 from sklflat.rewinding.recipe import Recipe, n_trained, some_of
 from sklflat.rewinding.resampling import Resampling

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from sklflat.exceptions import RewindingWarning, warn
+from sklflat.metrics.consistency import too_many_failed
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import Sample
-from sklflat.rewinding.consistency import Consistency, too_many_failed
+from sklflat.rewinding.consistency import Consistency
 from sklflat.rewinding.onset import OnsetCurve
 from sklflat.rewinding.recipe import Recipe
 from sklflat.rewinding.resampling import Resampling

@@ -83,6 +83,8 @@ _OWN = {
     "sklflat.training.perturbations.momentum": "MomentumSAM",
     "sklflat.training.perturbations.noise": "FlatNoise",
     "sklflat.training.perturbations.sam": "SAM",
+    "sklflat.universality.probe": "UniversalityProbe",
+    "sklflat.universality.reliability": "Reliability",
 }
 
 #: estimators of scikit-learn whose predictions are NumPy's alone, so that no array of a file

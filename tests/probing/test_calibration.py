@@ -24,6 +24,7 @@ PROBES = {
     "ablation": AblationProbe(n_null=400, n_units=1),
     "selectivity": ActivationProbe(n_null=400, n_units=1),
     "correlation": ActivationProbe(unit_score="correlation", n_null=400, n_units=1),
+    "class_variance": ActivationProbe(unit_score="class_variance", n_null=400, n_units=1),
     "variance": ActivationProbe(unit_score="variance", n_null=N_TWINS * H, n_units=1),
     "explainability": ActivationProbe(unit_score="explainability", n_null=N_TWINS * H, n_units=1),
 }

@@ -13,7 +13,7 @@ SCORES = {
     "ablation": AblationProbe()._score_units,
     **{
         name: ActivationProbe(unit_score=name)._score_units
-        for name in ("selectivity", "correlation", "variance", "explainability")
+        for name in ("selectivity", "correlation", "class_variance", "variance", "explainability")
     },
 }
 SEEDS = st.integers(0, 10_000)
@@ -59,7 +59,9 @@ def test_relu_rescaling(score, seed, alpha):
     a[0] = alpha
     plain = score(sample(two_layer(W1, b1, W2, b2), X, y))
     rescaled = score(sample(two_layer(W1 * a, b1 * a, W2 / a[:, None], b2), X, y))
-    close(rescaled, plain * a**2 if score is SCORES["variance"] else plain)
+    close(
+        rescaled, plain * a**2 if score in (SCORES["class_variance"], SCORES["variance"]) else plain
+    )
 
 
 @by_score

@@ -12,6 +12,7 @@ from sklflat import (
     SAMClassifier,
     SurrogateAligner,
     TemperatureProbe,
+    UniversalityProbe,
 )
 from tests._slow import slow_unless
 
@@ -21,6 +22,7 @@ NET = SAMClassifier((4,), max_iter=3)
 COMMON = {"n_null": 20, "n_units": 2, "random_state": 0}
 
 pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklflat.exceptions.UniversalityWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklflat.exceptions.ConnectivityWarning"),
 ]
@@ -51,6 +53,7 @@ PROBES = {
     "curvature": lambda: HessianSpectrum(NET, n_components=2, **COMMON),
     "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
     "surrogate": lambda: SurrogateAligner(NET, n_basin_models=0, min_fidelity=0, **COMMON),
+    "universality": lambda: UniversalityProbe(NET, n_models=2, n_untrained=6, **COMMON),
     "rewinding": lambda: BasinRewinder(
         SAMClassifier((4,), max_iter=3, batch_size=20), rewind=0, n_retrains=2, **COMMON
     ),

@@ -4,15 +4,14 @@ import numpy as np
 from scipy import stats
 
 from sklflat.metrics import intraclass_correlation
-from sklflat.rewinding.consistency import (
-    Consistency,
-    Group,
+from sklflat.metrics.consistency import (
     bootstrap_interval,
     correlations,
     matched,
     mean_of_pairs,
     too_many_failed,
 )
+from sklflat.rewinding.consistency import Consistency, Group
 
 
 def planted(seed, R=4, n=300, shared=3, private=3):

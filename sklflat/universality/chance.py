@@ -1,0 +1,138 @@
+"""How much units return by chance: in networks that have learned nothing, and in rotated layers."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.metrics.streamed_correlation import StreamedCorrelation
+from sklflat.networks.units import Units
+from sklflat.probing.nulls import random_rotations, untrained_twins
+from sklflat.probing.resolve import resolve
+from sklflat.probing.sample import Sample
+from sklflat.universality.networks import UnitsOf
+from sklflat.universality.returns import Matching, Pair
+
+#: rotations of a layer that chance is the mean of
+N_ROTATIONS = 30
+#: networks of the pool for each further network, at least: one to return in, two for chance
+MIN_EACH = 3
+
+
+def untrained_pool(
+    others: Sequence[UnitsOf], n_each: int, rng: np.random.RandomState
+) -> list[UnitsOf]:
+    """Networks of fresh random weights, ``n_each`` of the architecture of each of the others."""
+    found: list[UnitsOf] = []
+    for other in others:
+        twins = untrained_twins(other.module, n_each, rng)
+        found += [UnitsOf(module, other.units) for module in twins]
+    return found
+
+
+def shuffled_pool(
+    sample: Sample, n_networks: int, rng: np.random.RandomState, settings: dict[str, Any]
+) -> list[UnitsOf]:
+    """Networks trained on labels that were shuffled anew for each; of the first's widths only."""
+    if sample.training is None:
+        raise ValueError(
+            "null='shuffled_labels' trains networks on shuffled labels, and frozen ones cannot be "
+            "trained. Use null='untrained' or 'rotation'."
+        )
+    names = tuple(layer.name for layer in sample.units.layers)
+    fitted = sample.training.train_on_shuffled_labels(n_networks, 1, rng, **settings)
+    found = [UnitsOf.find(resolve(e, sample.dtype).network.module, sample.X, names) for e in fitted]
+    same = [own for own in found if _sizes(own.units) == _sizes(sample.units)]
+    if len(same) < len(found):
+        raise ValueError(
+            f"{len(found) - len(same)} of {len(found)} networks trained on shuffled labels have "
+            "other widths than the first, as the search in the estimator chose them. Use null="
+            "'untrained', or an estimator of fixed widths."
+        )
+    return found
+
+
+def _sizes(units: Units) -> list[int]:
+    return [layer.n_units for layer in units.layers]
+
+
+def in_groups(n_pool: int, n_others: int) -> list[NDArray]:
+    """The networks of a pool, in one group of neighbours for each of the other networks."""
+    return np.array_split(np.arange(n_pool), n_others)
+
+
+def chance_by_network(largest: NDArray, n_others: int) -> NDArray:
+    """Mean largest correlations (n_others, n_units) with the pool's part of each other network.
+
+    ``largest`` is (n_pool, n_units).
+    """
+    return np.stack([largest[group].mean(axis=0) for group in in_groups(len(largest), n_others)])
+
+
+def excess_by_chance(
+    largest: NDArray, own: Sequence[int | None], n_others: int, rng: np.random.RandomState
+) -> NDArray:
+    """Scores (n_references, n_units) of networks that have learned nothing.
+
+    A network of each group takes the place of another network, the rest of the group says what
+    chance is.
+
+    Parameters
+    ----------
+    largest : ndarray of shape (n_references, n_pool, n_units)
+        Largest correlations of the references' units with the pool's.
+    own : sequence of int or None
+        Where a reference is itself in the pool.
+    n_others : int
+        How many networks the units of a reference return in.
+    """
+    found = []
+    for reference, itself in zip(largest, own, strict=True):
+        excess = []
+        for group in in_groups(largest.shape[1], n_others):
+            left = rng.permutation(group[group != itself] if itself is not None else group)
+            excess.append(reference[left[0]] - reference[left[1:]].mean(axis=0))
+        found.append(np.mean(excess, axis=0))
+    return np.stack(found)
+
+
+def rotated_returns(
+    pair: Pair, matching: Matching, n_draws: int, rng: np.random.RandomState
+) -> NDArray:
+    """Largest correlations (n_draws, n_units) with a network's layers, randomly rotated [1]_.
+
+    They follow from the moments: of activations B and an orthogonal matrix Q, the covariance with
+    B Q is that with B times Q, and the variances are the diagonal of Q' cov(B) Q.
+
+    References
+    ----------
+    .. [1] W. Gurnee et al., "Universal neurons in GPT2 language models", TMLR 2024, section 3.
+       https://arxiv.org/abs/2401.12181
+    """
+    cross, within = pair.together
+    layers = [np.flatnonzero(pair.other_layer_of == k) for k in np.unique(pair.other_layer_of)]
+    each: list[Iterator[NDArray]] = [
+        random_rotations(np.eye(len(layer)), n_draws, rng) for layer in layers
+    ]
+    draws = np.empty((n_draws, len(pair.layer_of)))
+    for draw, rotations in zip(draws, zip(*each, strict=True), strict=True):
+        C = np.zeros_like(cross.products)
+        for layer, Q in zip(layers, rotations, strict=True):
+            C[:, layer] = _correlations_with(cross, within, layer, Q)
+        draw[:] = matching.largest(C, pair.layer_of, pair.other_layer_of)[0]
+    return draws
+
+
+def _correlations_with(
+    cross: StreamedCorrelation, within: StreamedCorrelation, layer: NDArray, Q: NDArray
+) -> NDArray:
+    """Correlations (n_units, n_directions) with a layer of the other network times Q."""
+    S = within.products[np.ix_(layer, layer)]
+    squares = ((S @ Q) * Q).sum(axis=0)
+    total = np.trace(S)
+    a = np.where(cross.varying, cross.squares, 0.0)
+    lengths = np.sqrt(np.outer(a, np.where(squares > 1e-24 * total, squares, 0.0)))
+    found = np.zeros((len(a), len(layer)))
+    np.divide(cross.products[:, layer] @ Q, lengths, out=found, where=lengths > 0)
+    return np.clip(found, -1.0, 1.0)

@@ -1,0 +1,207 @@
+"""A network and others for the same task, trained from other seeds or given, on the same rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone, is_classifier
+from torch import nn
+
+from sklflat.connectivity.networks import check_same_input, check_same_task
+from sklflat.exceptions import DivergenceError, UniversalityWarning, warn
+from sklflat.metrics.consistency import too_many_failed
+from sklflat.networks.network import working_precision
+from sklflat.networks.units import Units
+from sklflat.probing.dead_units import rounding_of
+from sklflat.probing.nulls import reseeded, seeded
+from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
+from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.training_set import TrainingSet
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
+
+#: rows on which units are found, and on which inputs are compared
+_N_EXAMPLES, _N_COMPARED = 5, 64
+#: further networks at least
+MIN_OTHERS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class UnitsOf:
+    """The units of one network.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    units : Units
+    """
+
+    module: nn.Module
+    units: Units
+
+    @property
+    def rounding(self) -> float:
+        """That of its activations, as a share of the largest one."""
+        return rounding_of(str(working_precision(self.module)).removeprefix("torch."))
+
+    @classmethod
+    def find(cls, module: nn.Module, X: torch.Tensor, layers: Any) -> "UnitsOf":
+        """The units of a module in some layers."""
+        return cls(module, Units.find(module, X[:_N_EXAMPLES], layers))
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """A network, and others for the same task.
+
+    Parameters
+    ----------
+    estimators : list of fitted estimators
+        The first is the one whose units are scored.
+    sample : Sample
+        Its units, on the rows that they are scored on.
+    others : list of UnitsOf
+    n_failed : int
+        Trainings that diverged and were left out.
+    """
+
+    estimators: list[Any]
+    sample: Sample
+    others: list[UnitsOf]
+    n_failed: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        estimators: list[Any],
+        scored: Rows,
+        layers: Any,
+        training: TrainingSet | None,
+        dtype: str | None,
+        n_failed: int = 0,
+    ) -> "Networks":
+        """Open fitted estimators, and check that they are for the same task."""
+        sample = Sample.of(
+            estimators[0],
+            scored.X,
+            scored.y,
+            layers=layers,
+            weight=scored.weight,
+            training=training,
+            numbers=scored.numbers,
+            groups=scored.groups,
+            dtype=dtype,
+        )
+        few = scored.take(np.arange(min(len(scored), _N_COMPARED))).X
+        others = []
+        for number, estimator in enumerate(estimators[1:], start=1):
+            trained = resolve(estimator, dtype)
+            check_same_input(sample.trained.to_input(few), _read(trained, few, number), number)
+            check_same_task(sample.trained, trained, number)
+            other = UnitsOf.find(trained.network.module, sample.X, layers)
+            _check_same_layers(sample.units, other.units, number)
+            others.append(other)
+        return cls(estimators, sample, others, n_failed)
+
+
+def _read(trained: Any, few: Any, number: int) -> torch.Tensor:
+    """What a network reads of some rows; its own error is said to be its own."""
+    try:
+        rows: torch.Tensor = trained.to_input(few)
+        trained.network.check_rows(rows)
+    except ValueError as error:
+        raise ValueError(
+            f"Network {number} does not read the inputs of the first: {error}"
+        ) from error
+    return rows
+
+
+def _check_same_layers(first: Units, other: Units, number: int) -> None:
+    """Raise unless there are as many layers; these may have other numbers of units."""
+    if len(first.layers) != len(other.layers):
+        names = [[layer.name for layer in units.layers] for units in (first, other)]
+        raise ValueError(
+            f"Network {number} has the layers {names[1]}, the first has {names[0]}: units are "
+            "compared with those of the same layer, so there must be as many. Name some by layers="
+            "(...)."
+        )
+
+
+def check_given(estimators: Sequence[Any]) -> None:
+    """Raise unless these are enough frozen networks."""
+    if len(estimators) <= MIN_OTHERS:
+        raise ValueError(
+            f"estimator is a list of {len(estimators)} network(s): a network and at least "
+            f"{MIN_OTHERS} further ones are needed, from other seeds, to say what comes back."
+        )
+    for i, estimator in enumerate(estimators):
+        if not is_frozen(estimator):
+            raise TypeError(
+                f"estimator[{i}] is {type(estimator).__name__}(...), which is not frozen. Networks "
+                "in a list are taken as they are: wrap fitted estimators in "
+                "sklearn.frozen.FrozenEstimator, modules by sklflat.from_module."
+            )
+
+
+def refuse_alone(estimator: Any) -> None:
+    """Raise for a frozen network that has no siblings."""
+    raise ValueError(
+        f"estimator={type(estimator).__name__}(...) is one frozen network, which cannot be trained "
+        "again, so nothing can be said of what comes back. Pass a list of it and at least "
+        f"{MIN_OTHERS} frozen networks from other seeds, or an estimator that can be trained. "
+        "ActivationProbe(unit_score='class_variance') foretells from one network."
+    )
+
+
+def train_networks(
+    estimator: Any,
+    n_models: int,
+    rows: Rows,
+    holdout: float | None,
+    layers: Any,
+    dtype: str | None,
+    n_jobs: int | None,
+    settings: Mapping[str, Any],
+    rng: np.random.RandomState,
+) -> Networks:
+    """A network and further ones from seeds of their own, as one stack where that is possible.
+
+    Those that diverge are left out and counted; more than a quarter of them are refused, and so is
+    the first.
+    """
+    if estimator is not None and ends_frozen(estimator):
+        refuse_alone(estimator)
+    fresh = seeded(unfitted(estimator), rng)
+    fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
+    groups, fitted = fitted.groups, fitted.without_groups()
+    seeds = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models))]
+    trainings = [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in seeds]
+    for i in train(trainings, n_jobs=n_jobs, **settings):
+        error = trainings[i].error
+        if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
+            raise error
+    good = [t.estimator for t in trainings if t.error is None]
+    n_failed = len(trainings) - len(good)
+    if n_failed:
+        _report_failures(trainings, n_failed, n_models)
+    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
+    return Networks.of(good, scored, layers, training, dtype, n_failed)
+
+
+def _report_failures(trainings: list[Training], n_failed: int, n_models: int) -> None:
+    error = next(t.error for t in trainings if t.error is not None)
+    if too_many_failed(n_failed, n_models) or n_models - n_failed < MIN_OTHERS:
+        raise DivergenceError(
+            f"{n_failed} of n_models={n_models} further networks diverged, which is too many to "
+            "say what comes back: more than a quarter, or fewer than "
+            f"{MIN_OTHERS} are left. Lower learning_rate_init or rho. The first failed with: "
+            f"{error}"
+        ) from error
+    warn(
+        f"{n_failed} of n_models={n_models} further networks diverged and are left out. The first "
+        f"failed with: {error}",
+        UniversalityWarning,
+    )
