@@ -1,5 +1,6 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,7 +10,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
+from sklflat._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import (
@@ -31,6 +32,7 @@ from sklflat.probing.resolve import (
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.containers import as_arrays, is_several
 
@@ -63,19 +65,21 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             None,
         ],
         "n_null": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "holdout": [Interval(Real, 0, 1, closed="neither"), None],
+        "holdout": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"]), None],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     }
     #: whether there is something to say about a network without hidden units
     _may_lack_units = False
+    #: whether rows may be one series in time, ``holdout=TimeSeriesSplit()``
+    _takes_series = False
     #: what a score is, for displays
     _score_name = "score"
     estimator: Any
     layers: Any
     n_units: Any
     n_null: Any
-    holdout: float | None
+    holdout: Any
     n_jobs: int | None
     random_state: Any
 
@@ -129,6 +133,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         validate_data(self, X, skip_check_array=True)
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
+        groups, name = fit_params.get("groups"), type(self).__name__
+        check_in_time(self.holdout, groups, self._takes_series, name)
         sample = self._prepare(Rows(X, y, fit_params), rng)
         if len(sample.units):
             self._score(sample, rng)
@@ -144,15 +150,16 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         self.nulls_ = tuple(self._draw_nulls(sample, n_draws, rng))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
-        self.p_values_ = np.where(sample.scoreless, 1.0, p)
+        short = too_short(sample.n_samples, sample.n_independent) if sample.in_time else ""
+        self.p_values_ = np.where(sample.scoreless | bool(short), 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)
-        self.support_ = select(
-            self.n_units, self.unit_scores_, self._discoveries(sample), sample.dead
-        )
+        found = self._discoveries(sample)
+        found = replace(found, if_none=short) if short else found
+        self.support_ = select(self.n_units, self.unit_scores_, found, sample.dead)
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         """Train what is to be trained; open the network and find its units."""
-        training = None
+        training, in_time = None, is_in_time(self.holdout)
         if is_frozen(self.estimator):
             _check_only_weights(rows.params)
             self.estimator_, scored = self.estimator, rows
@@ -164,7 +171,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
             if not ends_frozen(fresh):
                 training = TrainingSet(
-                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups
+                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups, in_time
                 )
         return Sample.of(
             self.estimator_,
@@ -175,6 +182,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             training=training,
             numbers=scored.numbers,
             groups=scored.groups,
+            in_time=in_time,
             may_lack_units=self._may_lack_units,
         )
 

@@ -20,7 +20,7 @@ def shortage(table: PathTable, judged: Sample, smallest: int, n_living: int, tol
             f"{table.path.scores[0]:.3g}, within tol={tol:g} of the whole network's "
             f"{table.full_score:.3g}. One unit is selected, as a transformer needs a column."
         )
-    what = "judged rows" if table.n_groups is None else "groups of judged rows"
+    what = "judged rows" if table.n_groups is None else f"{table.parts} of judged rows"
     if table.n_independent < MIN_JUDGED:
         return (
             f"{table.n_independent} {what} are too few to decide how many units are needed (at "
@@ -31,7 +31,7 @@ def shortage(table: PathTable, judged: Sample, smallest: int, n_living: int, tol
         return ""
     n = effective_rows(judged) if table.n_groups is None else table.n_groups
     if judged.trained.classes is not None and finest_drop(n) > tol:
-        wanted = f"{rows_to_resolve(tol)} {'rows' if table.n_groups is None else 'groups'}"
+        wanted = f"{rows_to_resolve(tol)} {'rows' if table.n_groups is None else table.parts}"
         remedy = f"Judge on {wanted} at least, or raise" if tol > 0 else "Raise"
         return (
             f"tol={tol:g} is below what {n:.0f} {what} can resolve: even if no prediction "
