@@ -86,6 +86,8 @@ class AblationProbe(UnitProbe):
         Needed, harmful, negligible or undecided; ``print`` it. See
         :class:`~sklflat.probing.Decisions`.
     unit_names_ : ndarray of shape (n_units,)
+    null_hypothesis_ : str
+        What a small p-value rejects, in a sentence; on every card, too.
     p_values_, q_values_ : ndarray of shape (n_units,)
         Against shuffled targets; and adjusted for the number of units (Benjamini-Hochberg).
     support_ : ndarray of shape (n_units,), bool

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.units import Units
+from sklflat.probing.false_discovery import FDR
 from sklflat.probing.sample import Sample
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -43,6 +44,8 @@ class UnitCard:
         standard deviation of x_j, as the network sees them.
     finding : str
         What is shown of the unit, in words; empty for most probes.
+    null_hypothesis : str
+        What a small p rejects, in a sentence; empty where units are not tested one by one.
     """
 
     name: str
@@ -56,14 +59,17 @@ class UnitCard:
     class_means: dict[Any, float] | None
     inputs: dict[str, float]
     finding: str = ""
+    null_hypothesis: str = ""
 
     def __str__(self) -> str:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
+        if self.selected and self.q_value > FDR:
+            state += f", though q is above {FDR:g}"
         tested = f", p {self.p_value:.2g}, q {self.q_value:.2g}"
         lines = [
             f"{self.name} ({state}): score {self.score:.4g}"
             + tested * int(np.isfinite(self.p_value)),
-            *([f"  {self.finding}"] if self.finding else []),
+            *(f"  {said}" for said in (self.finding, self.null_hypothesis) if said),
             "  most active on rows " + ", ".join(str(i) for i in self.top_samples),
         ]
         if self.class_means is not None:

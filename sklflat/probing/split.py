@@ -242,3 +242,13 @@ def check_classes(rows: Rows, name: str) -> None:
             f"{name} needs samples of at least 2 classes, but y contains only one class "
             "(where sample_weight is positive)."
         )
+
+
+def check_only_weights(params: dict[str, Any]) -> None:
+    """Refuse parameters of ``fit`` that a frozen network has no use for."""
+    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
+    if others:
+        raise TypeError(
+            f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
+            "sample_weight and groups are used."
+        )

@@ -20,6 +20,7 @@ from sklflat.probing.false_discovery import (
     q_values,
     select,
 )
+from sklflat.probing.null_hypotheses import NOT_SAID, in_words
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import (
     ends_frozen,
@@ -31,7 +32,7 @@ from sklflat.probing.resolve import (
 )
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.containers import as_arrays, is_several
@@ -161,7 +162,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         """Train what is to be trained; open the network and find its units."""
         training, in_time = None, is_in_time(self.holdout)
         if is_frozen(self.estimator):
-            _check_only_weights(rows.params)
+            check_only_weights(rows.params)
             self.estimator_, scored = self.estimator, rows
         else:
             fresh = seeded(unfitted(self.estimator), rng)
@@ -269,7 +270,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         frame : pandas.DataFrame
             Columns ``layer``, ``channel``, ``score``, ``p_value``, ``q_value``, ``selected``,
-            ``dead``, ``mean`` and ``variance``; indexed by the units' names.
+            ``dead``, ``mean`` and ``variance``; indexed by the units' names. What a small
+            p-value rejects is its ``attrs["p_value"]``.
         """
         check_is_fitted(self)
         import pandas as pd
@@ -286,7 +288,16 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "mean": self.unit_means_,
             "variance": self.unit_variances_,
         }
-        return pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+        frame = pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+        frame.attrs["p_value"] = self.null_hypothesis_
+        return frame
+
+    @property
+    def null_hypothesis_(self) -> str:
+        """What a small p-value rejects, in a sentence; empty where units have none."""
+        check_is_fitted(self)
+        names = [null.name for null in getattr(self, "nulls_", ())]
+        return f"{in_words(names)} {NOT_SAID}" if names else ""
 
     def unit_card(self, name: str) -> UnitCard:
         """What there is to know about one unit.
@@ -320,6 +331,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "p_value": float(self.p_values_[u]),
             "q_value": float(self.q_values_[u]),
             "selected": bool(self.support_[u]),
+            "null_hypothesis": self.null_hypothesis_,
         }
 
     def _input_names(self) -> NDArray | None:
@@ -375,12 +387,3 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         else:
             tags.input_tags.sparse = self.estimator is None
         return tags
-
-
-def _check_only_weights(params: dict[str, Any]) -> None:
-    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
-    if others:
-        raise TypeError(
-            f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
-            "sample_weight and groups are used."
-        )

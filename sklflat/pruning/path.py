@@ -14,9 +14,9 @@ from sklflat.networks.network import cast, copy_module
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import is_frozen, is_search, resolve, unfitted
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import is_in_time
-from sklflat.probing.unit_probe import UnitProbe, _check_only_weights
+from sklflat.probing.unit_probe import UnitProbe
 from sklflat.pruning.findings import MIN_JUDGED, findings, shortage
 from sklflat.pruning.losses import check_targets
 from sklflat.pruning.sample import MAX_CHOOSING, PathSample, with_judged
@@ -188,7 +188,7 @@ class PruningPath(UnitProbe):
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> PathSample:
         frozen = is_frozen(self.estimator)
         if frozen:
-            _check_only_weights(rows.params)
+            check_only_weights(rows.params)
         fresh = self.estimator if frozen else seeded(unfitted(self.estimator), rng)
         chosen, judged = split_rows(rows, self.holdout, is_classifier(fresh), rng)
         if frozen:

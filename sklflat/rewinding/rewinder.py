@@ -52,7 +52,8 @@ class BasinRewinder(UnitProbe):
 
     A score has to beat three nulls, matched and scored in the same way: networks of fresh
     initialisations, children of a parent that was trained on shuffled labels, and untrained
-    networks, all with the ticket's mask.
+    networks, all with the ticket's mask. **What** ``p_values_`` **reject** is that units of one of
+    these are as consistent.
 
     Consistent is not true: a spurious cue that is easy is learned every time. What differs between
     children is what a unit is tested against; ``bootstrap=True`` or ``groups`` in ``fit`` let the

@@ -49,6 +49,9 @@ class SurrogateAligner(Readings):
     multiplied and its outgoing ones divided by a positive number; a duplicate scores the same as
     its original. A dead unit scores 0.
 
+    **What** ``p_values_`` **reject**: that units of networks which were not trained are explained
+    as well. That a unit is needed is not said.
+
     Parameters
     ----------
     estimator : estimator, default=None
