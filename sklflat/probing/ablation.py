@@ -200,4 +200,7 @@ class AblationProbe(UnitProbe):
         return frame
 
     def _on_card(self, u: int) -> dict[str, Any]:
-        return super()._on_card(u) | {"finding": self.decisions_.finding(u)}
+        said = super()._on_card(u) | {"finding": self.decisions_.finding(u)}
+        if self.decisions_.verdict[u] != "needed":
+            said["doubt"] = "though not shown to be needed"
+        return said

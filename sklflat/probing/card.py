@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.units import Units
-from sklflat.probing.false_discovery import FDR
 from sklflat.probing.sample import Sample
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -46,6 +45,8 @@ class UnitCard:
         What is shown of the unit, in words; empty for most probes.
     null_hypothesis : str
         What a small p rejects, in a sentence; empty where units are not tested one by one.
+    doubt : str
+        What is not shown of the unit, though it may be selected (as the best one, or by number).
     """
 
     name: str
@@ -60,11 +61,11 @@ class UnitCard:
     inputs: dict[str, float]
     finding: str = ""
     null_hypothesis: str = ""
+    doubt: str = ""
 
     def __str__(self) -> str:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
-        if self.selected and self.q_value > FDR:
-            state += f", though q is above {FDR:g}"
+        state += f", {self.doubt}" if self.selected and self.doubt else ""
         tested = f", p {self.p_value:.2g}, q {self.q_value:.2g}"
         lines = [
             f"{self.name} ({state}): score {self.score:.4g}"

@@ -66,7 +66,10 @@ class Decisions:
     def finding(self, u: int) -> str:
         """What is decided about unit u, in a line."""
         ends = f"{self.low[u]:.4g} to {self.high[u]:.4g}"
-        return f"{self.verdict[u]}: rise of the loss {self.rise[u]:.4g}, 95 % interval {ends}"
+        said = f"{self.verdict[u]}: rise of the loss {self.rise[u]:.4g}, 95 % interval {ends}"
+        if self.verdict[u] in ("negligible", "undecided"):
+            said += f" (negligible are {self.margin:.2g} and less)"
+        return said
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.count(v)} {v}" for v in VERDICTS)

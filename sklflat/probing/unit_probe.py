@@ -14,6 +14,7 @@ from sklflat._compat import HasMethods, Interval, StrOptions, check_feature_name
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import (
+    FDR,
     Discoveries,
     above_chance,
     n_pooled_draws,
@@ -332,6 +333,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "q_value": float(self.q_values_[u]),
             "selected": bool(self.support_[u]),
             "null_hypothesis": self.null_hypothesis_,
+            "doubt": f"though q is above {FDR:g}" if self.q_values_[u] > FDR else "",
         }
 
     def _input_names(self) -> NDArray | None:

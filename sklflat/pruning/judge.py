@@ -105,8 +105,10 @@ class Judge:
         if len(shares) < 2:
             return ConfidenceInterval(-np.inf, np.inf)
         low, high = (float(end) for end in mean_bounds(shares, CONFIDENCE))
+        if not classifies:
+            return ConfidenceInterval(low, high)
         # where no row or group changes, some that would have changed are not excluded
-        unseen = finest_drop(len(shares)) if classifies else 0.0
+        unseen = finest_drop(len(shares))
         return ConfidenceInterval(min(low, -unseen), max(high, unseen))
 
     def in_blocks(self, rises: NDArray) -> "Judge":

@@ -63,3 +63,12 @@ def test_what_is_selected_without_a_test_says_so():
     u = int(probe.q_values_.argmax())
     assert probe.q_values_[u] > 0.05
     assert "(selected, though q is above 0.05)" in str(probe.unit_card(probe.unit_names_[u]))
+
+
+def test_the_best_of_undecided_units_is_not_called_needed():
+    probe = AblationProbe(NET, n_null=8, random_state=0).fit(X[::4], Y[::4])
+    assert set(probe.decisions_.verdict) <= {"undecided", "negligible"}
+    (u,) = probe.get_support(indices=True)
+    card = str(probe.unit_card(probe.unit_names_[u]))
+    assert "(selected, though not shown to be needed)" in card
+    assert f"(negligible are {probe.decisions_.margin:.2g} and less)" in card

@@ -52,6 +52,18 @@ def test_intervals_of_regressors_are_those_of_skewed_means():
     assert row["drop"] == pytest.approx(rises.mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("grouped", [False, True])
+def test_an_interval_of_a_gain_of_a_regressor_lies_below_zero(grouped):
+    """A unit that only adds noise: without it R^2 rises, and zero is no part of the interval."""
+    X = np.random.RandomState(0).normal(size=(400, 2))
+    module = two_layer(np.eye(2), np.zeros(2), np.array([[1.0], [1.0]]), np.zeros(1))
+    y = np.maximum(X[:, 0], 0) + 0.1 * np.random.RandomState(1).normal(size=400)
+    params = {"groups": np.arange(400) // 2} if grouped else {}
+    path = PruningPath(from_module(module), n_units=1, refit=False, n_random=2, random_state=0)
+    row = path.fit(X, y, **params).path_.at(1)
+    assert row["low"] < row["drop"] < row["high"] < 0
+
+
 def test_doubled_weights_of_regressors_are_weighted_means():
     network, x, y = rare(0, 300)
     settings = {"refit": False, "n_random": 2, "n_units": 2, "random_state": 0}
