@@ -6,8 +6,9 @@ of which units are also given their mean. A false discovery proportion is a netw
 units among those that are called so, 0 where there is none.
 
 ``python benchmarks/decisions.py`` writes results/decisions.md and keeps every cell in
-results/decisions.json as it ends, so that a run that is cut off goes on; ``--networks`` is their
-number a cell, ``--check`` fails where an interval of a proportion lies above .05.
+results/decisions.json, 15 networks at a time, so that a run that is cut off goes on and more
+networks are added to those that are there; ``--networks`` is their number a cell, ``--check`` fails
+where an interval of a proportion lies above .05.
 """
 
 import argparse
@@ -29,6 +30,8 @@ RESULTS = Path(__file__).parent / "results"
 TABLE, CELLS = RESULTS / "decisions.md", RESULTS / "decisions.json"
 TASKS, EPOCHS, ROWS = ("regression", "binary", "5 classes"), (30, 150), (100, 1000)
 N_INPUTS, N_TRAIN, N_FRESH = 8, 300, 20_000
+#: networks that are trained, measured and kept at a time
+N_AT_A_TIME = 15
 
 
 def rows(task, n, rng):
@@ -42,17 +45,17 @@ def rows(task, n, rng):
     return X, (signal + rng.gumbel(size=signal.shape)).argmax(axis=1)
 
 
-def networks(task, epochs, n):
+def networks(task, epochs, seeds):
     """Trained networks, each with the random state that its further rows come from."""
     kind = SAMRegressor if task == "regression" else SAMClassifier
-    rngs = [np.random.RandomState(1000 * epochs + seed) for seed in range(n)]
+    rngs = [np.random.RandomState(1000 * epochs + seed) for seed in seeds]
     trainings = [
         Training(
             kind((16,), rho=0, learning_rate_init=0.01, max_iter=epochs, random_state=seed),
             *rows(task, N_TRAIN, rng),
             {},
         )
-        for seed, rng in enumerate(rngs)
+        for seed, rng in zip(seeds, rngs, strict=True)
     ]
     for i in train(trainings):
         if trainings[i].error is not None:
@@ -60,10 +63,10 @@ def networks(task, epochs, n):
     return zip((t.estimator for t in trainings), rngs, strict=True)
 
 
-def measure(task, epochs, n):
+def measure(task, epochs, seeds):
     """For 100 and 1,000 rows, proportions and shares found of both claims, by network."""
     found = {size: {"needed": [], "harmful": [], "decided": []} for size in ROWS}
-    for network, rng in networks(task, epochs, n):
+    for network, rng in networks(task, epochs, seeds):
         X, y = rows(task, max(ROWS), rng)
         fresh = AblationSample.extending(Sample.of(network, *rows(task, N_FRESH, rng)))
         truth = fresh.paired_rises.mean(axis=0)
@@ -79,6 +82,28 @@ def measure(task, epochs, n):
     return found
 
 
+def missing(cells, task, epochs, n):
+    """Seeds of the networks that a task's cells do not have yet, some at a time."""
+    kept = [len(cells.get(key(task, epochs, size), {}).get("decided", ())) for size in ROWS]
+    if len(set(kept)) > 1:
+        raise SystemExit(f"{task}, {epochs} epochs: cells of {kept} networks. Remove them.")
+    for first in range(kept[0], n, N_AT_A_TIME):
+        yield range(first, min(first + N_AT_A_TIME, n))
+
+
+def add(cells, task, epochs, found):
+    """What was found of further networks, behind that of those that are there."""
+    for size, parts in found.items():
+        cell = cells.setdefault(key(task, epochs, size), {name: [] for name in parts})
+        for name, values in parts.items():
+            cell[name] = cell[name] + values
+
+
+def key(task, epochs, size):
+    """Name of a cell in the file."""
+    return f"{task}; {epochs}; {size}"
+
+
 def report(cells):
     """The page, line by line."""
     yield "# Decisions about units, and fresh rows\n"
@@ -91,7 +116,7 @@ def report(cells):
     head = "task epochs rows networks needed:_false found harmful:_false found decided"
     yield f"| {head.replace(' ', ' | ').replace('_', ' ')} |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for key, cell in sorted(cells.items()):
+    for cell_name, cell in sorted(cells.items()):
         parts = []
         for name in ("needed", "harmful"):
             false, power = zip(*cell[name], strict=True)
@@ -100,14 +125,14 @@ def report(cells):
             parts.append(f"{np.mean(false):.3f} [{max(low, 0):.3f}, {high:.3f}]")
             parts.append(f"{np.mean(powers):.2f}" if powers else "")
         n, decided = len(cell["decided"]), np.mean(cell["decided"])
-        yield f"| {' | '.join(key.split('; '))} | {n} | {' | '.join(parts)} | {decided:.2f} |"
+        yield f"| {cell_name.replace(';', ' |')} | {n} | {' | '.join(parts)} | {decided:.2f} |"
 
 
 def exceeded(cells):
     """Cells of which the interval of a false discovery proportion lies above .05."""
     return [
-        f"{key}: {name}"
-        for key, cell in cells.items()
+        f"{cell_name}: {name}"
+        for cell_name, cell in cells.items()
         for name in ("needed", "harmful")
         if mean_bounds([false for false, _ in cell[name]])[0] > 0.05
     ]
@@ -122,16 +147,11 @@ def main():
     cells = json.loads(CELLS.read_text()) if CELLS.exists() else {}
     for task in TASKS:
         for epochs in EPOCHS:
-            keys = {size: f"{task}; {epochs}; {size}" for size in ROWS}
-            if all(
-                len(cells.get(k, {}).get("decided", ())) >= args.networks for k in keys.values()
-            ):
-                continue
-            found = measure(task, epochs, args.networks)
-            cells |= {key: found[size] for size, key in keys.items()}
-            CELLS.write_text(json.dumps(cells))
-            TABLE.write_text("\n".join(report(cells)) + "\n")
-            print(task, epochs, f"{time.process_time():.0f} s", flush=True)
+            for seeds in missing(cells, task, epochs, args.networks):
+                add(cells, task, epochs, measure(task, epochs, seeds))
+                CELLS.write_text(json.dumps(cells))
+                TABLE.write_text("\n".join(report(cells)) + "\n")
+                print(task, epochs, seeds, f"{time.process_time():.0f} s", flush=True)
     TABLE.write_text("\n".join(report(cells)) + "\n")
     print(TABLE.read_text())
     failures = exceeded(cells)

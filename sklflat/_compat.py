@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     InvalidParameterError,
     Options,
@@ -30,6 +31,7 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "TREE_NODE_FIELDS",
+    "HasMethods",
     "Interval",
     "InvalidParameterError",
     "Options",

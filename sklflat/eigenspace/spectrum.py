@@ -41,6 +41,10 @@ class HessianSpectrum(UnitProbe):
       of that and how far the top directions do, against random directions in place of these;
     - ``"curvature"``: :math:`u_j^\top H u_j`, against directions inside the same parameters.
 
+    **What** ``p_values_`` **reject**: that any direction in the unit's parameters scores as high
+    (``"response"``: that random directions move the unit as much). That a unit is needed is not
+    said.
+
     That units in flat directions are the real ones is a claim, not a premise: in networks with
     planted truth they were the redundant ones. With ``noise_level=0.5`` it is measured:
     ``supported_sign_`` is the sign of the rank correlation between the score and the rise of the

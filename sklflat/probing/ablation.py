@@ -61,11 +61,14 @@ class AblationProbe(UnitProbe):
     n_null : "auto" or int, default="auto"
         Null draws, pooled over units; at least a hundred a unit are made. ``"auto"`` is
         ``max(2000, n_units / 0.05)``.
-    holdout : float or None, default=0.25
+    holdout : float, cross-validator or None, default=0.25
         Share of the rows on which units are scored and the network is not trained. With
         ``None`` it is trained and scored on all: p-values are then too small, as a network fits
         the noise in its own labels. Not used for a frozen network, which should be given rows
         that it has not seen.
+        The last split of a cross-validator is used; ``TimeSeriesSplit`` says that rows are one
+        series in the order of time, for a frozen network too: targets are then shifted in time, and
+        rises counted by blocks.
     negligible : float, default=0.01
         Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
@@ -85,6 +88,8 @@ class AblationProbe(UnitProbe):
         Needed, harmful, negligible or undecided; ``print`` it. See
         :class:`~sklflat.probing.Decisions`.
     unit_names_ : ndarray of shape (n_units,)
+    null_hypothesis_ : str
+        What a small p-value rejects, in a sentence; on every card, too.
     p_values_, q_values_ : ndarray of shape (n_units,)
         Against shuffled targets; and adjusted for the number of units (Benjamini-Hochberg).
     support_ : ndarray of shape (n_units,), bool
@@ -126,6 +131,8 @@ class AblationProbe(UnitProbe):
         "negligible": [Interval(Real, 0, 1, closed="left")],
     }
 
+    _takes_series = True
+
     def __init__(
         self,
         estimator: Any = None,
@@ -133,7 +140,7 @@ class AblationProbe(UnitProbe):
         layers: Any = "hidden",
         n_units: Any = "auto",
         n_null: Any = "auto",
-        holdout: float | None = 0.25,
+        holdout: Any = 0.25,
         negligible: float = 0.01,
         n_jobs: int | None = None,
         dtype: str | None = None,
@@ -166,7 +173,8 @@ class AblationProbe(UnitProbe):
         active = ~sample.scoreless
         n = max(int(np.ceil(n_draws / max(1, active.sum()))), _MIN_PERMUTATIONS)
         score = lambda p: ablation_losses(sample, p, active, sample.ablated)  # noqa: E731
-        return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
+        rows = sample.n_samples, n, rng, sample.groups, sample.in_time
+        return [permuted_targets(score, *rows)]
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         decided = self._ablated(sample).decisions
@@ -197,4 +205,7 @@ class AblationProbe(UnitProbe):
         return frame
 
     def _on_card(self, u: int) -> dict[str, Any]:
-        return super()._on_card(u) | {"finding": self.decisions_.finding(u)}
+        said = super()._on_card(u) | {"finding": self.decisions_.finding(u)}
+        if self.decisions_.verdict[u] != "needed":
+            said["doubt"] = "though not shown to be needed"
+        return said

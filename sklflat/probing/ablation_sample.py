@@ -12,6 +12,7 @@ from torch import Tensor
 from sklflat.probing.ablated_outputs import Ablated, ablated_outputs, outputs
 from sklflat.probing.decisions import Decisions, decide
 from sklflat.probing.sample import Sample, by_group
+from sklflat.probing.time_series import blocks
 
 #: rounding of outputs and losses, relative to the largest, in units of the precision
 _ROUNDING = 64
@@ -35,10 +36,14 @@ class AblationSample(Sample):
     def decisions(self) -> Decisions:
         """What the rows decide about every unit."""
         x, w = self.paired_rises, self._row_weights[self._counted]
-        n_effective = min(w.sum() ** 2 / np.square(w).sum(), len(x))
-        margin = self.negligible * abs(self._loss)
-        constant, n = self.scoreless, len(w)
-        return decide(x, margin=margin, n_effective=n_effective, constant=constant, n_rows=n)
+        return decide(
+            x,
+            margin=self.negligible * abs(self._loss),
+            n_effective=min(w.sum() ** 2 / np.square(w).sum(), len(x)),
+            constant=self.scoreless,
+            n_rows=len(w),
+            parts="blocks" if self.in_time else "groups",
+        )
 
     @cached_property
     def scoreless(self) -> NDArray:
@@ -51,19 +56,23 @@ class AblationSample(Sample):
         """Rows' shares (n, n_units) in the rise of the loss, which is their mean.
 
         Where rows are of unequal weight, these are their influences on the weighted mean. Rows of
-        a group are one, of n groups.
+        a group are one, of n groups, and so are those of a block in time.
         """
+        shares = self._shares
+        if self.in_time:
+            return by_group(blocks(shares[:, ~self.scoreless]), shares)
+        return by_group(None if self.groups is None else self.groups[self._counted], shares)
+
+    @cached_property
+    def _shares(self) -> NDArray:
+        """As `paired_rises`, of every row (n_counted, n_units)."""
         s = self._sample_weight[self._counted]
         d = self._row_weights[self._counted]
         sums = s[:, None] * self._row_rises[self._counted]
         if self.network.criterion.is_sum:
-            return by_group(self._counted_groups, sums * len(s))
+            return sums * len(s)
         rise = sums.sum(axis=0) / d.sum()
-        return by_group(self._counted_groups, rise + (sums - d[:, None] * rise) / d.mean())
-
-    @property
-    def _counted_groups(self) -> NDArray | None:
-        return None if self.groups is None else self.groups[self._counted]
+        return rise + (sums - d[:, None] * rise) / d.mean()
 
     @property
     def ablated(self) -> Ablated:

@@ -60,10 +60,12 @@ class ActivationProbe(UnitProbe):
         one network gives one draw for every unit that is alive in it. A network that cannot be
         trained again (frozen) is compared with untrained twins in their place, and ``nulls_``
         says so.
-    holdout : float or None, default=0.25
+    holdout : float, cross-validator or None, default=0.25
         Share of the rows on which units are scored and the network is not trained. With
         ``None`` it is trained and scored on all. Not used for a frozen network, which should be
         given rows that it has not seen.
+        The last split of a cross-validator is used; ``TimeSeriesSplit`` says that rows are one
+        series in the order of time, for a frozen network too: targets are then shifted in time.
     n_jobs : int or None, default=None
         Networks of the null that are trained at once, by joblib.
     dtype : "float32" or "float64", default=None
@@ -121,6 +123,8 @@ class ActivationProbe(UnitProbe):
         ],
     }
 
+    _takes_series = True
+
     def __init__(
         self,
         estimator: Any = None,
@@ -129,7 +133,7 @@ class ActivationProbe(UnitProbe):
         layers: Any = "hidden",
         n_units: Any = "auto",
         n_null: Any = "auto",
-        holdout: float | None = 0.25,
+        holdout: Any = 0.25,
         n_jobs: int | None = None,
         dtype: str | None = None,
         random_state: Any = None,
@@ -154,7 +158,8 @@ class ActivationProbe(UnitProbe):
         if self.unit_score not in _OF_ACTIVATIONS:
             n = max(n, _MIN_PERMUTATIONS)
             score = lambda p: self._with_targets(sample, p)  # noqa: E731
-            return [permuted_targets(score, sample.n_samples, n, rng, sample.groups)]
+            rows = sample.n_samples, n, rng, sample.groups, sample.in_time
+            return [permuted_targets(score, *rows)]
         trained = sample.training is not None
         if not trained:  # they cost little: every layer gets the draws that one unit needs
             sizes = np.bincount(sample.units.layer_of[~sample.dead])

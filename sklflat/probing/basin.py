@@ -19,15 +19,18 @@ from sklflat.metrics import mean_bounds
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.units import Units
+from sklflat.probing.decisions import MIN_ROWS
 from sklflat.probing.resolve import resolve
+from sklflat.probing.sample import by_group
+from sklflat.probing.split import check_groups
 from sklflat.training.estimators.trained_network import TrainedNetwork
 from sklflat.training.perturbations.noise import SUBSPACES, FlatNoise
 
 #: directions that are tried for each member that is asked for
 _TRIES = 10
-#: how much surer a candidate is where it is found than a member has to be: bounds that are chosen
-#: for being low are exceeded more often than they say, unless few have to be rejected
-_ROOM = 10
+#: share of the candidates that are to be members: bounds that are chosen for being low are
+#: exceeded more often than they say, unless few have to be rejected
+_ACCEPTED = 0.75
 #: halvings of the interval in which the budget is used up
 _N_HALVINGS = 12
 
@@ -46,6 +49,10 @@ _CONSTRAINTS: dict[str, Any] = {
 class Basin:
     """Models around a minimum, each within its budget on data that did not find it.
 
+    Members were chosen because their bounds were low, so these are lower than they should be.
+    ``bounds_judged`` are of data that have chosen nothing: read those. One in twenty of them is
+    exceeded, and some are above the budget, as they are of few rows.
+
     Attributes
     ----------
     trained : TrainedNetwork
@@ -58,11 +65,13 @@ class Basin:
     rises_found : ndarray of shape (n_models,)
         Rise of the loss on the data on which the members were found.
     rises_checked : ndarray of shape (n_models,)
-        On the other data.
+        On the data that chose among what was found.
     bounds_checked : ndarray of shape (n_models,)
         Upper confidence bounds of these, none above the budget.
+    rises_judged, bounds_judged : ndarray of shape (n_models,)
+        Rises, and upper confidence bounds of them, on data that have neither found nor chosen.
     n_rejected : int
-        Candidates that were not within the budget on the other data.
+        Candidates that were not within the budget on the data that chose.
     """
 
     trained: TrainedNetwork
@@ -72,6 +81,8 @@ class Basin:
     rises_found: NDArray
     rises_checked: NDArray
     bounds_checked: NDArray
+    rises_judged: NDArray
+    bounds_judged: NDArray
     n_rejected: int
     _calibration: Tensor
 
@@ -130,17 +141,20 @@ def sample_basin(
     n_directions: int = 10,
     check_fraction: float = 0.5,
     confidence: float = 0.95,
+    groups: Any = None,
     random_state: Any = None,
 ) -> Basin:
     """Models of the basin in which a trained network is.
 
     A step from the minimum along a random direction is as long as an upper confidence bound of
     the loss's rise, on one part of the data and with room to spare, allows. The model there is a
-    member if the bound on the other part is within the budget, too; else it is rejected and another
-    direction is tried.
+    member if the bound on a second part is within the budget, too; else it is rejected and another
+    direction is tried. A third part has no say, and judges the members.
     Bounds are those of the mean over samples of the change of their loss
     (:func:`~sklflat.metrics.mean_bounds`, robust to skewed changes), so they are for data drawn
-    like these.
+    like these. A part of fewer than 20 rows (or groups) bounds nothing, so that there are no
+    members. Where rare rows lose much (a regressor, targets of heavy tails) a bound is exceeded
+    more often than it says, up to .1 in place of .05: rows that were not seen cannot be bounded.
 
     Parameters
     ----------
@@ -161,9 +175,11 @@ def sample_basin(
         :class:`~sklflat.ModeConnectivityProbe` says.
     n_directions : int, default=10
     check_fraction : float, default=0.5
-        Share of the data that does not find members but checks them.
+        Share of the data that does not find members: half of it chooses, and half judges.
     confidence : float, default=0.95
         Of the upper bounds, at least 0.5, which is the mean itself.
+    groups : array-like of shape (n_samples,), default=None
+        Rows of a group depend on each other: they stay in one part, and count as one.
     random_state : int, RandomState instance or None, default=None
 
     Returns
@@ -183,7 +199,7 @@ def sample_basin(
     >>> X, y = make_moons(200, noise=0.1, random_state=0)
     >>> clf = SAMClassifier((20,), learning_rate_init=0.02, random_state=0).fit(X, y)
     >>> basin = sample_basin(clf, X, y, n_models=3, random_state=0)
-    >>> len(basin), bool((basin.rises_checked <= 0.05).all())
+    >>> len(basin), bool((basin.bounds_checked <= 0.05).all())
     (3, True)
     >>> basin.outputs(X).shape
     (3, 200, 1)
@@ -198,7 +214,8 @@ def sample_basin(
         "random_state": random_state,
     }
     validate_parameter_constraints(_CONSTRAINTS, given, "sample_basin")
-    search = _Search(resolve(estimator), X, y, loss_rise, check_fraction, confidence, random_state)
+    parts = check_fraction, groups
+    search = _Search(resolve(estimator), X, y, loss_rise, parts, confidence, random_state)
     if members is not None:
         candidates: Iterator[Tensor] = iter(_vectors(members, search.network, search.centre))
         n_models = len(members)
@@ -240,6 +257,29 @@ def _move(network: Network, w: Tensor, X: Tensor) -> None:
     recompute_batch_statistics(network.module, map(network.prepare, network.batches(X)))
 
 
+def _three_parts(
+    n: int, check_fraction: float, groups: Any, rng: np.random.RandomState
+) -> list[Tensor]:
+    """Rows that find, choose and judge; those of a group in one part."""
+    if groups is not None:
+        check_groups(groups, n)
+    of_group = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = rng.permutation(of_group.max(initial=-1) + 1)
+    n_checked = round(check_fraction * len(order))
+    if not 2 <= n_checked < len(order):
+        what = "samples" if groups is None else "groups"
+        raise ValueError(
+            f"check_fraction={check_fraction} of {len(order)} {what} leaves one of three parts "
+            "empty: those that find members, choose them and judge them. Give more, or another "
+            "check_fraction."
+        )
+    chosen = np.split(order, [len(order) - n_checked, len(order) - n_checked // 2])
+    # in the order of the draw
+    place = np.argsort(order)[of_group]
+    rows = np.argsort(place, kind="stable")
+    return [torch.as_tensor(rows[np.isin(of_group[rows], part)]) for part in chosen]
+
+
 class _Search:
     def __init__(
         self,
@@ -247,7 +287,7 @@ class _Search:
         X: Any,
         y: Any,
         loss_rise: float,
-        check_fraction: float,
+        parts: tuple[float, Any],
         confidence: float,
         random_state: Any,
     ) -> None:
@@ -257,31 +297,31 @@ class _Search:
         x, target = trained.to_input(X), trained.to_target(np.asarray(y))
         check_consistent_length(x, target)
         rng = check_random_state(random_state)
-        order = torch.as_tensor(rng.permutation(len(x)))
-        n_checked = round(check_fraction * len(x))
-        if not 1 <= n_checked < len(x):
-            raise ValueError(
-                f"check_fraction={check_fraction} of {len(x)} samples leaves one part empty."
-            )
-        self.parts = [(x[i], target[i]) for i in (order[n_checked:], order[:n_checked])]
+        rows = _three_parts(len(x), *parts, rng)
+        self.parts = [(x[i], target[i]) for i in rows]
+        self.groups = [None if parts[1] is None else np.asarray(parts[1])[i] for i in rows]
         self.seed = int(rng.randint(np.iinfo(np.int32).max))
         self.centre = self.network.vector.read()
         self.confidence = confidence
-        self.quantile = NormalDist().inv_cdf(1 - (1 - confidence) / _ROOM)
-        self.base = [self._losses(self.centre, part) for part in (0, 1)]
+        # how sure a candidate is where it is found, so that most are sure where they are chosen
+        ratio = (self._sizes()[0] / self._sizes()[1]) ** 0.5
+        accepted = NormalDist().inv_cdf(_ACCEPTED) * (1 + ratio**2) ** 0.5
+        self.quantile = NormalDist().inv_cdf(confidence) * ratio + accepted
+        self.base = [self._losses(self.centre, part) for part in range(3)]
 
     def _losses(self, w: Tensor, part: int) -> NDArray:
         _move(self.network, w, self.parts[0][0])
         return self.network.losses(*self.parts[part]).double().numpy()
 
     def rise(self, w: Tensor, part: int) -> tuple[float, float]:
-        """Rise of the loss on the finding (0) or the checking (1) part, and its upper bound."""
+        """Rise of the loss on the part that finds (0), chooses (1), judges (2); an upper bound."""
         rises = self._losses(w, part) - self.base[part]
         if not np.isfinite(rises).all():
             return np.inf, np.inf
-        if len(rises) < 2:
+        rises = by_group(self.groups[part], rises[:, None])[:, 0]
+        if len(rises) < MIN_ROWS:
             return float(rises.mean()), np.inf
-        if part == 1:
+        if part > 0:
             return float(rises.mean()), float(mean_bounds(rises, 2 * self.confidence - 1)[1])
         error = rises.std(ddof=1) / len(rises) ** 0.5
         return float(rises.mean()), float(rises.mean() + self.quantile * error)
@@ -290,7 +330,9 @@ class _Search:
         return self.rise(w, 0)[1] <= self.loss_rise
 
     def candidates(self, noise: FlatNoise) -> Iterator[Tensor]:
-        """Points at which the budget is used up, along random directions."""
+        """Points at which the budget is used up, along random directions; none on few rows."""
+        if min(self._sizes()) < MIN_ROWS:
+            return
         _move(self.network, self.centre, self.parts[0][0])
         landscape = Landscape(self.network, *self.parts[0])
         displacements = noise.at(landscape, self.centre, self.seed)
@@ -315,15 +357,27 @@ class _Search:
             low, high = (middle, high) if inside else (low, middle)
         return low
 
+    def _sizes(self) -> list[int]:
+        """How many rows or groups the parts have."""
+        return [
+            len(y) if g is None else len(np.unique(g))
+            for (_, y), g in zip(self.parts, self.groups, strict=True)
+        ]
+
+    def _shortage(self) -> str:
+        sizes, what = self._sizes(), "rows" if self.groups[0] is None else "groups"
+        few = f"; fewer than {MIN_ROWS} in a part bound nothing" * (min(sizes) < MIN_ROWS)
+        return f"{' + '.join(map(str, sizes))} {what} find, choose and judge{few}."
+
     def select(self, candidates: Iterator[Tensor], n_models: int, n_tries: int | None) -> Basin:
-        """Candidates that are within the budget on both parts."""
-        chosen: list[tuple[Tensor, float, float, float]] = []
+        """Candidates that are within the budget on the parts that find and choose."""
+        chosen: list[tuple[Tensor, float, float, float, float, float]] = []
         tried = 0
         for w in candidates:
             tried += 1
             found, checked = self.rise(w, 0), self.rise(w, 1)
             if max(found[1], checked[1]) <= self.loss_rise:
-                chosen.append((w, found[0], *checked))
+                chosen.append((w, found[0], *checked, *self.rise(w, 2)))
             if len(chosen) == n_models or tried == (n_tries or _TRIES * n_models):
                 break
         _move(self.network, self.centre, self.parts[0][0])
@@ -331,11 +385,11 @@ class _Search:
             warn(
                 f"Only {len(chosen)} of {n_models} models are within loss_rise={self.loss_rise} on "
                 f"data that did not find them ({tried} were tried). Raise loss_rise, or give more "
-                "data.",
+                f"data: {self._shortage()}",
                 NoiseWarning,
             )
         members = torch.stack([w for w, *_ in chosen]) if chosen else self.centre.new_zeros(0, 0)
-        numbers = np.array([c[1:] for c in chosen], dtype=float).reshape(-1, 3)
+        numbers = np.array([c[1:] for c in chosen], dtype=float).reshape(-1, 5)
         return Basin(
             self.trained,
             self.centre,
@@ -344,6 +398,8 @@ class _Search:
             numbers[:, 0],
             numbers[:, 1],
             numbers[:, 2],
+            numbers[:, 3],
+            numbers[:, 4],
             tried - len(chosen),
             self.parts[0][0],
         )

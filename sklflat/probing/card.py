@@ -43,6 +43,10 @@ class UnitCard:
         standard deviation of x_j, as the network sees them.
     finding : str
         What is shown of the unit, in words; empty for most probes.
+    null_hypothesis : str
+        What a small p rejects, in a sentence; empty where units are not tested one by one.
+    doubt : str
+        What is not shown of the unit, though it may be selected (as the best one, or by number).
     """
 
     name: str
@@ -56,14 +60,17 @@ class UnitCard:
     class_means: dict[Any, float] | None
     inputs: dict[str, float]
     finding: str = ""
+    null_hypothesis: str = ""
+    doubt: str = ""
 
     def __str__(self) -> str:
         state = "dead" if self.dead else "selected" if self.selected else "not selected"
+        state += f", {self.doubt}" if self.selected and self.doubt else ""
         tested = f", p {self.p_value:.2g}, q {self.q_value:.2g}"
         lines = [
             f"{self.name} ({state}): score {self.score:.4g}"
             + tested * int(np.isfinite(self.p_value)),
-            *([f"  {self.finding}"] if self.finding else []),
+            *(f"  {said}" for said in (self.finding, self.null_hypothesis) if said),
             "  most active on rows (counted from 0) " + ", ".join(str(i) for i in self.top_samples),
         ]
         if self.class_means is not None:

@@ -41,7 +41,9 @@ class Decisions:
     rows_for_half : float
         About how many rows would decide half of the units that are undecided; NaN where none is.
     n_groups : int or None
-        Groups of rows, each of which decides as one; None without groups.
+        Groups of rows, or blocks of a series, each of which decides as one; None without any.
+    parts : {"groups", "blocks"}
+        What these are.
     """
 
     verdict: NDArray
@@ -55,6 +57,7 @@ class Decisions:
     n_rows: int
     rows_for_half: float
     n_groups: int | None = None
+    parts: str = "groups"
 
     def count(self, verdict: str) -> int:
         """How many units have this verdict."""
@@ -63,17 +66,20 @@ class Decisions:
     def finding(self, u: int) -> str:
         """What is decided about unit u, in a line."""
         ends = f"{self.low[u]:.4g} to {self.high[u]:.4g}"
-        return f"{self.verdict[u]}: rise of the loss {self.rise[u]:.4g}, 95 % interval {ends}"
+        said = f"{self.verdict[u]}: rise of the loss {self.rise[u]:.4g}, 95 % interval {ends}"
+        if self.verdict[u] in ("negligible", "undecided"):
+            said += f" (negligible are {self.margin:.2g} and less)"
+        return said
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.count(v)} {v}" for v in VERDICTS)
         rows = f"{self.n_rows} rows"
-        rows += "" if self.n_groups is None else f" in {self.n_groups} groups"
+        rows += "" if self.n_groups is None else f" in {self.n_groups} {self.parts}"
         text = f"{rows}, {len(self.verdict)} units: {counts}."
         if not self.count("undecided"):
             return text
         if (self.n_groups or self.n_rows) < MIN_ROWS:
-            what = "rows" if self.n_groups is None else "groups"
+            what = "rows" if self.n_groups is None else self.parts
             text += f" Fewer than {MIN_ROWS} {what} decide nothing."
         if not np.isfinite(self.rows_for_half):
             return text
@@ -89,6 +95,7 @@ def decide(
     n_effective: float,
     constant: NDArray | None = None,
     n_rows: int | None = None,
+    parts: str = "groups",
 ) -> Decisions:
     """Decisions from the rise of the loss of every row.
 
@@ -108,7 +115,9 @@ def decide(
     constant : ndarray of shape (n_units,), bool, default=None
         Units whose rise is 0 whatever the rows.
     n_rows : int, default=None
-        Rows, where those of ``rises`` are groups of them.
+        Rows, where those of ``rises`` are groups or blocks of them.
+    parts : {"groups", "blocks"}, default="groups"
+        What these are.
 
     Returns
     -------
@@ -129,7 +138,7 @@ def decide(
     x = np.where(constant, 0.0, rises)
     n_groups = None if n_rows is None or n_rows == n else n
     if n < 2:
-        return _nothing(x, constant, margin, n_rows or n, n_groups)
+        return _nothing(x, constant, margin, n_rows or n, n_groups, parts)
     above, below = mean_test(x)
     outside = np.maximum(mean_test(x, margin).less, mean_test(x, -margin).greater)
     p = np.stack([np.atleast_1d(q) for q in (above, below, outside)])
@@ -140,12 +149,12 @@ def decide(
     return Decisions(
         verdict, x.mean(axis=0), np.atleast_1d(low), np.atleast_1d(high),
         p[0], p[1], p[2], margin, n_rows or n, missing * rows_each,
-        n_groups,
+        n_groups, parts,
     )  # fmt: skip
 
 
 def _nothing(
-    x: NDArray, constant: NDArray, margin: float, n_rows: int, n_groups: int | None
+    x: NDArray, constant: NDArray, margin: float, n_rows: int, n_groups: int | None, parts: str
 ) -> Decisions:
     """Of a single row: nothing, but of units whose rise is 0 whatever the rows."""
     k = x.shape[1]
@@ -153,7 +162,9 @@ def _nothing(
     end = np.where(constant, 0.0, np.inf)
     p, ones = np.where(constant, 0.0, 1.0), np.ones(k)
     rise = x.mean(axis=0) if len(x) else np.zeros(k)
-    return Decisions(verdict, rise, -end, end, ones, ones, p, margin, n_rows, np.nan, n_groups)
+    return Decisions(
+        verdict, rise, -end, end, ones, ones, p, margin, n_rows, np.nan, n_groups, parts
+    )
 
 
 def _verdicts(p: NDArray, n_effective: float) -> tuple[NDArray, float]:

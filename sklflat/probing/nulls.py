@@ -14,6 +14,7 @@ from torch import nn
 from sklflat.metrics import monte_carlo_p_values
 from sklflat.networks import MLP
 from sklflat.networks.network import copy_module
+from sklflat.probing.time_series import shifted_orders
 from sklflat.training.engine.randomness import RandomStream
 
 #: orders of the targets in memory at once
@@ -156,6 +157,7 @@ def permuted_targets(
     n_draws: int,
     rng: np.random.RandomState,
     groups: NDArray | None = None,
+    in_time: bool = False,
 ) -> Null:
     """Scores after the targets were shuffled among samples that no training has seen.
 
@@ -164,28 +166,36 @@ def permuted_targets(
 
     ``score`` maps permutations (m, n_samples) to scores (m, n_units); each of the ``n_draws``
     permutations gives one draw of every unit of the matched null. Targets of a group stay
-    together: see :func:`target_orders`.
+    together: see :func:`target_orders`. Those of rows in time are shifted, at most once by every
+    number of rows; that is exact but for the place where the ends meet, if they are stationary
+    [2]_.
 
     References
     ----------
     .. [1] B. Phipson, G. K. Smyth, "Permutation p-values should never be zero", 2010.
+    .. [2] K. D. Harris, "Nonsense correlations in neuroscience", 2020.
+       https://doi.org/10.1101/2020.11.29.402719
     """
-    draws = []
-    for start in range(0, n_draws, _ORDERS_AT_ONCE):
-        n = min(_ORDERS_AT_ONCE, n_draws - start)
-        draws.append(score(target_orders(n_samples, n, rng, groups)))
+    orders = target_orders(n_samples, n_draws, rng, groups, in_time)
+    parts = np.split(orders, range(_ORDERS_AT_ONCE, len(orders), _ORDERS_AT_ONCE))
     name = "permuted targets" if groups is None else "permuted targets of groups"
-    return Null(name, np.concatenate(draws))
+    name = "targets shifted in time" if in_time else name
+    return Null(name, np.concatenate([score(part) for part in parts]))
 
 
 def target_orders(
-    n_samples: int, n_orders: int, rng: np.random.RandomState, groups: NDArray | None = None
+    n_samples: int,
+    n_orders: int,
+    rng: np.random.RandomState,
+    groups: NDArray | None = None,
+    in_time: bool = False,
 ) -> NDArray:
     """Random orders (n_orders, n_samples) of the targets: which target each row gets.
 
     With groups, every group gets the targets of another one, in their order: a longer one's first,
     a shorter one's over and over. Between groups of equal size that is a permutation, and exact
-    where groups are exchangeable.
+    where groups are exchangeable. Rows in time are shifted: :func:`shifted_orders`, which may be
+    fewer than are asked for.
 
     Examples
     --------
@@ -194,6 +204,8 @@ def target_orders(
     >>> target_orders(6, 1, np.random.RandomState(3), np.array([0, 0, 1, 1, 2, 2]))
     array([[2, 3, 0, 1, 4, 5]])
     """
+    if in_time:
+        return shifted_orders(n_samples, n_orders, rng)
     if groups is None:
         return np.stack([rng.permutation(n_samples) for _ in range(n_orders)])
     _, of_group = np.unique(groups, return_inverse=True)

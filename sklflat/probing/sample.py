@@ -17,6 +17,7 @@ from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
 from sklflat.probing.nulls import is_of_label, untrained_twins
 from sklflat.probing.resolve import resolve
+from sklflat.probing.time_series import memory
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -45,6 +46,8 @@ class Sample:
         Which rows these are of the data that the probe was given; None for all of them.
     groups : ndarray of shape (n_samples,), or None
         Rows of one group depend on each other; None for rows that do not.
+    in_time : bool
+        Whether rows are one series, in the order of time.
     """
 
     trained: TrainedNetwork
@@ -55,6 +58,7 @@ class Sample:
     training: TrainingSet | None
     numbers: NDArray | None = None
     groups: NDArray | None = None
+    in_time: bool = False
 
     @classmethod
     def of(
@@ -68,6 +72,7 @@ class Sample:
         training: TrainingSet | None = None,
         numbers: NDArray | None = None,
         groups: NDArray | None = None,
+        in_time: bool = False,
         may_lack_units: bool = False,
         dtype: str | None = None,
     ) -> "Sample":
@@ -84,6 +89,7 @@ class Sample:
         training : TrainingSet, default=None
         numbers : ndarray of shape (n_samples,), int, default=None
         groups : ndarray of shape (n_samples,), default=None
+        in_time : bool, default=False
         may_lack_units : bool, default=False
             Whether a network without hidden units is taken, too.
         dtype : "float32" or "float64", default=None
@@ -102,7 +108,7 @@ class Sample:
             units = Units.none(trained.network.module)
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
-        return cls(trained, units, X, y, weight, training, numbers, groups)
+        return cls(trained, units, X, y, weight, training, numbers, groups, in_time)
 
     @classmethod
     def extending(cls, sample: "Sample", **more: Any) -> Self:
@@ -168,6 +174,17 @@ class Sample:
         """Sample weights (n_samples,) that add up to 1."""
         s = np.ones(self.n_samples) if self.weight is None else self.weight.double().numpy()
         return s / s.sum()
+
+    @cached_property
+    def n_independent(self) -> float:
+        """Independent rows that a series is worth, where units have nothing to do with targets."""
+        if not self.in_time:
+            return float(self.n_samples)
+        y = self.labels
+        if self.trained.classes is not None and y.ndim == 1:
+            y = y[:, None] == np.unique(y)
+        columns = np.asarray(y, dtype=float).reshape(self.n_samples, -1)
+        return self.n_samples / memory(self.activations[:, ~self.dead], columns)
 
     @cached_property
     def means(self) -> NDArray:

@@ -82,7 +82,7 @@ class Rows:
 
 def split_rows(
     rows: Rows,
-    holdout: float | None,
+    holdout: Any,
     by_class: bool,
     rng: np.random.RandomState,
     *,
@@ -90,9 +90,9 @@ def split_rows(
 ) -> tuple[Rows, Rows]:
     """Rows to train on and rows to score on; of every class about the same share, never all.
 
-    ``holdout`` is the share to score on (None: train and score on all rows), ``by_class`` whether
-    y holds class labels. Where rows have groups, whole groups are held out, unless they need not
-    be ``together``. Fewer than two rows to score on are refused.
+    ``holdout`` is the share to score on (None: train and score on all rows; a cross-validator: its
+    last split), ``by_class`` whether y holds class labels. Where rows have groups, whole groups are
+    held out, unless they need not be ``together``. Fewer than two rows to score on are refused.
 
     Warns
     -----
@@ -101,6 +101,8 @@ def split_rows(
     """
     if holdout is None:
         return rows, rows
+    if hasattr(holdout, "split"):
+        return _last_split(rows, holdout)
     strata = np.zeros(len(rows), dtype=int)
     if by_class and rows.y.ndim == 1:
         strata = np.unique(rows.y, return_inverse=True)[1]
@@ -117,6 +119,26 @@ def split_rows(
         )
     fitted, scored = rows.take(np.flatnonzero(~held_out)), rows.take(np.flatnonzero(held_out))
     if rows.groups is None:
+        _warn_of_repeats(fitted, scored)
+    return fitted, scored
+
+
+def _last_split(rows: Rows, splitter: Any) -> tuple[Rows, Rows]:
+    """The last split of a cross-validator, as the longest history is that of the last."""
+    groups = rows.groups
+    parts = list(splitter.split(rows.X, rows.y, groups))
+    train, test = (np.asarray(part) for part in parts[-1]) if parts else (np.zeros(0),) * 2
+    if len(train) < 1 or len(test) < 2:
+        raise ValueError(
+            f"The last split of holdout={splitter!r} has {len(train)} rows to train on and "
+            f"{len(test)} to score units on, of {len(rows)}. Give more rows, or another splitter."
+        )
+    if len(np.intersect1d(train, test)):
+        raise ValueError(
+            f"The last split of holdout={splitter!r} scores units on rows that it trains on."
+        )
+    fitted, scored = rows.take(train), rows.take(test)
+    if groups is None:
         _warn_of_repeats(fitted, scored)
     return fitted, scored
 
@@ -219,4 +241,14 @@ def check_classes(rows: Rows, name: str) -> None:
         raise ValueError(
             f"{name} needs samples of at least 2 classes, but y contains only one class "
             "(where sample_weight is positive)."
+        )
+
+
+def check_only_weights(params: dict[str, Any]) -> None:
+    """Refuse parameters of ``fit`` that a frozen network has no use for."""
+    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
+    if others:
+        raise TypeError(
+            f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
+            "sample_weight and groups are used."
         )

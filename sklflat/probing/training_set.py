@@ -31,6 +31,8 @@ class TrainingSet:
         Twins trained at once, by joblib.
     groups : ndarray of shape (n_samples,), default=None
         Labels of a group are shuffled together.
+    in_time : bool, default=False
+        Labels are shifted in time in place of being shuffled.
     """
 
     estimator: Any
@@ -39,6 +41,7 @@ class TrainingSet:
     fit_params: dict[str, Any]
     n_jobs: int | None = None
     groups: NDArray | None = None
+    in_time: bool = False
 
     def train_on_shuffled_labels(
         self, n_orders: int, n_each: int, rng: np.random.RandomState, **settings: Any
@@ -64,7 +67,7 @@ class TrainingSet:
         """
         trainings = []
         for _ in range(n_orders):
-            (order,) = target_orders(len(self.y), 1, rng, self.groups)
+            (order,) = target_orders(len(self.y), 1, rng, self.groups, self.in_time)
             params = self._shuffled_params(order)
             trainings += [
                 Training(reseeded(self.estimator, rng), self.X, self.y[order], dict(params))

@@ -1,5 +1,6 @@
 """The base of all probes: fit scores units against chance, transform returns their activations."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -9,17 +10,19 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklflat._compat import Interval, StrOptions, check_feature_names_in, fit_context
+from sklflat._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.answers import checked_nulls, checked_scores, require_parameters
 from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import (
+    FDR,
     Discoveries,
     above_chance,
     n_pooled_draws,
     q_values,
     select,
 )
+from sklflat.probing.null_hypotheses import NOT_SAID, in_words
 from sklflat.probing.nulls import Null, seeded
 from sklflat.probing.resolve import (
     ends_frozen,
@@ -31,7 +34,8 @@ from sklflat.probing.resolve import (
 )
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
+from sklflat.probing.split import Rows, check_only_weights, split_rows
+from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.containers import as_arrays, is_several
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -65,7 +69,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             None,
         ],
         "n_null": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "holdout": [Interval(Real, 0, 1, closed="neither"), None],
+        "holdout": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"]), None],
         "n_jobs": [Integral, None],
         "dtype": [StrOptions({"float32", "float64"}), None],
         "random_state": ["random_state"],
@@ -74,13 +78,15 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     __metadata_request__fit: ClassVar[dict[str, Any]] = {"sample_weight": None, "groups": None}
     #: whether there is something to say about a network without hidden units
     _may_lack_units = False
+    #: whether rows may be one series in time, ``holdout=TimeSeriesSplit()``
+    _takes_series = False
     #: what a score is, for displays
     _score_name = "score"
     estimator: Any
     layers: Any
     n_units: Any
     n_null: Any
-    holdout: float | None
+    holdout: Any
     n_jobs: int | None
     random_state: Any
     dtype: str | None = None
@@ -136,6 +142,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         validate_data(self, X, skip_check_array=True)
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
+        groups, name = fit_params.get("groups"), type(self).__name__
+        check_in_time(self.holdout, groups, self._takes_series, name)
         sample = self._prepare(Rows(X, y, fit_params), rng)
         if len(sample.units):
             self._score(sample, rng)
@@ -153,17 +161,18 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         nulls = self._draw_nulls(sample, n_draws, rng)
         self.nulls_ = checked_nulls(self, nulls, len(sample.units))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
-        self.p_values_ = np.where(sample.scoreless, 1.0, p)
+        short = too_short(sample.n_samples, sample.n_independent) if sample.in_time else ""
+        self.p_values_ = np.where(sample.scoreless | bool(short), 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)
-        self.support_ = select(
-            self.n_units, self.unit_scores_, self._discoveries(sample), sample.dead
-        )
+        found = self._discoveries(sample)
+        found = replace(found, if_none=short) if short else found
+        self.support_ = select(self.n_units, self.unit_scores_, found, sample.dead)
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         """Train what is to be trained; open the network and find its units."""
-        training = None
+        training, in_time = None, is_in_time(self.holdout)
         if is_frozen(self.estimator):
-            _check_only_weights(rows.params)
+            check_only_weights(rows.params)
             self.estimator_, scored = self.estimator, rows
         else:
             fresh = seeded(unfitted(self.estimator), rng)
@@ -173,7 +182,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
             if not ends_frozen(fresh):
                 training = TrainingSet(
-                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups
+                    fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups, in_time
                 )
         return Sample.of(
             self.estimator_,
@@ -184,6 +193,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             training=training,
             numbers=scored.numbers,
             groups=scored.groups,
+            in_time=in_time,
             may_lack_units=self._may_lack_units,
             dtype=self.dtype,
         )
@@ -275,7 +285,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         -------
         frame : pandas.DataFrame
             Columns ``layer``, ``channel``, ``score``, ``p_value``, ``q_value``, ``selected``,
-            ``dead``, ``mean`` and ``variance``; indexed by the units' names.
+            ``dead``, ``mean`` and ``variance``; indexed by the units' names. What a small
+            p-value rejects is its ``attrs["p_value"]``.
         """
         check_is_fitted(self)
         import pandas as pd
@@ -292,7 +303,16 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "mean": self.unit_means_,
             "variance": self.unit_variances_,
         }
-        return pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+        frame = pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+        frame.attrs["p_value"] = self.null_hypothesis_
+        return frame
+
+    @property
+    def null_hypothesis_(self) -> str:
+        """What a small p-value rejects, in a sentence; empty where units have none."""
+        check_is_fitted(self)
+        names = [null.name for null in getattr(self, "nulls_", ())]
+        return f"{in_words(names)} {NOT_SAID}" if names else ""
 
     def unit_card(self, name: str) -> UnitCard:
         """What there is to know about one unit.
@@ -326,6 +346,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             "p_value": float(self.p_values_[u]),
             "q_value": float(self.q_values_[u]),
             "selected": bool(self.support_[u]),
+            "null_hypothesis": self.null_hypothesis_,
+            "doubt": f"though q is above {FDR:g}" if self.q_values_[u] > FDR else "",
         }
 
     def _input_names(self) -> NDArray | None:
@@ -381,12 +403,3 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         else:
             tags.input_tags.sparse = self.estimator is None
         return tags
-
-
-def _check_only_weights(params: dict[str, Any]) -> None:
-    others = [name for name in params if name.split("__")[-1] not in ("sample_weight", "groups")]
-    if others:
-        raise TypeError(
-            f"fit() got {others}, but the network is frozen: of the parameters of fit, only "
-            "sample_weight and groups are used."
-        )

@@ -20,7 +20,7 @@ def shortage(table: PathTable, judged: Sample, smallest: int, n_living: int, tol
             f"{table.path.scores[0]:.3g}, within tol={tol:g} of the whole network's "
             f"{table.full_score:.3g}. One unit is selected, as a transformer needs a column."
         )
-    what = "judged rows" if table.n_groups is None else "groups of judged rows"
+    what = "judged rows" if table.n_groups is None else f"{table.parts} of judged rows"
     if table.n_independent < MIN_JUDGED:
         return (
             f"{table.n_independent} {what} are too few to decide how many units are needed (at "
@@ -31,7 +31,7 @@ def shortage(table: PathTable, judged: Sample, smallest: int, n_living: int, tol
         return ""
     n = effective_rows(judged) if table.n_groups is None else table.n_groups
     if judged.trained.classes is not None and finest_drop(n) > tol:
-        wanted = f"{rows_to_resolve(tol)} {'rows' if table.n_groups is None else 'groups'}"
+        wanted = f"{rows_to_resolve(tol)} {'rows' if table.n_groups is None else table.parts}"
         remedy = f"Judge on {wanted} at least, or raise" if tol > 0 else "Raise"
         return (
             f"tol={tol:g} is below what {n:.0f} {what} can resolve: even if no prediction "
@@ -59,14 +59,15 @@ def findings(path: Any, own: float) -> tuple[str, ...]:
         row = table.at(n)
         within = "no more than" if row["high"] <= path.tol else "not shown to be within"
         said.append(
-            f"The drop is {row['drop']:.3f}, 95 % interval {row['low']:.3f} to {row['high']:.3f}: "
+            f"The drop is {_three(row['drop'])}, 95 % interval {_three(row['low'])} to "
+            f"{_three(row['high'])}: "
             f"{within} tol={path.tol:g}."
         )
         for baseline, curve in table.baselines.items():
             i = int(np.flatnonzero(table.sizes == n)[0])
             said.append(
-                f"By {baseline} as many units have {curve.scores[i]:.3f}, lower by "
-                f"{curve.low[i]:.3f} to {curve.high[i]:.3f}."
+                f"By {baseline} as many units have {curve.scores[i]:.3f}; the 95 % interval of how "
+                f"much less is {_three(curve.low[i])} to {_three(curve.high[i])}."
             )
     random, p = path.random_scores_, path.p_value_
     matters = "so it matters which" if p <= 0.05 else "so it is not shown to matter which"
@@ -75,3 +76,8 @@ def findings(path: Any, own: float) -> tuple[str, ...]:
         f"{np.count_nonzero(random >= own - 1e-12)} do as well (p = {p:.3f}), {matters}."
     )
     return tuple(said)
+
+
+def _three(value: float) -> str:
+    """Three decimals, without the sign of a zero."""
+    return f"{round(value, 3) + 0.0:.3f}"

@@ -1,6 +1,6 @@
 """What sets of units are worth on rows that neither trained nor chose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklflat.metrics import ConfidenceInterval, mean_bounds, paired_rate_interval
 from sklflat.probing.sample import Sample, by_group
+from sklflat.probing.time_series import blocks
 from sklflat.pruning.joint_ablation import JointAblation, LinearReadout, outputs_of_sets
 from sklflat.pruning.losses import row_errors
 from sklflat.pruning.output_layer import Moments, OutputLayer, Refit, require_output, with_output
@@ -87,34 +88,38 @@ class Judge:
     def interval(self, errors: NDArray, reference: NDArray) -> ConfidenceInterval:
         """Of the rise of the mean error (n_judged,) above that of a reference, paired over rows.
 
-        Where a row is right or wrong it is Tango's score interval, else Student's. Rows of a group
-        are one, and the interval is that of their means.
+        Where a row is right or wrong it is Tango's score interval, else that of
+        :func:`~sklflat.metrics.mean_bounds`, as a few rows may lose much and many nothing. Rows of
+        a group (of a block in time) are one, and the interval is that of their means.
         """
-        s = self.judged.weights
+        s, groups = self.judged.weights, self.judged.groups
         rise = errors - reference
-        n = effective_rows(self.judged)
-        if self.judged.groups is not None:
-            return self._over_groups(s, rise, self.judged.groups)
-        if np.isin(rise, (-1.0, 0.0, 1.0)).all() and self.judged.trained.classes is not None:
+        classifies = self.judged.trained.classes is not None
+        if groups is None and classifies and np.isin(rise, (-1.0, 0.0, 1.0)).all():
+            n = effective_rows(self.judged)
             up, down = (float(n * s[rise == sign].sum()) for sign in (1.0, -1.0))
             return paired_rate_interval(up, down, n, confidence_level=CONFIDENCE)
-        mean = float(s @ rise)
-        if n <= 1:
-            return ConfidenceInterval(-np.inf, np.inf)
-        error = np.sqrt(s @ np.square(rise - mean) / (n - 1))
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * error)
-        return ConfidenceInterval(mean - half, mean + half)
-
-    def _over_groups(self, s: NDArray, rise: NDArray, groups: NDArray) -> ConfidenceInterval:
         counted, mean = s > 0, float(s @ rise)
         shares = mean + counted.sum() * (s * (rise - mean))[counted, None]
-        shares = by_group(groups[counted], shares)
+        shares = by_group(None if groups is None else groups[counted], shares)
         if len(shares) < 2:
             return ConfidenceInterval(-np.inf, np.inf)
         low, high = (float(end) for end in mean_bounds(shares, CONFIDENCE))
-        # where no group changes, groups that would have changed are not excluded
-        unseen = 0.0 if self.judged.trained.classes is None else finest_drop(len(shares))
+        if not classifies:
+            return ConfidenceInterval(low, high)
+        # where no row or group changes, some that would have changed are not excluded
+        unseen = finest_drop(len(shares))
         return ConfidenceInterval(min(low, -unseen), max(high, unseen))
+
+    def in_blocks(self, rises: NDArray) -> "Judge":
+        """The same, with rows in time judged by blocks that outlast the memory of all rises.
+
+        These are (n_sets, n_judged), errors above those of the whole network. Rows that are not
+        in time are judged as they are.
+        """
+        if not self.judged.in_time:
+            return self
+        return replace(self, judged=replace(self.judged, groups=blocks(rises.T)))
 
 
 def effective_rows(sample: Sample) -> float:

@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from sklflat._compat import Interval, StrOptions
+from sklflat._compat import HasMethods, Interval, StrOptions
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.networks.network import cast, copy_module
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import is_frozen, is_search, unfitted
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
-from sklflat.probing.unit_probe import UnitProbe, _check_only_weights
+from sklflat.probing.split import Rows, check_only_weights, split_rows
+from sklflat.probing.time_series import is_in_time
+from sklflat.probing.unit_probe import UnitProbe
 from sklflat.pruning.findings import MIN_JUDGED, findings, shortage
 from sklflat.pruning.losses import check_targets
 from sklflat.pruning.sample import MAX_CHOOSING, PathSample, with_judged
@@ -52,7 +53,8 @@ class PruningPath(UnitProbe):
     **What is selected** is the smallest number of units that is shown to lose no more than
     ``tol`` of the accuracy (or R^2): numbers are read from the whole network downwards, up to the
     first at which the 95 % interval of the drop, paired over rows that neither trained nor chose,
-    ends above ``tol``. So of forty such selections at most one is expected to lose more. The
+    ends above ``tol``. So of forty such selections at most one is expected to lose more; of
+    regressors whose squared errors are few and large, more (the user guide has a table). The
     units of ``support_`` are needed *together*; every other unit can go, if all these stay.
 
     Parameters
@@ -74,9 +76,11 @@ class PruningPath(UnitProbe):
         many first of the order, that share of those that are alive, or all that are alive.
     n_random : int, default=200
         Random sets of units, judged at doublings of their number and at that selected.
-    holdout : float, default=0.25
+    holdout : float or cross-validator, default=0.25
         Share of the rows that judge, and neither train nor choose. The others train the
         network and choose the order. A frozen network should be given rows that it has not seen.
+        A cross-validator's last split; with ``TimeSeriesSplit`` rows are one series, and judged
+        by blocks.
     n_jobs : int or None, default=None
         Not used: one network is trained.
     dtype : "float32" or "float64", default=None
@@ -151,9 +155,10 @@ class PruningPath(UnitProbe):
         "refit": ["boolean"],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_random": [Interval(Integral, 1, None, closed="left")],
-        "holdout": [Interval(Real, 0, 1, closed="neither")],
+        "holdout": [Interval(Real, 0, 1, closed="neither"), HasMethods(["split"])],
     }
     _score_name = "place in the order"
+    _takes_series = True
 
     def __init__(
         self,
@@ -165,7 +170,7 @@ class PruningPath(UnitProbe):
         layers: Any = "hidden",
         n_units: Any = "auto",
         n_random: int = 200,
-        holdout: float = 0.25,
+        holdout: Any = 0.25,
         n_jobs: int | None = None,
         dtype: str | None = None,
         random_state: Any = None,
@@ -187,7 +192,7 @@ class PruningPath(UnitProbe):
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> PathSample:
         frozen = is_frozen(self.estimator)
         if frozen:
-            _check_only_weights(rows.params)
+            check_only_weights(rows.params)
         fresh = self.estimator if frozen else seeded(unfitted(self.estimator), rng)
         chosen, judged = split_rows(rows, self.holdout, is_classifier(fresh), rng)
         if frozen:
@@ -207,6 +212,7 @@ class PruningPath(UnitProbe):
                 numbers=r.numbers,
                 groups=r.groups,
                 dtype=self.dtype,
+                in_time=r is judged and is_in_time(self.holdout),
             )
             for r in (chosen, judged)
         )

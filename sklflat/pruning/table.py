@@ -49,7 +49,9 @@ class PathTable:
     n_judged : int
         Rows that were judged on.
     n_groups : int or None
-        Groups of these, each of which counts once; None without groups.
+        Groups of these, or blocks of a series, each of which counts once; None without any.
+    parts : {"groups", "blocks"}
+        What these are.
     """
 
     sizes: NDArray
@@ -61,10 +63,11 @@ class PathTable:
     score_name: str
     n_judged: int
     n_groups: int | None = None
+    parts: str = "groups"
 
     @property
     def n_independent(self) -> int:
-        """Groups of judged rows, or judged rows."""
+        """Groups or blocks of judged rows, or judged rows."""
         return self.n_judged if self.n_groups is None else self.n_groups
 
     def __repr__(self) -> str:
@@ -180,9 +183,10 @@ def table_of(
     random_sizes: NDArray,
 ) -> PathTable:
     """Judge an order, baselines and random orders (n_random, n_units)."""
-    s, groups = judge.judged.weights, judge.judged.groups
     full = judge.full_errors()
     own = judge.errors(kept_sets(order, sizes))
+    judge = judge.in_blocks(own - full)
+    s, groups = judge.judged.weights, judge.judged.groups
     classifies = judge.judged.trained.classes is not None
     return PathTable(
         sizes,
@@ -197,6 +201,7 @@ def table_of(
         "accuracy" if classifies else "R^2",
         int((s > 0).sum()),
         None if groups is None else len(np.unique(groups[s > 0])),
+        "blocks" if judge.judged.in_time else "groups",
     )
 
 

@@ -50,9 +50,9 @@ class BasinRewinder(UnitProbe):
     change when units are permuted or a ReLU unit's scale is moved from incoming to outgoing
     weights. Dead units score 0.
 
-    A score has to beat three nulls, matched and scored in the same way: networks of fresh
-    initialisations, children of a parent that was trained on shuffled labels, and untrained
-    networks, all with the ticket's mask.
+    **What** ``p_values_`` **reject** is that units of one of three nulls, matched and scored in
+    the same way, are as consistent: of networks of fresh initialisations, of children of a parent
+    that was trained on shuffled labels, of untrained networks, all with the ticket's mask.
 
     Consistent is not true: a spurious cue that is easy is learned every time. What differs between
     children is what a unit is tested against; ``bootstrap=True`` or ``groups`` in ``fit`` let the

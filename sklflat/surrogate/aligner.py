@@ -49,6 +49,9 @@ class SurrogateAligner(Readings):
     multiplied and its outgoing ones divided by a positive number; a duplicate scores the same as
     its original. A dead unit scores 0.
 
+    **What** ``p_values_`` **reject**: that units of networks which were not trained are explained
+    as well. That a unit is needed is not said.
+
     Parameters
     ----------
     estimator : estimator, default=None
@@ -67,7 +70,7 @@ class SurrogateAligner(Readings):
         Students of rows and samples drawn again, for the stability of the top splits.
     n_basin_models : int, default=32
         Models of :func:`~sklflat.probing.sample_basin` that disagreement is compared with; 0 is
-        none.
+        none, and there are none where fewer than 80 rows were taught on.
     loss_rise : float, default=0.05
         Budget of these, in units of the loss.
     basin_models : list of fitted estimators, or dict of str to such lists, default=None

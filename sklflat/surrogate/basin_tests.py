@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.probing.basin import sample_basin
+from sklflat.probing.decisions import MIN_ROWS
 from sklflat.probing.resolve import resolve
 from sklflat.surrogate.bisection import (
     BisectionTest,
@@ -25,8 +26,8 @@ from sklflat.surrogate.stability import has_splits
 from sklflat.surrogate.taught import TaughtSample
 from sklflat.surrogate.teacher import Answers, answers_of, read_answers
 
-#: fewer rows are not split into those that find models and those that check them
-_MIN_ROWS = 8
+#: of fewer rows, a quarter is too few to bound a rise: one half finds models, a quarter chooses
+_MIN_ROWS = 4 * MIN_ROWS
 #: held-out rows that attribution looks at
 _MAX_ROWS = 500
 SAMPLED = "sample_basin"
@@ -61,6 +62,7 @@ def sampled_models(
         sample.taught.y,
         n_models=n_models,
         loss_rise=loss_rise,
+        groups=sample.taught.groups,
         random_state=sample.rng(5),
     )
     x = sample.X

@@ -89,8 +89,10 @@ class TaughtSample(Sample):
         """
         if sample.training is not None:
             t = sample.training
-            return cls.of_sample(sample, Rows(t.X, t.y, t.fit_params), lesson)
-        own = Rows(sample.raw, sample.y, {"sample_weight": sample.weight}, sample.numbers)
+            params = {**t.fit_params, "groups": t.groups}
+            return cls.of_sample(sample, Rows(t.X, t.y, params), lesson)
+        params = {"sample_weight": sample.weight, "groups": sample.groups}
+        own = Rows(sample.raw, sample.y, params, sample.numbers)
         taught, held_out = split_rows(own, holdout, sample.trained.classes is not None, rng)
         parts = held_out.X, held_out.y, held_out.weight
         left = Sample(sample.trained, sample.units, *parts, None, held_out.numbers)

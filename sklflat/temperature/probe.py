@@ -49,6 +49,9 @@ class TemperatureProbe(UnitProbe):
     the units of untrained networks and, where the estimator can be fitted, of networks trained on
     permuted labels, each at the same temperatures relative to the scale of its logits.
 
+    **What** ``p_values_`` **reject**: that units of networks which were not trained (and of such
+    as were trained on labels without meaning) are as coarse. None says that a unit is needed.
+
     Parameters
     ----------
     estimator : estimator, default=None
