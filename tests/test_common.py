@@ -15,7 +15,9 @@ from sklflat import (
     ModeConnectivityProbe,
     PruningPath,
     SAMClassifier,
+    SAMClassifierCV,
     SAMRegressor,
+    SAMRegressorCV,
     SurrogateAligner,
     TemperatureClassifier,
     TemperatureProbe,
@@ -33,6 +35,8 @@ QUICK = SAMClassifier((10,), max_iter=30, learning_rate_init=0.02)
 REWOUND = {"sparsity": 0.3, "n_rounds": 1, "rewind": 0, "n_controls": 0, "n_retrains": 2}
 REWOUND |= {"n_null": 4, "n_units": 1, "n_bootstrap": 2, "random_state": 0}
 MIMIC = {"n_null": 10, "n_redraws": 1, "oracle_samples": 50, "min_fidelity": 0.0, "n_units": 1}
+
+TWO = {"rhos": (0.05, 0.1), "alphas": (1e-4,), "cv": 2}
 
 # One of every class, as cheap as it may be: a check fits it up to fourteen times.
 CHEAP = [
@@ -88,6 +92,8 @@ FURTHER = [
     ),
     FlatNoiseRegressor((8,), sigma=0.02, n_directions=2, learning_rate_init=0.1, max_iter=20),
     SAMClassifier((10,), variant="looksam", learning_rate_init=0.05, max_iter=20),
+    SAMClassifierCV((8,), max_iter=30, learning_rate_init=0.05, random_state=0, **TWO),
+    SAMRegressorCV((10,), max_iter=20, learning_rate_init=0.1, random_state=0, **TWO),
     TemperatureClassifier(
         SAMClassifier((10,), max_iter=30, learning_rate_init=0.05, random_state=0),
         temperature="nll",
@@ -109,7 +115,9 @@ DEFAULTS = [
     ModeConnectivityProbe(n_units=1),  # with "auto" it would warn, as nothing is there to find
     PruningPath(n_units=1),  # with "auto" it would warn, as the rows are too few
     SAMClassifier(),
+    SAMClassifierCV(),
     SAMRegressor(),
+    SAMRegressorCV(),
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
     SurrogateAligner(min_fidelity=0.0, n_units=1),
@@ -164,6 +172,8 @@ LONG = (
     TemperatureProbe,
     UniversalityProbe,
 )
+#: estimators that train 46 networks a fit, whose further instances go through all checks
+TUNED = (SAMClassifierCV, SAMRegressorCV)
 
 
 def checks(estimators, mark=lambda estimator, name: []):
@@ -200,8 +210,9 @@ def test_cheap_instances(estimator, check):
 
 
 def test_every_class_has_a_cheap_instance():
-    """But for the regressor with noise, which is made of two of the others, and the rewinder."""
-    cheap = {type(estimator) for estimator in CHEAP} | {FlatNoiseRegressor, BasinRewinder}
+    """But for the rewinder, and what is made of the others."""
+    made = {FlatNoiseRegressor, SAMClassifierCV, SAMRegressorCV, BasinRewinder}
+    cheap = {type(estimator) for estimator in CHEAP} | made
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from sklflat.exceptions import RefitWarning, UnsupportedNetworkError, warn
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
+from sklflat.training.cross_validation.tuned import TunedEstimator
 from sklflat.training.estimators.build import output_shape, reads_integers
 from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.data import as_input
@@ -35,9 +36,12 @@ from sklflat.training.estimators.trained_network import (
 )
 
 _ACCEPTED = (
-    "SAMClassifier, SAMRegressor, a skorch net, a Pipeline or a search that ends in one, a "
-    "FrozenEstimator of one, or sklflat.from_module(...)"
+    "SAMClassifier, SAMRegressor, SAMClassifierCV, SAMRegressorCV, a skorch net, a Pipeline or a "
+    "search that ends in one, a FrozenEstimator of one, or sklflat.from_module(...)"
 )
+
+#: what holds a network, or will hold one when it is fitted
+_WITH_NETWORK = (FittedNet, FittedModule, TunedEstimator, NeuralNet)
 
 
 def is_frozen(estimator: Any) -> bool:
@@ -142,6 +146,9 @@ def _resolved(estimator: Any) -> TrainedNetwork:
         return resolve(estimator.estimator)
     if isinstance(estimator, (FittedNet, FittedModule)):
         return estimator.trained_network()
+    if isinstance(estimator, TunedEstimator):
+        check_is_fitted(estimator)
+        return resolve(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
         return _resolve_pipeline(estimator)
     if is_search(estimator):
@@ -176,7 +183,7 @@ def is_search(estimator: Any) -> bool:
 
 def _last(estimator: Any) -> Any:
     """What a pipeline, a search or a freezer ends in."""
-    while not isinstance(estimator, (FittedNet, FittedModule, NeuralNet)):
+    while not isinstance(estimator, _WITH_NETWORK):
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
         elif isinstance(estimator, FrozenEstimator) or is_search(estimator):
@@ -188,7 +195,7 @@ def _last(estimator: Any) -> Any:
 
 def _check_accepted(estimator: Any) -> None:
     last = _last(estimator)
-    if isinstance(last, type) or not isinstance(last, (FittedNet, FittedModule, NeuralNet)):
+    if isinstance(last, type) or not isinstance(last, _WITH_NETWORK):
         raise _not_a_network(last if isinstance(estimator, Pipeline) else estimator)
 
 

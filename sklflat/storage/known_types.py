@@ -69,6 +69,8 @@ _OWN = {
     "sklflat.temperature.class_tree": "ClassTree",
     "sklflat.temperature.classifier": "TemperatureClassifier",
     "sklflat.temperature.probe": "TemperatureProbe",
+    "sklflat.training.cross_validation.classifier": "SAMClassifierCV",
+    "sklflat.training.cross_validation.regressor": "SAMRegressorCV",
     "sklflat.training.engine.epochs": "Record",
     "sklflat.training.estimators.noise_classifier": "FlatNoiseClassifier",
     "sklflat.training.estimators.noise_regressor": "FlatNoiseRegressor",

@@ -1,5 +1,8 @@
 """Sharpness-aware and flat-noise training: its gradient is taken at a perturbed point."""
 
+from sklflat.training.cross_validation.classifier import SAMClassifierCV
+from sklflat.training.cross_validation.display import RadiusDisplay
+from sklflat.training.cross_validation.regressor import SAMRegressorCV
 from sklflat.training.engine.optimizer import PerturbedOptimizer
 from sklflat.training.estimators.noise_classifier import FlatNoiseClassifier
 from sklflat.training.estimators.noise_regressor import FlatNoiseRegressor
@@ -12,8 +15,11 @@ __all__ = [
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
     "PerturbedOptimizer",
+    "RadiusDisplay",
     "SAMClassifier",
+    "SAMClassifierCV",
     "SAMRegressor",
+    "SAMRegressorCV",
     "StackedSearchCV",
     "load",
     "save",

@@ -17,12 +17,17 @@ from sklflat._compat import (
 from sklflat.training.engine.epochs import run_alone
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.data import Inputs, class_weights
-from sklflat.training.estimators.parameters import ClassifierParameters
+from sklflat.training.estimators.parameters import ClassifierParameters, TrainingParameters
 from sklflat.training.estimators.targets import ClassTargets
 
 
 class PerturbedClassifier(ClassifierMixin, PerturbedEstimator, ClassifierParameters):
     """What all classifiers of this room share."""
+
+    _parameter_constraints = {
+        **TrainingParameters._parameter_constraints,
+        **ClassifierParameters._parameter_constraints,
+    }
 
     _y_numeric = False
 

@@ -59,11 +59,10 @@ class NetworkParameters:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TrainingParameters(NetworkParameters):
-    """How it is trained: the parameters of ``MLPClassifier`` and ``MLPRegressor``, and ours."""
+class SharedParameters(NetworkParameters):
+    """How networks are trained whose radius and L2 penalty are chosen among several."""
 
     solver: str = "adam"
-    alpha: float = 1e-4
     batch_size: int | str = "auto"
     learning_rate: str = "constant"
     learning_rate_init: float = 0.001
@@ -79,7 +78,6 @@ class TrainingParameters(NetworkParameters):
     validation_fraction: float = 0.1
     n_iter_no_change: int = 10
     tol: float = 1e-4
-    warm_start: bool = False
     callbacks: Sequence[Any] = ()
     dtype: str | None = None
     device: str = "cpu"
@@ -89,7 +87,6 @@ class TrainingParameters(NetworkParameters):
     _parameter_constraints: ClassVar[Constraints] = {
         **NetworkParameters._parameter_constraints,
         "solver": [str],
-        "alpha": _NOT_NEGATIVE,
         "batch_size": [StrOptions({"auto"}), *_COUNT],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
         "learning_rate_init": _POSITIVE,
@@ -105,7 +102,6 @@ class TrainingParameters(NetworkParameters):
         "validation_fraction": _FRACTION,
         "n_iter_no_change": [*_COUNT, Options(Real, {np.inf})],
         "tol": [Interval(Real, None, None, closed="both")],
-        "warm_start": ["boolean"],
         "callbacks": [tuple, list],
         "dtype": [StrOptions({"float32", "float64"}), None],
         "device": [str],
@@ -115,27 +111,41 @@ class TrainingParameters(NetworkParameters):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ClassifierParameters(TrainingParameters):
+class TrainingParameters(SharedParameters):
+    """How one is trained: the parameters of ``MLPClassifier`` and ``MLPRegressor``, and ours."""
+
+    alpha: float = 1e-4
+    warm_start: bool = False
+
+    _parameter_constraints: ClassVar[Constraints] = {
+        **SharedParameters._parameter_constraints,
+        "alpha": _NOT_NEGATIVE,
+        "warm_start": ["boolean"],
+    }
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ClassifierParameters(SharedParameters):
     """What only classifiers have."""
 
     class_weight: dict[Any, float] | list[dict[Any, float]] | str | None = None
     training_temperature: float = 1.0
 
     _parameter_constraints: ClassVar[Constraints] = {
-        **TrainingParameters._parameter_constraints,
+        **SharedParameters._parameter_constraints,
         "class_weight": [dict, list, StrOptions({"balanced"}), None],
         "training_temperature": _POSITIVE,
     }
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class RegressorParameters(TrainingParameters):
+class RegressorParameters(SharedParameters):
     """What only regressors have."""
 
     loss: str = "squared_error"
 
     _parameter_constraints: ClassVar[Constraints] = {
-        **TrainingParameters._parameter_constraints,
+        **SharedParameters._parameter_constraints,
         "loss": [StrOptions({"squared_error", "poisson"})],
     }
 

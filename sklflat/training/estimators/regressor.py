@@ -13,12 +13,17 @@ from sklflat._compat import check_sample_weight, fit_context
 from sklflat.training.engine.epochs import run_alone
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.data import Inputs
-from sklflat.training.estimators.parameters import RegressorParameters
+from sklflat.training.estimators.parameters import RegressorParameters, TrainingParameters
 from sklflat.training.estimators.targets import RealTargets
 
 
 class PerturbedRegressor(RegressorMixin, PerturbedEstimator, RegressorParameters):
     """What all regressors of this room share."""
+
+    _parameter_constraints = {
+        **TrainingParameters._parameter_constraints,
+        **RegressorParameters._parameter_constraints,
+    }
 
     _y_numeric = True
 

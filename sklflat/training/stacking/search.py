@@ -7,9 +7,11 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
+from sklearn.utils.metadata_routing import process_routing
 
 from sklflat._compat import Interval, StrOptions, fit_context
 from sklflat.training.stacking.planned_fits import PlannedFit, Planner
@@ -129,23 +131,28 @@ class StackedSearchCV(GridSearchCV):
         self : StackedSearchCV
         """
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(splitter.split(X, y, params.get("groups")))
+        splits = list(splitter.split(X, y, **self._split_params(params)))
         candidates = list(self._candidates())
         # first pass: scikit-learn splits data and sets parameters for each fit, which is recorded
         recorded = _RecordFits(len(splits))
         settings = {"cv": splits, "error_score": "raise", "refit": False, "scoring": _no_score}
-        _Search(_DeferredEstimator(self.estimator, recorded), candidates, **settings).fit(
-            X, y, **params
-        )
+        first = _Search(_DeferredEstimator(self.estimator, recorded), candidates, **settings)
+        first.fit(X, y, **first.wanted(params))
         own = ("stack", "n_jobs", "cache_dir", "verbose")
         results = _TrainedFits(recorded.fits, {name: getattr(self, name) for name in own})
         # second pass: where scikit-learn would fit, it gets what has been trained
         given = ("scoring", "refit", "verbose", "error_score", "return_train_score")
         settings = {"cv": splits, **{name: getattr(self, name) for name in given}}
         search = _Search(_DeferredEstimator(self.estimator, results), candidates, **settings)
-        search.fit(X, y, **params)
+        search.fit(X, y, **search.wanted(params))
         self._take_over(search, results)
         return self
+
+    def _split_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the splitter gets of the parameters of fit."""
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, "fit", **params).splitter.split
+        return {"groups": params.get("groups")}
 
     def _candidates(self) -> Iterable[dict[str, Any]]:
         if self.n_iter is None:
@@ -170,7 +177,7 @@ class StackedSearchCV(GridSearchCV):
             print(f"{type(self).__name__}: not stacked were {reasons}.")
 
 
-def _no_score(estimator: Any, X: Any, y: Any = None) -> float:
+def _no_score(estimator: Any, X: Any, y: Any = None, sample_weight: Any = None) -> float:
     return 0.0
 
 
@@ -183,6 +190,13 @@ class _Search(GridSearchCV):
 
     def _run_search(self, evaluate_candidates: Any) -> None:
         evaluate_candidates(self.candidates)
+
+    def wanted(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Of the parameters of fit those that somebody here wants; the splits are made already."""
+        if not get_config()["enable_metadata_routing"]:
+            return params
+        consumed = self.get_metadata_routing().consumes("fit", params.keys())
+        return {name: value for name, value in params.items() if name in consumed}
 
 
 class _DeferredEstimator:

@@ -1,0 +1,90 @@
+"""Grids and folds that cannot be searched, named before anything is trained."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.multiclass import type_of_target
+
+from sklflat.exceptions import warn
+
+
+def grid(values: Any, name: str) -> NDArray:
+    """Values (n,) of a parameter as float64.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is no finite number of at least 0.
+
+    Examples
+    --------
+    >>> grid((0, 0.5), "rhos")
+    array([0. , 0.5])
+    """
+    needs = f"{name}={values!r} has to be a one-dimensional list of numbers >= 0"
+    try:
+        found = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{needs}; these are not all numbers.") from error
+    if found.ndim != 1:
+        raise ValueError(f"{needs}; it is not one-dimensional.")
+    if not found.size:
+        raise ValueError(f"{name}={values!r} is empty; give at least one number >= 0.")
+    if any(value is None for value in values):
+        raise ValueError(f"{needs}; None is not among the numbers.")
+    bad = found[~(np.isfinite(found) & (found >= 0))]
+    if bad.size:
+        raise ValueError(f"{needs} and finite, but {bad[0]:g} is not.")
+    return found
+
+
+def check_rows_of_classes(y: NDArray, cv: Any) -> None:
+    """See that the folds that scikit-learn makes of a number have rows of every class.
+
+    Raises
+    ------
+    ValueError
+        If no class has a row for every fold.
+
+    Warns
+    -----
+    UserWarning
+        If some class has not.
+    """
+    n_folds = 5 if cv is None else cv
+    if not isinstance(n_folds, int) or type_of_target(y) not in ("binary", "multiclass"):
+        return
+    classes, counts = np.unique(y, return_counts=True)
+    rare = counts < n_folds
+    if rare.all():
+        most = classes.tolist()[counts.argmax()]
+        raise ValueError(
+            f"There are too few rows: no class has as many rows as cv={n_folds} asks for folds; "
+            f"the largest, {most!r}, has {counts.max()}. Lower cv, or collect more rows."
+        )
+    for label, count in zip(classes[rare].tolist(), counts[rare], strict=True):
+        rows = "row" if count == 1 else "rows"
+        warn(
+            f"The class {label!r} has {count} {rows}, fewer than the cv={n_folds} folds, so "
+            "networks are trained or judged without it. Lower cv, or leave the class out."
+        )
+
+
+def check_scored(scores: NDArray) -> None:
+    """See that some candidate has a score in every fold; scores are (n_folds, n_rhos, n_alphas).
+
+    Raises
+    ------
+    ValueError
+        If there is none, as a choice among them would be one by chance.
+    """
+    missing = np.isnan(scores)
+    if not missing.any(axis=0).all():
+        return
+    folds = [str(k) for k, some in enumerate(missing.any(axis=(1, 2))) if some]
+    raise ValueError(
+        "No candidate has a score in every fold, so none can be chosen; scores are missing in "
+        f"fold {', '.join(folds)}. See the warnings above. If the scoring needs every class in "
+        "every fold, lower cv; if training diverges, lower rhos or scale the inputs."
+    )

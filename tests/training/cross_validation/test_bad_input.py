@@ -1,0 +1,136 @@
+"""What cannot be searched is named, and what fails is scored as failed."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import StratifiedKFold
+
+from sklflat import SAMClassifierCV, SAMRegressorCV
+from sklflat.exceptions import DuplicateParameterError
+
+rng = np.random.RandomState(0)
+X = rng.normal(size=(40, 3))
+y = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
+QUICK = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0, "cv": 2}
+QUICK |= {"rhos": (0.1,), "alphas": (1e-4,)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rhos": ()}, r"rhos=\(\) is empty"),
+        ({"alphas": []}, r"alphas=\[\] is empty"),
+        ({"rhos": (0.1, -1.0)}, r"rhos=\(0.1, -1.0\) .*>= 0.* -1 is not"),
+        ({"rhos": (0.1, np.nan)}, r"rhos=.*>= 0.* nan is not"),
+        ({"rhos": (np.inf,)}, r"rhos=.*>= 0.* inf is not"),
+        ({"alphas": [-1e-4]}, r"alphas=.*>= 0.* -0.0001 is not"),
+        ({"rhos": [[0.1]]}, r"rhos=\[\[0.1\]\].*one-dimensional"),
+        ({"rhos": ["large"]}, r"rhos=\['large'\].*numbers"),
+        ({"rhos": [None]}, r"rhos=\[None\].*numbers"),
+        ({"rhos": 0.1}, "'rhos' parameter"),
+        ({"cv": 1}, "'cv' parameter.*Got 1"),
+        ({"cv": "three"}, "'cv' parameter"),
+        ({"cv": iter([])}, "Was the CV iterator empty"),
+        ({"scoring": ["accuracy"]}, "'scoring' parameter"),
+        ({"scoring": "acuracy"}, "acuracy"),
+        ({"search_dtype": "float16"}, "'search_dtype' parameter"),
+        ({"variant": "sma"}, "Did you mean 'sam'"),
+        ({"solver": "lbfgs"}, "solver='lbfgs'"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        SAMClassifierCV(**QUICK | settings).fit(X, y)
+
+
+def test_folds_may_be_an_iterable():
+    drawn = SAMClassifierCV(**QUICK | {"cv": StratifiedKFold(3).split(X, y)}).fit(X, y)
+    counted = SAMClassifierCV(**QUICK | {"cv": 3}).fit(X, y)
+    assert drawn.scores_.tolist() == counted.scores_.tolist()
+
+
+def test_a_class_with_fewer_rows_than_folds_is_named():
+    labels = y.astype(object)
+    labels[0] = "rare"
+    with pytest.warns(UserWarning, match=r"class 'rare' has 1 row.*cv=3 folds"):
+        SAMClassifierCV(**QUICK | {"cv": 3}).fit(X, labels)
+    with pytest.raises(ValueError, match=r"no class has as many rows as cv=30 .*'(no|yes)'"):
+        SAMClassifierCV(**QUICK | {"cv": 30}).fit(X, y)
+    with pytest.raises(ValueError, match="n_samples=2"):
+        SAMRegressorCV(**QUICK | {"cv": 3}).fit(X[:2], X[:2, 0])
+
+
+def test_candidates_that_diverge_are_scored_as_failed_and_said():
+    settings = QUICK | {"rhos": (0.1, 1e200), "solver": "sgd"}
+    with pytest.warns(FitFailedWarning, match="2 fits failed out of a total of 4"):
+        clf = SAMClassifierCV(**settings, search_dtype=None).fit(X, y)
+    assert np.isnan(clf.scores_[:, 1]).all()
+    assert np.isfinite(clf.scores_[:, 0]).all()
+    assert clf.rho_ == 0.1
+
+
+def test_where_all_fail_it_is_an_error():
+    settings = QUICK | {"rhos": (1e200, 1e250), "solver": "sgd"}
+    with pytest.raises(ValueError, match=r"All the 4 fits failed[\s\S]*not finite"):
+        SAMClassifierCV(**settings, search_dtype=None).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:Scoring failed:UserWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+def test_where_no_candidate_has_all_scores_it_is_an_error():
+    labels = y.astype(object)
+    labels[:1] = "rare"  # unknown to the network of the fold in which it is judged
+    folds = [(np.arange(20), np.arange(20, 40)), (np.arange(20, 40), np.arange(20))]
+    with pytest.raises(ValueError, match=r"No candidate .* every fold.*fold 0, 1"):
+        SAMClassifierCV(**QUICK | {"cv": folds, "scoring": "roc_auc_ovr"}).fit(X, labels)
+
+
+def test_values_beyond_single_precision_are_searched_in_double_precision():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clf = SAMClassifierCV(**QUICK).fit(X * 1e39, y)
+    assert np.isfinite(clf.scores_).all()
+
+
+def test_a_skorch_net_brings_its_own_penalty():
+    import torch
+    from skorch import NeuralNetClassifier
+
+    net = NeuralNetClassifier(torch.nn.Linear, module__in_features=3, module__out_features=2)
+    net.set_params(criterion=torch.nn.CrossEntropyLoss, max_epochs=2, train_split=None, verbose=0)
+    settings = {"net": net, "rhos": (0.0, 0.1), "cv": 2, "random_state": 0}
+    X32, labels = X.astype("float32"), (y == "yes").astype(int)
+    clf = SAMClassifierCV(**settings).fit(X32, labels)
+    assert clf.scores_.shape == (2, 2, 1)
+    assert np.isnan(clf.alpha_)
+    with pytest.raises(DuplicateParameterError, match="alphas"):
+        SAMClassifierCV(**settings, alphas=(0.1,)).fit(X32, labels)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((X[:0], y[:0]), "0 sample"),
+        ((X[:1], y[:1]), "1 class|one class|n_samples=1|1 sample"),
+        ((X, np.repeat("no", 40)), "class"),
+        ((np.where(X > 2, np.nan, X), y), "NaN"),
+        ((X.astype(str).astype(object), y), None),
+        ((np.full((40, 1), "red"), y), "could not convert"),
+        ((X, None), "requires y"),
+        ((X[:30], y), "inconsistent"),
+    ],
+)
+def test_bad_data_get_scikit_learns_message(data, message):
+    clf = SAMClassifierCV(**QUICK)
+    if message is None:
+        assert clf.fit(*data).score(*data) > 0.4
+    else:
+        with pytest.raises(ValueError, match=message):
+            clf.fit(*data)
+
+
+def test_constant_columns_do_no_harm():
+    constant = np.column_stack([X, np.zeros(40), np.full(40, 7.0)])
+    assert np.isfinite(SAMClassifierCV(**QUICK).fit(constant, y).scores_).all()

@@ -1,0 +1,149 @@
+"""What is left of a fit: a network that can be asked, drawn, stored and probed."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import clone
+from sklearn.datasets import load_iris
+from sklearn.frozen import FrozenEstimator
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GroupKFold
+
+from sklflat import (
+    AblationProbe,
+    RadiusDisplay,
+    SAMClassifier,
+    SAMClassifierCV,
+    SAMRegressorCV,
+    StackedSearchCV,
+    load,
+    save,
+)
+
+X, y = load_iris(return_X_y=True)
+NAMES = np.array(["setosa", "versicolor", "virginica"])[y]
+QUICK = {"hidden_layer_sizes": (6,), "max_iter": 20, "learning_rate_init": 0.02, "random_state": 0}
+QUICK |= {"rhos": (0.0, 0.1), "alphas": (1e-4, 0.1), "cv": 2}
+
+
+@pytest.fixture(scope="module")
+def clf():
+    return SAMClassifierCV(**QUICK).fit(X, NAMES)
+
+
+def test_it_answers_as_its_network(clf):
+    best = clf.best_estimator_
+    assert isinstance(best, SAMClassifier)
+    assert (best.rho, best.alpha) == (clf.rho_, clf.alpha_)
+    for ask in ("predict", "predict_proba", "predict_log_proba", "decision_function", "transform"):
+        np.testing.assert_array_equal(getattr(clf, ask)(X), getattr(best, ask)(X))
+    assert clf.sharpness(X, NAMES, rho=0.1) == best.sharpness(X, NAMES, rho=0.1)
+    assert clf.net_ is best.net_
+    assert clf.module_ is best.module_
+    assert clf.n_iter_ == best.n_iter_
+    assert clf.coefs_[0].shape == (4, 6)
+    assert clf.n_features_in_ == 4
+    assert clf.get_feature_names_out().tolist()[:1] == ["samclassifiercv0"]
+    with pytest.raises(AttributeError, match="best_estimator_"):
+        clone(clf).net_  # noqa: B018
+
+
+@pytest.mark.slow
+def test_columns_have_names():
+    frame = load_iris(as_frame=True).data
+    clf = SAMClassifierCV(**QUICK).set_output(transform="pandas").fit(frame, NAMES)
+    assert clf.feature_names_in_.tolist() == list(frame)
+    assert next(iter(clf.transform(frame))) == "samclassifiercv0"
+    assert clf.fit(X, NAMES).n_features_in_ == 4
+    assert not hasattr(clf, "feature_names_in_")
+
+
+def test_pickle_and_file(clf, tmp_path):
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
+    save(clf, tmp_path / "clf.safetensors")
+    loaded = load(tmp_path / "clf.safetensors")
+    np.testing.assert_array_equal(loaded.predict_proba(X), clf.predict_proba(X))
+    np.testing.assert_array_equal(loaded.scores_, clf.scores_)
+    assert loaded.rho_ == clf.rho_
+
+
+@pytest.mark.slow
+def test_probes_look_into_it(clf):
+    settings = {"n_null": 20, "n_units": 2, "random_state": 0}
+    frozen = AblationProbe(FrozenEstimator(clf), **settings).fit(X, NAMES)
+    inner = AblationProbe(FrozenEstimator(clf.best_estimator_), **settings).fit(X, NAMES)
+    np.testing.assert_array_equal(frozen.unit_scores_, inner.unit_scores_)
+    fitted = AblationProbe(clone(clf).set_params(rhos=(0.1,)), **settings).fit(X, NAMES)
+    assert fitted.estimator_.rho_ == 0.1
+
+
+@pytest.mark.slow
+def test_a_search_over_it_is_no_training_of_one_network():
+    search = StackedSearchCV(SAMClassifierCV(**QUICK), {"activation": ["relu", "tanh"]}, cv=2)
+    search.fit(X, NAMES)
+    assert search.best_estimator_.scores_.shape == (2, 2, 2)
+    assert search.n_stacked_ == 0
+
+
+def test_the_curve_is_drawn(clf):
+    display = RadiusDisplay.from_estimator(clf)
+    curves = {line.get_label(): line for line in display.ax_.get_lines()}
+    mean = clf.scores_.mean(axis=0)
+    for k, alpha in enumerate(clf.alphas_):
+        drawn = curves[f"alpha = {alpha:g}"]
+        np.testing.assert_allclose(drawn.get_ydata(), mean[:, k])
+        np.testing.assert_array_equal(drawn.get_xdata(), clf.rhos_)
+    assert "accuracy" in display.ax_.get_ylabel()
+    assert f"rho = {clf.rho_:g}" in "".join(t.get_text() for t in display.ax_.texts)
+
+
+def test_a_curve_with_failed_candidates_is_drawn():
+    scores = np.array([[[0.5], [np.nan]], [[0.7], [np.nan]]])
+    given = {"rhos": np.array([1.0, 0.0]), "alphas": np.array([1.0]), "scores": scores}
+    display = RadiusDisplay(**given, rho=1.0, alpha=1.0, score_name="R²").plot()
+    assert display.ax_.get_lines()[0].get_xdata().tolist() == [0.0, 1.0]  # in order
+
+
+class TestRouting:
+    """As in GridSearchCV: weights for training and scores, groups for the splitter."""
+
+    @pytest.fixture(autouse=True)
+    def routing(self):
+        with sklearn.config_context(enable_metadata_routing=True):
+            yield
+
+    @pytest.mark.slow
+    def test_weights_and_groups(self):
+        weight, groups = 1.0 + np.arange(150) % 2, np.arange(150) // 5
+        scorer = get_scorer("accuracy").set_score_request(sample_weight=True)
+        routed = SAMClassifierCV(**QUICK | {"cv": GroupKFold(3).set_split_request(groups=True)})
+        routed.set_params(scoring=scorer, search_dtype=None).set_fit_request(sample_weight=True)
+        routed.fit(X, y, sample_weight=weight, groups=groups)
+        with sklearn.config_context(enable_metadata_routing=False):
+            plain = SAMClassifierCV(**QUICK | {"cv": GroupKFold(3)}, search_dtype=None)
+            plain.fit(X, y, sample_weight=weight, groups=groups)
+        np.testing.assert_allclose(routed.coefs_[0], plain.coefs_[0])
+
+        base = SAMClassifier(
+            **{k: v for k, v in QUICK.items() if k not in ("rhos", "alphas", "cv")}
+        )
+        search = StackedSearchCV(
+            base.set_fit_request(sample_weight=True),
+            {"rho": [0.0, 0.1], "alpha": [1e-4, 0.1]},
+            cv=GroupKFold(3).set_split_request(groups=True),
+            scoring=scorer,
+        ).fit(X, y, sample_weight=weight, groups=groups)
+        expected = search.cv_results_["mean_test_score"].reshape(2, 2).T
+        np.testing.assert_allclose(routed.scores_.mean(axis=0), expected, atol=1e-9)
+
+    def test_what_nobody_asks_for_is_refused(self):
+        with pytest.raises(TypeError, match="groups"):
+            SAMClassifierCV(**QUICK).fit(X, y, groups=np.arange(150))
+
+
+def test_without_routing_other_parameters_are_refused():
+    with pytest.raises(TypeError, match="colour"):
+        SAMRegressorCV(**QUICK).fit(X, y, colour="red")
