@@ -127,7 +127,7 @@ _aliases.install()
 _ROOMS = (
     *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
     *("networks", "paths", "probing", "pruning", "rewinding", "storage", "surrogate"),
-    *("symmetry", "temperature", "testing", "training"),
+    *("symmetry", "temperature", "testing", "training", "universality"),
 )
 
 

@@ -1,6 +1,6 @@
 """Models of the same basin: parameters around a minimum at which the loss is hardly higher."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from statistics import NormalDist
@@ -19,6 +19,7 @@ from sklflat.metrics import mean_bounds
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics
 from sklflat.networks.units import Units
+from sklflat.probing.basin_members import parameters_of
 from sklflat.probing.decisions import MIN_ROWS
 from sklflat.probing.resolve import resolve
 from sklflat.probing.sample import by_group
@@ -217,37 +218,11 @@ def sample_basin(
     parts = check_fraction, groups
     search = _Search(resolve(estimator), X, y, loss_rise, parts, confidence, random_state)
     if members is not None:
-        candidates: Iterator[Tensor] = iter(_vectors(members, search.network, search.centre))
+        candidates: Iterator[Tensor] = iter(parameters_of(members, search.network, search.centre))
         n_models = len(members)
     else:
         candidates = search.candidates(FlatNoise(1.0, subspace, "norm", n_directions))
     return search.select(candidates, n_models, n_models if members is not None else None)
-
-
-def _vectors(members: Any, network: Network, like: Tensor) -> Tensor:
-    """Parameters (m, p) of estimators or states, or as they are given."""
-    if not len(members):
-        raise ValueError("members is empty: pass at least one parameter vector or estimator.")
-    if hasattr(members[0], "fit"):
-        members = [resolve(member).network.vector.read() for member in members]
-    elif isinstance(members[0], Mapping):
-        members = [_flattened(member, network) for member in members]
-    rows = [torch.as_tensor(m).to(like) for m in members]
-    for row in rows:
-        if row.shape != like.shape:
-            raise ValueError(
-                f"A member has parameters of shape {tuple(row.shape)}, but the network has "
-                f"{len(like)}: members are networks of the same architecture."
-            )
-    return torch.stack(rows)
-
-
-def _flattened(state: Mapping[str, Any], network: Network) -> Tensor:
-    names = [str(name) for name in network.vector.names]
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise ValueError(f"A member has no parameter {missing[0]!r}, which the network has.")
-    return torch.cat([torch.as_tensor(state[name]).flatten() for name in names])
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
+from sklflat.probing.unit_table import unit_table
 from sklflat.training.estimators.containers import as_arrays, is_several
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -289,23 +290,7 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             p-value rejects is its ``attrs["p_value"]``.
         """
         check_is_fitted(self)
-        import pandas as pd
-
-        layers = np.array([layer.name for layer in self.units_.layers], dtype=object)
-        columns = {
-            "layer": layers[self.units_.layer_of],
-            "channel": self.units_.channel_of,
-            "score": self.unit_scores_,
-            "p_value": self.p_values_,
-            "q_value": self.q_values_,
-            "selected": self.support_,
-            "dead": self.dead_,
-            "mean": self.unit_means_,
-            "variance": self.unit_variances_,
-        }
-        frame = pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
-        frame.attrs["p_value"] = self.null_hypothesis_
-        return frame
+        return unit_table(self)
 
     @property
     def null_hypothesis_(self) -> str:
