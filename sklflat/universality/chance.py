@@ -16,8 +16,8 @@ from sklflat.universality.returns import Matching, Pair
 
 #: rotations of a layer that chance is the mean of
 N_ROTATIONS = 30
-#: networks of the pool for each further network, at least: one to return in, two for chance
-MIN_EACH = 3
+#: networks of the pool for each further network, at least: one may be the one that is scored
+MIN_EACH = 2
 
 
 def untrained_pool(
@@ -70,30 +70,23 @@ def chance_by_network(largest: NDArray, n_others: int) -> NDArray:
     return np.stack([largest[group].mean(axis=0) for group in in_groups(len(largest), n_others)])
 
 
-def excess_by_chance(
-    largest: NDArray, own: Sequence[int | None], n_others: int, rng: np.random.RandomState
-) -> NDArray:
-    """Scores (n_references, n_units) of networks that have learned nothing.
-
-    A network of each group takes the place of another network, the rest of the group says what
-    chance is.
+def excess_by_chance(returns: NDArray, largest: NDArray, own: Sequence[int | None]) -> NDArray:
+    """Scores (n_references, n_units) of networks that have learned nothing, as the first has its.
 
     Parameters
     ----------
+    returns : ndarray of shape (n_references, n_others, n_units)
+        Largest correlations of the references' units with those of the other networks.
     largest : ndarray of shape (n_references, n_pool, n_units)
-        Largest correlations of the references' units with the pool's.
+        The same with the pool's.
     own : sequence of int or None
-        Where a reference is itself in the pool.
-    n_others : int
-        How many networks the units of a reference return in.
+        Where a reference is itself in the pool; it is no chance of its own.
     """
     found = []
-    for reference, itself in zip(largest, own, strict=True):
-        excess = []
-        for group in in_groups(largest.shape[1], n_others):
-            left = rng.permutation(group[group != itself] if itself is not None else group)
-            excess.append(reference[left[0]] - reference[left[1:]].mean(axis=0))
-        found.append(np.mean(excess, axis=0))
+    for in_others, in_pool, itself in zip(returns, largest, own, strict=True):
+        groups = in_groups(len(in_pool), len(in_others))
+        chance = [in_pool[group[group != itself]].mean(axis=0) for group in groups]
+        found.append(in_others.mean(axis=0) - np.mean(chance, axis=0))
     return np.stack(found)
 
 

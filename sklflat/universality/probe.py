@@ -46,8 +46,9 @@ class UniversalityProbe(UnitProbe):
     scores 0.
 
     **What** ``p_values_`` **reject** is that the unit is one of a network that has learned nothing,
-    in the sense of ``null``. That it is needed, or true, is not said: an easy spurious cue is
-    learned every time.
+    in the sense of ``null``: draws are the scores of such networks in the place of this one, whose
+    units return in the same other networks. That the unit is needed, or true, is not said: an easy
+    spurious cue is learned every time.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class UniversalityProbe(UnitProbe):
     within_layers : bool, default=True
         Whether a unit returns in the same layer only. Reference [1]_ looks in all layers.
     n_untrained : int, default=200
-        Untrained networks that chance is the mean of; three for each further network at least.
+        Untrained networks that chance is the mean of; two for each further network at least.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"

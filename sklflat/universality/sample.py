@@ -138,7 +138,7 @@ class ReturnSample(Sample):
         if self.null == UNTRAINED:
             n_each = max(MIN_EACH, int(np.ceil(self.n_untrained / len(self.others))))
             return untrained_pool(self.others, n_each, self._rng(1))
-        n = (MIN_EACH + 1) * len(self.others)
+        n = 4 * len(self.others)
         return shuffled_pool(self, n, self._rng(1), self.settings)
 
     @cached_property
@@ -152,15 +152,19 @@ class ReturnSample(Sample):
 
     @cached_property
     def _with_pool(self) -> NDArray:
-        """Largest correlations (1 + n_references, n_pool, n_units) of the first and references."""
+        """Largest correlations (1 + n_references, n_pool + n_others, n_units).
+
+        Of the first network's units and the references', with the pool's and the others'.
+        """
         networks = [self.first, *self._references[0]]
-        return largest_with_pool(networks, self.pool, self.held, self.matching)
+        pool = [*self.pool, *self.others]
+        return largest_with_pool(networks, pool, self.held, self.matching)
 
     @cached_property
     def chance(self) -> NDArray:
         """Return (n_others, n_units) by chance in the place of each of the others."""
         if self.null != ROTATION:
-            return chance_by_network(self._with_pool[0], len(self.others))
+            return chance_by_network(self._with_pool[0, : len(self.pool)], len(self.others))
         rng = self._rng(2)
         draws = [rotated_returns(p, self.matching, N_ROTATIONS, rng) for p in self.pairs]
         return np.mean(draws, axis=1)
@@ -171,14 +175,21 @@ class ReturnSample(Sample):
         return (self.returns - self.chance).mean(axis=0)
 
     def draws(self, rng: np.random.RandomState) -> Null:
-        """What scores are by chance."""
+        """What scores are by chance: of networks that have learned nothing, in the first's place.
+
+        Their units return in the same other networks. What has learned nothing returns better in
+        networks that have learned something than in others of its own kind, as these lean towards
+        what the rows have most of; a null of pairs that have both learned nothing would take that
+        for learning.
+        """
         if self.null == ROTATION:
             n = max(N_ROTATIONS, int(np.ceil(self.n_draws / len(self.units))))
             rotated = [rotated_returns(p, self.matching, n, rng) for p in self.pairs]
             excess = np.mean(rotated, axis=0) - self.chance.mean(axis=0)
             return Null("random rotations of the layers", excess)
-        layer_of, largest = self.units.layer_of, self._with_pool[1:]
-        scores = excess_by_chance(largest, self._references[1], len(self.others), rng)
+        layer_of, n = self.units.layer_of, len(self.pool)
+        largest, returns = self._with_pool[1:, :n], self._with_pool[1:, n:]
+        scores = excess_by_chance(returns, largest, self._references[1])
         lives = (largest != 0).any(axis=1)  # a constant unit correlates with nothing
         name = "untrained networks" if self.null == UNTRAINED else "trained on shuffled labels"
         return null_by_layer(

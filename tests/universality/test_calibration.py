@@ -44,6 +44,20 @@ def untrained(n_draws, rng):
         yield null.p_values(probe._score_units(sample))[0]
 
 
+def among_trained(n_draws, rng):
+    """An untrained network whose siblings were trained, on labels that say something."""
+    copies = N_OTHERS
+    X = torch.as_tensor(rng.normal(size=(n_draws, 30, D))).repeat_interleave(copies, 0)
+    weights = train(X, (X[:, :, 0] > 0).double(), seed=0)
+    probe = UniversalityProbe(n_untrained=24, n_null=80, signed=False)
+    for draw in range(n_draws):
+        first = list(untrained_twins(MODULE, 1, rng))
+        trained = modules(weights, range(draw * copies, (draw + 1) * copies))
+        sample = prepared(probe, [*first, *trained], rng)
+        (null,) = probe._draw_nulls(sample, 80, rng)
+        yield null.p_values(probe._score_units(sample))[0]
+
+
 def shuffled(n_draws, rng):
     """Networks trained on labels that were drawn anew for each, the pool among them."""
     n_pool = 4 * N_OTHERS
@@ -74,7 +88,12 @@ def rotated(n_draws, rng):
         yield Null("random rotations of the layers", draws).p_values(score)[0]
 
 
-KINDS = {"untrained": untrained, "shuffled": shuffled, "rotated": rotated}
+KINDS = {
+    "untrained": untrained,
+    "among trained": among_trained,
+    "shuffled": shuffled,
+    "rotated": rotated,
+}
 
 
 @pytest.mark.slow

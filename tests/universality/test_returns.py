@@ -172,16 +172,14 @@ def test_chance_is_the_mean_over_each_networks_part_of_the_pool():
     np.testing.assert_allclose(chance_by_network(largest, 2), [[2, 3], [8, 9]])
 
 
-def test_draws_have_mean_zero_and_leave_the_reference_out():
-    rng = np.random.RandomState(0)
-    largest = rng.normal(size=(200, 24, 5)) + np.arange(5)
-    draws = excess_by_chance(largest, [None] * 200, 4, rng)
-    # one of six in each of four groups less the mean of the five others
-    np.testing.assert_allclose(draws.mean(), 0, atol=0.05)
-    np.testing.assert_allclose(draws.var(), (1 + 1 / 5) / 4, rtol=0.1)
-    for k in range(6):
-        largest[k, k] = np.nan  # with itself
-    assert not np.isnan(excess_by_chance(largest[:6], range(6), 4, rng)).any()
+def test_draws_are_scored_as_the_first_is_and_leave_themselves_out():
+    largest = np.arange(24.0).reshape(2, 6, 2)  # two references, a pool of six
+    returns = np.array([[[20.0, 20.0], [40.0, 40.0]]] * 2)
+    found = excess_by_chance(returns, largest, [None, 4])
+    np.testing.assert_allclose(found[0], 30 - largest[0].mean(axis=0))
+    # the second is the fifth of the pool, and so the second of the second group of three
+    chance = (largest[1, :3].mean(axis=0) + largest[1, [3, 5]].mean(axis=0)) / 2
+    np.testing.assert_allclose(found[1], 30 - chance)
 
 
 def test_reliability_is_that_of_the_classical_model():
