@@ -10,6 +10,7 @@ from sklflat.metrics import sparse_probe_explainability
 from sklflat.metrics.selectivity import permuted_class_selectivity, permuted_target_correlation
 from sklflat.probing.nulls import Null, null_by_layer, permuted_targets
 from sklflat.probing.sample import Sample
+from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
 
 _MIN_PERMUTATIONS = 100
@@ -147,6 +148,13 @@ class ActivationProbe(UnitProbe):
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.random_state = random_state
+
+    def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
+        sample = super()._prepare(rows, rng)
+        if sample.trained.classes is None and self.unit_score not in _OF_ACTIVATIONS:
+            # labels given to a regressor of several outputs would be taken for numbers
+            sample.network.loss(sample.X[:2], sample.target[:2])
+        return sample
 
     def _score_units(self, sample: Sample) -> NDArray:
         if self.unit_score in _OF_ACTIVATIONS:

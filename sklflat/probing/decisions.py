@@ -44,6 +44,8 @@ class Decisions:
         Groups of rows, or blocks of a series, each of which decides as one; None without any.
     parts : {"groups", "blocks"}
         What these are.
+    n_effective : float
+        How many rows (or groups) of equal weight are worth as much.
     """
 
     verdict: NDArray
@@ -58,6 +60,7 @@ class Decisions:
     rows_for_half: float
     n_groups: int | None = None
     parts: str = "groups"
+    n_effective: float = np.inf
 
     def count(self, verdict: str) -> int:
         """How many units have this verdict."""
@@ -81,6 +84,9 @@ class Decisions:
         if (self.n_groups or self.n_rows) < MIN_ROWS:
             what = "rows" if self.n_groups is None else self.parts
             text += f" Fewer than {MIN_ROWS} {what} decide nothing."
+        elif self.n_effective < MIN_ROWS:
+            text += f" By their weights they are worth {self.n_effective:.0f} of equal weight"
+            text += f": fewer than {MIN_ROWS} decide nothing."
         if not np.isfinite(self.rows_for_half):
             return text
         if self.rows_for_half > 1000 * self.n_rows:
@@ -149,7 +155,7 @@ def decide(
     return Decisions(
         verdict, x.mean(axis=0), np.atleast_1d(low), np.atleast_1d(high),
         p[0], p[1], p[2], margin, n_rows or n, missing * rows_each,
-        n_groups, parts,
+        n_groups, parts, n_effective,
     )  # fmt: skip
 
 

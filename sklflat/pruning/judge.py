@@ -9,6 +9,7 @@ from scipy import stats
 from torch import Tensor
 
 from sklflat.metrics import ConfidenceInterval, mean_bounds, paired_rate_interval
+from sklflat.probing.decisions import MIN_ROWS
 from sklflat.probing.sample import Sample, by_group
 from sklflat.probing.time_series import blocks
 from sklflat.pruning.joint_ablation import JointAblation, LinearReadout, outputs_of_sets
@@ -102,7 +103,8 @@ class Judge:
         counted, mean = s > 0, float(s @ rise)
         shares = mean + counted.sum() * (s * (rise - mean))[counted, None]
         shares = by_group(None if groups is None else groups[counted], shares)
-        if len(shares) < 2:
+        # rows of which some weigh as much as all others are worth few, and say little of the rest
+        if len(shares) < 2 or effective_rows(self.judged) < min(MIN_ROWS, counted.sum()) - 1e-9:
             return ConfidenceInterval(-np.inf, np.inf)
         low, high = (float(end) for end in mean_bounds(shares, CONFIDENCE))
         if not classifies:

@@ -100,3 +100,11 @@ def test_outputs_that_are_no_targets_are_refused_with_the_remedy(criterion):
         with pytest.raises(OutputWidthError, match=r"10 outputs .* 1 targets.*classes="):
             probe.fit(X, y)
     AblationProbe(from_module(module, classes=np.arange(10)), n_units=1, n_null=20).fit(X, y)
+
+
+@pytest.mark.parametrize("unit_score", ["correlation", "selectivity"])
+def test_labels_are_not_taken_for_numbers_by_activations(unit_score):
+    X, y = random_data(0, n=60)
+    probe = ActivationProbe(from_module(two_layer(*random_arrays(0))), unit_score=unit_score)
+    with pytest.raises(OutputWidthError, match=r"3 outputs .* 1 targets.*classes="):
+        probe.fit(X, y)

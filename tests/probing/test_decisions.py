@@ -13,7 +13,7 @@ from sklflat.exceptions import NothingFoundWarning
 from sklflat.probing import Sample
 from sklflat.probing.ablation_sample import AblationSample
 from sklflat.probing.decisions import decide
-from tests._probes import two_layer
+from tests._probes import random_arrays, random_data, two_layer
 
 RNG = np.random.RandomState
 
@@ -211,3 +211,12 @@ def test_regression_at_defaults_trains_and_decides():
     assert probe.decisions_.count("needed") >= 1
     with pytest.raises(ValueError, match="negligible"):
         AblationProbe(net, negligible=-0.1).fit(X, y)
+
+
+def test_one_row_that_outweighs_the_others_decides_nothing_and_is_named():
+    X, y = random_data(0, n=200)
+    weight = np.r_[1e6, np.ones(199)]
+    probe = AblationProbe(from_module(two_layer(*random_arrays(0)), classes=[0, 1, 2]), n_units=1)
+    decided = probe.fit(X, y, sample_weight=weight).decisions_
+    assert set(decided.verdict) == {"undecided"}
+    assert "By their weights they are worth 1 of equal weight: fewer than 20" in str(decided)

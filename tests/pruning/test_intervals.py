@@ -76,6 +76,23 @@ def test_doubled_weights_of_regressors_are_weighted_means():
     assert np.isfinite(weighted.path_.path.high).all()
 
 
+def test_a_row_that_outweighs_all_others_shows_nothing():
+    network, x, y = rare(0, 400)
+    weight = np.ones(400)
+    weight[::3] = 1e6  # some of these are judged: with them, all others count for nothing
+    weight[3:] = np.where(weight[3:] > 1, 1.0, weight[3:])
+    halves = [(np.arange(200, 400), np.arange(200))]
+
+    class Halves:
+        def split(self, X, y=None, groups=None):
+            yield from halves
+
+    path = PruningPath(network, holdout=Halves(), refit=False, n_random=2, random_state=0)
+    path.fit(x, y, sample_weight=weight)
+    assert np.isinf(path.path_.path.high).all()
+    assert path.support_.all()
+
+
 def test_a_series_is_judged_by_blocks():
     rng = np.random.RandomState(0)
     X = autocorrelated(rng, 3000, 0.9, (4,))
