@@ -186,13 +186,10 @@ def read():
 
 def write(cells):
     """Keep cells, and the page that is made of them."""
-    kept = {}
-    for key, cell in cells.items():
-        accuracy = [round(value, 4) for value in cell.get("accuracy", [])]
-        is_readout = "networks" not in cell
-        kept[key] = cell | (
-            {} if is_readout else {"accuracy": accuracy, "networks": columns(cell["networks"])}
-        )
+    kept = {
+        key: cell | {"networks": columns(cell["networks"])} if "networks" in cell else cell
+        for key, cell in cells.items()
+    }
     CELLS.write_text(json.dumps(kept, separators=(",", ":")))
     TABLE.write_text("\n".join(report(cells)) + "\n")
 
