@@ -175,3 +175,17 @@ def probe_scores(estimator, other, trained, judged):
         .unit_scores_,
         "place in a pruning path": kept_last,
     }
+
+
+def columns(records):
+    """Records of equal keys as one record of lists, with three digits: a third of the text."""
+    if isinstance(records[0], dict):
+        return {key: columns([record[key] for record in records]) for key in records[0]}
+    return [round(value, 3) for value in records]
+
+
+def records(of_columns, k):
+    """The k-th of the records that columns were made of."""
+    if isinstance(of_columns, dict):
+        return {key: records(value, k) for key, value in of_columns.items()}
+    return of_columns[k]

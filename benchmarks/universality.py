@@ -20,7 +20,16 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from _universality import KEEL, SCIKIT, network, probe_scores, scores, table
+from _universality import (
+    KEEL,
+    SCIKIT,
+    columns,
+    network,
+    probe_scores,
+    records,
+    scores,
+    table,
+)
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 
@@ -165,13 +174,24 @@ def readouts(name, shift, n, mnist):
     return found
 
 
-def rounded(cells):
-    """The same with four digits, so that the file stays small."""
-    if isinstance(cells, dict):
-        return {key: rounded(value) for key, value in cells.items()}
-    if isinstance(cells, list):
-        return [rounded(value) for value in cells]
-    return round(cells, 4) if isinstance(cells, float) else cells
+def read():
+    """Cells that are kept."""
+    cells = json.loads(CELLS.read_text()) if CELLS.exists() else {}
+    for cell in cells.values():
+        if "networks" in cell:
+            n = len(cell["accuracy"])
+            cell["networks"] = [records(cell["networks"], k) for k in range(n)]
+    return cells
+
+
+def write(cells):
+    """Keep cells, and the page that is made of them."""
+    kept = {
+        key: cell | {"networks": columns(cell["networks"])} if "networks" in cell else cell
+        for key, cell in cells.items()
+    }
+    CELLS.write_text(json.dumps(kept, separators=(",", ":")))
+    TABLE.write_text("\n".join(report(cells)) + "\n")
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -349,7 +369,7 @@ def main():
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    cells = json.loads(CELLS.read_text()) if CELLS.exists() else {}
+    cells = read()
     began = time.monotonic()
     for key, job in cells_to_run():
         name = (
@@ -364,10 +384,9 @@ def main():
             print(f"{name} is not there", flush=True)
             continue
         cells[key] = job(args.networks, args.mnist)
-        CELLS.write_text(json.dumps(rounded(cells)))
-        TABLE.write_text("\n".join(report(cells)) + "\n")
+        write(cells)
         print(key, f"{time.monotonic() - began:.0f} s", flush=True)
-    TABLE.write_text("\n".join(report(cells)) + "\n")
+    write(cells)
     print(TABLE.read_text())
     if args.check:
         for rival in ("ablation", "flat alignment", "outgoing norm"):
