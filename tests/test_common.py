@@ -189,7 +189,7 @@ def checks(estimators, mark=lambda estimator, name: []):
         more = ",".join(f"{key}={value}" for key, value in settings.items())
         label = f"{written[id(estimator)]}-{name}" + (f"({more})" if more else "")
         marks = mark(estimator, name)
-        if settings and isinstance(estimator, LONG) and estimators is DEFAULTS:
+        if settings and isinstance(estimator, LONG + TUNED) and estimators is DEFAULTS:
             marks = [pytest.mark.repeats]  # the same check on other memory, in minutes
         elif settings and estimators is CHEAP and not isinstance(estimator, SAMClassifier):
             marks = [pytest.mark.slow]
@@ -216,7 +216,7 @@ def test_every_class_has_a_cheap_instance():
     assert cheap == {type(e) for e in DEFAULTS + FURTHER}
 
 
-#: checks whose answer a default may change, for estimators that are LONG
+#: checks whose answer a default may change, for estimators that are LONG or TUNED
 BY_DEFAULTS = {
     "check_classifiers_train",
     "check_estimators_pickle",
@@ -229,7 +229,7 @@ BY_DEFAULTS = {
 
 def left_out_of_long_defaults(estimator, name):
     """Of long defaults few checks are made; ``make test-draws`` makes them all."""
-    if isinstance(estimator, LONG) and name not in BY_DEFAULTS:
+    if isinstance(estimator, LONG + TUNED) and name not in BY_DEFAULTS:
         return [pytest.mark.repeats]
     return left_to_the_draws(estimator, name)
 
