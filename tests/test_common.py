@@ -227,6 +227,14 @@ BY_DEFAULTS = {
 }
 
 
+#: checks of what the defaults are, which fit once or not at all
+BY_SIGNATURE = {
+    "check_dont_overwrite_attributes",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+}
+
+
 def left_out_of_long_defaults(estimator, name):
     """Of long defaults few checks are made; ``make test-draws`` makes them all."""
     if isinstance(estimator, LONG + TUNED) and name not in BY_DEFAULTS:
@@ -237,6 +245,7 @@ def left_out_of_long_defaults(estimator, name):
 def left_to_the_draws(estimator, name):
     """What CHEAP goes through by the same code; ``make test-draws`` goes through it once more."""
     is_cheap = any(type(estimator) is type(cheap) for cheap in CHEAP)
+    is_cheap |= isinstance(estimator, SAMRegressorCV)  # the same code as SAMClassifierCV
     return [pytest.mark.repeats] if is_cheap and name in AT_THE_DOOR | BY_THE_BASE else []
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [
         ROOT / "README.md",
+        "when_sam_helps.md",
         ROOT / "CONTRIBUTING.md",
         *(ROOT / "docs").glob("[a-z]*/*.md"),
         *ROOT.glob("docs/*.md"),

@@ -56,7 +56,7 @@ class Criterion:
         self._take_apart: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = (
             self._by_reduction if hasattr(module, "reduction") else self._one_by_one
         )
-        self._is_chosen = False
+        self._is_chosen = type(module) is TaskLoss  # the package's own, which is known to be a mean
         self._compared: set[tuple[Any, ...]] = set()
 
     def terms(self, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,8 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     """Sharpness-aware classifier that chooses radius and L2 penalty by cross-validation.
 
     All candidates are trained on all folds in one stack (:class:`StackedSearchCV`), and the best
-    on all rows; of equal ones the first, so the smallest radius and penalty win. Which radius is
-    right depends on the labels: about 1 where a fifth of them is wrong, none where all are right.
+    on all rows; of equal ones the first, so the smallest radius and penalty win.
+    The user guide's page "When does SAM help?" says what that is worth on real tables.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
         ``"sam"``, ``"asam"``, ``"gsam"``, ``"looksam"``, ``"fisher"``, ``"friendly"``,
         ``"momentum"``, or an object of :mod:`sklflat.training.perturbations`, whose own
         parameters can be searched (``variant__eta``).
-    rhos : array-like of shape (n_rhos,), default=(0, 0.1, 0.5, 1, 2)
+    rhos : array-like of shape (n_rhos,), default=(0, 0.1, 0.2, 0.5, 1)
         Radii to try, in units of the parameters' norm. 0 is the base optimiser.
-    alphas : array-like of shape (n_alphas,), default=(1e-4, 0.1, 1)
+    alphas : array-like of shape (n_alphas,), default=(1e-4, 1, 10)
         L2 penalties to try with each; see ``alpha`` of :class:`SAMClassifier`. A skorch net brings
         its own weight decay, and these are left alone.
     cv : int, splitter or iterable, default=3
@@ -156,6 +156,8 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
         **TunedEstimator._parameter_constraints,
         **ClassifierParameters._parameter_constraints,
     }
+
+    score = TunedEstimator.score  # by ``scoring``, and not ClassifierMixin's
 
     @property
     def classes_(self) -> NDArray:

@@ -127,6 +127,7 @@ class RadiusDisplay:
         positive = self.rhos[self.rhos > 0]
         if len(positive):
             ax.set_xscale("symlog", linthresh=float(positive.min()))
+            ax.set_xlim(left=-0.1 * positive.min() if self.rhos.min() == 0 else None)
         ax.set_xticks(np.unique(self.rhos), [f"{rho:g}" for rho in np.unique(self.rhos)])
         ax.minorticks_off()
         ax.set_xlabel("radius rho (units of the parameters; 0: no perturbation)")

@@ -25,8 +25,8 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     net : None, torch.nn.Module class or instance, factory, or skorch net, default=None
     dropout : float, default=0.0
     variant : str or Perturbation, default="sam"
-    rhos : array-like of shape (n_rhos,), default=(0, 0.1, 0.5, 1, 2)
-    alphas : array-like of shape (n_alphas,), default=(1e-4, 0.1, 1)
+    rhos : array-like of shape (n_rhos,), default=(0, 0.1, 0.2, 0.5, 1)
+    alphas : array-like of shape (n_alphas,), default=(1e-4, 1, 10)
     cv : int, splitter or iterable, default=3
     scoring : str or callable, default=None
         None is R².
@@ -98,3 +98,5 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
         **TunedEstimator._parameter_constraints,
         **RegressorParameters._parameter_constraints,
     }
+
+    score = TunedEstimator.score  # by ``scoring``, and not RegressorMixin's

@@ -6,7 +6,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn import get_config
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+    is_classifier,
+)
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.utils import Tags, check_random_state, get_tags
 from sklearn.utils.metadata_routing import (
@@ -25,8 +31,8 @@ from sklflat.training.estimators.parameters import Constraints, SharedParameters
 from sklflat.training.perturbations import Perturbation
 from sklflat.training.stacking.search import StackedSearchCV
 
-_RHOS = (0.0, 0.1, 0.5, 1.0, 2.0)
-_ALPHAS = (1e-4, 0.1, 1.0)
+_RHOS = (0.0, 0.1, 0.2, 0.5, 1.0)
+_ALPHAS = (1e-4, 1.0, 10.0)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -93,7 +99,8 @@ class TunedEstimator(
         estimator = self._estimator()
         make_perturbation(self.variant, rhos.max())
         data = clone(estimator)._validated(X, y, sample_weight, True, False, None)
-        check_rows_of_classes(data.y, self.cv)
+        if is_classifier(self):
+            check_rows_of_classes(data.y, self.cv)
         lists = {"rho": rhos.tolist()}
         if not np.isnan(alphas).any():
             lists["alpha"] = alphas.tolist()

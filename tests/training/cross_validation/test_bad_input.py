@@ -59,7 +59,7 @@ def test_a_class_with_fewer_rows_than_folds_is_named():
     with pytest.raises(ValueError, match=r"no class has as many rows as cv=30 .*'(no|yes)'"):
         SAMClassifierCV(**QUICK | {"cv": 30}).fit(X, y)
     with pytest.raises(ValueError, match="n_samples=2"):
-        SAMRegressorCV(**QUICK | {"cv": 3}).fit(X[:2], X[:2, 0])
+        SAMRegressorCV(**QUICK | {"cv": 3}).fit(X[:2], [0, 1])
 
 
 def test_candidates_that_diverge_are_scored_as_failed_and_said():

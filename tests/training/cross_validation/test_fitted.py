@@ -50,6 +50,16 @@ def test_it_answers_as_its_network(clf):
         clone(clf).net_  # noqa: B018
 
 
+def test_it_scores_by_what_it_was_chosen_by(clf):
+    tuned = clone(clf).set_params(scoring="neg_log_loss", rhos=(0.1,)).fit(X, NAMES)
+    expected = get_scorer("neg_log_loss")(tuned.best_estimator_, X, NAMES)
+    assert tuned.score(X, NAMES) == expected < 0
+    assert clf.score(X, NAMES) == clf.best_estimator_.score(X, NAMES) > 0
+    errors = {"rhos": (0.1,), "scoring": "neg_mean_squared_error"}
+    reg = SAMRegressorCV(**QUICK | errors).fit(X, y)
+    assert reg.score(X, y) == pytest.approx(-np.mean((reg.predict(X) - y) ** 2))
+
+
 @pytest.mark.slow
 def test_columns_have_names():
     frame = load_iris(as_frame=True).data
