@@ -134,3 +134,11 @@ def test_bad_data_get_scikit_learns_message(data, message):
 def test_constant_columns_do_no_harm():
     constant = np.column_stack([X, np.zeros(40), np.full(40, 7.0)])
     assert np.isfinite(SAMClassifierCV(**QUICK).fit(constant, y).scores_).all()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_whole_numbers_are_no_classes_of_a_regressor():
+    """Each is there once, which says nothing about folds."""
+    X = np.random.RandomState(0).normal(size=(12, 2))
+    fitted = SAMRegressorCV((4,), rhos=(0, 0.1), alphas=(0.0001,), cv=3, max_iter=2, random_state=0)
+    assert fitted.fit(X, np.arange(12)).scores_.shape == (3, 2, 1)
