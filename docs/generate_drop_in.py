@@ -36,7 +36,7 @@ class Recorder:
 def main() -> int:
     """Write the table, unless a test does something that is not expected of it."""
     recorder = Recorder()
-    path = str(ROOT / "tests" / "training" / "test_drop_in.py")
+    path = str(ROOT / "tests" / "training" / "estimators" / "test_drop_in.py")
     options = ["-q", "-m", "slow or not slow"]
     code = pytest.main([path, *options], plugins=[recorder])
     if code == 0:

@@ -98,13 +98,6 @@ DIFFERENCES: dict[str, Difference] = {
         r"Classes with too few members are: \[1\]",
         "Text: the `ValueError` names the user's own label, not that of an internal encoding.",
     ),
-    "test_mlp_loading_from_joblib_partial_fit": Difference(
-        AssertionError,
-        "Not equal to tolerance",
-        "On a single sample a perturbation of fixed length keeps the weights at a distance "
-        "from the minimum.",
-        {"rho": 0.0},
-    ),
     "test_preserve_feature_names[SAMClassifier]": Difference(
         ValueError, "only one class", "Fits labels of one class, which are refused by name here."
     ),

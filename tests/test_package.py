@@ -145,6 +145,8 @@ def test_a_script_beside_a_clone_can_import_the_package(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'Editable' not in repr(f)]\n"
+        "import os; own = os.path.join('sklflat', '__init__.py')\n"  # what this runs from
+        "sys.path[:] = [p for p in sys.path if not os.path.exists(os.path.join(p, own))]\n"
         f"import site; site.addsitedir({str(packages)!r})\n"
         "import sklflat; from sklflat import SAMClassifier; print(sklflat.__file__)"
     )

@@ -197,6 +197,8 @@ class ActivationProbe(UnitProbe):
                 )
             return permuted_class_selectivity(sample.activations, y, permutations, s)
         share = permuted_target_correlation(sample.activations, y, permutations, s)
+        known = y[permutations][:, s > 0]
+        share[(known == known[:, :1]).reshape(len(share), -1).all(axis=1)] = 0  # else rounding
         if self.unit_score == "correlation":
             return share
         return share * _variance(sample.activations, s)

@@ -10,6 +10,8 @@ __all__ = ["blocks", "check_in_time", "is_in_time", "memory", "shifted_orders", 
 
 #: independent rows that a series has to be worth before anything is tested on it
 MIN_INDEPENDENT = 20
+#: fewest rows of a series that can be shifted against its targets
+MIN_ROWS = 5
 #: a sum of autocorrelations ends at so many times itself (Sokal's window)
 _WINDOW = 5
 #: sums over all lags that are so many times greater are of trends and seasons
@@ -158,6 +160,11 @@ def check_in_time(holdout: Any, groups: Any, takes_series: bool, name: str) -> N
 
     ``name`` is that of the class that has ``holdout``, ``takes_series`` whether it knows time.
     """
+    if isinstance(holdout, str):  # which has a method split, too
+        raise ValueError(
+            f"The 'holdout' parameter of {name} must be a share of the rows in (0, 1), a "
+            f"cross-validator or None. Got {holdout!r} instead."
+        )
     if not is_in_time(holdout):
         return
     if not takes_series:
@@ -174,7 +181,15 @@ def check_in_time(holdout: Any, groups: Any, takes_series: bool, name: str) -> N
 
 
 def too_short(n_samples: int, n_independent: float) -> str:
-    """A sentence where a series is worth too few independent rows; empty where it is not."""
+    """A sentence where a series is worth too few independent rows; empty where it is not.
+
+    A ValueError for a series with too few shifts to draw from.
+    """
+    if n_samples < MIN_ROWS:
+        raise ValueError(
+            f"The series that units are scored on has {n_samples} rows, and at least {MIN_ROWS} "
+            "are needed: give a longer series, or a splitter that tests on more rows."
+        )
     if n_independent >= MIN_INDEPENDENT:
         return ""
     if n_independent < 1:

@@ -156,13 +156,13 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         return self
 
     def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
+        short = too_short(sample.n_samples, sample.n_independent) if sample.in_time else ""
         scores = checked_scores(self, self._score_units(sample), sample.scoreless)
         self.unit_scores_ = np.where(sample.scoreless, 0.0, scores)
         n_draws = n_pooled_draws(self.n_null, len(sample.units))
         nulls = self._draw_nulls(sample, n_draws, rng)
         self.nulls_ = checked_nulls(self, nulls, len(sample.units))
         p = np.max([null.p_values(self.unit_scores_) for null in self.nulls_], axis=0)
-        short = too_short(sample.n_samples, sample.n_independent) if sample.in_time else ""
         self.p_values_ = np.where(sample.scoreless | bool(short), 1.0, p)
         self.q_values_ = q_values(self.p_values_, sample.dead)
         found = self._discoveries(sample)

@@ -154,6 +154,7 @@ def check_point_and_state(variant: Perturbation) -> None:
         f"{tuple(walk.w.shape)}."
     )
     assert _is_state(after), f"{name}.perturb: a state is a dict of tensors, got {after!r}."
+    _check_direction(name, variant.combine(point - walk.w, point - walk.w, after), walk.w)
     # far from the origin of parameters a step is nowhere near a point
     w = walk.w + 100
     point = variant.perturb(walk.gradient(walk.w), walk.at(0, w), variant.init(w))[0]
@@ -162,6 +163,20 @@ def check_point_and_state(variant: Perturbation) -> None:
         f"{float((point - w).norm() / w.norm()):.2f} of the length of w away from w: return "
         "at.w + eps, not eps; or is rho that large?"
     )
+
+
+def _check_direction(name: str, found: Any, w: Tensor) -> None:
+    """``combine`` returns a finite direction and a state."""
+    assert isinstance(found, tuple), (
+        f"{name}.combine has to return the direction and the next state, got "
+        f"{type(found).__name__}."
+    )
+    assert len(found) == 2, f"{name}.combine has to return two things, got {len(found)}."
+    direction, after = found
+    assert isinstance(direction, Tensor), f"{name}.combine: {type(direction).__name__} is no tensor."
+    assert direction.shape == w.shape, f"{name}.combine: a shape of {tuple(direction.shape)}."
+    assert torch.isfinite(direction).all(), f"{name}.combine: the direction is not finite."
+    assert _is_state(after), f"{name}.combine: a state is a dict of tensors, got {after!r}."
 
 
 def _is_state(state: Any) -> bool:
@@ -176,18 +191,20 @@ def check_pure(variant: Perturbation) -> None:
     state = variant.init(walk.w)
     for t in range(3):  # a first step may have nothing to change yet
         g = walk.gradient(walk.w)
+        g_tilde = 0.5 * g + 0.1
         own = vars(variant).copy()
         world = global_random_states()
         calls: dict[str, Any] = {
             "perturb": lambda g=g, t=t, s=state: variant.perturb(g, walk.at(t), s),
-            "combine": lambda g=g, s=state: variant.combine(g, 0.5 * g + 0.1, s),
+            "combine": lambda g=g, tilde=g_tilde, s=state: variant.combine(g, tilde, s),
         }
         if not variant.ascends(t):
             calls = {"reuse": lambda g=g, s=state: (variant.reuse(g, s), s)}
         for method, call in calls.items():
-            before = _copies({"g": g, "w": walk.w, "state": state})
+            before = _copies({"g": g, "g_tilde": g_tilde, "w": walk.w, "state": state})
             first = _copies(dict(enumerate(call())))
-            for what, now in (("g", g), ("w", walk.w), ("state", state)):
+            given = {"g": g, "g_tilde": g_tilde, "w": walk.w, "state": state}
+            for what, now in given.items():
                 assert _same(before[what], now), (
                     f"{name}.{method} changes {what} in place in step {t}: return a new tensor."
                 )
@@ -244,13 +261,15 @@ def check_small_gradients(variant: Perturbation) -> None:
 
 
 def check_precision(variant: Perturbation) -> None:
-    """Parameters in single precision give points and directions in single precision."""
-    name, walk = _name(variant), _Walk(variant, torch.float32)
-    g = walk.gradient(walk.w)
-    point, state = variant.perturb(g, walk.at(0), variant.init(walk.w))
-    direction, _ = variant.combine(g, walk.gradient(point), state)
-    for what, value in (("point", point), ("direction", direction)):
-        assert value.dtype == torch.float32, f"{name}: the {what} is {value.dtype}, not float32."
+    """Points and directions are in the precision of the parameters."""
+    name = _name(variant)
+    for dtype in (torch.float32, torch.float64):
+        walk = _Walk(variant, dtype)
+        g = walk.gradient(walk.w)
+        point, state = variant.perturb(g, walk.at(0), variant.init(walk.w))
+        direction, _ = variant.combine(g, walk.gradient(point), state)
+        for what, value in (("point", point), ("direction", direction)):
+            assert value.dtype == dtype, f"{name}: the {what} is {value.dtype}, not {dtype}."
 
 
 def check_trains(variant: Perturbation) -> None:

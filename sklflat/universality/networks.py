@@ -95,6 +95,7 @@ class Networks:
             groups=scored.groups,
             dtype=dtype,
         )
+        sample.trained.numbers(sample.y)  # refuses labels that the network does not know
         few = scored.take(np.arange(min(len(scored), _N_COMPARED))).X
         others = []
         for number, estimator in enumerate(estimators[1:], start=1):

@@ -72,7 +72,8 @@ class UniversalityProbe(UnitProbe):
           exceeds these is not given by training as such. Four times as many networks are trained.
     matching : {"best", "one_to_one"}, default="best"
         Whether each unit returns as the unit that it correlates most with, or no two as the same
-        one, so that the sum of correlations is greatest [2]_.
+        one, so that the sum of correlations is greatest [2]_. Where the other layer is narrower,
+        the units that are left over have no partner, and return 0.
     signed : bool, default=True
         Whether a unit and its negative differ. For odd activations such as tanh they do the same,
         and ``False`` is the better choice.

@@ -190,3 +190,15 @@ def test_card_looks_at_all_of_sorted_data_and_at_weighted_rows_only():
     card = probe.fit(data, y, sample_weight=weight).unit_card("1[0]")
     assert card.inputs
     assert card.top_samples.max() < 200
+
+
+@pytest.mark.parametrize("unit_score", ["correlation", "class_variance", "selectivity"])
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning")
+def test_targets_that_do_not_vary_where_rows_count_say_nothing(unit_score):
+    """All weight is on one class, so what is left of a score would be rounding."""
+    X, y = random_data(0, n=60, k=2)
+    network = from_module(two_layer(*random_arrays(0)), classes=[0, 1, 2])
+    probe = ActivationProbe(network, unit_score=unit_score, n_null=100, random_state=0)
+    probe.fit(X, y, sample_weight=(y == 1).astype(float))
+    np.testing.assert_array_equal(probe.unit_scores_, 0)
+    np.testing.assert_array_equal(probe.p_values_, 1)

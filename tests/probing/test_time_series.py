@@ -131,8 +131,11 @@ def test_what_cannot_be_held_out_is_named():
         ActivationProbe(net, holdout=_Overlapping()).fit(X, y)
     with pytest.raises(ValueError, match=r"1 to score units on, of 60"):
         ActivationProbe(net, holdout=ShuffleSplit(1, test_size=1)).fit(X, y)
-    with pytest.raises(ValueError, match="'holdout' parameter"):
-        ActivationProbe(net, holdout=3).fit(X, y)
+    for wrong in (3, "0.25"):  # a string has a method split, as a cross-validator has
+        with pytest.raises(ValueError, match="'holdout' parameter"):
+            ActivationProbe(net, holdout=wrong).fit(X, y)
+    with pytest.raises(ValueError, match="has 3 rows, and at least 5"):
+        AblationProbe(frozen(), holdout=IN_TIME).fit(X[:3], y[:3])
 
 
 def test_a_series_that_is_too_short_selects_nothing_and_says_so():

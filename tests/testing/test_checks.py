@@ -190,3 +190,38 @@ DRAWS = np.random.RandomState(0).normal(size=(50, 4))
 def test_what_a_probe_returns_is_checked_by_name(probe, message):
     with pytest.raises((TypeError, ValueError), match=message):
         probe.fit(IRIS, SPECIES)
+
+
+class Halves(SAM):
+    def combine(self, g, g_tilde, state):
+        return g_tilde.mul_(0.5), state
+
+
+class Rounding(SAM):
+    def perturb(self, g, at, state):
+        point, state = super().perturb(g, at, state)
+        return point.float(), state
+
+
+class Alone(SAM):
+    def combine(self, g, g_tilde, state):
+        return g_tilde
+
+
+class NotFinite(SAM):
+    def combine(self, g, g_tilde, state):
+        return g_tilde * torch.nan, state
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        (Halves, "combine changes g_tilde in place"),
+        (Rounding, r"the point is torch.float32, not torch.float64"),
+        (Alone, "combine has to return the direction and the next state, got Tensor"),
+        (NotFinite, "combine: the direction is not finite"),
+    ],
+)
+def test_directions_are_checked_as_points_are(variant, message):
+    with pytest.raises(AssertionError, match=message):
+        check_perturbation(variant())

@@ -55,6 +55,8 @@ def test_siblings_of_other_inputs_classes_and_layers():
         UniversalityProbe([frozen(), frozen(1), frozen(2, d=5)]).fit(*FEW)
     with pytest.raises(ValueError, match="Network 1 has other targets"):
         UniversalityProbe([frozen(), frozen(1, classes=(2, 1, 0)), frozen(2)]).fit(*FEW)
+    with pytest.raises(ValueError, match=r"labels \['u' .* not among"):
+        UniversalityProbe([frozen(), frozen(1), frozen(2)]).fit(FEW[0], np.array(["u", "v"] * 30))
     scaled = make_pipeline(StandardScaler().fit(3 * FEW[0]), frozen(1))
     with pytest.raises(ValueError, match="Network 1 reads other inputs"):
         UniversalityProbe([frozen(), FrozenEstimator(scaled), frozen(2)]).fit(*FEW)

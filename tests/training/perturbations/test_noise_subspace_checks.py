@@ -109,8 +109,11 @@ def test_the_budget_is_met_for_draws_that_were_not_used_to_fill_it(subspace, mon
 @pytest.mark.parametrize(
     ("hidden", "n_samples", "n_steps"), [((8,), 200, 2007), ((100,), 1797, 9 * 223)]
 )
-def test_an_epoch_costs_at_most_1_3_plain_ones(hidden, n_samples, n_steps):
+def test_two_thousand_steps_cost_at_most_1_4_plain_ones(hidden, n_samples, n_steps):
     """Counted in gradients of a batch, over two intervals between refreshes.
+
+    A subspace that is followed at steps 6, 12, 24 and so on takes products that one of the initial
+    weights, kept for a thousand steps, did not: with that the limit was 1.3.
 
     On all digits everything is the default.
     """
@@ -125,7 +128,7 @@ def test_an_epoch_costs_at_most_1_3_plain_ones(hidden, n_samples, n_steps):
     # checks see max_samples of them, or all that there are, and a batch has 200
     share = min(clf.max_samples, n_samples) / 200
     extra = share * (2 * clf.n_products_ + clf.n_loss_evaluations_ / 3)
-    assert 1 + extra / n <= 1.3
+    assert 1 + extra / n <= 1.4
 
 
 @pytest.mark.parametrize("antithetic", [True, False, "increments"])
