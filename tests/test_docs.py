@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     [
         ROOT / "README.md",
-        "when_sam_helps.md",
         ROOT / "CONTRIBUTING.md",
         *(ROOT / "docs").glob("[a-z]*/*.md"),
         *ROOT.glob("docs/*.md"),
@@ -26,6 +25,7 @@ SLOW = {
     "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
     *("rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
+    "when_sam_helps.md",
 }
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
