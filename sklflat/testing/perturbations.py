@@ -173,7 +173,9 @@ def _check_direction(name: str, found: Any, w: Tensor) -> None:
     )
     assert len(found) == 2, f"{name}.combine has to return two things, got {len(found)}."
     direction, after = found
-    assert isinstance(direction, Tensor), f"{name}.combine: {type(direction).__name__} is no tensor."
+    assert isinstance(direction, Tensor), (
+        f"{name}.combine: {type(direction).__name__} is no tensor."
+    )
     assert direction.shape == w.shape, f"{name}.combine: a shape of {tuple(direction.shape)}."
     assert torch.isfinite(direction).all(), f"{name}.combine: the direction is not finite."
     assert _is_state(after), f"{name}.combine: a state is a dict of tensors, got {after!r}."
@@ -269,7 +271,8 @@ def check_precision(variant: Perturbation) -> None:
         point, state = variant.perturb(g, walk.at(0), variant.init(walk.w))
         direction, _ = variant.combine(g, walk.gradient(point), state)
         for what, value in (("point", point), ("direction", direction)):
-            assert value.dtype == dtype, f"{name}: the {what} is {value.dtype}, not {dtype}."
+            right = str(dtype).removeprefix("torch.")
+            assert value.dtype == dtype, f"{name}: the {what} is {value.dtype}, not {right}."
 
 
 def check_trains(variant: Perturbation) -> None:

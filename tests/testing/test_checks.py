@@ -217,7 +217,7 @@ class NotFinite(SAM):
     ("variant", "message"),
     [
         (Halves, "combine changes g_tilde in place"),
-        (Rounding, r"the point is torch.float32, not torch.float64"),
+        (Rounding, "the point is torch.float32, not float64"),
         (Alone, "combine has to return the direction and the next state, got Tensor"),
         (NotFinite, "combine: the direction is not finite"),
     ],
