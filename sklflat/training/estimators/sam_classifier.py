@@ -39,9 +39,6 @@ class SAMClassifier(PerturbedClassifier, SharpnessAware):
     solver : {"sgd", "adam"}, default="adam"
         Base optimiser. The papers use SGD with momentum, which wants scaled inputs and a
         ``learning_rate_init`` of about 0.05.
-    alpha : float, default=1e-4
-        L2 penalty on all weights but biases, divided by the sum of sample weights of the
-        batch; not part of the perturbation.
     batch_size : int or "auto", default="auto"
         ``"auto"`` is ``min(200, n_samples)``.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
@@ -73,8 +70,6 @@ class SAMClassifier(PerturbedClassifier, SharpnessAware):
         Epochs without improvement by ``tol`` that end training.
     tol : float, default=1e-4
         Improvement that counts.
-    warm_start : bool, default=False
-        Whether ``fit`` goes on from the last weights.
     callbacks : sequence of skorch callbacks, default=()
         Called during training.
     dtype : {"float32", "float64"}, default=None
@@ -89,6 +84,11 @@ class SAMClassifier(PerturbedClassifier, SharpnessAware):
         Weights of classes, multiplied with ``sample_weight``.
     training_temperature : float, default=1.0
         Divides the logits in the training loss. Predictions do not use it.
+    alpha : float, default=1e-4
+        L2 penalty on all weights but biases, divided by the sum of sample weights of the
+        batch; not part of the perturbation.
+    warm_start : bool, default=False
+        Whether ``fit`` goes on from the last weights.
 
     Attributes
     ----------

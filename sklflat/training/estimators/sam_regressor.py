@@ -32,7 +32,6 @@ class SAMRegressor(PerturbedRegressor, SharpnessAware):
     solver : {"sgd", "adam"}, default="adam"
         Base optimiser. The papers use SGD with momentum, which wants scaled inputs and
         targets and a larger ``learning_rate_init``.
-    alpha : float, default=1e-4
     batch_size : int or "auto", default="auto"
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
     learning_rate_init : float, default=0.001
@@ -48,7 +47,6 @@ class SAMRegressor(PerturbedRegressor, SharpnessAware):
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=10
     tol : float, default=1e-4
-    warm_start : bool, default=False
     callbacks : sequence of skorch callbacks, default=()
     dtype : {"float32", "float64"}, default=None
     device : str, default="cpu"
@@ -57,6 +55,8 @@ class SAMRegressor(PerturbedRegressor, SharpnessAware):
     loss : {"squared_error", "poisson"}, default="squared_error"
         Half the squared error, or half the Poisson deviance of the exponential of the
         network's output; summed over targets. A skorch net brings its own.
+    alpha : float, default=1e-4
+    warm_start : bool, default=False
 
     Attributes
     ----------
