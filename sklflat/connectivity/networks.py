@@ -140,6 +140,11 @@ def check_several(estimators: Sequence[Any]) -> None:
             f"A path needs two networks, got {len(estimators)} frozen one(s): pass a list of at "
             "least two, or an estimator that can be trained n_models times."
         )
+    check_all_frozen(estimators)
+
+
+def check_all_frozen(estimators: Sequence[Any]) -> None:
+    """Raise a TypeError if one of a list of networks is not frozen."""
     for i, estimator in enumerate(estimators):
         if not is_frozen(estimator):
             raise TypeError(
@@ -147,6 +152,14 @@ def check_several(estimators: Sequence[Any]) -> None:
                 "in a list are taken as they are: wrap fitted estimators in "
                 "sklearn.frozen.FrozenEstimator, modules by sklflat.from_module."
             )
+
+
+def trainings_from_seeds(
+    fresh: Any, n_models: int, fitted: Rows, rng: np.random.RandomState
+) -> list[Training]:
+    """Trainings of one estimator from seeds of their own; the first keeps the one that it has."""
+    estimators = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models - 1))]
+    return [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in estimators]
 
 
 def given_networks(
@@ -182,9 +195,7 @@ def train_networks(
         )
     fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
     groups, fitted = fitted.groups, fitted.without_groups()
-    # the first has the seed that it was given, if it was given one
-    seeds = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models - 1))]
-    trainings = [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in seeds]
+    trainings = trainings_from_seeds(fresh, n_models, fitted, rng)
     train_all(trainings, n_jobs, **settings)
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
     scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)

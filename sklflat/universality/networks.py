@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from torch import nn
 
-from sklflat.connectivity.networks import check_same_input, check_same_task
+from sklflat.connectivity.networks import (
+    check_all_frozen,
+    check_same_input,
+    check_same_task,
+    trainings_from_seeds,
+)
 from sklflat.exceptions import DivergenceError, UniversalityWarning, warn
 from sklflat.metrics.consistency import too_many_failed
 from sklflat.networks.network import working_precision
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import rounding_of
-from sklflat.probing.nulls import reseeded, seeded
-from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
+from sklflat.probing.nulls import seeded
+from sklflat.probing.resolve import ends_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
 from sklflat.probing.training_set import TrainingSet
@@ -138,13 +143,7 @@ def check_given(estimators: Sequence[Any]) -> None:
             f"estimator is a list of {len(estimators)} network(s): a network and at least "
             f"{MIN_OTHERS} further ones are needed, from other seeds, to say what comes back."
         )
-    for i, estimator in enumerate(estimators):
-        if not is_frozen(estimator):
-            raise TypeError(
-                f"estimator[{i}] is {type(estimator).__name__}(...), which is not frozen. Networks "
-                "in a list are taken as they are: wrap fitted estimators in "
-                "sklearn.frozen.FrozenEstimator, modules by sklflat.from_module."
-            )
+    check_all_frozen(estimators)
 
 
 def refuse_alone(estimator: Any) -> None:
@@ -178,8 +177,7 @@ def train_networks(
     fresh = seeded(unfitted(estimator), rng)
     fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
     groups, fitted = fitted.groups, fitted.without_groups()
-    seeds = [clone(fresh), *(reseeded(fresh, rng) for _ in range(n_models))]
-    trainings = [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in seeds]
+    trainings = trainings_from_seeds(fresh, n_models + 1, fitted, rng)
     for i in train(trainings, n_jobs=n_jobs, **settings):
         error = trainings[i].error
         if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
