@@ -10,6 +10,7 @@ import warnings
 __all__ = [
     "CalibrationWarning",
     "CheckpointError",
+    "CommandError",
     "ConnectivityWarning",
     "DamagedFileWarning",
     "DependentRowsWarning",
@@ -55,6 +56,10 @@ class CalibrationWarning(UserWarning):
 
 class CheckpointError(SklflatError, ValueError):
     """A file is damaged, is not one of this package's, or was written by a newer version."""
+
+
+class CommandError(SklflatError, ValueError):
+    """A command of ``python -m sklflat`` cannot do what was asked for; says why and what to do."""
 
 
 class ConnectivityWarning(UserWarning):

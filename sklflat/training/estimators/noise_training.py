@@ -53,6 +53,8 @@ class FlatNoiseTraining(NetworkParameters):
         self.n_products_ = 0 if landscape is None else landscape.n_matvec
         self.n_loss_evaluations_ = 0 if landscape is None else landscape.n_passes
         self._read_record(steps.state or {}, landscape)
+        for message in self._noise_warnings(n_steps=steps.t):
+            warn(message, NoiseWarning)
 
     def _read_record(self, state: dict[str, torch.Tensor], landscape: Landscape | None) -> None:
         fields = SubspaceCheck._fields
@@ -67,8 +69,6 @@ class FlatNoiseTraining(NetworkParameters):
             self.null_dimensions_ = {
                 name: state[f"null_{i}"].shape[1] for i, name in enumerate(names)
             }
-        for message in self._noise_warnings():
-            warn(message, NoiseWarning)
 
     def _share_of_steps_gone(self) -> float:
         """Share of the steps, after the beginning, with a subspace that was another one later."""
@@ -81,8 +81,8 @@ class FlatNoiseTraining(NetworkParameters):
         used = np.diff(ends)
         return float(used[overlap[refreshed] < _GONE].sum() / (ends[-1] - beginning))
 
-    def _noise_warnings(self) -> list[str]:
-        """Warnings about the noise achieved."""
+    def _noise_warnings(self, n_steps: int) -> list[str]:
+        """Warnings about the noise achieved in ``n_steps`` steps."""
         states = self.noise_history_["state"]
         n = len(states)
         found = []
@@ -93,11 +93,14 @@ class FlatNoiseTraining(NetworkParameters):
                 "sigma, or see noise_history_."
             )
         capped = states == CAPPED
+        # checks are close together at the beginning: what counts is for how many steps they hold
+        steps_held = np.diff(np.append(self.noise_history_["step"], n_steps))
+        share = float(steps_held[capped].sum() / max(n_steps, 1))
         free = self.subspace in _HARMLESS
-        if n and (capped[-1] or capped.mean() > 0.5) and self.sigma != "max" and not free:
+        if n and (capped[-1] or share > 0.5) and self.sigma != "max" and not free:
             why = " The null space does not change the training loss: use budget='norm'."
             found.append(
-                f"At {capped.sum()} of {n} checks noise of {LONGEST} times the parameters' length "
+                f"In {share:.0%} of the steps noise of {LONGEST} times the parameters' length "
                 f"did not raise the loss by the share sigma={self.sigma}, and longer noise was not "
                 "used." + (why if self.subspace == "null" else "")
             )
