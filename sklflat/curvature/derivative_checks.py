@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks import Network, ParameterVector
-from sklflat.networks.checks import Check, precision_inside
+from sklflat.networks.checks import Check, count_flops, precision_inside
 from sklflat.networks.criterion import label_weights
 
-#: rows on which products are compared, at most
-N_ROWS = 16
+#: rows on which products are compared, at most, and floating-point operations of their forward
+#: pass, at most; at least two rows
+N_ROWS, _MAX_FLOPS = 16, 3e7
 
 #: relative deviation up to which a product agrees, by the lowest precision inside the network; and
 #: steps of differences, relative to the size of each parameter: each crosses fewer kinks
@@ -77,8 +78,9 @@ class Differentiated(Protocol):
 def check_products(operator: Differentiated) -> Check:
     """Whether a product with a random vector is the derivative that it stands for.
 
-    On some rows, in float64, slightly aside of the operator's parameters. Where the network insists
-    on another precision, or works in half precision inside, the deviation is NaN.
+    On at most :data:`N_ROWS` rows, fewer where a row takes long, in float64, slightly aside of the
+    operator's parameters. Where the network insists on another precision, or works in half
+    precision inside, the deviation is NaN.
     """
     rows = _counted_rows(operator)
     copy = operator.copy_on(rows, torch.float64)
@@ -117,7 +119,9 @@ def _counted_rows(operator: Differentiated) -> list[Any]:
     if own is not None:
         weight = weight * own.cpu().reshape(len(own), -1).sum(1)
     known = torch.nonzero(weight > 0)[:, 0]
-    chosen = known[torch.linspace(0, len(known) - 1, min(len(known), N_ROWS)).long().unique()]
+    flops_per_row = count_flops(operator.outputs_at, operator.network.prepare(X[:1]))
+    n_rows = min(len(known), N_ROWS, max(2, int(_MAX_FLOPS / max(flops_per_row, 1))))
+    chosen = known[torch.linspace(0, len(known) - 1, n_rows).long().unique()]
     return [t if t is None else t[chosen.to(t.device)] for t in operator.data]
 
 
@@ -139,15 +143,16 @@ def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
         size = _norm(u) * _norm(Av) + _norm(v) * _norm(Au)
         deviation = abs(float(u @ Av - v @ Au)) / size if size else 0.0
         if inside == torch.float64:
-            difference = (along(at + step * v) - along(at - step * v)) / (2 * step)
+            after, before = along(at + step * v), along(at - step * v)
+            difference = (after - before) / (2 * step)
             largest = max(_norm(product), _norm(difference))
             # what the rounding of the values alone makes of the difference
-            noise = _ROUNDING * _norm(along(at)) / step
+            noise = _ROUNDING * _norm(after) / step
             apart = max(_norm(product - difference) - noise, 0.0)
             deviation = max(deviation, apart / largest if largest else 0.0)
         least = min(least, deviation)
         if least <= _AGREES[inside]:
-            break
+            return least
     copy.move_to(w)
     return least
 

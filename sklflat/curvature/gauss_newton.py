@@ -83,8 +83,9 @@ class GaussNewton(NetworkOperator):
         _, push, _ = self.jacobian(self.network.prepare(X))
 
         def outputs(w: Tensor) -> Tensor:
-            self.move_to(w)
-            return self.outputs_at(X).detach().flatten()
+            self._place_at(w)
+            with torch.no_grad():
+                return self.outputs_at(X).flatten()
 
         return push(self.vector.views(v)).detach().flatten(), outputs
 

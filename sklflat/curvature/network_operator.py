@@ -169,8 +169,9 @@ class NetworkOperator(CurvatureOperator):
         return self.product(v), self.gradient_at
 
     def gradient_at(self, w: Tensor) -> Tensor:
-        """The gradient (p,) at parameters w (p,)."""
-        self.move_to(w)
+        """The gradient (p,) at parameters w (p,), which the operator is left at."""
+        self._place_at(w)
+        self._start(linearise=False)
         return self.gradient
 
     # --- preparing ----------------------------------------------------------------------------
@@ -185,10 +186,14 @@ class NetworkOperator(CurvatureOperator):
 
     def move_to(self, w: Tensor) -> None:
         """Linearise anew at other parameters w (p,), which the network's own are set to."""
+        self._place_at(w)
+        self._start()
+
+    def _place_at(self, w: Tensor) -> None:
+        """Set the parameters, and forget what was linearised at others."""
         self.vector.write(w)
         self._leaves = [p.detach().clone().requires_grad_() for p in self.vector.parameters]
-        self._kept = []
-        self._start()
+        self._kept, self.n_kept = [], 0
 
     def _measure(self, X: Tensor, y: Tensor, s: Tensor | None) -> int:
         """Bytes that the linearisation of a row keeps alive."""
@@ -213,11 +218,11 @@ class NetworkOperator(CurvatureOperator):
         for x, *targets in self.network.pairs(*self.data, batch_size=self.batch_size):
             yield x, targets
 
-    def _start(self) -> None:
+    def _start(self, *, linearise: bool = True) -> None:
         """One pass over the data: loss, gradient, and the linearisations that are kept."""
-        self.n_kept = self.memory_budget // (self.bytes_per_row * self.batch_size)
         n_batches = -(-len(self.data[0]) // self.batch_size)
-        self.n_kept = min(self.n_kept, n_batches)
+        fits = self.memory_budget // (self.bytes_per_row * self.batch_size) if linearise else 0
+        self.n_kept = min(fits, n_batches)
         sums = torch.zeros(2, dtype=self.dtype, device=self.device)
         total = torch.zeros(self.size, dtype=self.dtype, device=self.device)
         for i, (x, targets) in enumerate(self._batches()):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from sklflat.exceptions import UnsupportedNetworkError
 
@@ -153,6 +154,46 @@ def _eps(t: Tensor) -> float:
     return torch.finfo(t.dtype).eps
 
 
+class _Flops(TorchDispatchMode):
+    """While it is entered, the sum of floating-point operations of products and convolutions."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Called by PyTorch in place of every operation."""
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@torch.no_grad()
+def count_flops(forward: Callable[[Tensor], Any], x: Tensor) -> int:
+    """Floating-point operations of matrix products and convolutions in a forward pass.
+
+    Those that PyTorch counts (``torch.utils.flop_counter``): recurrent layers, whose kernels are
+    fused, are not among them.
+
+    Parameters
+    ----------
+    forward : callable
+    x : Tensor of shape (n, ...)
+
+    Examples
+    --------
+    Two for each weight and row:
+
+    >>> import torch
+    >>> from sklflat.networks.checks import count_flops
+    >>> count_flops(torch.nn.Linear(3, 5), torch.zeros(7, 3))
+    210
+    """
+    with _Flops() as flops:
+        forward(x)
+    return flops.total
+
+
 @torch.no_grad()
 def precision_inside(forward: Callable[[Tensor], Any], x: Tensor) -> torch.dtype:
     """The lowest precision in which a network computes, whatever its own is.
@@ -168,9 +209,9 @@ def precision_inside(forward: Callable[[Tensor], Any], x: Tensor) -> torch.dtype
     return lowest.dtype
 
 
-def checked_rows(X: Tensor) -> Tensor:
-    """Some rows from all over the data, which may be sorted."""
-    return X[torch.linspace(0, len(X) - 1, min(len(X), N_CHECKED)).long().unique()]
+def checked_rows(X: Tensor, n_rows: int = N_CHECKED) -> Tensor:
+    """At most so many rows, from all over the data, which may be sorted."""
+    return X[torch.linspace(0, len(X) - 1, min(len(X), n_rows)).long().unique()]
 
 
 def is_deterministic(forward: Callable[[Tensor], Tensor], x: Tensor) -> Check:

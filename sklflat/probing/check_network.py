@@ -28,7 +28,7 @@ from sklflat.probing.resolve import resolve
 from sklflat.training.estimators.containers import as_arrays
 
 #: rows that the loss is compared on, and those that are linearised
-_N_ROWS, _N_LINEARISED = 256, 64
+_N_ROWS, _N_LINEARISED = 256, 16
 
 
 class NetworkChecks:
@@ -153,7 +153,7 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
         checks.append(_asked("Does the loss add up?", lambda: _of_loss(network, x, target)))
         for operator in (Hessian, GaussNewton) if checks[-1].passed else ():
             network.verified |= {Hessian.derivative, GaussNewton.derivative}
-            few = partial(operator, network, x[:_N_LINEARISED], target[:_N_LINEARISED])
+            few = partial(operator, network, *(checked_rows(t, _N_LINEARISED) for t in (x, target)))
             checks.append(_asked("Are the derivatives right?", partial(_of_products, few)))
     return NetworkChecks(checks, list(_notes(network, x)))
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat import HessianSpectrum, from_module
-from sklflat.curvature import Fisher, GaussNewton, Hessian
+from sklflat.curvature import Fisher, GaussNewton, Hessian, derivative_checks
 from sklflat.curvature.derivative_checks import check_products
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
@@ -209,3 +209,24 @@ def test_rows_in_single_precision_and_constants_do_not_matter(dtype, act):
         check = check_products(Hessian(Network(module, nn.CrossEntropyLoss()), X.to(dtype), y))
         assert check.passed
         assert check.limit == 1e-4
+
+
+@pytest.mark.parametrize("operator", [Hessian, GaussNewton])
+def test_rows_that_take_long_are_compared_in_pairs(operator, monkeypatch):
+    monkeypatch.setattr(derivative_checks, "_MAX_FLOPS", 1e3)
+    check = check_products(operator(network(lambda m: m), X, y))  # 84 flops a row
+    assert check.passed
+    assert check.compared.endswith("on 11 rows")
+    monkeypatch.setattr(derivative_checks, "_MAX_FLOPS", 0)
+    assert check_products(operator(network(lambda m: m), X, y)).compared.endswith("on 2 rows")
+    with pytest.raises(UnsupportedNetworkError, match="on 2 rows"):
+        operator(network(lambda m: m, _Calls(WrongSlope)), X, y)
+
+
+def test_a_product_after_a_gradient_elsewhere_is_of_the_parameters_there():
+    operator, there = Hessian(network(lambda m: m), X, y), Hessian(network(lambda m: m), X, y)
+    w, v = operator.vector.read() + 0.1, torch.linspace(-1, 1, len(operator.vector)).double()
+    gradient = operator.gradient_at(w)
+    there.move_to(w)
+    torch.testing.assert_close(gradient, there.gradient, rtol=0, atol=0)
+    torch.testing.assert_close(operator.product(v), there.product(v), rtol=1e-12, atol=1e-14)
