@@ -121,6 +121,8 @@ def select(n_units: Any, scores: NDArray, discoveries: Discoveries, dead: NDArra
 
 
 def _count(n_units: int | float, n_all: int, n_live: int) -> int:
+    if isinstance(n_units, (bool, np.bool_)):
+        raise TypeError(f"n_units={n_units} is no number of units. Use n_units=None for all.")
     if not isinstance(n_units, Integral):
         return max(1, round(float(n_units) * n_live))
     if n_units > n_all:

@@ -106,7 +106,12 @@ def _on_network(probe: UnitProbe, seed: int, order: NDArray | None = None) -> Un
 def _fit(probe: UnitProbe, seed: int) -> UnitProbe:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NothingFoundWarning)
-        return probe.fit(*_data(seed, is_regressor(probe)))
+        try:
+            return probe.fit(*_data(seed, is_regressor(probe)))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise AssertionError(
+                f"{_name(probe)} cannot be fitted to a small network: {error}"
+            ) from error
 
 
 def judges_frozen_networks(probe: UnitProbe) -> bool:

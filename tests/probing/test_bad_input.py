@@ -36,6 +36,7 @@ BAD = {
     "layer": ({"layers": ("hidden.rleu_0",)}, ValueError, r"hidden\.relu_0"),
     "too many": ({"n_units": 13}, ValueError, r"n_units=13.*12 units"),
     "n_units": ({"n_units": 0}, ValueError, "n_units"),
+    "n_units, a truth value": ({"n_units": True}, TypeError, "n_units=None"),
     "n_units, word": ({"n_units": "all"}, ValueError, "n_units"),
     "holdout": ({"holdout": 1.5}, ValueError, "holdout"),
     "no network": ({"estimator": StandardScaler()}, TypeError, "Accepted are SAMClassifier"),

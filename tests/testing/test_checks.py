@@ -192,6 +192,12 @@ def test_what_a_probe_returns_is_checked_by_name(probe, message):
         probe.fit(IRIS, SPECIES)
 
 
+@pytest.mark.parametrize("wrong", [returning(np.zeros(3)), returning(nulls=[DRAWS])])
+def test_a_check_of_what_cannot_be_fitted_fails_as_a_check(wrong):
+    with pytest.raises(AssertionError, match="Wrong cannot be fitted to a small network: "):
+        check_probe(wrong)
+
+
 class Halves(SAM):
     def combine(self, g, g_tilde, state):
         return g_tilde.mul_(0.5), state

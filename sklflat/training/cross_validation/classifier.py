@@ -131,6 +131,9 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     -----
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
+    PerturbationWarning
+        If the final network scores less on its own training rows than the networks of all folds
+        on rows that were held out.
     UserWarning
         If a class has fewer rows than there are folds.
 

@@ -76,6 +76,9 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     -----
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
+    PerturbationWarning
+        If the final network scores less on its own training rows than the networks of all folds
+        on rows that were held out.
 
     References
     ----------

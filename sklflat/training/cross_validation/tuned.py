@@ -25,7 +25,7 @@ from skorch import NeuralNet
 from torch import nn
 
 from sklflat._compat import StrOptions, fit_context
-from sklflat.exceptions import DuplicateParameterError
+from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
 from sklflat.training.cross_validation.checks import check_rows_of_classes, check_scored, grid
 from sklflat.training.estimators.parameters import Constraints, SharedParameters, make_perturbation
 from sklflat.training.perturbations import Perturbation
@@ -121,7 +121,22 @@ class TunedEstimator(
         self.n_stacked_ = search.n_stacked_
         self.best_estimator_ = estimator.set_params(**search.best_params_)
         self.best_estimator_.fit(X, y, sample_weight=sample_weight)
+        at_best = [fold[search.best_index_] for fold in folds]
+        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y), min(at_best))
         return self
+
+    def _warn_of_collapse(self, on_training_rows: float, lowest_held_out: float) -> None:
+        """Warn where the final network fails on rows that it was trained on."""
+        if on_training_rows < lowest_held_out:
+            warn(
+                f"The final network's score on the rows that it was trained on is "
+                f"{on_training_rows:.3g}; in cross-validation rho={self.rho_:.3g} and "
+                f"alpha={self.alpha_:.3g} had at least {lowest_held_out:.3g} on rows that were "
+                "held out. So its training failed where those of the folds did not. A last batch "
+                "much smaller than the others multiplies the share of alpha: choose a batch_size "
+                "that leaves no small rest, or lower the largest alphas or rhos.",
+                PerturbationWarning,
+            )
 
     def _alphas_to_try(self) -> NDArray:
         """L2 penalties (n_alphas,); one NaN where a skorch net brings its own."""

@@ -1,12 +1,13 @@
 """What is left of a fit: a network that can be asked, drawn, stored and probed."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GroupKFold
@@ -21,6 +22,7 @@ from sklflat import (
     load,
     save,
 )
+from sklflat.exceptions import PerturbationWarning
 
 X, y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[y]
@@ -157,3 +159,17 @@ class TestRouting:
 def test_without_routing_other_parameters_are_refused():
     with pytest.raises(TypeError, match="colour"):
         SAMRegressorCV(**QUICK).fit(X, y, colour="red")
+
+
+def test_a_final_network_that_fails_where_those_of_the_folds_did_not_is_said():
+    # of 121 rows the last batch is one, which has 60 times the alpha of the others
+    X, y = load_digits(return_X_y=True)
+    quick = {"hidden_layer_sizes": (12,), "max_iter": 40, "rhos": (0.0,), "alphas": (1.0,)}
+    quick |= {"learning_rate_init": 0.01, "random_state": 0, "batch_size": 60}
+    clf = SAMClassifierCV(**quick, cv=3)
+    with pytest.warns(PerturbationWarning, match=r"rho=0 and alpha=1 had at least 0\.\d+"):
+        clf.fit(X[:121] / 16, y[:121])
+    assert clf.score(X[:121] / 16, y[:121]) < clf.scores_.min()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PerturbationWarning)
+        clf.fit(X[:120] / 16, y[:120])
