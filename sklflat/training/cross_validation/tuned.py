@@ -287,6 +287,21 @@ class TunedEstimator(
         """Biases (fan_out,) of every layer, of the default network."""
         return self._best("intercepts_").intercepts_
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Names of the columns of ``transform``, those that probes give the units.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Not used.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        check_is_fitted(self)
+        return self.best_estimator_.get_feature_names_out(input_features)
+
     @property
     def _n_features_out(self) -> int:
         return self._best("_n_features_out")._n_features_out

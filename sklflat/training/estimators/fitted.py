@@ -37,6 +37,7 @@ from sklflat.training.estimators.opened import opened
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
+    last_hidden_names,
     network_of,
     settling,
 )
@@ -280,8 +281,31 @@ class FittedNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             raise AttributeError(f"{type(self).__name__} has no {asked_for} before fit.")
         return self.net_
 
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray:
+        """Names of the columns of :meth:`transform`: those that probes give the units.
+
+        Such as ``"hidden.relu_0[3]"``. Where the last affine layer reads no layer of units itself,
+        but what normalisation or pooling makes of it, the class's name and a number.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Not used.
+
+        Returns
+        -------
+        names : ndarray of str objects
+        """
+        numbered = super().get_feature_names_out(input_features)
+        names = last_hidden_names(network_of(self.net_), self._made_up_rows(4))
+        return numbered if names is None else np.array(names, dtype=object)
+
     @property
     def _n_features_out(self) -> int:
-        dtype = int if self._embeds else float
-        zeros = self._input(np.zeros((1, *self._sample_shape), dtype))
-        return last_hidden(network_of(self.net_), zeros).shape[1]
+        return last_hidden(network_of(self.net_), self._made_up_rows(1)).shape[1]
+
+    def _made_up_rows(self, n_rows: int) -> Tensor:
+        """Inputs (n_rows, ...) of the shape of the training data: noise; zeros, for token ids."""
+        shape = (n_rows, *self._sample_shape)
+        drawn = np.random.RandomState(0).normal(size=shape)
+        return self._input(np.zeros(shape, int) if self._embeds else drawn)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.outputs import N_SETTLED
+from sklflat.networks.units import Units
 from sklflat.training.estimators.containers import as_arrays, joined
 from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.outputs import in_logits, settle
@@ -210,3 +211,30 @@ def last_hidden(network: Network, X: Tensor | Dataset) -> Tensor:
         hidden = seen[0]
         rows.append(hidden.flatten(1, -2).mean(1) if hidden.ndim > 2 else hidden)
     return torch.cat(rows).double().cpu()
+
+
+def last_hidden_names(network: Network, X: Tensor) -> list[str] | None:
+    """What the units are called whose activations :func:`last_hidden` returns.
+
+    None if these are not the activations of one layer of units, but what a normalisation or a
+    pooling makes of them.
+
+    Parameters
+    ----------
+    network : Network
+    X : Tensor of shape (n, ...)
+        Some rows, which tell layers apart.
+    """
+    X = network.prepare(X)
+    read = last_hidden(network, X)
+    try:
+        units = Units.find(network.module, X)
+    except UnsupportedNetworkError:
+        return None
+    of_units = units.activations(network.module, X).double().cpu()
+    for layer in reversed(range(len(units.layers))):
+        columns = units.layer_of == layer
+        found = of_units[:, torch.as_tensor(columns)]
+        if found.shape == read.shape and torch.allclose(found, read, rtol=1e-5, atol=1e-8):
+            return [name for name, its in zip(units.names, columns, strict=True) if its]
+    return None

@@ -47,7 +47,7 @@ def test_it_answers_as_its_network(clf):
     assert clf.n_iter_ == best.n_iter_
     assert clf.coefs_[0].shape == (4, 6)
     assert clf.n_features_in_ == 4
-    assert clf.get_feature_names_out().tolist()[:1] == ["samclassifiercv0"]
+    assert clf.get_feature_names_out().tolist() == [f"hidden.relu_0[{i}]" for i in range(6)]
     with pytest.raises(AttributeError, match="best_estimator_"):
         clone(clf).net_  # noqa: B018
 
@@ -67,7 +67,7 @@ def test_columns_have_names():
     frame = load_iris(as_frame=True).data
     clf = SAMClassifierCV(**QUICK).set_output(transform="pandas").fit(frame, NAMES)
     assert clf.feature_names_in_.tolist() == list(frame)
-    assert next(iter(clf.transform(frame))) == "samclassifiercv0"
+    assert next(iter(clf.transform(frame))) == "hidden.relu_0[0]"
     assert clf.fit(X, NAMES).n_features_in_ == 4
     assert not hasattr(clf, "feature_names_in_")
 

@@ -23,8 +23,9 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
-from sklflat import SAMClassifier
+from sklflat import ActivationProbe, SAMClassifier
 from sklflat.training.perturbations import ASAM, SAM
 from tests._estimators import (
     DIGIT,
@@ -187,9 +188,29 @@ def test_set_output_gives_the_last_hidden_layer_as_a_frame():
     frame = model.transform(pd.DataFrame(MOONS, index=range(7, 127)))
     hidden = np.maximum(MOONS @ model.coefs_[0] + model.intercepts_[0], 0)
     np.testing.assert_allclose(frame, hidden, atol=1e-12)
-    assert list(frame.columns) == [f"samclassifier{i}" for i in range(8)]
+    assert list(frame.columns) == [f"hidden.relu_0[{i}]" for i in range(8)]
     assert list(frame.columns) == list(model.get_feature_names_out())
     assert frame.index[0] == 7
+
+
+@pytest.mark.parametrize(
+    ("between", "named"),
+    [
+        ((nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh()), "tanh_0"),
+        ((nn.Linear(2, 4), nn.ReLU(), nn.BatchNorm1d(4)), None),
+    ],
+)
+def test_columns_are_named_as_probes_name_the_units(between, named):
+    model = small(net=nn.Sequential(*between, nn.Linear(4, 2)), hidden_layer_sizes=(100,))
+    model.fit(MOONS, SIDE)
+    probe = ActivationProbe(FrozenEstimator(model), n_units=None, n_null=20).fit(MOONS, SIDE)
+    last = probe.get_feature_names_out()[-4:]
+    if named is None:  # what the last layer reads is no unit's activation
+        assert model.get_feature_names_out().tolist() == [f"samclassifier{i}" for i in range(4)]
+        assert not np.allclose(probe.transform(MOONS)[:, -4:], model.transform(MOONS))
+    else:
+        assert model.get_feature_names_out().tolist() == last.tolist()
+        np.testing.assert_allclose(probe.transform(MOONS)[:, -4:], model.transform(MOONS), 1e-6)
 
 
 def test_sample_weight_is_routed_through_pipeline_and_search():
