@@ -22,6 +22,7 @@ from sklflat.surrogate.degeneracy import (
     degeneracy_test,
     output_variance,
 )
+from sklflat.surrogate.fidelity import group_means
 from sklflat.surrogate.stability import has_splits
 from sklflat.surrogate.taught import TaughtSample
 from sklflat.surrogate.teacher import Answers, answers_of, read_answers
@@ -134,7 +135,10 @@ def given_sources(basin_models: Any) -> dict[str, Sequence[Any]]:
 
 
 def degeneracy_of(sample: TaughtSample, models: BasinModels) -> DegeneracyTest:
-    """The test of degeneracy with the models of one source, on held-out rows of positive weight."""
+    """The test of degeneracy with the models of one source, on held-out rows of positive weight.
+
+    A group counts as one row, which differs where most of its rows do.
+    """
     network = sample.held_out.answers
     shown = sample.weights > 0
     differs, distance = apart(network, sample.surrogate_answers)
@@ -142,11 +146,12 @@ def degeneracy_of(sample: TaughtSample, models: BasinModels) -> DegeneracyTest:
     variance = output_variance(models.answers) if n > 1 else np.zeros(len(differs))
     if n < 2:
         differs = np.zeros(len(differs), dtype=bool)
+    rows = np.column_stack([differs, distance, variance, network.margin])[shown]
+    if sample.groups is not None:
+        rows = group_means(rows, sample.weights[shown], sample.groups[shown])
     return degeneracy_test(
-        differs[shown],
-        distance[shown],
-        variance[shown],
-        network.margin[shown],
+        rows[:, 0] > 0.5,
+        *rows[:, 1:].T,
         source=models.source,
         n_models=n,
         random_state=sample.rng(6),

@@ -171,15 +171,18 @@ def degeneracy_test(
     positive = np.asarray(differs, dtype=float)
     pairs, smallest = _pairs(positive, stratum)
     norm = float(np.sqrt(np.square(d).sum() * np.square(v).sum()))
-    orders = np.stack([_shuffled(stratum, rng) for _ in range(n_permutations)])
     # ranks from 1 in each stratum give the count of pairs in order
     ranks = _ranks(left[1], stratum, centred=False)
     in_order = float(positive @ ranks - smallest)
+    drawn = np.empty((n_permutations, 2))
+    for i in range(n_permutations):
+        order = _shuffled(stratum, rng)
+        drawn[i] = ranks[order] @ positive - smallest, v[order] @ d
     p_auc = p_correlation = 1.0
     if pairs:
-        p_auc = _p(in_order, ranks[orders] @ positive - smallest)
+        p_auc = _p(in_order, drawn[:, 0])
     if norm > 0:
-        p_correlation = _p(float(d @ v), v[orders] @ d)
+        p_correlation = _p(float(d @ v), drawn[:, 1])
     both = 0 < positive.sum() < len(positive)
     return DegeneracyTest(
         source,

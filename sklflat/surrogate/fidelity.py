@@ -42,11 +42,14 @@ class HeldOut:
         Numbers of classes, or targets.
     weight : ndarray of shape (n_samples,)
         Adds up to 1.
+    groups : ndarray of shape (n_samples,) or None
+        Rows of one group depend on each other; None for rows that do not.
     """
 
     answers: Answers
     truth: NDArray
     weight: NDArray
+    groups: NDArray | None = None
 
     def losses(self, answers: Answers) -> NDArray[np.float64]:
         """What is lost of each row (n_samples,); its weighted mean is 1 less the fidelity.
@@ -72,9 +75,15 @@ class HeldOut:
 
 
 def bootstrap_means(
-    values: NDArray, weight: NDArray, rng: np.random.RandomState, n_resamples: int = _N_RESAMPLES
+    values: NDArray,
+    weight: NDArray,
+    rng: np.random.RandomState,
+    groups: NDArray | None = None,
+    n_resamples: int = _N_RESAMPLES,
 ) -> NDArray[np.float64]:
-    """Weighted means (n_resamples, k) of columns (n_samples, k), rows drawn again."""
+    """Weighted means (n_resamples, k) of columns (n_samples, k), rows or groups drawn again."""
+    if groups is not None:
+        values, weight = group_means(values, weight, groups), group_sums(weight, groups)
     n = len(values)
     at_once = max(1, _MAX_BYTES // (8 * n))
     means = []
@@ -85,12 +94,29 @@ def bootstrap_means(
     return np.concatenate(means)
 
 
+def group_sums(values: NDArray, groups: NDArray) -> NDArray[np.float64]:
+    """Sums (n_groups, ...) of the rows of each group, in the order of the groups' labels."""
+    labels, of_group = np.unique(groups, return_inverse=True)
+    sums = np.zeros((len(labels), *values.shape[1:]))
+    np.add.at(sums, of_group, values)
+    return sums
+
+
+def group_means(values: NDArray, weight: NDArray, groups: NDArray) -> NDArray[np.float64]:
+    """Weighted means (n_groups, ...) of the rows of each group; 0 for one without a weight."""
+    shape = (len(weight), *[1] * (values.ndim - 1))
+    total = group_sums(weight, groups).reshape(-1, *shape[1:])
+    sums = group_sums(values * weight.reshape(shape), groups)
+    return np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
+
+
 def estimates(
-    values: NDArray, weight: NDArray, rng: np.random.RandomState
+    values: NDArray, held_out: HeldOut, rng: np.random.RandomState
 ) -> tuple[list[Estimate], NDArray[np.float64]]:
     """Weighted means of columns with percentile intervals, and the resampled means."""
-    drawn = bootstrap_means(values, weight, rng)
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) if len(values) else drawn
+    weight = held_out.weight
+    drawn = bootstrap_means(values, weight, rng, held_out.groups)
+    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     found = zip((weight @ values).tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(*each) for each in found], drawn
 
@@ -227,7 +253,7 @@ def measure_fidelity(
     report : FidelityReport
     """
     faithful = np.column_stack([1 - held_out.losses(a) for a in students.values()])
-    found, drawn = estimates(faithful, held_out.weight, rng)
+    found, drawn = estimates(faithful, held_out, rng)
     rows = [
         [
             e.value,

@@ -104,7 +104,8 @@ def gain_at_equal_margin(
 
     In each stratum s of the margin the accuracy of the :math:`n_s` rows of common agreement less
     that of the :math:`m_s` others, averaged with the weights :math:`n_s m_s / (n_s + m_s)` of
-    Mantel and Haenszel [1]_; the interval is of a bootstrap of the rows.
+    Mantel and Haenszel [1]_; the interval is of a bootstrap of the rows, or of
+    their groups.
 
     Parameters
     ----------
@@ -129,7 +130,7 @@ def gain_at_equal_margin(
     parts = [is_common * hits, is_common, (1 - is_common) * hits, 1 - is_common]
     columns = np.hstack([own * part[:, None] for part in parts])
     found = _difference(held_out.weight @ columns)
-    drawn = _difference(bootstrap_means(columns, held_out.weight, rng))
+    drawn = _difference(bootstrap_means(columns, held_out.weight, rng, held_out.groups))
     drawn = drawn[np.isfinite(drawn)]
     if np.isnan(found) or not len(drawn):
         return Estimate(float("nan"), float("nan"), float("nan"))

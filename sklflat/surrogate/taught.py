@@ -95,7 +95,7 @@ class TaughtSample(Sample):
         own = Rows(sample.raw, sample.y, params, sample.numbers)
         taught, held_out = split_rows(own, holdout, sample.trained.classes is not None, rng)
         parts = held_out.X, held_out.y, held_out.weight
-        left = Sample(sample.trained, sample.units, *parts, None, held_out.numbers)
+        left = Sample(sample.trained, sample.units, *parts, None, held_out.numbers, held_out.groups)
         return cls.of_sample(left, taught, lesson)
 
     @classmethod
@@ -198,7 +198,7 @@ class TaughtSample(Sample):
     def held_out(self) -> HeldOut:
         """What the network says about them, and the truth."""
         truth = self.trained.numbers(self.y)
-        return HeldOut(answers_of(self.trained, self.raw), truth, self.weights)
+        return HeldOut(answers_of(self.trained, self.raw), truth, self.weights, self.groups)
 
     @cached_property
     def surrogate_answers(self) -> Answers:

@@ -122,7 +122,7 @@ class TemperatureProbe(UnitProbe):
         Of what confusions say of pairs, beyond how hard each class is, against its not coming back
         on other rows. A hierarchy has at most .01.
     n_rows_of_smallest_class_ : int
-        Rows that are looked at.
+        Rows that are looked at; groups, where rows have some.
     comparisons_ : tuple of TreeComparison
         The tree beside those by confusion at T = 1, hard confusion, class means of the inputs and
         of the last hidden layer, and the last layer's weights. Their intervals are quantiles over
@@ -225,8 +225,8 @@ class TemperatureProbe(UnitProbe):
 
     def _record_classes(self, sample: TemperatureSample, rng: np.random.RandomState) -> None:
         y, s = sample.class_numbers, sample.weights
-        self.n_rows_of_smallest_class_ = int(np.bincount(y[s > 0]).min())
-        resampled = ResampledRows.drawn(y, s, self.n_bootstrap, rng)
+        resampled = ResampledRows.drawn(y, s, self.n_bootstrap, rng, sample.groups)
+        self.n_rows_of_smallest_class_ = int(resampled.n_independent.min())
         sweep = TemperatureSweep.of(
             sample.probabilities,
             y,
@@ -238,7 +238,9 @@ class TemperatureProbe(UnitProbe):
             rng,
         )
         self.temperatures_ = sweep.temperatures
-        self.calibration_ = fit_temperature(sample.logits, sample.present[y], s)
+        self.calibration_ = fit_temperature(
+            sample.logits, sample.present[y], s, numbers=sample.groups
+        )
         self.calibrated_temperature_ = self.calibration_.temperature
         self.similarity_ = sweep.similarity
         self.linkages_ = sweep.linkages
@@ -290,8 +292,8 @@ class TemperatureProbe(UnitProbe):
             )
         if n > 1 and self.n_rows_of_smallest_class_ < FEW_ROWS:
             yield (
-                f"Rows of the smallest class: {self.n_rows_of_smallest_class_}, too few for "
-                "support and stability to mean much."
+                f"Rows (or groups) of the smallest class: {self.n_rows_of_smallest_class_}, too "
+                "few for support and stability to mean much."
             )
         if n > 2:
             yield verdict(self.comparisons_)

@@ -21,21 +21,33 @@ Distances = Callable[[NDArray], NDArray]
 class ResampledRows:
     """Weights of the rows in bootstrap samples and in random halves, drawn class by class.
 
+    Rows that depend on each other are drawn together: as groups, of the class that most of a
+    group's rows are of.
+
     Parameters
     ----------
     bootstrap : ndarray of shape (n_draws, n_samples)
         Of every class as many rows as it has.
     first, second : ndarray of shape (n_draws, n_samples)
-        Disjoint halves of the rows of every class; but a class's only row is in both.
+        Disjoint halves of the rows of every class; but a class's only row, or the rows of its only
+        group, are in both.
+    n_independent : ndarray of shape (n_classes,), int
+        Rows of each class, or groups that have one.
     """
 
     bootstrap: NDArray
     first: NDArray
     second: NDArray
+    n_independent: NDArray
 
     @classmethod
     def drawn(
-        cls, y: NDArray, weight: NDArray, n_draws: int, rng: np.random.RandomState
+        cls,
+        y: NDArray,
+        weight: NDArray,
+        n_draws: int,
+        rng: np.random.RandomState,
+        groups: NDArray | None = None,
     ) -> "ResampledRows":
         """Draw as many of both.
 
@@ -46,10 +58,25 @@ class ResampledRows:
             Of the rows themselves.
         n_draws : int
         rng : RandomState
+        groups : ndarray of shape (n_samples,), default=None
+            Rows of one group depend on each other; None for rows that do not.
         """
-        counts = bootstrap_counts(y, n_draws, rng)
-        halves = np.stack([_halves(y, rng) for _ in range(n_draws)], axis=1)
-        return cls(counts * weight, *(halves * weight))
+        group = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        there = weight > 0
+        n_independent = np.bincount(np.unique(np.stack([y, group])[:, there], axis=1)[0])
+        main = _main_classes(y, group)
+        counts = bootstrap_counts(main, n_draws, rng)[:, group]
+        if groups is None:
+            halves = np.stack([_halves(y, rng) for _ in range(n_draws)], axis=1)
+        else:
+            # groups that are the only ones of their class are halved together
+            strata = np.where(np.bincount(main)[main] == 1, -1, main)
+            drawn = [_halves(strata, rng, one_in_both=False)[:, group] for _ in range(n_draws)]
+            halves = np.stack(drawn, axis=1)
+            for weights in (counts, *halves):
+                _put_back_missing_classes(weights, y)
+        first, second = halves * weight
+        return cls(counts * weight, first, second, n_independent)
 
     def trees(self, distances: Distances, method: str) -> Iterator[NDArray]:
         """Linkages of the bootstrap samples."""
@@ -86,12 +113,29 @@ def bootstrap_counts(y: NDArray, n_draws: int, rng: np.random.RandomState) -> ND
     return counts
 
 
-def _halves(y: NDArray, rng: np.random.RandomState) -> NDArray:
+def _main_classes(y: NDArray, group: NDArray) -> NDArray:
+    """The class (n_groups,) that most rows of a group are of, the first of equals."""
+    pairs, counts = np.unique(np.stack([group, y]), axis=1, return_counts=True)
+    order = np.lexsort((-counts, pairs[0]))
+    _, first = np.unique(pairs[0][order], return_index=True)
+    return np.asarray(pairs[1][order][first])
+
+
+def _put_back_missing_classes(drawn: NDArray, y: NDArray) -> None:
+    """Give a draw (n_draws, n_samples) all rows of a class of which its groups hold none."""
+    for c in np.unique(y):
+        own = y == c
+        missing = ~drawn[:, own].any(axis=1)
+        drawn[np.ix_(missing, own)] = 1
+
+
+def _halves(y: NDArray, rng: np.random.RandomState, one_in_both: bool = True) -> NDArray:
     """Masks (2, n_samples) of random halves of the rows of every class."""
     masks = np.zeros((2, len(y)), dtype=bool)
     for c in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == c))
         n = (len(rows) + rng.randint(2)) // 2  # an odd row goes to either half
-        first, second = (rows[:n], rows[n:]) if len(rows) > 1 else (rows, rows)
+        in_both = one_in_both and len(rows) == 1
+        first, second = (rows, rows) if in_both else (rows[:n], rows[n:])
         masks[0, first] = masks[1, second] = True
     return masks

@@ -120,7 +120,7 @@ class TemperatureSweep:
         """
         similarity, linkages, support = [], [], []
         stability: list[float] = []
-        n_rows = np.bincount(y[weight > 0], minlength=len(classes))
+        n_rows = resampled.n_independent
         for T in temperatures:
             p = probabilities(float(T))
             distances = softmax_distances(p, y)

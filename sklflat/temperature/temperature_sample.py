@@ -178,6 +178,7 @@ def _of_positive_weight(sample: Sample) -> Sample:
         y=sample.y[kept],
         weight=sample.weight[torch.as_tensor(kept)],
         numbers=kept if sample.numbers is None else sample.numbers[kept],
+        groups=None if sample.groups is None else sample.groups[kept],
     )
 
 
