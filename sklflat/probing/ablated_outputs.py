@@ -158,7 +158,7 @@ class Ablation:
 
             def replace(layer: int, a: Tensor) -> Tensor:
                 copies = self(layer, a)
-                widening.begin(copies)
+                widening.begin(copies, a[: len(a) // len(self)], self.channels)
                 return copies
 
             with sample.units.replaced(replace, [self.layer], n_copies=len(self)):

@@ -86,7 +86,17 @@ class AblationSample(Sample):
         n_bytes = z.numel() * z.element_size() * self.n_samples * int((~self.dead).sum())
         if n_bytes > _MAX_KEPT:
             return None
-        return [(numbers, list(passes)) for numbers, passes in ablated_outputs(self)]
+        # in one piece: many small ones between large ones that are freed would split the memory
+        kept = z.new_empty((self.n_samples * int((~self.dead).sum()), *z.shape[1:]))
+        found: list[tuple[NDArray, list[tuple[Tensor, Tensor]]]] = []
+        start = 0
+        for numbers, passes in ablated_outputs(self):
+            found.append((numbers, []))
+            for rows, z in passes:
+                own = kept[start : start + len(z)]
+                found[-1][1].append((rows, own.copy_(z)))
+                start += len(z)
+        return found
 
     # --- rows ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat import from_module
 from sklflat.probing.ablated_outputs import Ablation, OnceBefore, ablation_losses
@@ -69,6 +70,73 @@ def test_what_comes_before_a_layer_is_computed_once():
     before, after = own.seen
     assert after - before == 20 * (alive - 1) + 20  # and of two copies, from the layer on
     assert before < 20 * 8
+
+
+class Products(TorchDispatchMode):
+    """Rows of the matrix products."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in (torch.ops.aten.addmm.default, torch.ops.aten.mm.default):
+            self.rows.append(args[-2].shape[0])
+        return func(*args, **(kwargs or {}))
+
+
+class Between(nn.Module):
+    """Something between the units and the layer that reads them."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+        self.between = between
+
+    def forward(self, X):
+        return self.last(self.between(torch.tanh(self.first(X))))
+
+
+BETWEEN = {
+    "nothing": (lambda a: a, True),
+    "a clone": (lambda a: a.clone(), True),
+    "another function": (torch.sin, False),
+    "in place": (lambda a: a.mul_(2), False),
+    "in place, of a view": (lambda a: (a[:, 1:].mul_(2), a)[1], False),
+    "other places": (lambda a: a.flip(1), False),
+    "rows in other places": (lambda a: a[torch.arange(len(a) - 1, -1, -1)].flip(0), False),
+    "added rows": (lambda a: a + a.mean(1, keepdim=True), False),
+}
+
+
+@pytest.mark.parametrize("what", BETWEEN)
+def test_a_linear_layer_of_units_is_computed_once_and_no_other(what):
+    between, once_only = BETWEEN[what]
+    X = np.random.RandomState(0).normal(size=(20, 4))
+    module = Between(between).double()
+    sample = Sample.of(
+        from_module(module, classes=[0, 1, 2]), X, np.arange(20) % 3, layers=["tanh"]
+    )
+    once = OnceBefore(sample)
+    x = sample.network.prepare(sample.X)
+    ablation = Ablation(0, torch.arange(5), torch.randn(5).double(), once)
+    with torch.no_grad():
+        right = ablation.from_input_on(sample, x)
+        ablation.run(sample, x)
+        with Products() as products:
+            found = ablation.run(sample, x)
+    torch.testing.assert_close(found, right, rtol=0, atol=1e-13)
+    assert products.rows == [20, 20 if once_only else 100]
+
+
+def test_units_that_nothing_reads_change_nothing_at_all():
+    module = Between(lambda a: a)
+    with torch.no_grad():
+        module.last.weight[:, 2] = 0
+    X = np.random.RandomState(0).normal(size=(20, 4))
+    sample = Sample.of(from_module(module, classes=[0, 1, 2]), X.astype("f"), np.arange(20) % 3)
+    assert ablation_losses(sample, np.arange(20)[None])[0, 2] == 0
 
 
 class Shuffles(nn.Module):
