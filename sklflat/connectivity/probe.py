@@ -133,7 +133,7 @@ class ModeConnectivityProbe(UnitProbe):
     merged_ : fitted classifier or regressor
         The (repaired) network halfway to the second.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
-        As of every probe.
+        As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
     Warns
     -----

@@ -90,6 +90,11 @@ class ActivationProbe(UnitProbe):
         Units that do the same for all rows.
     unit_means_, unit_variances_ : ndarray of shape (n_units,)
         Of the activations.
+    null_hypothesis_ : str
+        What a small p-value rejects.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X is a DataFrame.
 
     References
     ----------

@@ -78,8 +78,14 @@ class Discoveries:
 def resolution(least: NDArray, dead: NDArray) -> str:
     """A sentence where a unit that is alone could not be found; empty where it could."""
     k, n = n_to_pass(least, dead), int((~dead).sum())
-    if k == 1 or n == 0:
+    too_few = int((least[~dead] > FDR / max(1, n)).sum())
+    if n == 0 or too_few == 0:
         return ""
+    if k == 1:
+        return (
+            f" {too_few} of {n} units could not pass alone, as there are too few draws for their "
+            "layers. Raise n_null, or name these layers only."
+        )
     enough = f"{k} of {n} units at once" if k else f"even all {n} units at once"
     return (
         f" With so few draws a unit that is alone cannot pass, and {enough} "

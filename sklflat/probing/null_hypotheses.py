@@ -16,6 +16,7 @@ NULL_HYPOTHESES = {
     "trained on shuffled labels": _NOT_LEARNED,
     "shuffled labels": _NOT_LEARNED,
     "untrained twins": "that units of networks that were not trained score as high",
+    "untrained networks": "that units come back as often in networks that were not trained",
     "fresh initialisations": "that units of trainings from other initial weights are as consistent",
     "unrelated units, matched on other rows": (
         "that units which have nothing to do with each other are as alike once they are matched"

@@ -19,6 +19,8 @@ from sklflat.training.engine.randomness import RandomStream
 
 #: orders of the targets in memory at once
 _ORDERS_AT_ONCE = 500
+#: how many times as many untrained networks are drawn for a small layer as for all layers together
+_MOST_TIMES = 4
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,31 @@ def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, ND
         z_draws = d * n / (n - 1) / np.sqrt(rest * (1 + 1 / (n - 1)))
     # a draw whose fellows are all equal is beyond every scale
     return z, np.nan_to_num(z_draws, nan=0.0, posinf=1e300, neginf=-1e300), varies
+
+
+def n_untrained(n_draws: float, layer_of: NDArray) -> int:
+    """Untrained networks whose units are about so many draws in each layer.
+
+    A layer of few units would need many networks: at most four times as many are drawn as all
+    layers together need, and the rest of the layer's draws is missing.
+
+    Parameters
+    ----------
+    n_draws : float
+    layer_of : ndarray of shape (n_units,), int
+        Of the units that live.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> n_untrained(2000, np.zeros(40, dtype=int)), n_untrained(2000, np.repeat([0, 1], [40, 20]))
+    (50, 100)
+    >>> n_untrained(2000, np.repeat([0, 1], [40, 3]))
+    188
+    """
+    sizes = np.bincount(layer_of) if len(layer_of) else np.ones(1)
+    of_all = int(np.ceil(n_draws / sizes.sum()))
+    return min(int(np.ceil(n_draws / sizes[sizes > 0].min())), _MOST_TIMES * of_all)
 
 
 def permuted_targets(

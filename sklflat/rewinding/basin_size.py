@@ -46,7 +46,7 @@ class BasinSize:
 
     @property
     def radius(self) -> float:
-        """The largest radius up to which all copies end connected; NaN if there is none."""
+        """The largest radius up to which copies end connected, in the mean over pairs; or NaN."""
         own = self.is_connected
         n = own.index(False) if False in own else len(own)
         return self.radii[n - 1] if n else float("nan")

@@ -114,12 +114,15 @@ class Group:
     layer_of : ndarray of shape (n_units,), int
     weights : ndarray of shape (n_rows,) or None
         Of the rows that they are scored on.
+    dtype : str
+        Precision in which activations were computed.
     """
 
     match: NDArray
     score: NDArray
     layer_of: NDArray
     weights: NDArray | None = None
+    dtype: str = "float64"
 
     def aligned(self, reference: int = 0) -> NDArray:
         """Activations (R, n, n_units) to score, units in the order of a reference, it first."""
@@ -132,7 +135,7 @@ class Group:
         """Consistency (n_units,) of the reference's units, and which of them live."""
         A = self.aligned(reference)
         seen = slice(None) if self.weights is None else self.weights > 0
-        lives = ~dead_units(A[0][seen])
+        lives = ~dead_units(A[0][seen], self.dtype)
         found = mean_of_pairs(correlations(A, self.weights))
         return np.where(lives, found, 0.0), lives
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.utils import check_random_state, indexable
 
+from sklflat._compat import Interval, validate_parameter_constraints
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.split import Rows, check_classes, with_column_as_vector
@@ -23,6 +25,15 @@ from sklflat.rewinding.recipe import (
 )
 from sklflat.rewinding.rewinds import Comparison
 from sklflat.training.runs import Training
+
+_CONSTRAINTS = {
+    "n_grid": [Interval(Integral, 1, None, closed="left")],
+    "holdout": [Interval(Real, 0, 1, closed="neither"), None],
+    "n_jobs": [Integral, None],
+    "verbose": ["verbose"],
+    "n_copies": [Interval(Integral, 2, None, closed="left")],
+    "stability_tol": [Interval(Real, 0, None, closed="left")],
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +113,8 @@ class Parent:
         ValueError
             If a step is after the end of training.
         """
+        given = {"n_grid": n_grid, "holdout": holdout, "n_jobs": n_jobs, "verbose": verbose}
+        validate_parameter_constraints(_CONSTRAINTS, given, caller_name="Parent.train")
         rng = check_random_state(random_state)
         if is_frozen(estimator):
             check_rewindable(estimator)  # raises
@@ -125,7 +138,7 @@ class Parent:
 
     def dose_response(self, *, n_copies: int = 4, stability_tol: float = 0.02) -> OnsetCurve:
         """Instability and consistency at all steps: see :func:`~.dose_response.dose_response`."""
-        check_copies(n_copies)
+        _check_copies(n_copies, stability_tol)
         return dose_response(self.comparison, self.training, n_copies, stability_tol, self.seed)
 
     def basin_size(
@@ -137,7 +150,7 @@ class Parent:
         stability_tol: float = 0.02,
     ) -> BasinSize:
         """How far from a step copies may start: see :func:`~.basin_size.basin_size`."""
-        check_copies(n_copies)
+        _check_copies(n_copies, stability_tol)
         if step not in self.training.states:
             raise ValueError(f"step={step} is not kept. Choose one of {self.steps}.")
         return basin_size(
@@ -149,10 +162,10 @@ class Parent:
         return curvature_plateau(self.comparison, self.training, factor)
 
 
-def check_copies(n_copies: int) -> None:
-    """Raise unless there is a pair to compare."""
-    if n_copies < 2:
-        raise ValueError(f"n_copies={n_copies} leaves no pair to compare. Give 2 or more.")
+def _check_copies(n_copies: int, stability_tol: float) -> None:
+    """Raise unless there is a pair to compare, and a number to compare it with."""
+    given = {"n_copies": n_copies, "stability_tol": stability_tol}
+    validate_parameter_constraints(_CONSTRAINTS, given, caller_name="Parent")
 
 
 def _checked(steps: Sequence[int], recipe: Recipe) -> tuple[int, ...]:

@@ -143,7 +143,7 @@ class BasinRewinder(UnitProbe):
     classes_ : ndarray of shape (n_classes,)
         Of a classifier.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
-        As of every probe.
+        As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
     Raises
     ------
@@ -209,7 +209,7 @@ class BasinRewinder(UnitProbe):
         "n_retrains": [Interval(Integral, 2, None, closed="left")],
         "bootstrap": ["boolean"],
         "n_controls": [Interval(Integral, 0, None, closed="left")],
-        "n_bootstrap": [Interval(Integral, 1, None, closed="left")],
+        "n_bootstrap": [Interval(Integral, 2, None, closed="left")],
         "cache_dir": [str, os.PathLike, None],
         "verbose": ["verbose"],
     }

@@ -129,7 +129,8 @@ def _twins(sample: RewoundSample, n: int, rng: np.random.RandomState) -> Group:
         _mask(module, mask)
         for own, X in zip(found, rows, strict=True):
             own.append(units.activations(module, X).double().numpy())
-    return Group(np.stack(found[0]), np.stack(found[1]), units.layer_of, comparison.weights)
+    dtype = str(first.network.dtype).removeprefix("torch.")
+    return Group(np.stack(found[0]), np.stack(found[1]), units.layer_of, comparison.weights, dtype)
 
 
 @torch.no_grad()

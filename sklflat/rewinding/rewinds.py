@@ -89,7 +89,8 @@ class Comparison:
                     [self.units.activations(t.network.module, X).double().numpy() for t in networks]
                 )
             )
-        return Group(parts[0], parts[1], self.units.layer_of, self.weights)
+        dtype = str(networks[0].network.dtype).removeprefix("torch.")
+        return Group(parts[0], parts[1], self.units.layer_of, self.weights, dtype)
 
 
 def onset_curve(

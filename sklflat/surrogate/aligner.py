@@ -11,7 +11,7 @@ from sklearn.utils import get_tags
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import SurrogateWarning, warn
 from sklflat.probing.false_discovery import n_pooled_draws
-from sklflat.probing.nulls import Null
+from sklflat.probing.nulls import Null, n_untrained
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_classes, with_column_as_vector
 from sklflat.probing.unit_probe import UnitProbe
@@ -122,7 +122,7 @@ class SurrogateAligner(Readings):
     classes_ : ndarray of shape (n_classes,)
         Of a classifier.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
-        As of every probe.
+        As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
     Warns
     -----
@@ -215,7 +215,7 @@ class SurrogateAligner(Readings):
             self.target,
             self.oracle_samples,
             self.n_redraws,
-            int(np.ceil(n_draws / len(sample.units))),
+            n_untrained(n_draws, sample.units.layer_of),
             int(rng.randint(2**31 - 1)),
             self.verbose,
         )

@@ -24,11 +24,11 @@ def surrogate_fidelity(aligner: Any, X: Any, y: Any = None) -> float:
     -------
     float
         Share of the rows to which both give the same label; of a regressor, R² with the network's
-        predictions as the truth.
+        predictions as the truth, of all outputs together.
     """
     from sklearn.metrics import r2_score
 
     said, mimicked = aligner.network_predict(X), aligner.predict(X)
     if is_classifier(aligner):
         return float(np.mean(said == mimicked))
-    return float(r2_score(said, mimicked))
+    return float(r2_score(said, mimicked, multioutput="variance_weighted"))

@@ -139,7 +139,7 @@ class TemperatureProbe(UnitProbe):
     findings_ : list of str
         What was found, and what was not, in words.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
-        As of every probe.
+        As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
     References
     ----------
@@ -292,8 +292,8 @@ class TemperatureProbe(UnitProbe):
             )
         if n > 1 and self.n_rows_of_smallest_class_ < FEW_ROWS:
             yield (
-                f"Rows (or groups) of the smallest class: {self.n_rows_of_smallest_class_}, too "
-                "few for support and stability to mean much."
+                f"Rows of the smallest class: {self.n_rows_of_smallest_class_}, too few for "
+                "support and stability to mean much."
             )
         if n > 2:
             yield verdict(self.comparisons_)

@@ -156,7 +156,8 @@ def _scaled(logits: ArrayLike, T: ArrayLike) -> NDArray[np.float64]:
     """``logits / T``, shifted so that the largest is 0: what overflows is then -inf."""
     logits = np.asarray(logits, dtype=np.float64)
     T = np.asarray(T, dtype=np.float64)
-    if not ((T > 0) & np.isfinite(T)).all():
-        raise ValueError(f"temperature must be a positive number, got {T.min()}.")
+    wrong = T[~((T > 0) & np.isfinite(T))]
+    if wrong.size:
+        raise ValueError(f"temperature must be a positive number, got {wrong.flat[0]}.")
     with np.errstate(over="ignore"):
         return (logits - logits.max(axis=-1, keepdims=True)) / T

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import NothingFoundWarning, warn
+from sklflat.probing.nulls import n_untrained
 from sklflat.probing.sample import Sample
 from sklflat.temperature.profiles import (
     affine_above,
@@ -139,9 +140,11 @@ class TemperatureSample(Sample):
         kinds = {"untrained twins": self.untrained_twins}
         if self.training is not None:
             kinds["networks trained on permuted labels"] = self.shuffled_label_twins
-        n_living = max(1, int((~self.dead).sum()))
-        n = int(np.ceil(n_draws / len(kinds) / n_living))
+        own, living = n_draws / len(kinds), self.units.layer_of[~self.dead]
         for name, twins in kinds.items():
+            # trained ones cost too much to be as many as the smallest layer wants
+            untrained = twins == self.untrained_twins
+            n = n_untrained(own, living) if untrained else int(np.ceil(own / max(1, len(living))))
             self.drawn[name] = [
                 (t.profiles, t.units.layer_of, ~t.dead) for t in self.scored_like(twins(n, rng))
             ]

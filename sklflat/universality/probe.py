@@ -131,7 +131,7 @@ class UniversalityProbe(UnitProbe):
     duplicates_ : tuple of tuple of str
         Names of units that do the same but for scale and shift; they return together.
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
-        As of every probe.
+        As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
     Raises
     ------

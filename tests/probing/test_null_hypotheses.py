@@ -15,6 +15,7 @@ from sklflat import (
     SAMClassifier,
     SurrogateAligner,
     TemperatureProbe,
+    UniversalityProbe,
 )
 from sklflat.probing.null_hypotheses import NOT_SAID, NULL_HYPOTHESES
 from tests._slow import slow_after
@@ -32,6 +33,7 @@ PROBES = [
     SurrogateAligner(NET, n_basin_models=0, n_redraws=2, **FEW),
     ModeConnectivityProbe(NET, n_points=3, **FEW),
     BasinRewinder(NET, sparsity=0.3, n_grid=2, n_copies=2, n_retrains=2, **FEW),
+    UniversalityProbe(NET, n_models=2, **FEW),
 ]
 
 pytestmark = pytest.mark.filterwarnings("ignore")

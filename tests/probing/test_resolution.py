@@ -12,7 +12,7 @@ from sklflat.eigenspace.neurons import Neurons, Response, flat_alignment_null
 from sklflat.exceptions import NothingFoundWarning
 from sklflat.networks import ParameterVector
 from sklflat.networks.units import Units
-from sklflat.probing.false_discovery import n_to_pass, q_values
+from sklflat.probing.false_discovery import n_to_pass, q_values, resolution
 from sklflat.probing.nulls import Null
 from tests._probes import random_data, two_layer
 
@@ -66,6 +66,14 @@ def test_the_warning_says_how_many_units_it_takes():
     probe = HessianSpectrum(from_module(module), n_components=2, n_null=20, random_state=0)
     with pytest.warns(NothingFoundWarning, match=r"cannot pass, and 4 of 4 units|even all"):
         probe.fit(X, RNG(1).normal(size=60))
+
+
+def test_layers_with_too_few_draws_are_named_though_others_have_enough():
+    least = np.repeat([1e-3, 0.02], [10, 2])
+    said = resolution(least, np.zeros(12, dtype=bool))
+    assert said.startswith(" 2 of 12 units could not pass alone")
+    assert resolution(least[:10], np.zeros(10, dtype=bool)) == ""
+    assert resolution(least, np.arange(12) >= 10) == ""  # the two are dead
 
 
 def test_above_a_thousand_units_a_single_one_can_pass():

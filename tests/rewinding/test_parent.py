@@ -148,7 +148,7 @@ def test_a_parent_that_cannot_be(own, error, message):
         ((np.nan,), 3, 6, "radii"),
         ((np.inf,), 3, 6, "radii"),
         ((0.1, 0.1), 3, 6, "radii"),
-        ((0.1,), 1, 6, "n_copies=1"),
+        ((0.1,), 1, 6, "'n_copies' parameter"),
         ((0.1,), 3, 7, r"step=7 is not kept. Choose one of \(0, 6, 23\)"),
     ],
 )
@@ -160,5 +160,33 @@ def test_sizes_that_cannot_be(parent, radii, n_copies, step, message):
 def test_factors_and_copies_that_cannot_be(parent):
     with pytest.raises(ValueError, match="factor=1"):
         parent.curvature_plateau(factor=1)
-    with pytest.raises(ValueError, match="n_copies=1"):
+    with pytest.raises(ValueError, match="'n_copies' parameter"):
         parent.dose_response(n_copies=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"holdout": 2.0}, "'holdout' parameter of Parent.train"),
+        ({"n_grid": 0}, "'n_grid' parameter of Parent.train"),
+        ({"n_grid": -3}, "'n_grid' parameter of Parent.train"),
+    ],
+)
+def test_parameters_of_a_parent_are_checked_before_training(settings, named):
+    with pytest.raises(ValueError, match=named):
+        Parent.train(NET, IRIS, SPECIES, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"n_copies": 2.5}, "n_copies"),
+        ({"n_copies": 1}, "n_copies"),
+        ({"stability_tol": -1}, "tol"),
+    ],
+)
+def test_parameters_of_questions_are_checked(parent, settings, named):
+    with pytest.raises(ValueError, match=named):
+        parent.dose_response(**settings)
+    with pytest.raises(ValueError, match=named):
+        parent.basin_size(6, **settings)

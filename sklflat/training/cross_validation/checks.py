@@ -53,7 +53,10 @@ def check_rows_of_classes(y: NDArray, cv: Any) -> None:
         If some class has not.
     """
     n_folds = 5 if cv is None else cv
-    if not isinstance(n_folds, int) or type_of_target(y) not in ("binary", "multiclass"):
+    if not isinstance(n_folds, (int, np.integer)) or type_of_target(y) not in (
+        "binary",
+        "multiclass",
+    ):
         return
     classes, counts = np.unique(y, return_counts=True)
     rare = counts < n_folds

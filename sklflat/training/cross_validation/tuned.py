@@ -1,6 +1,7 @@
 """What the estimators that choose their radius share: the search, and its best network."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -66,7 +67,7 @@ class TunedEstimator(
         "alphas": ["array-like"],
         "cv": ["cv_object"],
         "scoring": [StrOptions(set(get_scorer_names())), callable, None],
-        "n_jobs": [int, None],
+        "n_jobs": [Integral, None],
         "search_dtype": [StrOptions({"float32", "float64"}), None],
     }
 
@@ -122,7 +123,8 @@ class TunedEstimator(
         self.best_estimator_ = estimator.set_params(**search.best_params_)
         self.best_estimator_.fit(X, y, sample_weight=sample_weight)
         at_best = [fold[search.best_index_] for fold in folds]
-        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y), min(at_best))
+        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **weighted), min(at_best))
         return self
 
     def _warn_of_collapse(self, on_training_rows: float, lowest_held_out: float) -> None:
@@ -142,7 +144,7 @@ class TunedEstimator(
         """L2 penalties (n_alphas,); one NaN where a skorch net brings its own."""
         if not isinstance(self.net, NeuralNet):
             return grid(self.alphas, "alphas")
-        if self.alphas is not _ALPHAS and self.alphas != _ALPHAS:
+        if not np.array_equal(np.ravel(self.alphas), _ALPHAS):
             raise DuplicateParameterError(
                 f"alphas={self.alphas!r} are set beside net=, but the skorch net brings its own "
                 "weight decay. Leave alphas at its default."

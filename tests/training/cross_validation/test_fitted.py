@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GroupKFold
+from skorch import NeuralNetClassifier
+from torch import nn
 
 from sklflat import (
     AblationProbe,
@@ -173,3 +175,29 @@ def test_a_final_network_that_fails_where_those_of_the_folds_did_not_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error", PerturbationWarning)
         clf.fit(X[:120] / 16, y[:120])
+
+
+def test_training_rows_are_weighted_as_held_out_rows_are():
+    """A network that does not learn wrong labels of no weight has not failed."""
+    rng = np.random.RandomState(0)
+    wrong = rng.rand(len(X)) < 0.4
+    weight = np.where(wrong, 1e-6, 1.0)
+    labels = np.where(wrong, np.roll(NAMES, 50), NAMES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PerturbationWarning)
+        clf = SAMClassifierCV(**QUICK | {"max_iter": 60, "rhos": (0.0,), "alphas": (1e-4,)}).fit(
+            X, labels, sample_weight=weight
+        )
+    assert clf.score(X, labels) < clf.scores_.min()
+
+
+@pytest.mark.parametrize("alphas", [np.array([1e-4, 1.0, 10.0]), [1e-4, 1.0, 10.0]])
+def test_the_default_penalties_in_another_container_are_the_default(alphas):
+    net = NeuralNetClassifier(nn.Linear(4, 3), criterion=nn.CrossEntropyLoss, max_epochs=1, lr=0.1)
+    clf = SAMClassifierCV(net=net, rhos=(0.1,), alphas=alphas, cv=2).fit(X.astype("f"), y)
+    assert np.isnan(clf.alphas_).all()
+
+
+def test_numpy_integers_are_integers():
+    clf = SAMClassifierCV(**QUICK | {"n_jobs": np.int64(1), "cv": np.int64(2)}).fit(X, NAMES)
+    assert clf.n_stacked_ == 8
