@@ -19,8 +19,8 @@ from sklflat.training.engine.randomness import RandomStream
 
 #: orders of the targets in memory at once
 _ORDERS_AT_ONCE = 500
-#: how many times as many untrained networks are drawn for a small layer as for all layers together
-_MOST_TIMES = 4
+#: units of untrained networks that are scored at most so that a small layer has its draws
+_MAX_UNITS = 20_000
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def _to_one_scale(scores: NDArray, draws: NDArray) -> tuple[NDArray, NDArray, ND
 def n_untrained(n_draws: float, layer_of: NDArray) -> int:
     """Untrained networks whose units are about so many draws in each layer.
 
-    A layer of few units would need many networks: at most four times as many are drawn as all
-    layers together need, and the rest of the layer's draws is missing.
+    A layer of few units would need many networks: beyond what all layers together need, at most
+    20,000 units are drawn in all, and the rest of the layer's draws is missing.
 
     Parameters
     ----------
@@ -171,11 +171,12 @@ def n_untrained(n_draws: float, layer_of: NDArray) -> int:
     >>> n_untrained(2000, np.zeros(40, dtype=int)), n_untrained(2000, np.repeat([0, 1], [40, 20]))
     (50, 100)
     >>> n_untrained(2000, np.repeat([0, 1], [40, 3]))
-    188
+    465
     """
     sizes = np.bincount(layer_of) if len(layer_of) else np.ones(1)
     of_all = int(np.ceil(n_draws / sizes.sum()))
-    return min(int(np.ceil(n_draws / sizes[sizes > 0].min())), _MOST_TIMES * of_all)
+    of_smallest = int(np.ceil(n_draws / sizes[sizes > 0].min()))
+    return max(of_all, min(of_smallest, int(_MAX_UNITS / sizes.sum())))
 
 
 def permuted_targets(
