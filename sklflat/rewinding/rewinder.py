@@ -214,6 +214,7 @@ class BasinRewinder(UnitProbe):
         "verbose": ["verbose"],
     }
 
+    _scores_one_network = False
     _score_name = "consistency over retrained children"
 
     def __init__(
