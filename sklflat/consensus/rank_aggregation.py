@@ -8,7 +8,9 @@ from scipy.stats import rankdata
 __all__ = ["midranks", "permuted_ranks", "rho_scores"]
 
 
-def midranks(scores: NDArray, ranked: NDArray[np.bool_]) -> NDArray[np.float64]:
+def midranks(
+    scores: NDArray, ranked: NDArray[np.bool_], rounding: float = 1e-12
+) -> NDArray[np.float64]:
     """Rank of every score in its row, 1 for the highest; equal ones share the mean of theirs.
 
     Parameters
@@ -16,6 +18,9 @@ def midranks(scores: NDArray, ranked: NDArray[np.bool_]) -> NDArray[np.float64]:
     scores : ndarray of shape (n_probes, n_units)
     ranked : ndarray of shape (n_units,), bool
         Units that take part; the others have no rank (NaN).
+    rounding : float, default=1e-12
+        Neighbours in the order count as equal whose difference is at most this share of the larger
+        one, without sign: copies of a unit differ by rounding.
 
     Returns
     -------
@@ -29,8 +34,15 @@ def midranks(scores: NDArray, ranked: NDArray[np.bool_]) -> NDArray[np.float64]:
     array([[2.5, 1. , 2.5, nan]])
     """
     ranks = np.full(scores.shape, np.nan)
-    if ranked.any():
-        ranks[:, ranked] = rankdata(-scores[:, ranked], axis=1)
+    for row, own in zip(ranks, scores[:, ranked], strict=True):
+        own = np.clip(own, -1e300, 1e300)  # infinities have no difference
+        order = np.argsort(-own, kind="stable")
+        high = own[order]
+        size = np.maximum(np.abs(high[:-1]), np.abs(high[1:]))
+        apart = high[:-1] - high[1:] > rounding * size
+        place = np.empty(len(own))
+        place[order] = np.concatenate([[0], np.cumsum(apart)])[: len(own)]
+        row[ranked] = rankdata(place)
     return ranks
 
 

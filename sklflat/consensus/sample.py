@@ -11,6 +11,7 @@ from sklflat.consensus.agreement import RankAgreement, rank_agreement
 from sklflat.consensus.members import Member
 from sklflat.consensus.rank_aggregation import midranks, rho_scores
 from sklflat.probing.answers import checked_scores
+from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.sample import OpenedRows, Sample
 
 
@@ -40,7 +41,7 @@ class ConsensusSample(Sample):
     @cached_property
     def ranks(self) -> NDArray[np.float64]:
         """Midranks (n_probes, n_units), 1 for the highest score; NaN for dead units."""
-        return midranks(self.probe_scores, ~self.dead)
+        return midranks(self.probe_scores, ~self.dead, rounding_of(self.dtype))
 
     @property
     def ranks_of_living(self) -> NDArray[np.float64]:

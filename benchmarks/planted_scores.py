@@ -1,0 +1,126 @@
+"""Every score of units on networks of which it is known which units are real.
+
+Eight planted sets, 24 seeds each: the area under the ROC curve (AUC) of every probe, of eight
+baselines, and of the consensus, over the units that are alive, on 500 rows that no network was
+trained on. All but BasinRewinder, which prunes and retrains networks of its own, score one and the
+same network.
+
+``python benchmarks/planted_scores.py`` writes results/planted_scores.md, and keeps every seed in
+results/planted_scores.json as it ends, so that it goes on where it was stopped; ``--minutes``
+stops it, ``--check`` asserts that the tables are those of what is kept, and a cell what it was.
+``--sentences`` prints what the pages of the user guide quote.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import _planted_units as planted
+import numpy as np
+import scipy
+import sklearn
+import torch
+from _planted_report import page, sentences
+
+import sklflat
+
+RESULTS = Path(__file__).parent / "results"
+TABLE, KEPT = RESULTS / "planted_scores.md", RESULTS / "planted_scores.json"
+N_SEEDS = 24
+SETTINGS = {
+    "n_train": planted.N_TRAIN,
+    "n_held_out": planted.N_HELD_OUT,
+    "n_siblings": planted.N_SIBLINGS,
+    "network": {k: list(v) if isinstance(v, tuple) else v for k, v in planted.NETWORK.items()},
+    "recovered": [planted.RECOVERED, *planted.OTHER_THRESHOLDS],
+    "reads": planted.READS,
+    "top": planted.TOP,
+}
+#: difference of an area when it is computed again
+SAME = 0.01
+
+
+def read():
+    """What is kept, of the same settings."""
+    if not KEPT.exists():
+        return {"settings": SETTINGS, "cells": {}}
+    kept = json.loads(KEPT.read_text())
+    if kept["settings"] != SETTINGS:
+        raise SystemExit(f"{KEPT} was made with other settings: move it away to start anew.")
+    return kept
+
+
+def write(kept):
+    """Replace the file as a whole."""
+    kept["versions"] = {
+        "sklflat": sklflat.__version__,
+        "python": platform.python_version(),
+        **{module.__name__: module.__version__ for module in (np, scipy, sklearn, torch)},
+    }
+    kept["date"] = time.strftime("%Y-%m-%d")
+    part = KEPT.with_suffix(".part")
+    part.write_text(json.dumps(kept, indent=0, sort_keys=True) + "\n")
+    os.replace(part, KEPT)
+
+
+def run(n_seeds, minutes):
+    """Compute the cells that are not kept, the most useful first, half of the seeds at once."""
+    end = time.monotonic() + 60 * minutes
+    kept = read()
+    halves = np.array_split(np.arange(n_seeds), 2)
+    for group in planted.GROUPS:
+        for half in halves:
+            for name in planted.SETS:
+                cells = kept["cells"].setdefault(name, {}).setdefault(group, {})
+                missing = [int(seed) for seed in half if str(seed) not in cells]
+                for seed, found in planted.areas(group, name, missing) if missing else ():
+                    cells[str(seed)] = found
+                    write(kept)
+                    if time.monotonic() > end:
+                        print("the time is over; what was computed is kept")
+                        return kept
+                print(group, name, len(cells), f"{time.process_time():.0f} s", flush=True)
+    return kept
+
+
+def check():
+    """Assert that the tables are those of what is kept, and one cell what it was."""
+    kept = read()
+    assert TABLE.read_text() == "\n".join(page(kept)) + "\n", "the tables are not of the JSON file"
+    for name, group in (("shared units", "one network"), ("teacher, numbers", "several networks")):
+        was = kept["cells"][name][group]["0"]
+        ((_, now),) = planted.areas(group, name, [0])
+        for threshold, areas in was["areas"].items():
+            for score, value in areas.items():
+                again = now["areas"][threshold][score]
+                assert abs(again - value) <= SAME, f"{name}, {score}: {again}, kept is {value}"
+    shared = planted.SETS["shared units"](0)
+    consensus = sklflat.UnitConsensus(shared.network, n_units=5, random_state=0).fit(*shared.rows)
+    area = planted.area(shared.real[0](None, None), consensus.unit_scores_)
+    kept_area = kept["cells"]["shared units"]["one network"]["0"]["areas"]["0"]["UnitConsensus"]
+    assert abs(area - kept_area) <= SAME, f"UnitConsensus has {area}, kept is {kept_area}"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=N_SEEDS)
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--sentences", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.check:
+        return check()
+    if args.sentences:
+        print("\n\n".join(f"{name}: {text}" for name, text in sentences(read()).items()))
+        return None
+    kept = run(args.seeds, args.minutes)
+    TABLE.write_text("\n".join(page(kept)) + "\n")
+    return print(TABLE.read_text())
+
+
+if __name__ == "__main__":
+    main()
