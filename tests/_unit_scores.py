@@ -40,7 +40,7 @@ PROBES = {
     "UnitConsensus": UnitConsensus(),
     "PruningPath": PruningPath(n_units=1, n_random=1),
     "UniversalityProbe": UniversalityProbe(n_untrained=20, n_null=20),
-    "ModeConnectivityProbe": ModeConnectivityProbe(n_points=3, n_null=4),
+    "ModeConnectivityProbe": ModeConnectivityProbe(n_points=3, repair=False, n_null=4),
 }
 #: probes that take siblings, which stay as they are
 WITH_SIBLINGS = ("UniversalityProbe", "ModeConnectivityProbe")
@@ -48,15 +48,16 @@ RANDOM = ("input permutation", "random")
 NAMES = (*PROBES, *(f"baseline, {name}" for name in BASELINES))
 
 
-def unit_scores(name, module, X, y, seed=0):
-    """Scores (n_units,) of the units of a classifier."""
-    network = from_module(module, classes=np.unique(y))
+def unit_scores(name, arrays, X, y, seed=0):
+    """Scores (n_units,) of the units of a classifier of given arrays."""
+    network = from_module(two_layer(*arrays), classes=np.unique(y))
     if name.startswith("baseline, "):
         own = name.removeprefix("baseline, ")
         options = {"random_state": seed} if own in RANDOM else {}
         return BASELINES[own](Sample.of(network, X, y), **options)
     if name in WITH_SIBLINGS:
-        siblings = [two_layer(*random_arrays(seed + i)) for i in range(101, 104)]
+        n = 1 if name == "ModeConnectivityProbe" else 3
+        siblings = [two_layer(*random_arrays(seed + 101 + i)) for i in range(n)]
         network = [network, *(from_module(m, classes=np.unique(y)) for m in siblings)]
     probe = clone(PROBES[name]).set_params(estimator=network, random_state=seed)
     if name == "PruningPath":

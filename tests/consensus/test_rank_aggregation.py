@@ -77,7 +77,9 @@ def test_independent_orders_are_rejected_one_time_in_twenty(n_probes, n_units, t
             scores[1] = scores[1].round()
         own = null_p_values(scores, rng)
         p[run], any_passes[run] = own[0], (benjamini_hochberg(own) <= 0.05).any()
-    assert 0.03 <= (p <= 0.05).mean() <= 0.07
+    rejected = (p <= 0.05).mean()
+    # two orders of 20 units give few values of rho, so that the test is discrete
+    assert (0.03 if n_probes > 2 else 0) <= rejected <= 0.07
     assert any_passes.mean() <= 0.07
-    if not tied:
-        assert kstest(p, "uniform").statistic < 0.06  # rho takes few values with few probes
+    if n_probes > 2 and not tied:
+        assert kstest(p, "uniform").statistic < 0.04
