@@ -136,22 +136,32 @@ def page(kept):
         )
 
 
+def read():
+    """What is kept."""
+    return json.loads(KEPT.read_text()) if KEPT.exists() else {}
+
+
+def check():
+    """Assert that the table is that of what is kept, and some numbers what they were."""
+    kept = read()
+    assert TABLE.read_text() == "\n".join(page(kept)) + "\n", "the table is not of what is kept"
+    for name, table in CHECKED:
+        was, now = kept[name][table]["0"], selected(name, table, 0)
+        assert abs(was[0] - now[0]) <= 1, f"{name}, {table}: {now}, kept is {was}"
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if args.check:
-        assert TABLE.read_text() == "\n".join(page(kept)) + "\n", "the table is not of what is kept"
-        for name, table in CHECKED:
-            was, now = kept[name][table]["0"], selected(name, table, 0)
-            assert abs(was[0] - now[0]) <= 1, f"{name}, {table}: {now}, kept is {was}"
-        return
+        return check()
+    kept = read()
     run(args.minutes, kept)
     TABLE.write_text("\n".join(page(kept)) + "\n")
-    print(TABLE.read_text())
+    return print(TABLE.read_text())
 
 
 if __name__ == "__main__":

@@ -44,25 +44,37 @@ SAME = 0.01
 
 
 def read():
-    """What is kept, of the same settings."""
+    """What is kept, of the same settings: cells by set, group of scores and seed."""
     if not KEPT.exists():
         return {"settings": SETTINGS, "cells": {}}
     kept = json.loads(KEPT.read_text())
     if kept["settings"] != SETTINGS:
         raise SystemExit(f"{KEPT} was made with other settings: move it away to start anew.")
-    return kept
+    cells: dict = {}
+    for cell in kept["cells"]:
+        of_group = cells.setdefault(cell["set"], {}).setdefault(cell["group"], {})
+        of_group[str(cell["seed"])] = cell["found"]
+    return kept | {"cells": cells}
 
 
 def write(kept):
-    """Replace the file as a whole."""
+    """Replace the file as a whole; a cell is a line."""
     kept["versions"] = {
         "sklflat": sklflat.__version__,
         "python": platform.python_version(),
         **{module.__name__: module.__version__ for module in (np, scipy, sklearn, torch)},
     }
     kept["date"] = time.strftime("%Y-%m-%d")
+    head = {name: kept[name] for name in ("settings", "versions", "date")}
+    lines = [
+        json.dumps({"set": name, "group": group, "seed": int(seed), "found": found})
+        for name, groups in sorted(kept["cells"].items())
+        for group, cells in sorted(groups.items())
+        for seed, found in sorted(cells.items(), key=lambda item: int(item[0]))
+    ]
+    text = json.dumps(head)[:-1] + ', "cells": [\n' + ",\n".join(lines) + "\n]}\n"
     part = KEPT.with_suffix(".part")
-    part.write_text(json.dumps(kept, indent=0, sort_keys=True) + "\n")
+    part.write_text(text)
     os.replace(part, KEPT)
 
 

@@ -81,5 +81,5 @@ def test_independent_orders_are_rejected_one_time_in_twenty(n_probes, n_units, t
     # two orders of 20 units give few values of rho, so that the test is discrete
     assert (0.03 if n_probes > 2 else 0) <= rejected <= 0.07
     assert any_passes.mean() <= 0.07
-    if n_probes > 2 and not tied:
-        assert kstest(p, "uniform").statistic < 0.04
+    # nowhere more small p-values than there are by chance
+    assert kstest(p, "uniform", alternative="greater").statistic < 0.03
