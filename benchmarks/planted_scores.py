@@ -8,7 +8,7 @@ same network.
 ``python benchmarks/planted_scores.py`` writes results/planted_scores.md, and keeps every seed in
 results/planted_scores.json as it ends, so that it goes on where it was stopped; ``--minutes``
 stops it, ``--check`` asserts that the tables are those of what is kept, and a cell what it was.
-``--sentences`` prints what the pages of the user guide quote.
+``--pages`` writes into the pages of the user guide what they quote, of default_selections.py too.
 """
 
 import argparse
@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 
 import _planted_units as planted
+import default_selections
 import numpy as np
 import scipy
 import sklearn
 import torch
-from _planted_report import page, sentences
+from _planted_report import PAGES, page, sentences, with_quotation
 
 import sklflat
 
@@ -122,19 +123,34 @@ def check():
     assert abs(area - kept_area) <= SAME, f"UnitConsensus has {area}, kept is {kept_area}"
 
 
+def quotations():
+    """What the page of each probe quotes, by probe."""
+    selections = default_selections.read()
+    return {
+        name: f"{said} {default_selections.sentence(name, selections)}".strip()
+        for name, said in sentences(read()).items()
+    }
+
+
+def write_pages():
+    """Write into the user guide what it quotes."""
+    for probe, said in quotations().items():
+        path = RESULTS.parents[1] / "docs" / "user_guide" / f"{PAGES[probe]}.md"
+        path.write_text(with_quotation(path.read_text(), probe, said))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=N_SEEDS)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--sentences", action="store_true")
+    parser.add_argument("--pages", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.check:
         return check()
-    if args.sentences:
-        print("\n\n".join(f"{name}: {text}" for name, text in sentences(read()).items()))
-        return None
+    if args.pages:
+        return write_pages()
     kept = run(args.seeds, args.minutes)
     TABLE.write_text("\n".join(page(kept)) + "\n")
     return print(TABLE.read_text())

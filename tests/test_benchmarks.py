@@ -72,21 +72,6 @@ def test_a_whole_fit_of_mode_connectivity():
     assert fit.seconds(max_iter=60) < 1.5 * fit.LIMIT
 
 
-#: pages of the user guide that quote a probe's own row
-QUOTED = {
-    "UnitConsensus": "consensus",
-    "AblationProbe": "probes",
-    "ActivationProbe": "probes",
-    "HessianSpectrum": "eigenspace",
-    "ModeConnectivityProbe": "connectivity",
-    "BasinRewinder": "rewinding",
-    "SurrogateAligner": "surrogate",
-    "TemperatureProbe": "temperature",
-    "UniversalityProbe": "universality",
-    "PruningPath": "pruning",
-}
-
-
 @pytest.mark.parametrize("name", ["planted_scores", "default_selections"])
 @pytest.mark.slow
 def test_what_is_kept_is_found_again(name, monkeypatch):
@@ -96,11 +81,9 @@ def test_what_is_kept_is_found_again(name, monkeypatch):
 
 def test_pages_quote_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    planted, selections = load("planted_scores"), load("default_selections")
-    sentences, kept = planted.sentences(planted.read()), selections.read()
-    assert sentences.keys() == QUOTED.keys()
-    for probe, page in QUOTED.items():
-        text = (BENCHMARKS.parent / "docs" / "user_guide" / f"{page}.md").read_text()
-        said = " ".join(text.split())
-        assert sentences[probe] in said
-        assert selections.sentence(probe, kept) in said
+    planted = load("planted_scores")
+    for probe, said in planted.quotations().items():
+        text = (
+            BENCHMARKS.parent / "docs" / "user_guide" / f"{planted.PAGES[probe]}.md"
+        ).read_text()
+        assert planted.with_quotation(text, probe, said) == text, "run planted_scores.py --pages"
