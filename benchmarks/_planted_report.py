@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sklflat.metrics import mean_interval
+from sklflat.metrics import mean_bounds
 
 #: what is planted, and what a real unit is, by set
 SETS = {
@@ -95,7 +95,7 @@ class Mean(NamedTuple):
         values = np.asarray(values, dtype=float)
         if len(values) < 2:
             return cls(len(values), values.mean() if len(values) else np.nan, np.nan, np.nan)
-        return cls(len(values), values.mean(), *mean_interval(values))
+        return cls(len(values), values.mean(), *map(float, mean_bounds(values)))
 
     def as_area(self):
         """With ends in [0, 1], as the intervals of few seeds reach beyond."""
@@ -334,6 +334,22 @@ def with_quotation(text, probe, quotation):
 def sentences(kept):
     """What each page says of its probe on the two teachers, and where it is supported."""
     return {name: _sentence(kept, scores) for name, scores in SENTENCES.items()}
+
+
+def compared(kept):
+    """How the consensus compares with the best single probe of every set, in a sentence."""
+    found = {}
+    for name in SETS:
+        areas = Areas(kept, name)
+        best = areas.best(single_probes())
+        more = areas.difference("UnitConsensus", best)
+        if more.n >= FEWEST:
+            found.setdefault(verdict(more), []).append(f"{name} ({best}: {more})")
+    said = "; ".join(f"{how} on {', '.join(where)}" for how, where in sorted(found.items()))
+    return (
+        "Its AUC less that of the single probe which is the best one in hindsight: "
+        f"{said or 'not run'}."
+    )
 
 
 def _sentence(kept, scores):

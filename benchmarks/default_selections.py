@@ -114,8 +114,9 @@ def sentence(name, kept):
     }
     nothing = sum(selected == 0 for table in TABLES for selected, _ in found[table].values())
     said = ", ".join(f"{medians[table]:g} on {table}" for table in TABLES)
+    what = "With the labels shuffled it" if name == SHUFFLED else f"By default `{name}`"
     return (
-        f"By default `{name}` selects a median of {said}, of {N_UNITS} units, and none in "
+        f"{what} selects a median of {said}, of {N_UNITS} units, and none in "
         f"{nothing} of {N_SEEDS * len(TABLES)} fits (`benchmarks/default_selections.py`)."
     )
 

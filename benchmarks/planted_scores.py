@@ -24,7 +24,7 @@ import numpy as np
 import scipy
 import sklearn
 import torch
-from _planted_report import PAGES, page, sentences, with_quotation
+from _planted_report import PAGES, compared, page, sentences, with_quotation
 
 import sklflat
 
@@ -125,11 +125,14 @@ def check():
 
 def quotations():
     """What the page of each probe quotes, by probe."""
-    selections = default_selections.read()
-    return {
+    kept, selections = read(), default_selections.read()
+    found = {
         name: f"{said} {default_selections.sentence(name, selections)}".strip()
-        for name, said in sentences(read()).items()
+        for name, said in sentences(kept).items()
     }
+    shuffled = default_selections.sentence(default_selections.SHUFFLED, selections)
+    found["UnitConsensus"] += f" {shuffled} {compared(kept)}"
+    return {name: " ".join(said.split()) for name, said in found.items()}
 
 
 def write_pages():
