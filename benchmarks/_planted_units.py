@@ -268,7 +268,7 @@ def _by_one(net, rows, seed):
     )
     # what UnitConsensus() does, which planted_scores.py --check compares it with
     found["UnitConsensus"] = np.zeros(len(living))
-    found["UnitConsensus"][living] = -np.log10(rho_scores(ranks[:, living]))
+    found["UnitConsensus"][living] = -np.log10(rho_scores(ranks[:, living] / living.sum()))
     found[MEAN_RANK] = -np.nan_to_num(ranks, nan=1e6).mean(axis=0)
     path = PruningPath(net, n_units=5, n_random=2, random_state=seed).fit(*rows)
     found["PruningPath"] = path.unit_scores_

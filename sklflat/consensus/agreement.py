@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.consensus.rank_aggregation import permuted_ranks
+from sklflat.consensus.rank_aggregation import permuted_shares
 from sklflat.metrics import holm
 
 __all__ = ["RankAgreement", "rank_agreement"]
@@ -26,7 +26,8 @@ class RankAgreement:
     n_units : int
         Units that have ranks.
     correlations : ndarray of shape (n_probes, n_probes)
-        Spearman's, with midranks for ties; NaN for a probe that scores all units the same.
+        Spearman's, with midranks for ties, of ranks within layers; NaN for a probe that scores all
+        units the same.
     p_values : ndarray of shape (n_probes, n_probes)
         Two-sided, against 1,999 independent random orders, by Holm's method adjusted for the number
         of pairs; 1 on the diagonal.
@@ -71,9 +72,12 @@ class RankAgreement:
 
 
 def rank_agreement(
-    names: tuple[str, ...], ranks: NDArray, rng: np.random.RandomState
+    names: tuple[str, ...], shares: NDArray, layer_of: NDArray, rng: np.random.RandomState
 ) -> RankAgreement:
-    """Correlations of the rows of ranks (n_probes, n_units), which have no NaN, with a null.
+    """Correlations of the rows of shares (n_probes, n_units), which have no NaN, with a null.
+
+    Shares are ranks within the layers ``layer_of`` (n_units,), divided by the number of units
+    there; random orders are within layers.
 
     Examples
     --------
@@ -81,33 +85,34 @@ def rank_agreement(
 
     >>> import numpy as np
     >>> from sklflat.consensus.agreement import rank_agreement
-    >>> up = np.arange(1.0, 9.0)
+    >>> up, layer_of = np.arange(1.0, 9.0) / 8, np.zeros(8)
     >>> rng = np.random.RandomState(0)
-    >>> rank_agreement(("a", "b", "c"), np.array([up, up, up[::-1]]), rng).correlations.round(6)
+    >>> shares = np.array([up, up, up[::-1] + 1 / 8])
+    >>> rank_agreement(("a", "b", "c"), shares, layer_of, rng).correlations.round(6)
     array([[ 1.,  1., -1.],
            [ 1.,  1., -1.],
            [-1., -1.,  1.]])
     """
-    pairs = np.triu_indices(len(ranks), 1)
-    found = _correlations(ranks)
+    pairs = np.triu_indices(len(shares), 1)
+    found = _correlations(shares)
     own = found[pairs]
     said = ~np.isnan(own)
     beyond, above = np.zeros(len(own)), 0
     mean = float(own[said].mean()) if said.any() else np.nan
     for start in range(0, _N_ORDERS, _AT_ONCE):
-        orders = permuted_ranks(ranks, min(_AT_ONCE, _N_ORDERS - start), rng)
+        orders = permuted_shares(shares, layer_of, min(_AT_ONCE, _N_ORDERS - start), rng)
         draws = _correlations(orders)[:, *pairs]
         beyond += (np.abs(draws) >= np.abs(own) - 1e-12).sum(axis=0)
         if said.any():
             above += int((draws[:, said].mean(axis=1) >= mean - 1e-12).sum())
     p = (beyond + 1) / (_N_ORDERS + 1)
-    p_values = np.eye(len(ranks))
+    p_values = np.eye(len(shares))
     p_values[pairs] = np.where(said, 1.0, np.nan)
     if said.any():
         p_values[pairs[0][said], pairs[1][said]] = holm(p[said])
-    p_values = np.where(np.tri(len(ranks), k=-1, dtype=bool), p_values.T, p_values)
+    p_values = np.where(np.tri(len(shares), k=-1, dtype=bool), p_values.T, p_values)
     overall = (above + 1) / (_N_ORDERS + 1) if said.any() else 1.0
-    return RankAgreement(names, ranks.shape[1], found, p_values, mean, overall)
+    return RankAgreement(names, shares.shape[1], found, p_values, mean, overall)
 
 
 def _correlations(ranks: NDArray) -> NDArray:

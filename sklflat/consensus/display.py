@@ -21,6 +21,8 @@ class ConsensusDisplay:
     correlations : ndarray of shape (n_probes, n_probes)
     ranks : ndarray of shape (n_probes, n_units)
         NaN for dead units.
+    n_ranked : ndarray of shape (n_units,)
+        Units that each unit is ranked among.
     scores : ndarray of shape (n_units,)
     selected : ndarray of shape (n_units,), bool
     names : ndarray of shape (n_units,)
@@ -42,6 +44,7 @@ class ConsensusDisplay:
         *,
         correlations: Any,
         ranks: Any,
+        n_ranked: Any,
         scores: Any,
         selected: Any,
         names: Any,
@@ -50,6 +53,7 @@ class ConsensusDisplay:
     ) -> None:
         self.correlations = correlations
         self.ranks = ranks
+        self.n_ranked = n_ranked
         self.scores = scores
         self.selected = selected
         self.names = names
@@ -92,9 +96,11 @@ class ConsensusDisplay:
         display : ConsensusDisplay
         """
         check_is_fitted(probe)
+        layer_of = probe.units_.layer_of
         return cls(
             correlations=probe.agreement_.correlations,
             ranks=probe.unit_ranks_,
+            n_ranked=np.bincount(layer_of[~probe.dead_], minlength=layer_of.max() + 1)[layer_of],
             scores=probe.unit_scores_,
             selected=probe.support_,
             names=probe.unit_names_,
@@ -160,18 +166,18 @@ class ConsensusDisplay:
         ax = axes_for(ax, 1, layout="constrained")[0]
         living = ~np.isnan(self.ranks).any(axis=0)
         order = np.lexsort((-self.scores, ~living))[: min(self.n_drawn, int(living.sum()))]
-        ranks, n_living = self.ranks[:, order].T, max(int(living.sum()), 2)
-        picture = ax.imshow(ranks, cmap="cividis_r", vmin=1, vmax=n_living, aspect="auto")
+        ranks = self.ranks[:, order].T
+        shares = ranks / self.n_ranked[order][:, None]
+        picture = ax.imshow(shares, cmap="cividis_r", vmin=0, vmax=1, aspect="auto")
         for (row, column), rank in np.ndenumerate(ranks):
-            dark = (rank - 1) / (n_living - 1) > _DARK
-            colour = "white" if dark else "black"
+            colour = "white" if shares[row, column] > _DARK else "black"
             ax.text(column, row, f"{rank:g}", ha="center", va="center", color=colour, size="small")
         stars = ["* " if chosen else "" for chosen in self.selected[order]]
         labels = [star + str(name) for star, name in zip(stars, self.names[order], strict=True)]
         ax.set_yticks(np.arange(len(order)), labels, fontsize="small")
         ax.set_xticks(np.arange(len(self.probe_names)), self.probe_names, rotation=45, ha="right")
         ax.set_ylabel("units, highest score first (* selected)")
-        label = f"rank among {int(living.sum())} units"
+        label = "rank, as a share of the units of the layer"
         ax.figure.colorbar(picture, ax=ax, label=label, shrink=0.8)
         ax.set_title("where each probe puts them")
         self.ax_, self.figure_ = ax, ax.figure

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
 from sklflat.consensus.members import checked, for_network, named
-from sklflat.consensus.rank_aggregation import permuted_ranks, rho_scores
+from sklflat.consensus.rank_aggregation import permuted_shares, rho_scores
 from sklflat.consensus.sample import ConsensusSample
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.probing.false_discovery import FDR, Discoveries
@@ -23,9 +23,9 @@ class UnitConsensus(UnitProbe):
     r"""The units of one network that several probes put first.
 
     The network is trained once. Every probe scores its units on the same rows held out, and ranks
-    those that are alive. With :math:`r_1 \le \dots \le r_K` a unit's ranks divided by the number of
-    units, sorted over the K probes, its score is :math:`-\log_{10} \rho` with the rho of robust
-    rank aggregation [1]_,
+    those of a layer that are alive. With :math:`r_1 \le \dots \le r_K` a unit's ranks divided by
+    the number of units in its layer, sorted over the K probes, its score is
+    :math:`-\log_{10} \rho` with the rho of robust rank aggregation [1]_,
 
     .. math:: \rho = \min_k \; P(U_{(k)} \le r_k), \qquad U_{(k)} \sim \mathrm{Beta}(k, K - k + 1)
 
@@ -36,9 +36,9 @@ class UnitConsensus(UnitProbe):
     of the others.
 
     **What** ``p_values_`` **reject** is that the probes order the units independently of each
-    other: in the draws the ranks of each probe are in a random order of their own, ties as they
-    are. So a small p says that probes agree on a unit, and not that they are right: two that
-    measure nearly the same agree in any network. ``agreement_`` says which do.
+    other: in the draws the ranks of each probe are in random orders of their own within the
+    layers, ties as they are. So a small p says that probes agree on a unit, and not that they are
+    right: two that measure nearly the same agree in any network. ``agreement_`` says which do.
 
     Parameters
     ----------
@@ -62,7 +62,8 @@ class UnitConsensus(UnitProbe):
                                               n_components=1)),
             ]
     layers : "hidden" or tuple of str, default="hidden"
-        All hidden layers, or some by name. Their units are ranked together.
+        All hidden layers, or some by name. Units are ranked within their layer, as scores of
+        several layers need not be on one scale.
     n_units : "auto", int, float or None, default="auto"
         How many units to select: those that pass a false discovery rate of 5 % (with a warning and
         the best unit, if none does), the so many best, that share of those that are alive, or all
@@ -88,7 +89,7 @@ class UnitConsensus(UnitProbe):
     unit_scores_ : ndarray of shape (n_units,)
         :math:`-\log_{10} \rho`.
     unit_ranks_ : ndarray of shape (n_probes, n_units)
-        1 for the unit that a probe scores highest; NaN for dead units.
+        1 for the unit of its layer that a probe scores highest; NaN for dead units.
     probe_scores_ : ndarray of shape (n_probes, n_units)
         Each probe's own scores.
     probe_names_ : ndarray of shape (n_probes,)
@@ -194,19 +195,20 @@ class UnitConsensus(UnitProbe):
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, ConsensusSample)
-        ranks = sample.ranks_of_living
-        n = int(np.ceil(n_draws / max(1, ranks.shape[1])))
-        draws = -np.log10(rho_scores(permuted_ranks(ranks, n, rng)))
+        shares = sample.shares_of_living
+        n = int(np.ceil(n_draws / max(1, shares.shape[1])))
+        draws = -np.log10(rho_scores(permuted_shares(shares, sample.layer_of_living, n, rng)))
         return [Null("independent orders", draws if draws.size else np.zeros(1), matched=False)]
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         assert isinstance(sample, ConsensusSample)
         found = super()._discoveries(sample)
-        n_probes, n_units = sample.ranks_of_living.shape
-        if n_units and float(n_units) ** -n_probes > FDR / n_units:
+        n_probes, n_units = sample.shares_of_living.shape
+        largest = float(sample.n_of_layer.max(initial=0))
+        if n_units and largest**-n_probes > FDR / n_units:
             more = (
-                f" Of {n_units} units by {n_probes} probes one that is alone cannot pass, even if "
-                "all put it first. Give more probes, or name more layers."
+                f" Of {n_units} units, in layers of {largest:g} at most, by {n_probes} probes one "
+                "that is alone cannot pass, even if all put it first. Give more probes."
             )
             found = replace(found, if_none=found.if_none + more)
         return found
@@ -238,17 +240,18 @@ class UnitConsensus(UnitProbe):
     def _on_card(self, u: int) -> dict[str, Any]:
         pairs = zip(self.probe_names_, self.unit_ranks_[:, u], strict=True)
         places = ", ".join(f"{rank:g} by {name}" for name, rank in pairs)
-        n_living = int((~self.dead_).sum())
-        finding = "" if self.dead_[u] else f"rank among {n_living} units: {places}"
+        n = int((~self.dead_ & (self.units_.layer_of == self.units_.layer_of[u])).sum())
+        finding = "" if self.dead_[u] else f"rank among the {n} units of its layer: {places}"
         return super()._on_card(u) | {"finding": finding}
 
 
 def _warn_of_undecided(sample: ConsensusSample) -> None:
     """Say which probes put no unit before another."""
-    ranks = sample.ranks_of_living
-    if ranks.shape[1] < 2:
+    ranks, layer_of = sample.ranks[:, ~sample.dead], sample.layer_of_living
+    if len(np.unique(layer_of)) == len(layer_of):  # nothing to order
         return
-    same = np.ptp(ranks, axis=1) == 0
+    layers = [ranks[:, layer_of == layer] for layer in np.unique(layer_of)]
+    same = np.all([np.ptp(own, axis=1) == 0 for own in layers], axis=0)
     if same.any():
         names = ", ".join(
             name for (name, _), tied in zip(sample.members, same, strict=True) if tied

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc
 from scipy.stats import rankdata
 
-__all__ = ["midranks", "permuted_ranks", "rho_scores"]
+__all__ = ["midranks", "permuted_shares", "rho_scores"]
 
 
 def midranks(
@@ -46,7 +46,7 @@ def midranks(
     return ranks
 
 
-def rho_scores(ranks: NDArray) -> NDArray[np.float64]:
+def rho_scores(shares: NDArray) -> NDArray[np.float64]:
     r"""The rho scores of robust rank aggregation [1]_.
 
     With :math:`r_1 \le \dots \le r_K` a unit's ranks by K probes, divided by the number of units
@@ -59,8 +59,8 @@ def rho_scores(ranks: NDArray) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    ranks : ndarray of shape (..., n_probes, n_units)
-        From 1 to n_units, without NaN.
+    shares : ndarray of shape (..., n_probes, n_units)
+        Ranks divided by the number of units that are ranked, in (0, 1].
 
     Returns
     -------
@@ -79,30 +79,39 @@ def rho_scores(ranks: NDArray) -> NDArray[np.float64]:
 
     >>> import numpy as np
     >>> from sklflat.consensus.rank_aggregation import rho_scores
-    >>> rho = rho_scores(np.array([[1, 2, 3, 4], [1, 3, 2, 4]]))
-    >>> float(rho[0]), float(rho_scores(np.array([[1, 2, 3, 4], [4, 3, 2, 1]]))[0])
+    >>> rho = rho_scores(np.array([[1, 2, 3, 4], [1, 3, 2, 4]]) / 4)
+    >>> float(rho[0]), float(rho_scores(np.array([[1, 2, 3, 4], [4, 3, 2, 1]]) / 4)[0])
     (0.0625, 0.4375)
     """
-    n_probes, n_units = ranks.shape[-2:]
-    r = np.sort(ranks, axis=-2) / n_units
+    n_probes = shares.shape[-2]
+    r = np.sort(shares, axis=-2)
     k = np.arange(1, n_probes + 1)[:, None]
     return np.asarray(betainc(k, n_probes - k + 1, r).min(axis=-2))
 
 
-def permuted_ranks(ranks: NDArray, n_draws: int, rng: np.random.RandomState) -> NDArray[np.float64]:
-    """Ranks (n_draws, n_probes, n_units), those of each probe in a random order of its own.
+def permuted_shares(
+    shares: NDArray, layer_of: NDArray, n_draws: int, rng: np.random.RandomState
+) -> NDArray[np.float64]:
+    """Shares (n_draws, n_probes, n_units), those of each probe in random orders within layers.
 
-    Ties stay as they are. The draws do not depend on the order of the units.
+    Ties stay as they are. The draws do not depend on the order of a layer's units.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklflat.consensus.rank_aggregation import permuted_ranks
-    >>> permuted_ranks(np.array([[1.0, 2.5, 2.5]]), 2, np.random.RandomState(0))
-    array([[[1. , 2.5, 2.5]],
+    >>> from sklflat.consensus.rank_aggregation import permuted_shares
+    >>> rng, layer_of = np.random.RandomState(0), np.array([0, 0, 0, 1])
+    >>> permuted_shares(np.array([[0.3, 0.8, 0.8, 1.0]]), layer_of, 2, rng)
+    array([[[0.3, 0.8, 0.8, 1. ]],
     <BLANKLINE>
-           [[2.5, 1. , 2.5]]])
+           [[0.8, 0.3, 0.8, 1. ]]])
     """
-    ordered = np.broadcast_to(np.sort(ranks, axis=1), (n_draws, *ranks.shape))
-    orders = rng.random_sample(ordered.shape).argsort(axis=-1)
-    return np.take_along_axis(ordered, orders, axis=-1)
+    draws = np.empty((n_draws, *shares.shape))
+    for layer in np.unique(layer_of):
+        own = layer_of == layer
+        ordered = np.broadcast_to(
+            np.sort(shares[:, own], axis=1), (n_draws, len(shares), own.sum())
+        )
+        orders = rng.random_sample(ordered.shape).argsort(axis=-1)
+        draws[:, :, own] = np.take_along_axis(ordered, orders, axis=-1)
+    return draws

@@ -40,26 +40,44 @@ class ConsensusSample(Sample):
 
     @cached_property
     def ranks(self) -> NDArray[np.float64]:
-        """Midranks (n_probes, n_units), 1 for the highest score; NaN for dead units."""
-        return midranks(self.probe_scores, ~self.dead, rounding_of(self.dtype))
+        """Midranks (n_probes, n_units) within the layers, 1 for the highest; NaN for dead units."""
+        ranks = np.full(self.probe_scores.shape, np.nan)
+        for layer in np.unique(self.units.layer_of):
+            own = ~self.dead & (self.units.layer_of == layer)
+            found = midranks(self.probe_scores, own, rounding_of(self.dtype))
+            ranks[:, own] = found[:, own]
+        return ranks
+
+    @cached_property
+    def n_of_layer(self) -> NDArray[np.int64]:
+        """Living units (n_units,) in the layer of each unit."""
+        return np.bincount(self.units.layer_of[~self.dead], minlength=len(self.units.layers))[
+            self.units.layer_of
+        ]
 
     @property
-    def ranks_of_living(self) -> NDArray[np.float64]:
-        """The ranks (n_probes, n_living), without NaN."""
-        return self.ranks[:, ~self.dead]
+    def shares_of_living(self) -> NDArray[np.float64]:
+        """Ranks divided by the number of units in the layer, (n_probes, n_living), without NaN."""
+        return self.ranks[:, ~self.dead] / self.n_of_layer[~self.dead]
+
+    @property
+    def layer_of_living(self) -> NDArray[np.int64]:
+        """Layers (n_living,) of the living units."""
+        return self.units.layer_of[~self.dead]
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
         """Minus the decimal logarithm of rho (n_units,); 0 for dead units."""
         scores = np.zeros(len(self.units))
-        rho = rho_scores(self.ranks_of_living)
+        rho = rho_scores(self.shares_of_living)
         scores[~self.dead] = -np.log10(np.maximum(rho, np.finfo(float).tiny))
         return scores + 0.0  # no negative zero
 
     def agreement(self) -> RankAgreement:
         """How far the probes agree over the units that are alive."""
         names = tuple(name for name, _ in self.members)
-        return rank_agreement(names, self.ranks_of_living, np.random.RandomState(self.seed))
+        shares = self.shares_of_living, self.layer_of_living
+        return rank_agreement(names, *shares, np.random.RandomState(self.seed))
 
     def _scores_of(self, k: int) -> NDArray:
         name, probe = self.members[k]

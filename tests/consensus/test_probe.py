@@ -139,6 +139,26 @@ def test_agreement_on_many_units_passes_and_disagreement_does_not():
     assert found.agreement_.mean < -0.5
 
 
+def test_units_are_ranked_within_their_layer():
+    """So that a layer whose scores are all larger does not fill the first ranks."""
+
+    class ByLayer(AblationProbe):
+        def _score_units(self, sample):
+            return super()._score_units(sample) + 100.0 * sample.units.layer_of
+
+    network = SAMClassifier((6, 5), max_iter=5, random_state=0)
+    found, shifted = (
+        UnitConsensus(network, [first, TWO[1]], n_units=2, random_state=0).fit(MOONS, SIDE)
+        for first in (AblationProbe(), ByLayer())
+    )
+    np.testing.assert_array_equal(found.unit_ranks_, shifted.unit_ranks_)
+    np.testing.assert_array_equal(found.unit_scores_, shifted.unit_scores_)
+    assert np.nanmax(found.unit_ranks_[:, :6]) <= 6
+    assert np.nanmin(found.unit_ranks_[:, 6:]) == 1
+    assert "of its layer" in str(found.unit_card(found.unit_names_[~found.dead_][0]))
+    assert ConsensusDisplay.of(found).plot_ranks().ax_.get_ylabel().startswith("units")
+
+
 def test_a_probe_that_decides_nothing_is_named():
     class Same(AblationProbe):
         def _score_units(self, sample):

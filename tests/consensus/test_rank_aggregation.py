@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom, kstest, rankdata
 
 from sklflat.consensus import midranks, rho_scores
-from sklflat.consensus.rank_aggregation import permuted_ranks
+from sklflat.consensus.rank_aggregation import permuted_shares
 from sklflat.metrics import benjamini_hochberg
 from sklflat.probing import Null
 
@@ -24,11 +24,11 @@ def by_binomial(ranks):
 def test_rho_is_the_smallest_binomial_tail(n_probes):
     scores = np.random.RandomState(n_probes).normal(size=(n_probes, 11)).round(1)
     ranks = midranks(scores, np.ones(11, dtype=bool))
-    np.testing.assert_allclose(rho_scores(ranks), by_binomial(ranks), rtol=1e-9)
+    np.testing.assert_allclose(rho_scores(ranks / 11), by_binomial(ranks), rtol=1e-9)
 
 
 def test_the_ends_of_rho():
-    up = np.tile(np.arange(1.0, 6.0), (3, 1))
+    up = np.tile(np.arange(1.0, 6.0), (3, 1)) / 5
     assert rho_scores(up)[0] == pytest.approx(5.0**-3)
     assert rho_scores(up)[-1] == 1.0
 
@@ -47,36 +47,44 @@ def test_scores_that_differ_by_rounding_are_equal():
     np.testing.assert_array_equal(found, [[3.5, 3.5, 2.0, 1.0, 7.0, 5.0, 6.0]])
 
 
-def test_random_orders_keep_the_ties_and_forget_the_order_of_units():
-    ranks = midranks(np.array([[3.0, 3.0, 1.0, 0.0], [1.0, 2.0, 3.0, 4.0]]), np.ones(4, dtype=bool))
-    draws = permuted_ranks(ranks, 50, np.random.RandomState(0))
-    np.testing.assert_array_equal(np.sort(draws), np.sort(np.broadcast_to(ranks, draws.shape)))
-    other = permuted_ranks(ranks[:, ::-1], 50, np.random.RandomState(0))
+def test_random_orders_keep_ties_and_layers_and_forget_the_order_of_units():
+    shares = np.array([[0.4, 0.4, 0.8, 1.0, 0.5], [1.0, 0.8, 0.6, 0.4, 1.0]])
+    layer_of = np.array([0, 0, 0, 1, 1])
+    draws = permuted_shares(shares, layer_of, 50, np.random.RandomState(0))
+    for layer in (0, 1):
+        own = draws[:, :, layer_of == layer]
+        expected = np.broadcast_to(shares[:, layer_of == layer], own.shape)
+        np.testing.assert_array_equal(np.sort(own), np.sort(expected))
+    order = [2, 0, 1, 4, 3]
+    other = permuted_shares(shares[:, order], layer_of, 50, np.random.RandomState(0))
     np.testing.assert_array_equal(draws, other)
-    assert not np.array_equal(draws[:, 0], draws[0, 0])
+    assert not np.array_equal(draws[:, 0], np.broadcast_to(draws[0, 0], draws[:, 0].shape))
 
 
-def null_p_values(scores, rng):
+def null_p_values(scores, layer_of, rng):
     """P-values of the units of one network whose probes know nothing of each other."""
-    ranks = midranks(scores, np.ones(scores.shape[1], dtype=bool))
-    draws = -np.log10(rho_scores(permuted_ranks(ranks, 100, rng)))
-    return Null("independent orders", draws, matched=False).p_values(-np.log10(rho_scores(ranks)))
+    shares = np.empty(scores.shape)
+    for layer in np.unique(layer_of):
+        own = layer_of == layer
+        shares[:, own] = midranks(scores, own)[:, own] / own.sum()
+    draws = -np.log10(rho_scores(permuted_shares(shares, layer_of, 100, rng)))
+    return Null("independent orders", draws, matched=False).p_values(-np.log10(rho_scores(shares)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("n_probes", "n_units"), [(2, 20), (3, 20), (5, 40)])
+@pytest.mark.parametrize(("n_probes", "widths"), [(2, [20]), (3, [20]), (3, [12, 30])])
 @pytest.mark.parametrize("tied", [False, True])
-def test_independent_orders_are_rejected_one_time_in_twenty(n_probes, n_units, tied):
+def test_independent_orders_are_rejected_one_time_in_twenty(n_probes, widths, tied):
     """2,000 networks; a unit of each, as those of one network exclude each other's ranks."""
-    rng = np.random.RandomState(0)
+    rng, layer_of = np.random.RandomState(0), np.repeat(np.arange(len(widths)), widths)
     p, any_passes = np.empty(2000), np.empty(2000, dtype=bool)
     for run in range(2000):
-        scores = rng.normal(size=(n_probes, n_units))
+        scores = rng.normal(size=(n_probes, len(layer_of)))
         if tied:  # a probe that has nothing to say of half of the units, and coarse ones
             scores[0] = np.maximum(scores[0], 0)
             scores[1] = scores[1].round()
-        own = null_p_values(scores, rng)
-        p[run], any_passes[run] = own[0], (benjamini_hochberg(own) <= 0.05).any()
+        own = null_p_values(scores, layer_of, rng)
+        p[run], any_passes[run] = rng.choice(own), (benjamini_hochberg(own) <= 0.05).any()
     rejected = (p <= 0.05).mean()
     # two orders of 20 units give few values of rho, so that the test is discrete
     assert (0.03 if n_probes > 2 else 0) <= rejected <= 0.07
