@@ -75,7 +75,7 @@ class UnitConsensus(UnitProbe):
         it is trained and scored on all. Not used for a frozen network, which should be given rows
         that it has not seen.
     n_jobs : int or None, default=None
-        Not used but by probes that train networks for their scores.
+        Not used: one network is trained. Every probe has it.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
