@@ -48,12 +48,12 @@ PROBES = {
     "HessianSpectrum": HessianSpectrum,
     "AblationProbe": AblationProbe,
     "ActivationProbe": ActivationProbe,
-    "TemperatureProbe": TemperatureProbe,
-    "PruningPath": PruningPath,
     SHUFFLED: UnitConsensus,
-    "SurrogateAligner": SurrogateAligner,
+    "PruningPath": PruningPath,
     "UniversalityProbe": UniversalityProbe,
+    "TemperatureProbe": TemperatureProbe,
     "ModeConnectivityProbe": ModeConnectivityProbe,
+    "SurrogateAligner": SurrogateAligner,
     "BasinRewinder": BasinRewinder,
 }
 CHECKED = (("UnitConsensus", "wine"), ("AblationProbe", "breast cancer"))
