@@ -12,6 +12,7 @@ from sklflat._version import __version__
 
 if TYPE_CHECKING:
     from sklflat.connectivity import ModeConnectivityProbe, PathDisplay, PlaneDisplay
+    from sklflat.consensus import ConsensusDisplay, UnitConsensus
     from sklflat.eigenspace import CurvatureMonitor, HessianSpectrum, SpectrumDisplay
     from sklflat.probing import (
         AblationProbe,
@@ -49,6 +50,7 @@ __all__ = [
     "ActivationProbe",
     "BasinDisplay",
     "BasinRewinder",
+    "ConsensusDisplay",
     "CurvatureMonitor",
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
@@ -71,6 +73,7 @@ __all__ = [
     "TemperatureClassifier",
     "TemperatureDisplay",
     "TemperatureProbe",
+    "UnitConsensus",
     "UnitDisplay",
     "UniversalityDisplay",
     "UniversalityProbe",
@@ -87,6 +90,7 @@ _ROOM_OF = {
     "ActivationProbe": "sklflat.probing",
     "BasinDisplay": "sklflat.rewinding",
     "BasinRewinder": "sklflat.rewinding",
+    "ConsensusDisplay": "sklflat.consensus",
     "CurvatureMonitor": "sklflat.eigenspace",
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",
@@ -109,6 +113,7 @@ _ROOM_OF = {
     "TemperatureDisplay": "sklflat.temperature",
     "TemperatureProbe": "sklflat.temperature",
     "SurrogateAligner": "sklflat.surrogate",
+    "UnitConsensus": "sklflat.consensus",
     "UnitDisplay": "sklflat.probing",
     "UniversalityDisplay": "sklflat.universality",
     "UniversalityProbe": "sklflat.universality",
@@ -125,6 +130,7 @@ _aliases.install()
 
 #: folders that may be used by ``import sklflat`` alone
 _ROOMS = (
+    "consensus",
     *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
     *("networks", "paths", "probing", "pruning", "rewinding", "storage", "surrogate"),
     *("symmetry", "temperature", "testing", "training", "universality"),

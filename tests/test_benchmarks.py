@@ -70,3 +70,20 @@ def test_a_whole_fit_of_mode_connectivity():
     # half as much again as the benchmark's own limit, which `--check` holds on a quiet machine
     fit = load("connectivity_fit")
     assert fit.seconds(max_iter=60) < 1.5 * fit.LIMIT
+
+
+@pytest.mark.parametrize("name", ["planted_scores", "default_selections"])
+@pytest.mark.slow
+def test_what_is_kept_is_found_again(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    load(name).check()
+
+
+def test_pages_quote_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    planted = load("planted_scores")
+    for probe, said in planted.quotations().items():
+        text = (
+            BENCHMARKS.parent / "docs" / "user_guide" / f"{planted.PAGES[probe]}.md"
+        ).read_text()
+        assert planted.with_quotation(text, probe, said) == text, "run planted_scores.py --pages"

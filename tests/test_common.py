@@ -21,6 +21,7 @@ from sklflat import (
     SurrogateAligner,
     TemperatureClassifier,
     TemperatureProbe,
+    UnitConsensus,
     UniversalityProbe,
 )
 from sklflat.surrogate import AlternatingTreeClassifier, AlternatingTreeRegressor
@@ -58,6 +59,7 @@ CHEAP = [
     ),
     SurrogateAligner(QUICK, n_basin_models=0, random_state=0, **MIMIC),
     UniversalityProbe(TINY, n_models=2, n_untrained=6, n_null=4, n_units=1, random_state=0),
+    UnitConsensus(TINY, [AblationProbe(), ActivationProbe()], n_null=4, n_units=1, random_state=0),
     AlternatingTreeClassifier(2, random_state=0),
     AlternatingTreeRegressor(2, random_state=0),
 ]
@@ -121,6 +123,7 @@ DEFAULTS = [
     TemperatureClassifier(),
     TemperatureProbe(n_units=1),
     SurrogateAligner(min_fidelity=0.0, n_units=1),
+    UnitConsensus(n_units=1),
     UniversalityProbe(n_units=1),
     AlternatingTreeClassifier(),
     AlternatingTreeRegressor(n_restarts=1),
@@ -160,6 +163,7 @@ DERIVED = (
     PruningPath,
     SurrogateAligner,
     TemperatureProbe,
+    UnitConsensus,
     UniversalityProbe,
 )
 

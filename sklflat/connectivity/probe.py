@@ -173,6 +173,7 @@ class ModeConnectivityProbe(UnitProbe):
         "verbose": ["verbose"],
     }
 
+    _scores_one_network = False
     _score_name = "least correlation along the path"
     symmetry_: Symmetry | None
     path_: Path

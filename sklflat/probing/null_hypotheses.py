@@ -23,6 +23,7 @@ NULL_HYPOTHESES = {
     ),
     "random rotations of the layers": "that any directions of its layer are as alike",
     "directions in its parameters": "that any direction in the unit's parameters scores as high",
+    "independent orders": "that the probes order the units independently of each other",
     "random directions": "that random directions of the parameters move the unit as much",
 }
 

@@ -17,6 +17,7 @@ from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
 from sklflat.probing.nulls import is_of_label, untrained_twins
 from sklflat.probing.resolve import resolve
+from sklflat.probing.split import Rows
 from sklflat.probing.time_series import memory
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -217,6 +218,24 @@ class Sample:
         for module in untrained_twins(self.network.module, n, rng):
             twin = replace(self.trained, network=self.network.like(module))
             yield replace(self, trained=twin, training=None)
+
+
+@dataclass(frozen=True)
+class OpenedRows(Rows):
+    """Rows on which a network is open already, for a probe that is to score it as it is.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of these rows. What it has computed of them is not computed again.
+    """
+
+    sample: Sample | None = None
+
+    @classmethod
+    def of(cls, sample: Sample) -> "OpenedRows":
+        """The rows of a sample."""
+        return cls(sample.raw, sample.y, {}, sample.numbers, sample=sample)
 
 
 def by_group(groups: NDArray | None, shares: NDArray) -> NDArray:

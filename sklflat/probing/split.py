@@ -1,7 +1,7 @@
 """Rows that a network is trained on, and rows that its units are scored on."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -227,7 +227,7 @@ def with_column_as_vector(rows: Rows) -> Rows:
     """The same rows, a target of one column taken as a vector, with scikit-learn's warning."""
     if rows.y.shape[1:] != (1,):
         return rows
-    return Rows(rows.X, column_or_1d(rows.y, warn=True), rows.params, rows.numbers)
+    return replace(rows, y=column_or_1d(rows.y, warn=True))
 
 
 def check_classes(rows: Rows, name: str) -> None:

@@ -33,7 +33,7 @@ from sklflat.probing.resolve import (
     unfitted,
 )
 from sklflat.probing.restricted import Restriction, restrict
-from sklflat.probing.sample import Sample
+from sklflat.probing.sample import OpenedRows, Sample
 from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
@@ -81,6 +81,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     _may_lack_units = False
     #: whether rows may be one series in time, ``holdout=TimeSeriesSplit()``
     _takes_series = False
+    #: whether one network, given as it is, is enough to score its units
+    _scores_one_network = True
     #: what a score is, for displays
     _score_name = "score"
     estimator: Any
@@ -171,6 +173,8 @@ class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         """Train what is to be trained; open the network and find its units."""
+        if isinstance(rows, OpenedRows) and rows.sample is not None:
+            return rows.sample
         training, in_time = None, is_in_time(self.holdout)
         if is_frozen(self.estimator):
             check_only_weights(rows.params)

@@ -214,6 +214,7 @@ class BasinRewinder(UnitProbe):
         "verbose": ["verbose"],
     }
 
+    _scores_one_network = False
     _score_name = "consistency over retrained children"
 
     def __init__(
@@ -382,9 +383,8 @@ class BasinRewinder(UnitProbe):
         for name, found in self.consistency_.items():
             if not found.is_refused:
                 frame[f"consistency_{name}"] = found.scores
-                frame[f"low_{name}"] = found.low
-                frame[f"high_{name}"] = found.high
-                frame[f"reliability_{name}"] = found.reliability
+                for what in ("low", "high", "reliability"):
+                    frame[f"{what}_{name}"] = getattr(found, what)
         return frame
 
     # --- what scikit-learn asks ---------------------------------------------------------------

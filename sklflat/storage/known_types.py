@@ -23,6 +23,8 @@ _OWN = {
     "sklflat.connectivity.core": "InvariantCore",
     "sklflat.connectivity.core_gain": "PathGain",
     "sklflat.connectivity.probe": "ModeConnectivityProbe",
+    "sklflat.consensus.agreement": "RankAgreement",
+    "sklflat.consensus.probe": "UnitConsensus",
     "sklflat.curvature.density": "SpectralDensity",
     "sklflat.curvature.spectral_measures": "SpectralMeasures",
     "sklflat.eigenspace.noise": "RankCorrelation",

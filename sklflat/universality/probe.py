@@ -180,6 +180,7 @@ class UniversalityProbe(UnitProbe):
         "verbose": ["verbose"],
     }
 
+    _scores_one_network = False
     _score_name = "return less chance"
 
     def __init__(

@@ -12,6 +12,7 @@ from sklflat import (
     SAMClassifier,
     SurrogateAligner,
     TemperatureProbe,
+    UnitConsensus,
     UniversalityProbe,
 )
 from tests._slow import slow_unless
@@ -54,6 +55,7 @@ PROBES = {
     "temperature": lambda: TemperatureProbe(NET, n_bootstrap=5, **COMMON),
     "surrogate": lambda: SurrogateAligner(NET, n_basin_models=0, min_fidelity=0, **COMMON),
     "universality": lambda: UniversalityProbe(NET, n_models=2, n_untrained=6, **COMMON),
+    "consensus": lambda: UnitConsensus(NET, **COMMON),
     "rewinding": lambda: BasinRewinder(
         SAMClassifier((4,), max_iter=3, batch_size=20), rewind=0, n_retrains=2, **COMMON
     ),

@@ -14,6 +14,7 @@ from sklflat import (
     SAMClassifier,
     SurrogateAligner,
     TemperatureProbe,
+    UnitConsensus,
     UniversalityProbe,
 )
 from sklflat.testing import parametrize_with_checks
@@ -40,6 +41,7 @@ PROBES = [
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4),
     SurrogateAligner(n_basin_models=0, min_fidelity=0, n_null=200, n_redraws=1, oracle_samples=50),
     TemperatureProbe(temperatures=(0.5, 2), n_bootstrap=2, n_null=200),
+    UnitConsensus(n_null=200),
     UniversalityProbe(TINY, n_models=3, n_null=200),
 ]
 
