@@ -19,8 +19,9 @@ Every page of the documentation is here as Markdown, beside its HTML.
 class Markdown:
     """Translate a document to Markdown; what is not known gives its children."""
 
-    def __init__(self) -> None:
+    def __init__(self, images: dict[str, str] | None = None) -> None:
         self.level = 0
+        self.images = images or {}
 
     def __call__(self, node: nodes.Node) -> str:
         """Return the Markdown of a node: of a block with an empty line behind it."""
@@ -64,7 +65,8 @@ class Markdown:
         return f"[{text}]({url})"
 
     def image(self, node):
-        return f"![{node.get('alt', '')}]({node.get('uri', '')})\n\n"
+        url = node.get("uri", "")
+        return f"![{node.get('alt', '')}]({self.images.get(url, url)})\n\n"
 
     # --- blocks
 
@@ -86,7 +88,9 @@ class Markdown:
     def literal_block(self, node):
         language = node.get("language", "")
         language = "" if language in ("none", "default") else language
-        return f"```{language}\n{node.astext()}\n```\n\n"
+        text = node.astext().strip("\n")
+        fence = "````" if "```" in text else "```"
+        return f"{fence}{language}\n{text}\n{fence}\n\n"
 
     doctest_block = literal_block
 
@@ -157,15 +161,17 @@ def _item(mark: str, text: str) -> str:
     return f"{mark}{lines[0]}{rest}\n"
 
 
-def translate(document: nodes.document) -> str:
-    """Translate a document to Markdown."""
-    text = Markdown()(document)
+def translate(document: nodes.document, images: dict[str, str] | None = None) -> str:
+    """Translate a document to Markdown; ``images`` says where pictures are, by their source."""
+    text = Markdown(images)(document)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def first_sentence(document: nodes.document) -> str:
     """Say what a page is about, as its first paragraph does."""
     for paragraph in document.findall(nodes.paragraph):
+        if isinstance(paragraph.parent, (nodes.Admonition, nodes.list_item, nodes.entry)):
+            continue
         text = " ".join(paragraph.astext().split())
         if len(text) > 20:
             return re.split(r"(?<=[.!?:]) ", text, maxsplit=1)[0].rstrip(":")
@@ -203,7 +209,8 @@ def write(app, exception):
         document = env.get_and_resolve_doctree(name, app.builder)
         page = out / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(translate(document))
+        up = "../" * name.count("/") + "_images/"
+        page.write_text(translate(document, {u: up + f for u, f in app.builder.images.items()}))
         about[name] = first_sentence(document)
     lines = [HEAD.format(title=app.config.project, summary=app.config.llms_summary)]
     for top, pages in outline(app).items():

@@ -26,7 +26,7 @@ def eigh(A: NDArray) -> tuple[NDArray, NDArray]:
 class KrylovBasis:
     r"""Lanczos vectors with full reorthogonalisation, and the operator projected on them.
 
-    After j steps the rows :math:`q_1 \ldots q_{j+1}` are orthonormal, and
+    After j steps the rows :math:`q_1 \dots q_{j+1}` are orthonormal, and
 
     .. math:: A Q_j^\top = Q_j^\top T_j + \beta_{j+1}\, q_{j+1} e_j^\top .
 

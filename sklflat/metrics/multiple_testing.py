@@ -65,7 +65,7 @@ def monte_carlo_p_values(
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     r"""P-values adjusted for their number by Holm's step-down method.
 
-    With :math:`p_{(1)} \le \ldots \le p_{(m)}` the adjusted value is
+    With :math:`p_{(1)} \le \dots \le p_{(m)}` the adjusted value is
     :math:`\max_{j \le i} \min(1, (m - j + 1) p_{(j)})`. Rejecting those at most :math:`\alpha`
     keeps the probability of any false rejection at :math:`\alpha`, however they depend on each
     other [1]_.
