@@ -1,7 +1,7 @@
 """How the time of a fit grows with rows, units and parameters.
 
-Each estimator is fitted at its defaults (but for what ``SETTINGS`` says) on a table of 1,000 rows,
-16 inputs and 4 classes, for a network of 32 hidden units; then on four times as many rows, four
+Each estimator is fitted at its defaults (but for what ``SETTINGS`` says) on a table of 2,000 rows,
+32 inputs and 4 classes, for a network of 64 hidden units; then on four times as many rows, four
 times as many units (and with them parameters), and four times as many inputs (parameters alone).
 Probes that need one network are given it, trained before; the others train theirs, for 20 epochs.
 Seconds are the processor's, on one thread; the least of two fits, as other work only adds to them.
@@ -20,7 +20,7 @@ from sklearn.frozen import FrozenEstimator
 import sklflat
 
 TABLE = Path(__file__).parent / "results" / "how_time_grows.md"
-BASE = {"rows": 1000, "units": 32, "inputs": 16}
+BASE = {"rows": 2000, "units": 64, "inputs": 32}
 FACTOR = 4
 #: name -> parameters; of those that are given a trained network, and of those that train
 SETTINGS = {
@@ -69,13 +69,16 @@ def main():
         "Written by `benchmarks/how_time_grows.py`: seconds of the processor on one thread for a "
         f"fit on {BASE['rows']:,} rows of {BASE['inputs']} inputs and 4 classes, a network of "
         f"{BASE['units']} hidden units; and how many times as long it takes with {FACTOR} times "
-        "as many of one of them. Where nothing is said, the trained network is given.\n",
+        "as many of one of them. Parameters are as they are by default, but for those in brackets. "
+        "The trained network is given, unless the estimator trains its own, for 20 epochs.\n",
     ]
     header, body = None, []
     for name in SETTINGS:
         seconds(name, 200, 8, 16, repeats=1)  # imports
         base, n_parameters = seconds(name, **BASE)
-        cells = [f"`{name}`" + (" (trains)" if name in TRAIN else ""), f"{base:.1f}"]
+        said = [f"{key}={value}" for key, value in SETTINGS[name].items()]
+        said += ["trains"] if name in TRAIN else []
+        cells = [f"`{name}`" + (f" ({', '.join(said)})" if said else ""), f"{base:.2f}"]
         sizes = []
         for axis in BASE:
             larger, n = seconds(name, **BASE | {axis: FACTOR * BASE[axis]})
@@ -84,7 +87,7 @@ def main():
         print(" ".join(cells), flush=True)
         body.append(f"| {' | '.join(cells)} |")
         header = (
-            f"| estimator | {n_parameters:,} parameters: s | {FACTOR} x rows | {FACTOR} x units "
+            f"| estimator | seconds ({n_parameters:,} parameters) | {FACTOR} x rows | {FACTOR} x units "
             f"({sizes[1]:,} parameters) | {FACTOR} x inputs ({sizes[2]:,} parameters) |"
         )
     lines += [header, "|---|---|---|---|---|", *body]

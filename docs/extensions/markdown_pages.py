@@ -206,7 +206,7 @@ def write(app, exception):
     out, env = Path(app.outdir), app.env
     about = {}
     for name in sorted(env.found_docs):
-        document = env.get_and_resolve_doctree(name, app.builder)
+        document = env.get_and_resolve_doctree(name, app.builder, tags=app.tags)
         page = out / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         up = "../" * name.count("/") + "_images/"

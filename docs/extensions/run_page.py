@@ -46,10 +46,12 @@ def run(sources: list[str], page: str) -> list[dict]:
     namespace: dict = {"__name__": page}
     shown = []
     for source in sources:
-        text = io.StringIO()
+        text, warned = io.StringIO(), set()
 
-        def note(message, category, *_, text=text, **__):
-            text.write(f"{category.__name__}: {message}\n")
+        def note(message, category, *_, text=text, warned=warned, **__):
+            line = f"{category.__name__}: {message}\n"
+            text.write("" if line in warned else line)  # as Python does: once a place
+            warned.add(line)
 
         with warnings.catch_warnings(), contextlib.redirect_stdout(text):
             warnings.simplefilter("default")
