@@ -87,8 +87,9 @@ def main():
         print(" ".join(cells), flush=True)
         body.append(f"| {' | '.join(cells)} |")
         header = (
-            f"| estimator | seconds ({n_parameters:,} parameters) | {FACTOR} x rows | {FACTOR} x units "
-            f"({sizes[1]:,} parameters) | {FACTOR} x inputs ({sizes[2]:,} parameters) |"
+            f"| estimator | seconds ({n_parameters:,} parameters) | {FACTOR} x rows "
+            f"| {FACTOR} x units ({sizes[1]:,} parameters) "
+            f"| {FACTOR} x inputs ({sizes[2]:,} parameters) |"
         )
     lines += [header, "|---|---|---|---|---|", *body]
     TABLE.write_text("\n".join(lines) + "\n")

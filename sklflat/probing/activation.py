@@ -241,7 +241,16 @@ def _each(twins: Iterator[Sample], scored: Any, bar: Any) -> Iterator[Any]:
 
 
 def activation_variance(sample: Sample) -> NDArray:
-    """Variance of each unit over the samples, shape (n_units,)."""
+    """Variance of each unit over the samples.
+
+    Parameters
+    ----------
+    sample : Sample
+
+    Returns
+    -------
+    variances : ndarray of shape (n_units,)
+    """
     return _variance(sample.activations, sample.weights)
 
 
