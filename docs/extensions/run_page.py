@@ -11,10 +11,13 @@ import contextlib
 import io
 import json
 import sys
+import textwrap
 import traceback
 import warnings
 
 DPI = 110
+#: characters of a line that a page has room for
+WIDTH = 92
 
 
 def describe(figure) -> str:
@@ -44,14 +47,18 @@ def open_figures() -> list[dict[str, str]]:
 def run(sources: list[str], page: str) -> list[dict]:
     """Run the sources one after the other in one namespace."""
     namespace: dict = {"__name__": page}
-    shown = []
+    shown: list[dict] = []
+    warned: set[str] = set()  # every warning is shown once
     for source in sources:
-        text, warned = io.StringIO(), set()
+        text = io.StringIO()
 
-        def note(message, category, *_, text=text, warned=warned, **__):
-            line = f"{category.__name__}: {message}\n"
-            text.write("" if line in warned else line)  # as Python does: once a place
-            warned.add(line)
+        def note(message, category, *_, text=text, **__):
+            line = textwrap.fill(f"{category.__name__}: {message}", WIDTH, subsequent_indent="  ")
+            line += "\n"
+            # that pages train briefly is said once for all numbers of epochs
+            key = category.__name__ if category.__name__ == "ConvergenceWarning" else line
+            text.write("" if key in warned else line)
+            warned.add(key)
 
         with warnings.catch_warnings(), contextlib.redirect_stdout(text):
             warnings.simplefilter("default")
@@ -66,6 +73,10 @@ def main() -> int:
     import matplotlib
 
     matplotlib.use("Agg")
+    with contextlib.suppress(ImportError):
+        import pandas
+
+        pandas.set_option("display.width", WIDTH, "display.max_columns", 12)
     given = json.load(sys.stdin)
     try:
         shown = run(given["sources"], given["page"])
