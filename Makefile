@@ -89,11 +89,11 @@ test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of wh
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html
-	@MPLBACKEND=Agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 .PHONY: notebooks
 notebooks: $(STAMP) ## Run the notebooks of the examples and keep their outputs in them
-	@MPLBACKEND=Agg $(BIN)/python docs/execute_notebooks.py
+	@$(TEST_ENV) $(BIN)/python docs/execute_notebooks.py
 
 .PHONY: dist
 dist: $(STAMP) ## Build wheel and source distribution into dist
