@@ -56,7 +56,14 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklflat"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False, "show_nav_level": 1}
+html_theme_options = {
+    "header_links_before_dropdown": 7,
+    "navigation_with_keys": False,
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+}
+# pages without others below them have nothing to navigate to
+html_sidebars = {name: [] for name in ("comparison", "getting_started", "install", "tutorial")}
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["sklflat.css"]

@@ -43,7 +43,7 @@ def visit_inline(translator, node):
 
 def visit_block(translator, node):
     """Write a formula on a line of its own."""
-    translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>\n')
+    translator.body.append(f'<div class="formula">{mathml(node, as_block=True)}</div>\n')
     raise nodes.SkipNode
 
 
