@@ -128,13 +128,13 @@ def test_markdown_of_a_page():
     document = publish_doctree(
         "Title\n=====\n\nOne *two* **three** ``four``.\n\n- a\n- b\n\n  c\n\n1. x\n\n"
         "=====  =====\nname   value\n=====  =====\na      1\n=====  =====\n\n"
-        "Below\n-----\n\n.. math:: a^2\n\n>>> 1 + 1\n2\n",
+        "Below\n-----\n\nx : int\n    A number.\n\n.. math:: a^2\n\n>>> 1 + 1\n2\n",
         settings_overrides={"doctitle_xform": False},
     )
     assert markdown_pages.translate(document) == (
         "# Title\n\nOne *two* **three** `four`.\n\n- a\n- b\n\n  c\n\n1. x\n\n"
         "| name | value |\n| --- | --- |\n| a | 1 |\n\n"
-        "## Below\n\n$$\na^2\n$$\n\n```\n>>> 1 + 1\n2\n```\n"
+        "## Below\n\n**x** : int\n\n  A number.\n\n$$\na^2\n$$\n\n```\n>>> 1 + 1\n2\n```\n"
     )
     assert markdown_pages.first_sentence(document) == ""  # none is long enough to say something
 

@@ -19,9 +19,10 @@ Every page of the documentation is here as Markdown, beside its HTML.
 class Markdown:
     """Translate a document to Markdown; what is not known gives its children."""
 
-    def __init__(self, images: dict[str, str] | None = None) -> None:
+    def __init__(self, images: dict[str, str] | None = None, pictures: str = "") -> None:
         self.level = 0
         self.images = images or {}
+        self.pictures = pictures
 
     def __call__(self, node: nodes.Node) -> str:
         """Return the Markdown of a node: of a block with an empty line behind it."""
@@ -68,6 +69,10 @@ class Markdown:
         url = node.get("uri", "")
         return f"![{node.get('alt', '')}]({self.images.get(url, url)})\n\n"
 
+    def imgsgnode(self, node):  # a picture of sphinx-gallery's
+        url = self.pictures + node["uri"].rpartition("/")[2]
+        return f"![{node.get('alt', '')}]({url})\n\n"
+
     # --- blocks
 
     def section(self, node):
@@ -107,8 +112,17 @@ class Markdown:
         numbered = enumerate(node.children, 1)
         return "".join(_item(f"{i}. ", self._inside(item)) for i, item in numbered) + "\n"
 
-    def term(self, node):
-        return f"**{self._line(node)}**\n\n"
+    def definition_list_item(self, node):
+        heads, rest = [], []
+        for child in node.children:
+            name = type(child).__name__
+            if name == "term":
+                heads.append(f"**{' '.join(child.astext().split())}**")
+            elif name == "classifier":
+                heads.append(f": {self._line(child)}")
+            else:
+                rest.append(self(child))
+        return " ".join(heads) + "\n\n" + "".join(rest)
 
     def definition(self, node):
         return _indent(self._inside(node), "  ")
@@ -161,16 +175,22 @@ def _item(mark: str, text: str) -> str:
     return f"{mark}{lines[0]}{rest}\n"
 
 
-def translate(document: nodes.document, images: dict[str, str] | None = None) -> str:
-    """Translate a document to Markdown; ``images`` says where pictures are, by their source."""
-    text = Markdown(images)(document)
+def translate(
+    document: nodes.document, images: dict[str, str] | None = None, pictures: str = ""
+) -> str:
+    """Translate a document to Markdown.
+
+    ``images`` says where pictures are, by their source; those of the gallery are in ``pictures``.
+    """
+    text = Markdown(images, pictures)(document)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def first_sentence(document: nodes.document) -> str:
     """Say what a page is about, as its first paragraph does."""
     for paragraph in document.findall(nodes.paragraph):
-        if isinstance(paragraph.parent, (nodes.Admonition, nodes.list_item, nodes.entry)):
+        within = isinstance(paragraph.parent, (nodes.Admonition, nodes.list_item, nodes.entry))
+        if within or type(paragraph) is not nodes.paragraph:  # a list of pages is one, too
             continue
         text = " ".join(paragraph.astext().split())
         if len(text) > 20:
@@ -210,7 +230,8 @@ def write(app, exception):
         page = out / f"{name}.md"
         page.parent.mkdir(parents=True, exist_ok=True)
         up = "../" * name.count("/") + "_images/"
-        page.write_text(translate(document, {u: up + f for u, f in app.builder.images.items()}))
+        images = {source: up + file for source, file in app.builder.images.items()}
+        page.write_text(translate(document, images, up))
         about[name] = first_sentence(document)
     lines = [HEAD.format(title=app.config.project, summary=app.config.llms_summary)]
     for top, pages in outline(app).items():
