@@ -74,7 +74,8 @@ test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in R
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
 
 .PHONY: test-slow
-test-slow: $(STAMP) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn, the slow tests, and alone what measures time
+test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn and skorch, the slow tests, and alone what measures time
+	@$(TEST_ENV) $(BIN_OLDEST)/python tests/smoke.py
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
 	@$(TEST_ENV) $(BIN)/python -m pytest -m clock
@@ -88,7 +89,16 @@ test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of wh
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html
-	@MPLBACKEND=Agg $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	@$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+.PHONY: notebooks
+notebooks: $(STAMP) ## Run the notebooks of the examples and keep their outputs in them
+	@$(TEST_ENV) $(BIN)/python docs/execute_notebooks.py
+
+.PHONY: dist
+dist: $(STAMP) ## Build wheel and source distribution into dist
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt build
+	@$(BIN)/python -m build --no-isolation --outdir dist
 
 .PHONY: bench
 bench: $(STAMP_BENCH) ## Run every benchmark; each rewrites its table in benchmarks/results

@@ -1,10 +1,16 @@
-"""Sphinx configuration: numpydoc for the reference, sphinx-gallery for examples, MyST for prose."""
+"""Sphinx configuration: numpydoc for the reference, sphinx-gallery for examples, MyST for prose.
 
+Three extensions of ``docs/extensions`` run the blocks of the pages and show what they print and
+draw, write formulas as MathML, and write a Markdown page beside every HTML page.
+"""
+
+import sys
 from pathlib import Path
 
 import sklflat
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "extensions"))
 
 project = "sklflat"
 author = "The sklflat developers"
@@ -16,9 +22,12 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "executed_blocks",
+    "markdown_pages",
+    "mathml",
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_generated", "auto_examples/**.ipynb", "**/GALLERY_HEADER.rst"]
@@ -42,11 +51,30 @@ sphinx_gallery_conf = {
     "doc_module": ("sklflat",),
     "backreferences_dir": "api/backreferences",
     "min_reported_time": 5,
+    "write_computation_times": False,  # a page that loads scripts from elsewhere
 }
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklflat"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_theme_options = {
+    "header_links_before_dropdown": 5,
+    "navigation_with_keys": False,
+    "show_nav_level": 1,
+    "show_toc_level": 2,
+}
+# pages without others below them have nothing to navigate to
+html_sidebars = {name: [] for name in ("comparison", "getting_started", "install", "tutorial")}
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["sklflat.css"]
+html_show_sourcelink = False
+copybutton_selector = "div:not(.output):not(.sphx-glr-script-out) > div.highlight > pre"
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+llms_summary = (
+    "scikit-learn estimators that train networks towards flat minima, and that ask a trained "
+    "network which of its parts are more than an accident of the minimum where training stopped."
+)
 
 
 def skip_inherited_machinery(app, what, name, obj, skip, options):

@@ -36,9 +36,9 @@ for sentence in path.findings_:
 # the accuracy: from there on all intervals stay above the dashed line. Once the output layer is
 # refitted, simple orders do nearly as well, and of many units even random sets do.
 
-fig, axes = plt.subplots(1, 2, figsize=(11, 4.5), sharey=True)
-PruningDisplay.from_estimator(path, ax=axes[0])
-axes[0].set_title("output layer refitted")
+display = PruningDisplay.from_estimator(path)
+display.ax_.set_title("output layer refitted")
+plt.show()
 
 # %%
 # Without a refit
@@ -47,10 +47,9 @@ axes[0].set_title("output layer refitted")
 # joint order is far above single scores, and these are above chance.
 
 plain = PruningPath(network, refit=False, tol=0.02, random_state=0).fit(X, y)
-PruningDisplay.from_estimator(plain, ax=axes[1])
-axes[1].set_title("output layer as it was")
-axes[1].set_ylabel("")
-fig.tight_layout()
+display = PruningDisplay.from_estimator(plain)
+display.ax_.set_title("output layer as it was")
+plt.show()
 
 # %%
 # The smaller network

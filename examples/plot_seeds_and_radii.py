@@ -70,6 +70,7 @@ right.errorbar(
 right.set(xlabel="radius rho", ylabel="gain over rho=0 (points)", title="paired, 95% intervals")
 left.set_xticks(positions, radii)
 right.set_xticks(positions[1:], radii[1:])
+plt.show()
 
 # %%
 # All were stacked, and equal seeds give equal networks whatever else is in the stack.
@@ -81,4 +82,3 @@ index = params.index({"random_state": 3, "rho": 0.05})
 assert gain.mean(axis=0)[-1] + half[-1] < 0  # the largest radius costs accuracy here
 assert search.n_stacked_ == len(radii) * len(seeds) * 3
 assert abs(search.cv_results_["split0_test_score"][index] - expected) <= 0.002
-plt.show()

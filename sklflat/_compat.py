@@ -1,5 +1,8 @@
 """The only page that touches private or version-dependent names of scikit-learn and skorch."""
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "TREE_NODE_FIELDS",
+    "DocumentationLink",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
@@ -59,6 +63,30 @@ TREE_NODE_FIELDS = (
     "weighted_n_node_samples",
     "missing_go_to_left",
 )
+
+
+class DocumentationLink:
+    """Estimators whose HTML links to their page of the reference.
+
+    The documentation is where the environment variable ``SKLFLAT_DOCS`` says, else where ``make
+    docs`` has built it in a clone that the package is imported from; without either there is no
+    link. Stands before ``BaseEstimator``, whose own link is to scikit-learn.
+    """
+
+    _doc_link_module = "sklflat"
+
+    @property
+    def _doc_link_template(self) -> str:
+        built = Path(__file__).parents[1] / "docs" / "_build" / "html"
+        address = os.environ.get("SKLFLAT_DOCS") or (built.as_uri() if built.is_dir() else "")
+        return address and f"{address.rstrip('/')}/api/{{path}}.html"
+
+    def _doc_link_url_param_generator(self) -> dict[str, str]:
+        """The public path: where the front door or the outermost package has the class."""
+        name, parts = type(self).__name__, type(self).__module__.split(".")
+        packages = [".".join(parts[:n]) for n in range(1, len(parts))]
+        found = (p for p in packages if name in getattr(sys.modules.get(p), "__all__", ()))
+        return {"path": f"{next(found, packages[-1])}.{name}"}
 
 
 def tree_classes() -> tuple[Any, np.dtype[Any]]:

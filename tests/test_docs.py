@@ -24,6 +24,7 @@ PAGES = sorted(
 SLOW = {
     "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
+    *("faq.md", "index.md", "tutorial.md"),
     *("rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
     "when_sam_helps.md",
 }
@@ -90,6 +91,15 @@ def test_the_readme_is_one_script_without_warnings(tmp_path):
 def test_the_front_page_shows_every_page_of_the_guide():
     """But for the pages that are about all of them."""
     text = (ROOT / "docs" / "index.md").read_text()
-    about_all = {"index", "dependent_rows", "metrics", "planted_truth"}
+    about_all = {"index", "dependent_rows", "how_time_grows", "metrics", "planted_truth"}
     pages = {page.stem for page in (ROOT / "docs" / "user_guide").glob("*.md")} - about_all
     assert {page for page in pages if f":link: user_guide/{page}\n" not in text} == set()
+
+
+def test_figures_of_the_comparison_are_those_of_the_benchmarks():
+    """Decimals in its tables and its prose, but for versions; what was read is not a decimal."""
+    results = "".join(p.read_text() for p in (ROOT / "benchmarks" / "results").glob("*.md"))
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    figures = re.findall(r"(?<![\w.])[-+]?\d+\.\d+(?:e-\d+)?(?![\w.])", page)
+    assert len(figures) > 25
+    assert [figure for figure in figures if figure not in results] == []

@@ -80,11 +80,14 @@ def test_constraints_pin_every_dependency_within_its_range():
     assert pinned["torch"] == "2.13.0"
 
 
-def test_the_oldest_constraints_differ_in_scikit_learn_alone():
+def test_the_oldest_constraints_differ_in_scikit_learn_and_skorch_alone():
     newest, oldest = pins("constraints.txt"), pins("constraints-oldest.txt")
-    assert {name for name in newest if newest[name] != oldest.get(name)} == {"scikit-learn"}
-    lowest = lower_bounds()["scikit-learn"]
-    assert oldest["scikit-learn"].startswith(f"{lowest}.")
+    assert {name for name in newest if newest[name] != oldest.get(name)} == {
+        "scikit-learn",
+        "skorch",
+    }
+    for name in ("scikit-learn", "skorch"):
+        assert f"{oldest[name]}.".startswith(f"{lower_bounds()[name]}.")
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda path: path.name)

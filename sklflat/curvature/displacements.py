@@ -11,10 +11,20 @@ _MASK64 = (1 << 64) - 1
 
 
 def normal(seeds: Sequence[int], like: Tensor) -> Tensor:
-    """Standard normal numbers (p,), the same for the same seeds on every device.
+    """Standard normal numbers, the same for the same seeds on every device.
 
-    They are drawn in single precision, which takes a quarter of the time of double. Seeds are such
-    as that of a training and the number of a step; `like` (p,) says length, dtype and device.
+    They are drawn in single precision, which takes a quarter of the time of double.
+
+    Parameters
+    ----------
+    seeds : sequence of int
+        Such as the seed of a training and the number of a step.
+    like : Tensor of shape (p,)
+        Says length, dtype and device.
+
+    Returns
+    -------
+    numbers : Tensor of shape (p,)
     """
     mixed = 0
     for seed in seeds:  # splitmix64, so that neighbouring seeds share nothing
@@ -27,7 +37,19 @@ def normal(seeds: Sequence[int], like: Tensor) -> Tensor:
 
 
 def orthonormal(k: int, seeds: Sequence[int], like: Tensor) -> Tensor:
-    """Orthonormal rows (k, p) of a random subspace."""
+    """Orthonormal rows of a random subspace.
+
+    Parameters
+    ----------
+    k : int
+    seeds : sequence of int
+    like : Tensor of shape (p,)
+        Says length, dtype and device.
+
+    Returns
+    -------
+    rows : Tensor of shape (k, p)
+    """
     V = torch.stack([normal((*seeds, i), like) for i in range(k)]).double()
     return torch.linalg.qr(V.T)[0].T.to(like.dtype).contiguous()
 

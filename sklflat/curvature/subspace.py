@@ -66,6 +66,10 @@ def subspace_overlap(V: Tensor, W: Tensor) -> float:
     W : Tensor of shape (l, p)
         Orthonormal rows.
 
+    Returns
+    -------
+    overlap : float
+
     References
     ----------
     G. Gur-Ari, D. A. Roberts, E. Dyer, "Gradient descent happens in a tiny subspace", 2018.
@@ -83,13 +87,17 @@ def subspace_overlap(V: Tensor, W: Tensor) -> float:
 
 
 def principal_angles(V: Tensor, W: Tensor) -> Tensor:
-    """Angles (min(k, l),) in radians between two subspaces, ascending.
+    """Angles in radians between two subspaces, ascending.
 
     Parameters
     ----------
     V : Tensor of shape (k, p)
     W : Tensor of shape (l, p)
         Orthonormal rows.
+
+    Returns
+    -------
+    angles : Tensor of shape (min(k, l),)
     """
     if len(V) > len(W):
         V, W = W, V
@@ -104,9 +112,22 @@ def retained_energy(
 ) -> float:
     """Share of a product's energy that stays in the subspace, from 0 to 1.
 
-    A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors (k, p) are
-    orthonormal rows, summed with random signs (k,). They are weighted by the inverses of their
-    eigenvalues (k,), as they were, so that all count alike if nothing changed.
+    A cheap test of whether a span still is one of eigenvectors: 1 if it is. The vectors are
+    weighted by the inverses of their eigenvalues, so that all count alike if nothing changed.
+
+    Parameters
+    ----------
+    operator : CurvatureOperator
+    vectors : Tensor of shape (k, p)
+        Orthonormal rows.
+    values : Tensor of shape (k,)
+        Eigenvalues, as they were.
+    signs : Tensor of shape (k,)
+        Random signs, with which the vectors are summed.
+
+    Returns
+    -------
+    share : float
 
     Examples
     --------

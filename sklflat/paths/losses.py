@@ -261,7 +261,26 @@ def path_losses(
     batch_statistics: Tensor | None = None,
     outputs: bool = False,
 ) -> PathLosses:
-    """Losses and errors at points of a path: see :class:`PathEvaluator`, which this calls once."""
+    """Losses and errors at points of a path, by one call of a :class:`PathEvaluator`.
+
+    Parameters
+    ----------
+    network : Network
+    path : LinearPath, BezierPath or PolygonalChain
+    ts : array-like of shape (n_points,)
+        Places on the path, from 0 to 1.
+    X : Tensor of shape (n_samples, ...)
+    y : Tensor of shape (n_samples, ...)
+    sample_weight : Tensor of shape (n_samples,), default=None
+    batch_statistics : Tensor of shape (n, ...), default=None
+        Rows on which statistics of batch normalisation are computed anew at every point.
+    outputs : bool, default=False
+        Whether outputs are kept.
+
+    Returns
+    -------
+    losses : PathLosses
+    """
     evaluate = PathEvaluator(
         network, path, X, y, sample_weight=sample_weight, batch_statistics=batch_statistics
     )

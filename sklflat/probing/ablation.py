@@ -73,6 +73,8 @@ class AblationProbe(UnitProbe):
         Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
         Not used by this probe, which trains one network.
+    verbose : int, default=0
+        1 shows the units ablated for scores and null, if that takes longer than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
@@ -132,6 +134,7 @@ class AblationProbe(UnitProbe):
     _parameter_constraints = {
         **UnitProbe._parameter_constraints,
         "negligible": [Interval(Real, 0, 1, closed="left")],
+        "verbose": ["verbose"],
     }
 
     _takes_series = True
@@ -146,6 +149,7 @@ class AblationProbe(UnitProbe):
         holdout: Any = 0.25,
         negligible: float = 0.01,
         n_jobs: int | None = None,
+        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
@@ -156,6 +160,7 @@ class AblationProbe(UnitProbe):
         self.holdout = holdout
         self.negligible = negligible
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
 
@@ -165,7 +170,9 @@ class AblationProbe(UnitProbe):
     def _ablated(self, sample: Sample) -> AblationSample:
         if isinstance(sample, AblationSample):
             return sample
-        return AblationSample.extending(sample, negligible=self.negligible)
+        return AblationSample.extending(
+            sample, negligible=self.negligible, verbose=int(self.verbose)
+        )
 
     def _score_units(self, sample: Sample) -> NDArray:
         return self._ablated(sample).paired_rises.mean(axis=0)

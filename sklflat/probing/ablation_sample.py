@@ -1,5 +1,6 @@
 """A sample on which units are ablated one at a time, and what its rows decide."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sklflat.probing.ablated_outputs import Ablated, ablated_outputs, outputs
+from sklflat.probing.ablated_outputs import Ablated, Passes, ablated_outputs, outputs
 from sklflat.probing.decisions import Decisions, decide
+from sklflat.probing.progress import progress
 from sklflat.probing.sample import Sample, by_group
 from sklflat.probing.time_series import blocks
 
@@ -28,9 +30,12 @@ class AblationSample(Sample):
     ----------
     negligible : float
         Share of the loss up to which a rise is negligible.
+    verbose : int
+        Whether a bar counts the units that are ablated.
     """
 
     negligible: float = 0.01
+    verbose: int = 0
 
     @cached_property
     def decisions(self) -> Decisions:
@@ -77,7 +82,14 @@ class AblationSample(Sample):
     @property
     def ablated(self) -> Ablated:
         """Outputs with each living unit mean-ablated, which scores and nulls are computed from."""
-        return self._kept if self._kept is not None else ablated_outputs(self)
+        return self._counted_units(self._kept or ablated_outputs(self))
+
+    def _counted_units(self, parts: Ablated) -> Iterator[tuple[NDArray, Passes]]:
+        """The same parts, while a bar counts the units in them."""
+        with progress("AblationProbe", int((~self.dead).sum()), "unit", self.verbose) as bar:
+            for numbers, passes in parts:
+                yield numbers, passes
+                bar.update(len(numbers))
 
     @cached_property
     @torch.no_grad()
@@ -90,7 +102,7 @@ class AblationSample(Sample):
         kept = z.new_empty((self.n_samples * int((~self.dead).sum()), *z.shape[1:]))
         found: list[tuple[NDArray, list[tuple[Tensor, Tensor]]]] = []
         start = 0
-        for numbers, passes in ablated_outputs(self):
+        for numbers, passes in self._counted_units(ablated_outputs(self)):
             found.append((numbers, []))
             for rows, z in passes:
                 own = kept[start : start + len(z)]

@@ -1,5 +1,6 @@
 """ActivationProbe: what a unit's activation alone says about it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklflat._compat import StrOptions
 from sklflat.metrics import sparse_probe_explainability
 from sklflat.metrics.selectivity import permuted_class_selectivity, permuted_target_correlation
 from sklflat.probing.nulls import Null, null_by_layer, permuted_targets
+from sklflat.probing.progress import progress
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
 from sklflat.probing.unit_probe import UnitProbe
@@ -69,6 +71,8 @@ class ActivationProbe(UnitProbe):
         series in the order of time, for a frozen network too: targets are then shifted in time.
     n_jobs : int or None, default=None
         Networks of the null that are trained at once, by joblib.
+    verbose : int, default=0
+        1 shows the draws of the null or its networks, if they take longer than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
@@ -127,6 +131,7 @@ class ActivationProbe(UnitProbe):
                 {"selectivity", "correlation", "class_variance", "variance", "explainability"}
             )
         ],
+        "verbose": ["verbose"],
     }
 
     _takes_series = True
@@ -141,6 +146,7 @@ class ActivationProbe(UnitProbe):
         n_null: Any = "auto",
         holdout: Any = 0.25,
         n_jobs: int | None = None,
+        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
     ) -> None:
@@ -151,6 +157,7 @@ class ActivationProbe(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
+        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
 
@@ -170,17 +177,23 @@ class ActivationProbe(UnitProbe):
         n = int(np.ceil(n_draws / max(1, int((~sample.dead).sum()))))
         if self.unit_score not in _OF_ACTIVATIONS:
             n = max(n, _MIN_PERMUTATIONS)
-            score = lambda p: self._with_targets(sample, p)  # noqa: E731
             rows = sample.n_samples, n, rng, sample.groups, sample.in_time
-            return [permuted_targets(score, *rows)]
+            with self._progress(n, "draw") as bar:
+                return [permuted_targets(_counted(self._with_targets, sample, bar), *rows)]
         trained = sample.training is not None
         if not trained:  # they cost little: every layer gets the draws that one unit needs
             sizes = np.bincount(sample.units.layer_of[~sample.dead])
             n = int(np.ceil(n_draws / max(1, sizes[sizes > 0].min(initial=len(sizes)))))
-        twins = sample.shuffled_label_twins if trained else sample.untrained_twins
-        scored = ((self._score_units(t), t.units.layer_of, ~t.dead) for t in twins(n, rng))
+        twins = sample.untrained_twins(n, rng)
+        if trained:
+            twins = sample.shuffled_label_twins(n, rng, verbose=int(self.verbose))
         name = "networks trained on permuted labels" if trained else "untrained twins"
-        return [null_by_layer(name, scored, sample.units.layer_of)]
+        with self._progress(n, "network") as bar:
+            scored = _each(twins, lambda t: (self._score_units(t), t.units.layer_of, ~t.dead), bar)
+            return [null_by_layer(name, scored, sample.units.layer_of)]
+
+    def _progress(self, total: int, unit: str) -> Any:
+        return progress(type(self).__name__, total, unit, self.verbose)
 
     def _with_targets(self, sample: Sample, permutations: NDArray) -> NDArray:
         """Scores (m, n_units) with the targets in other orders."""
@@ -209,8 +222,35 @@ class ActivationProbe(UnitProbe):
         return share * _variance(sample.activations, s)
 
 
+def _counted(score: Any, sample: Sample, bar: Any) -> Any:
+    """A function of permutations that counts them in a bar."""
+
+    def counted(permutations: NDArray) -> NDArray:
+        scores = score(sample, permutations)
+        bar.update(len(permutations))
+        return scores
+
+    return counted
+
+
+def _each(twins: Iterator[Sample], scored: Any, bar: Any) -> Iterator[Any]:
+    """What is scored of each network, counted in a bar."""
+    for twin in twins:
+        yield scored(twin)
+        bar.update()
+
+
 def activation_variance(sample: Sample) -> NDArray:
-    """Variance of each unit over the samples, shape (n_units,)."""
+    """Variance of each unit over the samples.
+
+    Parameters
+    ----------
+    sample : Sample
+
+    Returns
+    -------
+    variances : ndarray of shape (n_units,)
+    """
     return _variance(sample.activations, sample.weights)
 
 

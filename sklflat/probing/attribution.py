@@ -48,7 +48,18 @@ def integrated_gradients(sample: Sample, *, n_steps: int = 32) -> NDArray:
 
 # Captum has this too; it needs numpy < 2, so it cannot be a dependency, nor the tests' oracle.
 def loss_attributions(sample: Sample, *, n_steps: int = 32) -> NDArray:
-    """The signed attributions (n_samples, n_units) of :func:`integrated_gradients`."""
+    """The signed attributions of :func:`integrated_gradients`.
+
+    Parameters
+    ----------
+    sample : Sample
+    n_steps : int, default=32
+        Points of the integral.
+
+    Returns
+    -------
+    attributions : ndarray of shape (n_samples, n_units)
+    """
     nodes, quadrature = np.polynomial.legendre.leggauss(n_steps)
     points = [(float(t + 1) / 2, float(q) / 2) for t, q in zip(nodes, quadrature, strict=True)]
     means = torch.as_tensor(sample.means)

@@ -202,13 +202,15 @@ class Sample:
         """Mask (n_units,) of units that score 0 whatever chance is: the dead, for most scores."""
         return self.dead
 
-    def shuffled_label_twins(self, n: int, rng: np.random.RandomState) -> Iterator["Sample"]:
+    def shuffled_label_twins(
+        self, n: int, rng: np.random.RandomState, verbose: int = 0
+    ) -> Iterator["Sample"]:
         """Networks trained on shuffled labels, on the same samples as this one."""
         if self.training is None:
             raise ValueError("This network cannot be trained again.")
         names = tuple(layer.name for layer in self.units.layers)
         # units are found anew, as a search may choose other sizes
-        for fitted in self.training.train_on_shuffled_labels(n, 1, rng):
+        for fitted in self.training.train_on_shuffled_labels(n, 1, rng, verbose=verbose):
             yield Sample.of(
                 fitted, self.raw, self.y, layers=names, weight=self.weight, dtype=self.dtype
             )

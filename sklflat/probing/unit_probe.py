@@ -10,7 +10,14 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, is
 from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklflat._compat import HasMethods, Interval, StrOptions, check_feature_names_in, fit_context
+from sklflat._compat import (
+    DocumentationLink,
+    HasMethods,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    fit_context,
+)
 from sklflat.exceptions import NoUnitsError
 from sklflat.probing.answers import checked_nulls, checked_scores, require_parameters
 from sklflat.probing.card import CardData, UnitCard
@@ -42,7 +49,7 @@ from sklflat.training.estimators.containers import as_arrays, is_several
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
-class UnitProbe(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Scores the hidden units of a network, each against chance.
 
     A subclass supplies two functions of a :class:`~sklflat.probing.sample.Sample`: scores, and

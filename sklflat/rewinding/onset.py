@@ -12,6 +12,18 @@ from numpy.typing import NDArray
 def step_grid(n_steps: int, n_grid: int) -> tuple[int, ...]:
     """Steps to look for the onset among: 0, and others at equal ratios, as onsets are early.
 
+    Parameters
+    ----------
+    n_steps : int
+        Of the training.
+    n_grid : int
+        Steps that are chosen, at most.
+
+    Returns
+    -------
+    steps : tuple of int
+        Ascending.
+
     Examples
     --------
     >>> from sklflat.rewinding.onset import step_grid
@@ -151,6 +163,11 @@ def find_onset(
     grid : sequence of int
         Ascending, from 0.
     tol : float
+        Instability up to which a step is stable.
+
+    Returns
+    -------
+    curve : OnsetCurve
 
     References
     ----------

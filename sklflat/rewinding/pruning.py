@@ -202,6 +202,10 @@ def write_masks(module: nn.Module, masks: Mapping[str, Any]) -> nn.Module:
         Such as ``rewinder.ticket_.module_``.
     masks : mapping of str to array
         By the parameters' names, such as ``rewinder.mask_``.
+
+    Returns
+    -------
+    pruned : torch.nn.Module
     """
     module = copy.deepcopy(module)
     for name, mask in masks.items():
@@ -214,6 +218,15 @@ def write_masks(module: nn.Module, masks: Mapping[str, Any]) -> nn.Module:
 
 def read_masks(module: nn.Module) -> dict[str, NDArray]:
     """The masks of a module that was pruned by :mod:`torch.nn.utils.prune`, by parameters' names.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+
+    Returns
+    -------
+    masks : dict of str to ndarray of bool
+        True for weights that are kept.
 
     Examples
     --------

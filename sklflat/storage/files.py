@@ -77,6 +77,16 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
     """Arrays and JSON of a file; sizes are checked before anything is allocated.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    meta : object
+        What the JSON describes.
+
     Raises
     ------
     CheckpointError

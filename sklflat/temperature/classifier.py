@@ -14,7 +14,13 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
-from sklflat._compat import Interval, StrOptions, check_sample_weight, fit_context
+from sklflat._compat import (
+    DocumentationLink,
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+)
 from sklflat.exceptions import CalibrationWarning, warn
 from sklflat.probing.resolve import is_frozen, warn_if_fitted
 from sklflat.probing.split import Rows
@@ -26,7 +32,9 @@ from sklflat.training.estimators.containers import as_arrays
 from sklflat.training.stacking.planned_fits import TrainsAnother
 
 
-class TemperatureClassifier(TrainsAnother, MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+class TemperatureClassifier(
+    DocumentationLink, TrainsAnother, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+):
     r"""Any classifier, with its logits :math:`f` divided by a temperature.
 
     .. math:: p_k(x; T) = \frac{e^{f_k(x) / T}}{\sum_j e^{f_j(x) / T}}

@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from sklflat._compat import StrOptions, fit_context
+from sklflat._compat import DocumentationLink, StrOptions, fit_context
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
 from sklflat.training.cross_validation.checks import check_rows_of_classes, check_scored, grid
 from sklflat.training.estimators.parameters import Constraints, SharedParameters, make_perturbation
@@ -38,7 +38,11 @@ _ALPHAS = (1e-4, 1.0, 10.0)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TunedEstimator(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, SharedParameters
+    DocumentationLink,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    SharedParameters,
 ):
     """Base of the estimators that choose ``rho`` and ``alpha`` by cross-validation.
 
