@@ -144,16 +144,15 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
         """
         require_parameters(self, self._parameter_constraints)
         X, y = as_arrays(X, y)
+        name = type(self).__name__
         if y is None:
             raise ValueError(
-                f"This {type(self).__name__} estimator requires y to be passed, but the target y "
-                "is None."
+                f"This {name} estimator requires y to be passed, but the target is None."
             )
         validate_data(self, X, skip_check_array=True)
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
-        groups, name = fit_params.get("groups"), type(self).__name__
-        check_in_time(self.holdout, groups, self._takes_series, name)
+        check_in_time(self.holdout, fit_params.get("groups"), self._takes_series, name)
         sample = self._prepare(Rows(X, y, fit_params), rng)
         if len(sample.units):
             self._score(sample, rng)
