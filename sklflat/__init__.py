@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         from_module,
     )
     from sklflat.pruning import PruningDisplay, PruningPath
+    from sklflat.report import MinimaReport
     from sklflat.rewinding import BasinDisplay, BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
@@ -53,6 +54,7 @@ __all__ = [
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
     "HessianSpectrum",
+    "MinimaReport",
     "ModeConnectivityProbe",
     "NoiseDisplay",
     "PathDisplay",
@@ -91,6 +93,7 @@ _ROOM_OF = {
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",
     "HessianSpectrum": "sklflat.eigenspace",
+    "MinimaReport": "sklflat.report",
     "ModeConnectivityProbe": "sklflat.connectivity",
     "NoiseDisplay": "sklflat.probing",
     "PathDisplay": "sklflat.connectivity",
@@ -126,8 +129,8 @@ _aliases.install()
 #: folders that may be used by ``import sklflat`` alone
 _ROOMS = (
     *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
-    *("networks", "paths", "probing", "pruning", "rewinding", "storage", "surrogate"),
-    *("symmetry", "temperature", "testing", "training", "universality"),
+    *("networks", "paths", "probing", "pruning", "report", "rewinding", "storage"),
+    *("surrogate", "symmetry", "temperature", "testing", "training", "universality"),
 )
 
 

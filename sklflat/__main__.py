@@ -13,7 +13,7 @@ from sklflat._version import __version__
 from sklflat.exceptions import SklflatError
 
 #: name of a command -> module that defines it
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {"report": "sklflat.report.command_line"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
