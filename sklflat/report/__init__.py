@@ -1,4 +1,10 @@
-"""One page on networks: what is real in them, what is degenerate, and how sure that is."""
+"""One page on networks: what is real in them, what is degenerate, and how sure that is.
+
+:class:`MinimaReport` is loaded on first use, as it needs PyTorch, and the command line does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from sklflat.report.codes import CODES, Code
 from sklflat.report.parts import (
@@ -10,7 +16,9 @@ from sklflat.report.parts import (
     Section,
     UnitTable,
 )
-from sklflat.report.report import MinimaReport
+
+if TYPE_CHECKING:
+    from sklflat.report.report import MinimaReport
 
 __all__ = [
     "CODES",
@@ -24,3 +32,9 @@ __all__ = [
     "Section",
     "UnitTable",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "MinimaReport":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.report").MinimaReport

@@ -167,7 +167,7 @@ def _target(column: Any, name: str) -> Any:
         )
     if column.nunique() == 1:
         raise CommandError(
-            f"The target {name!r} is {column.iloc[0]!r} in all rows, so there is nothing to "
+            f"The target {name!r} is {str(column.iloc[0])!r} in all rows, so there is nothing to "
             "predict. Choose another by --target."
         )
     y = np.asarray(column)
