@@ -12,6 +12,7 @@ from sklflat import (
     FlatNoiseClassifier,
     FlatNoiseRegressor,
     HessianSpectrum,
+    MinimaReport,
     ModeConnectivityProbe,
     PruningPath,
     SAMClassifier,
@@ -43,6 +44,7 @@ CHEAP = [
     AblationProbe(TINY, n_null=50, random_state=0),
     ActivationProbe(TINY, n_null=50, random_state=0),
     HessianSpectrum(TINY, n_components=2, n_null=50, random_state=0),
+    MinimaReport(TINY, techniques=("prediction",), n_models=0, random_state=0),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
     PruningPath(TINY, n_units=2, n_random=2, random_state=0),
     FlatNoiseClassifier(

@@ -88,11 +88,19 @@ def between(sections: Sequence[Section], estimators: Sequence[str]) -> tuple[Fin
             found.append(estimators_differ(name, estimators[0], values, score, len(losses[0])))
         one, other = (_details(sections, "curvature", e) for e in (estimators[0], name))
         if one and other:
-            found += _flatter(name, estimators[0], one["top"], other["top"])
+            found += flatter(name, estimators[0], one["top"], other["top"])
     return tuple(found)
 
 
-def _flatter(name: str, first: str, one: list[float], other: list[float]) -> list[Finding]:
+def flatter(name: str, first: str, one: Sequence[float], other: Sequence[float]) -> list[Finding]:
+    """Whether an estimator ends flatter than the first; empty where that cannot be compared.
+
+    Parameters
+    ----------
+    name, first : str
+    one, other : sequence of float
+        Top eigenvalues of the first and of this estimator, from the same seeds.
+    """
     n = min(len(one), len(other))
     a, b = np.array(one[:n]), np.array(other[:n])
     if n < 2 or (a <= 0).any() or (b <= 0).any():

@@ -75,8 +75,8 @@ CASES = [
     (f.more_units_than_needed, (8, 8, (0.0, -0.01, 0.01), 0.01), "inconclusive", "No smaller"),
     (f.more_units_than_needed, (8, 8, (NAN, NAN, INF), 0.01), "inconclusive", "unbounded"),
     (f.ticket, (0.8, 0.0, 0.01, 5), "passed", "A ticket"),
-    (f.ticket, (0.8, 0.001, 0.01, 5), "inconclusive", "open"),
-    (f.ticket, (0.8, 0.04, 0.01, 5), "attention", "No ticket"),
+    (f.ticket, (0.8, 0.001, 0.019, 5), "inconclusive", "open"),
+    (f.ticket, (0.8, 0.04, 0.02, 5), "attention", "No ticket"),
     (f.ticket, (0.8, 0.04, INF, 1), "inconclusive", "open"),
 ]
 

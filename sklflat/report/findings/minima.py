@@ -133,7 +133,7 @@ def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale:
     return Finding("SKF010", estimator, INCONCLUSIVE, said)
 
 
-def ticket(estimator: str, sparsity: float, drop: float, error: float, n_networks: int) -> Finding:
+def ticket(estimator: str, sparsity: float, drop: float, margin: float, n_networks: int) -> Finding:
     """SKF016, from the scores of retrained tickets.
 
     Parameters
@@ -143,11 +143,10 @@ def ticket(estimator: str, sparsity: float, drop: float, error: float, n_network
         Share of the weights that was pruned.
     drop : float
         Score of the whole network less that of the tickets.
-    error : float
-        Standard error of it.
+    margin : float
+        To both sides of it, of its 95 % interval over retrained networks.
     n_networks : int
     """
-    margin = 1.96 * error
     said = (
         f"with {sparsity:.0%} of the weights pruned and the rest retrained, the score falls by "
         f"{number(drop)} (95 % margin {number(margin)}, {n_networks} retrained networks; a ticket "

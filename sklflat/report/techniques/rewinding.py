@@ -3,6 +3,8 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t
 
 from sklflat.probing.resolve import is_search
 from sklflat.report.findings import ticket
@@ -36,8 +38,7 @@ def read(rewinder: BasinRewinder, subject: Subject) -> Reading:
     whole = float(table.loc[table["remaining"].idxmax(), "score"])
     scores = np.asarray(found.child_scores, dtype=float)
     drop = whole - float(scores.mean())
-    error = float(scores.std(ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else np.inf
-    finding = ticket(subject.name, rewinder.sparsity_, drop, error, len(scores))
+    finding = ticket(subject.name, rewinder.sparsity_, drop, margin_of(scores), len(scores))
     quantities = (
         Quantity("pruned", rewinder.sparsity_, "Share of the weights.", source="sparsity_"),
         Quantity("score of the whole network", whole, "On held-out rows.", source="rounds_"),
@@ -80,6 +81,25 @@ def read(rewinder: BasinRewinder, subject: Subject) -> Reading:
         {},  # units of the ticket, which is another network
         alt=alt,
     )
+
+
+def margin_of(scores: ArrayLike) -> float:
+    """Half the width of Student's 95 % interval of a mean.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_networks,)
+
+    Examples
+    --------
+    >>> from sklflat.report.techniques.rewinding import margin_of
+    >>> round(margin_of([0.0, 2.0]), 4)  # 12.7062 times a standard error of 1
+    12.7062
+    """
+    x = np.asarray(scores, dtype=float)
+    if len(x) < 2:
+        return float("inf")
+    return float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
 
 
 def draw(rewinder: Any) -> Any:
