@@ -70,6 +70,7 @@ FURTHER = [
     BasinRewinder(
         SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
     ),
+    MinimaReport(effort="quick", techniques=("prediction",), n_models=1, random_state=0),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
     ActivationProbe(TINY, unit_score="class_variance", n_null=50, n_units=1, random_state=0),
     UniversalityProbe(

@@ -50,7 +50,8 @@ CODES = {
     ),
     "SKF004": Code(
         "Units that are needed",
-        "Without the unit the loss on rows like these does not rise (for every unit).",
+        "Without the unit the loss on rows like these does not rise, or the target has nothing to "
+        "do with what the network says (for every unit).",
         "Prune the network: single units can be done without.",
         "More held-out rows; the statement says how many, where that can be told.",
     ),

@@ -261,13 +261,7 @@ def _valley_and_return(own: dict[str, Finding]) -> str:
     finding = own.get("SKF011")
     if finding is None:
         return "Whether another training would find the same units was not measured."
-    if finding.status == PASSED:
-        return "Another training would find most of the same units."
-    if finding.status == ATTENTION:
-        return "It is not shown that another training would find any of the same units."
-    if "too few" in finding.statement:
-        return "Whether another training would find the same units is undecided."
-    return "Another training would find some of the same units, and others in place of the rest."
+    return finding.statement
 
 
 def _real_units(table: UnitTable | None, n_most: int = 8) -> str:

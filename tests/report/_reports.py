@@ -15,7 +15,7 @@ def data(n=240, **settings):
 
 
 def network(rho=0.0, **settings):
-    return SAMClassifier((8,), rho=rho, max_iter=30, learning_rate_init=0.02, **settings)
+    return SAMClassifier((8,), rho=rho, **{"max_iter": 30, "learning_rate_init": 0.02} | settings)
 
 
 def report(estimators=None, techniques=CHEAP, **settings):

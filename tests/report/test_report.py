@@ -44,7 +44,10 @@ def test_numbers_are_those_of_the_probes(name):
     found = fitted()
     probes = {key: found.probes_[key, name] for key in CHEAP}
     number = lambda *q: number_of(found, q[0], name, q[1])  # noqa: E731
-    assert number("ablation", "needed units") == probes["ablation"].decisions_.count("needed")
+    ablation = probes["ablation"]
+    total = number("ablation", "needed units") + number("ablation", "needed whatever the target")
+    assert total == ablation.decisions_.count("needed")
+    assert number("ablation", "needed units") in (0, ablation.support_.sum())  # or the best alone
     spectrum = probes["curvature"].spectrum
     assert number("curvature", "top eigenvalue") == spectrum.eigenvalues_[0]
     assert number("curvature", "gradient norm") == spectrum.gradient_norm_
@@ -295,3 +298,14 @@ def test_it_is_an_estimator_like_others():
     with pytest.raises(NotFittedError):
         found.to_html()
     assert json.loads(fitted().to_json())["estimators"] == ["plain", "SAM"]
+
+
+def test_labels_without_meaning_have_no_real_units():
+    """Its outputs need its units, though: without one they are others, and worse."""
+    rng = np.random.RandomState(0)
+    X, y = rng.normal(size=(800, 8)), rng.choice(["a", "b"], 800)
+    clf = network(max_iter=150)
+    found = report({"network": clf}, techniques=("ablation",), n_models=0).fit(X, y)
+    assert number_of(found, "ablation", "network", "needed whatever the target") > 0
+    assert number_of(found, "ablation", "network", "needed units") == 0
+    assert {row[1] for row in found.page_.units[0].rows} == {"nothing shown"}

@@ -10,6 +10,8 @@ RADIUS = 0.05
 BARRIER = 0.02
 #: share of the living units from which on it is said that most come back
 MOST = 0.5
+#: and below which it is said that few do
+FEW = 0.1
 #: level of single tests
 LEVEL = 0.05
 #: fewer rows decide nothing

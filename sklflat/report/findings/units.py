@@ -3,7 +3,7 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
-from sklflat.report.findings.thresholds import FEWEST_ROWS, MOST, too_few
+from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
 
@@ -101,8 +101,11 @@ def units_come_back(
     )
     share = n_universal / max(n_living, 1)
     if share >= MOST:
-        said = f"Another training finds most of the same units: {numbers}"
+        said = f"Another training finds at least half of the same units: {numbers}"
         return Finding("SKF011", estimator, PASSED, said)
+    if 0 < share < FEW:
+        said = f"Another training finds few of the same units: {numbers}"
+        return Finding("SKF011", estimator, ATTENTION, said)
     if n_universal:
         said = f"Another training finds some of the same units: {numbers}"
         return Finding("SKF011", estimator, INCONCLUSIVE, said)
