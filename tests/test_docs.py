@@ -24,7 +24,7 @@ PAGES = sorted(
 SLOW = {
     "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
-    *("rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
+    *("report.md", "rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
     "when_sam_helps.md",
 }
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS

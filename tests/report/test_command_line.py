@@ -181,7 +181,7 @@ def test_after_control_c_the_same_command_goes_on(monkeypatch, capsys):
 
     def little(self, X, y):
         """The same with a technique only, as what is kept does not depend on which."""
-        self.set_params(techniques=("prediction", "ablation"), n_models=1)
+        self.set_params(techniques=("prediction",), n_models=0)
         return fit(self, X, y)
 
     monkeypatch.setattr(MinimaReport, "fit", little)

@@ -175,7 +175,7 @@ def large(page, n_pictures):
     )
 
 
-@pytest.mark.parametrize("n_pictures", [1, 40])
+@pytest.mark.parametrize("n_pictures", [1, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_page_is_never_large_and_says_what_is_cut(n_pictures):
     page = large(fitted().page_, n_pictures)
     text = to_html(page)

@@ -144,7 +144,7 @@ def ticket(estimator: str, sparsity: float, drop: float, margin: float, n_networ
     drop : float
         Score of the whole network less that of the tickets.
     margin : float
-        To both sides of it, of its 95 % interval over retrained networks.
+        To both sides of it, of its 95 % interval over retrained networks and rows.
     n_networks : int
     """
     said = (

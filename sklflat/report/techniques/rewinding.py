@@ -14,6 +14,9 @@ from sklflat.report.techniques.base import Reading, Technique, fitted
 from sklflat.report.written import number
 from sklflat.rewinding import BasinDisplay, BasinRewinder
 
+#: share of the rows that the rewinder looks on
+HOLDOUT = 0.25
+
 
 def why_not(subject: Subject) -> str:
     """Rewinding trains again, many times."""
@@ -27,7 +30,11 @@ def why_not(subject: Subject) -> str:
 def fit(subject: Subject) -> BasinRewinder:
     """Find a ticket, the onset, and what comes back in retrained children."""
     rewinder = BasinRewinder(
-        subject.fresh, n_retrains=4, cache_dir=subject.cache_dir, random_state=subject.seed
+        subject.fresh,
+        n_retrains=4,
+        holdout=HOLDOUT,
+        cache_dir=subject.cache_dir,
+        random_state=subject.seed,
     )
     return fitted(rewinder, subject.all_rows)
 
@@ -38,7 +45,8 @@ def read(rewinder: BasinRewinder, subject: Subject) -> Reading:
     whole = float(table.loc[table["remaining"].idxmax(), "score"])
     scores = np.asarray(found.child_scores, dtype=float)
     drop = whole - float(scores.mean())
-    finding = ticket(subject.name, rewinder.sparsity_, drop, margin_of(scores), len(scores))
+    margin = float(np.hypot(margin_of(scores), _margin_of_rows(whole, subject)))
+    finding = ticket(subject.name, rewinder.sparsity_, drop, margin, len(scores))
     quantities = (
         Quantity("pruned", rewinder.sparsity_, "Share of the weights.", source="sparsity_"),
         Quantity("score of the whole network", whole, "On held-out rows.", source="rounds_"),
@@ -81,6 +89,17 @@ def read(rewinder: BasinRewinder, subject: Subject) -> Reading:
         {},  # units of the ticket, which is another network
         alt=alt,
     )
+
+
+def _margin_of_rows(score: float, subject: Subject) -> float:
+    """Of the difference of two accuracies on other rows like these, were all errors different.
+
+    Of numbers it is not known.
+    """
+    if not subject.is_classifier:
+        return 0.0
+    n = HOLDOUT * len(subject.all_rows)
+    return float(1.96 * np.sqrt(max(2 * score * (1 - score), 1 / n) / n))
 
 
 def margin_of(scores: ArrayLike) -> float:
