@@ -1,7 +1,8 @@
 """A page as one file of HTML that needs nothing else, and says all without JavaScript."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from html import escape
 from importlib.resources import files
@@ -11,7 +12,7 @@ from sklflat.report.codes import CODES, false_alarm, link
 from sklflat.report.html_units import units
 from sklflat.report.parts import Comparison, Finding, Page, Quantity, Section
 from sklflat.report.pictures import reduced
-from sklflat.report.verdict import N_KEY
+from sklflat.report.verdict import N_KEY, flatness_in_words
 from sklflat.report.written import duration, number, with_interval
 
 #: bytes that a page has at most
@@ -122,7 +123,7 @@ def _header(page: Page) -> Iterator[str]:
     yield f"<header>\n<h1>{escape(page.title)}</h1>"
     yield f'<p class="soft">{escape(" and ".join(page.estimators))}; {escape(of)}.</p>'
     yield '<ul class="verdict">'
-    yield from (f"<li>{escape(sentence)}</li>" for sentence in page.verdict)
+    yield from (f"<li>{_named(sentence, page.estimators)}</li>" for sentence in page.verdict)
     yield "</ul>"
     questions = (
         "Which units are real?",
@@ -139,13 +140,21 @@ def _header(page: Page) -> Iterator[str]:
     yield "</div>\n</header>"
 
 
+def _named(sentence: str, names: Sequence[str]) -> str:
+    """A sentence; the name of an estimator that it begins with stands out."""
+    for name in names:
+        if sentence.startswith(f"{name}: "):
+            return f"<strong>{escape(name)}:</strong>{escape(sentence[len(name) + 1 :])}"
+    return escape(sentence)
+
+
 def _key_number(page: Page, row: Comparison, name: str, value: Quantity | None) -> str:
     """A number that matters; of units also of how many."""
     if value is None:
         return "not measured"
     if row is page.comparison[1]:
-        shown = f"{value.value:.2%}" if isinstance(value.value, float) else number(value.value)
-        return f'<data value="{exact(value.value)}">{escape(shown)}</data> of a constant\'s loss'
+        words = flatness_in_words(page.findings, name)
+        return f"{escape(words)}: {data(replace(value, low=None))} of a constant's loss"
     total = next((len(t.rows) for t in page.units if t.estimator == name), 0)
     return f"{data(value)} of {total:,} units"
 
@@ -176,7 +185,7 @@ def _comparison(page: Page) -> Iterator[str]:
 def _findings(page: Page) -> Iterator[str]:
     yield '<section aria-labelledby="findings"><h2 id="findings">Findings</h2>'
     counts = {s: sum(f.status == s for f in page.findings) for s in STATUS_WORDS}
-    said = ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())
+    said = "Checks: " + ", ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts.items())
     yield (
         f"<p>{escape(said)}. Open is what these rows cannot decide: not shown is not shown to be "
         "absent. How often a code is reported where nothing is there was measured; rates are of "

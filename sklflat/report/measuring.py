@@ -62,6 +62,8 @@ def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> t
             reading = technique.read(probe, subject)
             picture = None if technique.draw is None else _picture(technique, probe, reading)
         except ValueError as error:  # of data or a network that a technique cannot treat
+            if technique.key == "prediction":  # then they do not go together
+                raise
             return Section(**head, left_out=f"{subject.name}: {error}"), None
     # that nothing was found is said by the findings, but why no unit can go is not
     said = [w for w in caught if technique.says_shortage or w.category is not NothingFoundWarning]

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -186,6 +186,7 @@ class MinimaReport(BaseEstimator):
         results = list(self._measured(chosen, subjects))
         results.sort(key=lambda r: [t.key for t in chosen].index(r[0].technique))
         sections = [section for section, _ in results]
+        _check_measured(sections, self.estimators_)
         self.probes_ = {
             (section.technique, section.estimator): probe
             for section, probe in results
@@ -340,6 +341,17 @@ def _sections_of(keys: Sequence[str], subject: Subject, store: Any) -> list[tupl
     look = partial(measured, subject=subject, store=store)
     with shared_samples():
         return [look(t) for t in TECHNIQUES if t.key in keys]
+
+
+def _check_measured(sections: Sequence[Section], names: Iterable[str]) -> None:
+    """Raise where nothing could be measured of an estimator."""
+    for name in names:
+        own = [s for s in sections if s.estimator == name]
+        if all(s.left_out for s in own):
+            raise ValueError(
+                f"There is nothing to report on {name}: "
+                + " ".join(f"{s.title}: {s.left_out}" for s in own)
+            )
 
 
 def _written(text: str, path: Any) -> str:

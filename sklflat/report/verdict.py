@@ -9,8 +9,8 @@ from sklflat.metrics import sign_flip_test
 from sklflat.report.findings import estimators_differ, flatter_than_first
 from sklflat.report.parts import (
     ATTENTION,
-    INCONCLUSIVE,
     PASSED,
+    STATUSES,
     Comparison,
     Finding,
     Quantity,
@@ -228,7 +228,7 @@ def verdicts(
     by_table = {t.estimator: t for t in tables}
     for name in estimators:
         own = {f.code: f for f in findings if f.estimator == name}
-        parts = [_flatness(own), _valley_and_return(own), _real_units(by_table.get(name))]
+        parts = [_flatness(own, name), _valley_and_return(own), _real_units(by_table.get(name))]
         start = "" if own.get("SKF001") is None else _learned(own["SKF001"])
         said.append(f"{name}: {start}{' '.join(p for p in parts if p)}")
     said += [f.statement for f in findings if f.code in ("SKF002", "SKF009")]
@@ -239,18 +239,34 @@ def _learned(finding: Finding) -> str:
     return "" if finding.status == PASSED else f"{finding.statement} "
 
 
-def _flatness(own: dict[str, Finding]) -> str:
-    finding = own.get("SKF007")
-    if finding is None:
-        return "How flat it is was not measured."
-    if finding.status == PASSED:
-        said = "It is in a flat minimum."
-    elif finding.status == INCONCLUSIVE:
-        said = "Whether its minimum is flat is undecided."
-    elif finding.statement.startswith("A sharp"):
-        said = "It is in a sharp minimum."
-    else:
-        said = "It is not in a flat minimum."
+def flatness_in_words(findings: Sequence[Finding], name: str) -> str:
+    """Flat, sharp, not flat or undecided.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+    name : str
+        Of the estimator.
+    """
+    for finding in findings:
+        if (finding.code, finding.estimator) == ("SKF007", name):
+            if finding.status != ATTENTION:
+                return "flat" if finding.status == PASSED else "undecided"
+            return "sharp" if finding.statement.startswith("A sharp") else "not flat"
+    return "not measured"
+
+
+_MINIMA = {
+    "flat": "It is in a flat minimum.",
+    "sharp": "It is in a sharp minimum.",
+    "not flat": "It is not in a flat minimum.",
+    "undecided": "Whether its minimum is flat is undecided.",
+    "not measured": "How flat it is was not measured.",
+}
+
+
+def _flatness(own: dict[str, Finding], name: str) -> str:
+    said = _MINIMA[flatness_in_words(tuple(own.values()), name)]
     rest = own.get("SKF008")
     if rest is not None and rest.status == ATTENTION:
         said += " (Training has not come to rest, so this is a point on the way.)"
@@ -300,5 +316,5 @@ def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     ----------
     findings : sequence of Finding
     """
-    rank = {ATTENTION: 0, INCONCLUSIVE: 1, PASSED: 2}
+    rank = {status: i for i, status in enumerate(STATUSES)}
     return tuple(sorted(findings, key=lambda f: (rank[f.status], f.code)))

@@ -101,7 +101,7 @@ def test_it_can_be_read_aloud_and_by_keyboard(tree):
     assert levels.count(1) == 1
     assert all(b <= a + 1 for a, b in pairwise(levels))
     assert all(e["alt"].strip() for e in tree.of("img"))
-    assert len(tree.of("img")) == 8
+    assert len(tree.of("img")) == 10
     assert all(e["scope"] in ("col", "row") for e in tree.of("th"))
     assert len(tree.of("caption")) == len(tree.of("table"))
     ids = [e["id"] for e in tree.elements if "id" in e]

@@ -14,7 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklflat import AblationProbe, MinimaReport, SAMRegressor, from_module
+import sklflat
+from sklflat import AblationProbe, MinimaReport, SAMClassifier, SAMRegressor, from_module
 from sklflat.eigenspace import loss_surface
 from sklflat.networks.units import Units
 from sklflat.probing.split import Rows, split_rows
@@ -311,3 +312,26 @@ def test_labels_without_meaning_have_no_real_units():
     assert number_of(found, "ablation", "network", "needed whatever the target") > 0
     assert number_of(found, "ablation", "network", "needed units") == 0
     assert {row[1] for row in found.page_.units[0].rows} == {"nothing shown"}
+
+
+def test_a_network_without_hidden_units_has_curvature_only():
+    clf = SAMClassifier((), max_iter=30, learning_rate_init=0.02)
+    found = report({"linear": clf}, ("ablation", "curvature"), n_models=0).fit(*data())
+    assert found.page_.section("curvature", "linear").picture is not None
+    assert "hidden" in " ".join(found.page_.left_out)
+
+
+def test_what_cannot_be_measured_at_all_is_an_error():
+    X, y = data()
+    frozen = from_module(plain_loop(X[:, :4], y, 3), classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"nothing to report on mine.*Needed units"):
+        report({"mine": frozen}, ("ablation",)).fit(X, y)
+    with pytest.raises(ValueError, match="6"):
+        report({"mine": frozen}).fit(X, y)
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    sklflat.save(fitted(), tmp_path / "report.safetensors")
+    again = sklflat.load(tmp_path / "report.safetensors")
+    assert again.page_ == fitted().page_
+    assert again.to_html() == fitted().to_html()

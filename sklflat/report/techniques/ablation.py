@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.probing import AblationProbe, UnitDisplay
+from sklflat.probing import AblationProbe
 from sklflat.probing.false_discovery import FDR, q_values
 from sklflat.report.findings import dead_units, harmful_units, needed_units
 from sklflat.report.parts import Quantity
@@ -17,6 +17,7 @@ from sklflat.report.techniques.base import (
     fitted,
     n_living,
     unit_columns,
+    unit_figure,
 )
 
 
@@ -108,7 +109,7 @@ def read(probe: AblationProbe, subject: Subject) -> Reading:
 
 def draw(probe: Any) -> Any:
     """The units' scores against chance."""
-    return UnitDisplay.from_estimator(probe).figure_
+    return unit_figure(probe, needed_and_tied(probe))
 
 
 ABLATION = Technique(

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from sklflat.probing import ActivationProbe, UnitDisplay
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.probing import ActivationProbe
 from sklflat.probing.false_discovery import FDR
 from sklflat.report.findings import units_know_target
 from sklflat.report.parts import Quantity
@@ -14,6 +17,7 @@ from sklflat.report.techniques.base import (
     fitted,
     n_living,
     unit_columns,
+    unit_figure,
 )
 
 
@@ -23,9 +27,20 @@ def fit(subject: Subject) -> ActivationProbe:
     return fitted(probe, subject.held_out)
 
 
+def tied_units(probe: ActivationProbe) -> NDArray[np.bool_]:
+    """Mask (n_units,) of units that vary with the target beyond chance.
+
+    Parameters
+    ----------
+    probe : ActivationProbe
+        Fitted.
+    """
+    return (probe.q_values_ <= FDR) & (probe.unit_scores_ > 0) & ~probe.dead_
+
+
 def read(probe: ActivationProbe, subject: Subject) -> Reading:
     """How many units vary with the target beyond chance."""
-    tied = (probe.q_values_ <= FDR) & (probe.unit_scores_ > 0) & ~probe.dead_
+    tied = tied_units(probe)
     n, alive = int(tied.sum()), n_living(probe)
     finding = units_know_target(subject.name, n, alive)
     strongest = str(probe.unit_names_[probe.unit_scores_.argmax()])
@@ -59,7 +74,7 @@ def read(probe: ActivationProbe, subject: Subject) -> Reading:
 
 def draw(probe: Any) -> Any:
     """The units' scores against chance."""
-    return UnitDisplay.from_estimator(probe).figure_
+    return unit_figure(probe, tied_units(probe))
 
 
 ACTIVATION = Technique(

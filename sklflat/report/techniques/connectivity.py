@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from sklflat.connectivity import ModeConnectivityProbe, PathDisplay
-from sklflat.report.findings import one_valley
+from sklflat.report.findings import BARRIER, one_valley
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, fitted, unit_columns
@@ -47,15 +47,17 @@ def read(probe: ModeConnectivityProbe, subject: Subject) -> Reading:
     quantities = [
         Quantity(
             "barrier of the error, aligned",
-            barrier / scale,
+            100 * barrier / scale,
             "Rise of the held-out error above the ends on the straight way between two trainings "
-            "with aligned units; at most 0.02 is one valley.",
+            f"with aligned units, in per cent of the rows; at most {BARRIER:.0%} is one valley.",
+            "%",
             source=f"barriers_.value('aligned', {measure!r})",
         ),
         Quantity(
             "barrier of the error, as they are",
-            barriers.value("naive", measure) / scale,
+            100 * barriers.value("naive", measure) / scale,
             "The same without aligning units.",
+            "%",
             source=f"barriers_.value('naive', {measure!r})",
         ),
         Quantity(

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from sklflat.eigenspace import HessianSpectrum, SpectrumDisplay
 from sklflat.metrics import mean_bounds
+from sklflat.probing.display import axes_for
 from sklflat.probing.resolve import resolve
 from sklflat.probing.split import Rows
-from sklflat.report.findings import RADIUS, at_rest, flat_minimum
+from sklflat.report.findings import FLAT, RADIUS, SHARP, at_rest, flat_minimum
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, always, unit_columns
@@ -138,13 +139,15 @@ def read(found: Flatness, subject: Subject) -> Reading:
 
 def _quantities(found: Flatness) -> list[Quantity]:
     spectrum, (rise, low, high) = found.spectrum, found.rise
-    per = found.constant_loss if found.constant_loss > 0 else float("nan")
+    per = found.constant_loss / 100 if found.constant_loss > 0 else float("nan")
     quantities = [
         Quantity(
             "rise in the sharpest direction",
             rise / per,
-            f"Rise of the training loss by a step of {RADIUS:g} along the sharpest direction, as a "
-            "share of a constant's loss: at most 0.01 is flat, 0.1 and more is sharp.",
+            f"Rise of the training loss by a step of {RADIUS:g} along the sharpest direction, in "
+            f"per cent of a constant's loss: at most {FLAT:.0%} is flat, {SHARP:.0%} and more is "
+            "sharp.",
+            "%",
             low=low / per,
             high=high / per,
         ),
@@ -184,7 +187,23 @@ def _quantities(found: Flatness) -> list[Quantity]:
 
 def draw(found: Flatness) -> Any:
     """Eigenvalues, density and units."""
-    return SpectrumDisplay.from_estimator(found.spectrum).axes_[0].figure
+    spectrum = found.spectrum
+    if not len(spectrum.unit_names_):
+        axes = axes_for(None, 3, figsize=(14, 4), layout="constrained")
+        display = SpectrumDisplay(
+            eigenvalues=spectrum.eigenvalues_,
+            residuals=spectrum.residuals_,
+            converged=spectrum.converged_,
+            density=getattr(spectrum, "density_", None),
+        ).plot(axes)
+        axes[2].remove()  # of the units, of which there are none
+        return display.figure_
+    if spectrum.density:
+        return SpectrumDisplay.from_estimator(spectrum).figure_
+    axes = axes_for(None, 3, figsize=(14, 4), layout="constrained")
+    display = SpectrumDisplay.from_estimator(spectrum, axes=axes)
+    axes[1].remove()  # of the density, which was not computed
+    return display.figure_
 
 
 CURVATURE = Technique(

@@ -1,12 +1,14 @@
 """How good the predictions are on held-out rows, beside a constant."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from sklflat.metrics import mean_bounds, paired_rate_interval
+from sklflat.probing.display import axes_for
 from sklflat.probing.split import Rows
 from sklflat.report.findings import better_than_constant
 from sklflat.report.parts import Quantity
@@ -155,8 +157,23 @@ def read(found: Predictions, subject: Subject) -> Reading:
         tuple(quantities),
         "A constant prediction: the most frequent class of the training rows, or their mean.",
         (finding,),
+        alt=f"{found.name} of the network, {number(found.score)}, and of a constant, "
+        f"{number(found.score - gain)}, on {n:,} held-out rows, with intervals.",
         details={"losses": found.losses, "scale": [found.scale]},
     )
+
+
+def draw(found: Predictions) -> Any:
+    """Scores of the network and of a constant, with 95 % intervals."""
+    ax = axes_for(None, 1, figsize=(7, 1.8), layout="constrained")[0]
+    for y, losses, style in ((1, found.losses, "o"), (0, found.constant, "s")):
+        score = 1 - losses.mean() / found.scale
+        spread = 1.96 * losses.std() / np.sqrt(len(losses)) / found.scale
+        ax.errorbar(score, y, xerr=spread, fmt=style, color="black", capsize=4)
+    ax.set_yticks([1, 0], ["network", "constant"])
+    ax.set_ylim(-0.6, 1.6)
+    ax.set_xlabel(f"{found.name} on held-out rows, bars: 95 % intervals")
+    return ax.figure
 
 
 PREDICTION = Technique(
@@ -167,4 +184,5 @@ PREDICTION = Technique(
     always,
     predictions,
     read,
+    draw,
 )
