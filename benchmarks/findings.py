@@ -182,12 +182,12 @@ def hierarchy(rng):
 
 def tree_stands(rng):
     """Two trees that agree with the network equally often, on 112 rows."""
-    agree = 1 - np.column_stack([wrong(rng, 0.08, 112) for _ in range(2)])
+    same = 1 - np.column_stack([wrong(rng, 0.08, 112) for _ in range(2)])
     share = np.full(112, 1 / 112)
-    drawn = bootstrap_means(agree, share, rng)
+    drawn = bootstrap_means(same, share, rng)
     ends = np.quantile(drawn[:, 0] - drawn[:, 1], [0.025, 0.975])
-    gain = (float(np.diff(agree.mean(axis=0)[::-1])[0]), *map(float, ends))
-    finding = f.tree_stands_for_network("a", float(agree[:, 0].mean()), gain, "")
+    gain = (float(np.diff(same.mean(axis=0)[::-1])[0]), *map(float, ends))
+    finding = f.tree_stands_for_network("a", float(same[:, 0].mean()), gain, "")
     return finding.status != "inconclusive" or gain[1] > 0
 
 

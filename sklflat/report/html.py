@@ -171,12 +171,16 @@ def _navigation(page: Page) -> Iterator[str]:
 def _comparison(page: Page) -> Iterator[str]:
     yield '<section aria-labelledby="comparison">'
     yield '<h2 id="comparison">Comparison of the estimators</h2>'
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Comparison"><table>'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Comparison">'
+    yield '<table class="stack">'
     yield "<caption>In brackets: 95 % intervals. What was not measured is a dash.</caption>"
     heads = "".join(f'<th scope="col">{escape(n)}</th>' for n in ("Number", *page.estimators))
     yield f'<thead><tr>{heads}<th scope="col">What it says</th></tr></thead><tbody>'
     for row in page.comparison:
-        cells = "".join(f'<td class="n">{data(v)}</td>' for v in row.values)
+        cells = "".join(
+            f'<td class="n" data-label="{escape(name, quote=True)}">{data(v)}</td>'
+            for name, v in zip(page.estimators, row.values, strict=True)
+        )
         yield f'<tr><th scope="row">{escape(row.name)}</th>{cells}'
         yield f"<td>{escape(row.meaning)}</td></tr>"
     yield "</tbody></table></div></section>"
@@ -191,7 +195,7 @@ def _findings(page: Page) -> Iterator[str]:
         "absent. How often a code is reported where nothing is there was measured; rates are of "
         "one check, so of twenty checks at 5 % one is expected to be wrong.</p>"
     )
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Findings"><table>'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Findings"><table class="stack">'
     yield "<caption>What needs attention first, then what is open, then what passed.</caption>"
     heads = ("Code", "Status", "Estimator", "What was found", "What is rejected, and how sure")
     cells = "".join(f'<th scope="col">{h}</th>' for h in heads)
@@ -240,7 +244,8 @@ def _article(section: Section, share: float) -> Iterator[str]:
     elif picture is not None:
         yield f'<p class="soft">Picture left out for size. It shows: {escape(picture.alt)}</p>'
     label = escape(of, quote=True)
-    yield f'<div class="wide" tabindex="0" role="region" aria-label="Numbers: {label}"><table>'
+    yield f'<div class="wide" tabindex="0" role="region" aria-label="Numbers: {label}">'
+    yield '<table class="stack">'
     yield f"<caption>{escape(of)}</caption>"
     heads = "".join(f'<th scope="col">{h}</th>' for h in ("Number", "Value", "What it says"))
     yield f"<thead><tr>{heads}</tr></thead><tbody>"

@@ -53,27 +53,7 @@ def read(probe: AblationProbe, subject: Subject) -> Reading:
         subject.name, counts["needed"], counts["negligible"], alive, found.rows_for_half
     )
     harmful = harmful_units(subject.name, counts["harmful"], counts["undecided"], alive)
-    meanings = {
-        "needed": "Units without which the held-out loss rises, beyond shuffled targets.",
-        "harmful": "Units without which it is shown to fall.",
-        "negligible": "Living units without which it is shown to stay as it is, within 1 %.",
-        "undecided": "Units of which the rows are too few to say.",
-    }
-    quantities = [
-        Quantity(f"{name} units", count, meanings[name], source=f"decisions_.count({name!r})")
-        for name, count in counts.items()
-    ]
-    quantities += [
-        Quantity(
-            "needed whatever the target",
-            untied,
-            "Units without which the loss rises, but no more than it does for shuffled targets: "
-            "the network's outputs need them, and the target does not.",
-            source="decisions_, p_values_",
-        ),
-        Quantity("units", n, "Hidden units of all layers.", source="unit_names_"),
-        Quantity("dead units", dead, "Units that do the same for all rows.", source="dead_"),
-    ]
+    quantities = _quantities(counts, untied, n, dead)
     first = (
         f"Of {alive} living units {counts['needed']} are needed, {counts['harmful']} harm, "
         f"{counts['negligible']} are negligible and {counts['undecided']} undecided"
@@ -97,7 +77,7 @@ def read(probe: AblationProbe, subject: Subject) -> Reading:
     )
     return Reading(
         (first, needed.statement),
-        tuple(quantities),
+        quantities,
         "A rise is compared with 0 over held-out rows and with that for shuffled targets, at a "
         f"false discovery rate of 5 % over units. {probe.null_hypothesis_}",
         (dead_units(subject.name, dead, n, found.n_rows), needed, harmful),
@@ -105,6 +85,31 @@ def read(probe: AblationProbe, subject: Subject) -> Reading:
         cards,
         alt,
     )
+
+
+def _quantities(counts: dict[str, int], untied: int, n: int, dead: int) -> tuple[Quantity, ...]:
+    meanings = {
+        "needed": "Units without which the held-out loss rises, beyond shuffled targets.",
+        "harmful": "Units without which it is shown to fall.",
+        "negligible": "Living units without which it is shown to stay as it is, within 1 %.",
+        "undecided": "Units of which the rows are too few to say.",
+    }
+    quantities = [
+        Quantity(f"{name} units", count, meanings[name], source=f"decisions_.count({name!r})")
+        for name, count in counts.items()
+    ]
+    quantities += [
+        Quantity(
+            "needed whatever the target",
+            untied,
+            "Units without which the loss rises, but no more than it does for shuffled targets: "
+            "the network's outputs need them, and the target does not.",
+            source="decisions_, p_values_",
+        ),
+        Quantity("units", n, "Hidden units of all layers.", source="unit_names_"),
+        Quantity("dead units", dead, "Units that do the same for all rows.", source="dead_"),
+    ]
+    return tuple(quantities)
 
 
 def draw(probe: Any) -> Any:
