@@ -151,8 +151,7 @@ def come_back(rng):
     X = rng.normal(size=(100, 6))
     first = from_module(network(rng.randint(2**31)), classes=[0, 1, 2])
     others = [OTHERS[i] for i in rng.choice(20, 5, replace=False)]
-    few = {"n_untrained": 20, "n_null": 400}  # for speed; a report draws five times as many
-    probe = UniversalityProbe([first, *others], random_state=rng, **few)
+    probe = UniversalityProbe([first, *others], random_state=rng)
     n = len(probe.fit(X, rng.randint(3, size=100)).universal_units_)
     return f.units_come_back("a", n, 8, 5, 100).status != "attention"
 
