@@ -51,8 +51,8 @@ $(STAMP_OLDEST):
 	$(call install,.venv-oldest,test,constraints-oldest.txt,$@)
 
 .PHONY: demo
-demo: $(STAMP) ## Compare plain and sharpness-aware training on the digits; writes demo.png
-	@MPLBACKEND=Agg $(BIN)/python examples/plot_sharpness_aware_digits.py
+demo: $(STAMP) ## Make the quick report on the digits: demo.html
+	@MPLBACKEND=Agg $(BIN)/python -m sklflat report digits --quick --jobs $(WORKERS) -o demo.html
 
 .PHONY: lint
 lint: $(STAMP) ## Check format, lint and types

@@ -215,9 +215,6 @@ for ax, quantity in zip(axes[1:], ["sharpness", "accuracy", "ECE"], strict=True)
     ax.set(xlim=(-0.4, 1.6), xlabel="the plain competitor has", title=labels[quantity])
 axes[1].set_ylabel("sharpness-aware minus plain (at 0: no effect)")
 
-if __name__ == "__main__":
-    figure.savefig("demo.png", dpi=150)
-
 # %%
 # The verdict
 # -----------

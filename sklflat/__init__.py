@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         from_module,
     )
     from sklflat.pruning import PruningDisplay, PruningPath
+    from sklflat.report import MinimaReport
     from sklflat.rewinding import BasinDisplay, BasinRewinder
     from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
     from sklflat.temperature import (
@@ -55,6 +56,7 @@ __all__ = [
     "FlatNoiseClassifier",
     "FlatNoiseRegressor",
     "HessianSpectrum",
+    "MinimaReport",
     "ModeConnectivityProbe",
     "NoiseDisplay",
     "PathDisplay",
@@ -95,6 +97,7 @@ _ROOM_OF = {
     "FlatNoiseClassifier": "sklflat.training",
     "FlatNoiseRegressor": "sklflat.training",
     "HessianSpectrum": "sklflat.eigenspace",
+    "MinimaReport": "sklflat.report",
     "ModeConnectivityProbe": "sklflat.connectivity",
     "NoiseDisplay": "sklflat.probing",
     "PathDisplay": "sklflat.connectivity",
@@ -132,8 +135,8 @@ _aliases.install()
 _ROOMS = (
     "consensus",
     *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
-    *("networks", "paths", "probing", "pruning", "rewinding", "storage", "surrogate"),
-    *("symmetry", "temperature", "testing", "training", "universality"),
+    *("networks", "paths", "probing", "pruning", "report", "rewinding", "storage"),
+    *("surrogate", "symmetry", "temperature", "testing", "training", "universality"),
 )
 
 

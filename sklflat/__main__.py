@@ -13,7 +13,7 @@ from sklflat._version import __version__
 from sklflat.exceptions import SklflatError
 
 #: name of a command -> module that defines it
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {"report": "sklflat.report.command_line"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     status : int
         0 on success, 1 where the input is refused, 130 after Ctrl-C.
     """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # wherever it comes, also while a command is being loaded
+        print("sklflat: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="sklflat", description=__doc__.partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"sklflat {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -41,9 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SklflatError as error:
         print(f"sklflat {arguments.command}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"sklflat {arguments.command}: interrupted", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

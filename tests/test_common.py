@@ -12,6 +12,7 @@ from sklflat import (
     FlatNoiseClassifier,
     FlatNoiseRegressor,
     HessianSpectrum,
+    MinimaReport,
     ModeConnectivityProbe,
     PruningPath,
     SAMClassifier,
@@ -44,6 +45,7 @@ CHEAP = [
     AblationProbe(TINY, n_null=50, random_state=0),
     ActivationProbe(TINY, n_null=50, random_state=0),
     HessianSpectrum(TINY, n_components=2, n_null=50, random_state=0),
+    MinimaReport(TINY, techniques=("prediction",), n_models=0, random_state=0),
     ModeConnectivityProbe(TINY, n_points=3, repair=False, n_null=4, n_units=1, random_state=0),
     PruningPath(TINY, n_units=2, n_random=2, random_state=0),
     FlatNoiseClassifier(
@@ -70,6 +72,7 @@ FURTHER = [
     BasinRewinder(
         SAMClassifier((8,), max_iter=8, learning_rate_init=0.05, batch_size=8, rho=0), **REWOUND
     ),
+    MinimaReport(effort="quick", techniques=("prediction",), n_models=1, random_state=0),
     ActivationProbe(TINY, unit_score="variance", n_null=8, n_units=None, random_state=0),
     ActivationProbe(TINY, unit_score="class_variance", n_null=50, n_units=1, random_state=0),
     UniversalityProbe(

@@ -24,7 +24,7 @@ PAGES = sorted(
 SLOW = {
     "README.md",
     *("connectivity.md", "eigenspace.md", "flat_noise.md", "many_trainings.md", "probes.md"),
-    *("faq.md", "index.md", "tutorial.md"),
+    *("faq.md", "index.md", "report.md", "tutorial.md"),
     *("rewinding.md", "surrogate.md", "temperature.md", "universality.md"),
     "when_sam_helps.md",
 }

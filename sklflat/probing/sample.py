@@ -1,7 +1,8 @@
 """What a probe scores units on."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -24,6 +25,22 @@ from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows on which units are found
 _N_EXAMPLES = 5
+
+#: samples that probes have in common; None where every probe opens its own
+_SHARED: ContextVar["list[_Opened] | None"] = ContextVar("shared_samples", default=None)
+
+
+@contextmanager
+def shared_samples() -> Iterator[None]:
+    """Within this, samples of one estimator on the very same rows are one object.
+
+    So what several probes read of a frozen network, such as its activations, is computed once.
+    """
+    token = _SHARED.set([])
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,12 @@ class Sample:
         dtype : "float32" or "float64", default=None
             Precision in which the network is run; None is the module's own.
         """
+        opened, shared = _Opened(estimator, X, y, (layers, dtype, in_time)), _SHARED.get()
+        alone = shared is None or training is not None or numbers is not None
+        if not alone and weight is None and groups is None:
+            for other in shared or ():
+                if other.is_same(opened):
+                    return cls.extending(other.sample) if cls is not Sample else other.sample
         trained = resolve(estimator, dtype)
         examples = trained.to_input(X)[:_N_EXAMPLES]
         # a module may insist on its precision; what is wrong with the input, Units.find says better
@@ -109,7 +132,12 @@ class Sample:
             units = Units.none(trained.network.module)
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
-        return cls(trained, units, X, y, weight, training, numbers, groups, in_time)
+        made = cls(trained, units, X, y, weight, training, numbers, groups, in_time)
+        if shared is not None and not alone and weight is None and groups is None:
+            opened.sample = made
+            _ = made.activations  # what is extended later has them, too
+            shared.append(opened)
+        return made
 
     @classmethod
     def extending(cls, sample: "Sample", **more: Any) -> Self:
@@ -238,6 +266,21 @@ class OpenedRows(Rows):
     def of(cls, sample: Sample) -> "OpenedRows":
         """The rows of a sample."""
         return cls(sample.raw, sample.y, {}, sample.numbers, sample=sample)
+
+
+@dataclass(eq=False)
+class _Opened:
+    """What a sample is of: an estimator and rows, by identity, and how it is opened."""
+
+    estimator: Any
+    X: Any
+    y: Any
+    how: tuple[Any, ...]
+    sample: Any = None
+
+    def is_same(self, other: "_Opened") -> bool:
+        same = self.estimator is other.estimator and self.X is other.X and self.y is other.y
+        return same and self.how == other.how
 
 
 def by_group(groups: NDArray | None, shares: NDArray) -> NDArray:

@@ -146,9 +146,8 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
         X, y = as_arrays(X, y)
         name = type(self).__name__
         if y is None:
-            raise ValueError(
-                f"This {name} estimator requires y to be passed, but the target is None."
-            )
+            needs = "requires y to be passed, but the target y is None."
+            raise ValueError(f"This {name} estimator {needs}")
         validate_data(self, X, skip_check_array=True)
         rng = check_random_state(self.random_state)
         X, y = indexable(X, np.asarray(y))
@@ -393,8 +392,7 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = []
+        tags.input_tags.sparse = self.estimator is None
         if hasattr(self.estimator, "__sklearn_tags__"):
             tags.input_tags = get_tags(self.estimator).input_tags
-        else:
-            tags.input_tags.sparse = self.estimator is None
         return tags

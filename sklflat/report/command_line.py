@@ -1,0 +1,135 @@
+"""``python -m sklflat report``: a page on a table, from the command line."""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from sklflat.exceptions import CommandError
+from sklflat.report.data_files import BUNDLED, read_table
+from sklflat.report.parts import Page
+from sklflat.report.written import duration
+
+HELP = "Train networks on a table and write a page on what in them is real."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    """
+    names = ", ".join(BUNDLED)
+    parser.add_argument("data", help=f"a CSV or parquet file, or one of {names}")
+    parser.add_argument("--target", help="the column to predict; not for bundled tables")
+    parser.add_argument("-o", "--output", default="report.html", help="default: report.html")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter trainings")
+    parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto")
+    parser.add_argument("--separator", help="between the columns of a CSV file; default: a comma")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
+    parser.add_argument(
+        "--cache-dir",
+        help="keep finished work here; default: beside the output, until the report is done",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, check, measure and write.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+
+    Returns
+    -------
+    status : int
+        0, or 130 after Ctrl-C.
+
+    Raises
+    ------
+    CommandError
+        If the data, the target or the output cannot be used.
+    """
+    output = writable(Path(arguments.output))
+    beside = writable(output.with_suffix(".json"))
+    separator = arguments.separator and arguments.separator.replace("\\t", "\t")
+    table = read_table(arguments.data, arguments.target, arguments.task, separator)
+    own = arguments.cache_dir is None
+    cache_dir = Path(f"{output}.unfinished" if own else arguments.cache_dir)
+    print(f"{table.name}: {len(table.y):,} rows, {table.X.shape[1]} columns, {table.task}.")
+    for sentence in table.said:
+        print(sentence)
+    from sklflat.report.report import MinimaReport  # PyTorch is loaded after the checks
+
+    report = MinimaReport(
+        effort="quick" if arguments.quick else "full",
+        task=table.task,
+        n_jobs=arguments.jobs,
+        cache_dir=cache_dir,
+        random_state=arguments.seed,
+        verbose=1,
+    )
+    try:
+        report.fit(table.X, table.y)
+    except KeyboardInterrupt:
+        print(
+            f"\nInterrupted. What is finished is kept in {cache_dir}: run the same command again "
+            "to go on from there.",
+            file=sys.stderr,
+        )
+        return 130
+    except (ValueError, OSError) as error:
+        raise CommandError(str(error)) from error
+    report.to_html(output)
+    report.to_json(beside)
+    if own:
+        shutil.rmtree(cache_dir, ignore_errors=True)
+    for sentence in report.page_.verdict:
+        print(sentence)
+    print(_times(report.page_))
+    took = duration(report.page_.seconds)
+    print(f"The report is {output}, its numbers are {beside}. It took {took}.")
+    return 0
+
+
+def writable(path: Path) -> Path:
+    """The path, if a file can be written there, which is tried.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    CommandError
+        If it cannot.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
+    if not folder.is_dir():
+        raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+        os.close(handle)
+        os.unlink(name)
+        if path.exists():
+            with path.open("a"):
+                pass
+    except OSError as error:
+        raise CommandError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
+    return path
+
+
+def _times(page: Page) -> str:
+    """How long each technique took, in a sentence."""
+    seconds: dict[str, float] = defaultdict(float)
+    for section in page.sections:
+        seconds[section.title] += section.seconds
+    parts = [f"{title} {duration(s)}" for title, s in seconds.items()]
+    return f"Time of all estimators together: {', '.join(parts)}."

@@ -1,0 +1,100 @@
+"""Tables of mixed columns as numbers for a network, and what was done to them in words."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+#: categories of a column beyond which the rare ones become one
+_MOST_CATEGORIES = 20
+
+
+def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
+    """What makes the columns of X numbers of one scale, and that in words.
+
+    Numbers are standardised, with missing ones at the median and a column that says where. Text,
+    categories and flags become a column of 0 and 1 for each category, missing being one; of more
+    than twenty categories the rare ones become one.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (n_samples, n_features)
+
+    Returns
+    -------
+    encoder : transformer
+        Not fitted.
+    said : tuple of str
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklflat.report.encoding import encoder_of
+    >>> X = pd.DataFrame({"size": [1.0, None, 3.0], "colour": ["red", "blue", None]})
+    >>> encoder, said = encoder_of(X)
+    >>> encoder.fit_transform(X).shape
+    (3, 5)
+    >>> for sentence in said:
+    ...     print(sentence)
+    Standardised as numbers: size.
+    Missing numbers are set to the median, with a column that says where: size.
+    One column for each category, missing being one: colour.
+    """
+    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+        return StandardScaler(), ("All columns are standardised.",)
+    numbers = [c for c in X.columns if _is_number(X[c])]
+    others = [c for c in X.columns if c not in set(numbers)]
+    holes = [c for c in numbers if X[c].isna().any()]
+    said = []
+    if numbers:
+        said.append(f"Standardised as numbers: {_names(numbers)}.")
+    if holes:
+        said.append(
+            f"Missing numbers are set to the median, with a column that says where: "
+            f"{_names(holes)}."
+        )
+    if others:
+        said.append(f"One column for each category, missing being one: {_names(others)}.")
+    scale = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+    )
+    one_hot = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        max_categories=_MOST_CATEGORIES,
+        sparse_output=False,
+    )
+    parts = [("numbers", scale, numbers)] * bool(numbers)
+    parts += [("categories", one_hot, others)] * bool(others)
+    return ColumnTransformer(parts, verbose_feature_names_out=False), tuple(said)
+
+
+def _is_number(column: Any) -> bool:
+    return getattr(column.dtype, "kind", "O") in "iuf"
+
+
+def _names(columns: list[Any]) -> str:
+    """The first columns by name, and how many there are beside these."""
+    shown = ", ".join(str(c) for c in columns[:12])
+    return shown if len(columns) <= 12 else f"{shown} and {len(columns) - 12} more"
+
+
+def as_table(X: Any) -> Any:
+    """X with missing categories as None, so that all of them are one category.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame
+    """
+    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+        return X
+    made = X.copy()
+    for name in X.columns:
+        if not _is_number(X[name]):
+            values = np.array(X[name], dtype=object)
+            values[np.asarray(X[name].isna(), dtype=bool)] = None
+            made[name] = values
+    return made

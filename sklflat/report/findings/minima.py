@@ -1,0 +1,159 @@
+"""Findings about minima.
+
+Each is a pure function of numbers, so that both sides of its threshold are tested.
+"""
+
+from sklflat.report.findings.thresholds import (
+    BARRIER,
+    FEWEST_ROWS,
+    FLAT,
+    LEVEL,
+    RADIUS,
+    SHARP,
+    TICKET,
+    too_few,
+)
+from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
+from sklflat.report.written import number
+
+
+def flat_minimum(
+    estimator: str, rise: tuple[float, float, float], constant_loss: float, certified: bool
+) -> Finding:
+    """SKF007, from the rise of the training loss in the sharpest direction.
+
+    Parameters
+    ----------
+    estimator : str
+    rise : (float, float, float)
+        Value, low, high of the 95 % interval over rows.
+    constant_loss : float
+        Of the best constant prediction.
+    certified : bool
+        Whether the direction is shown to be the sharpest.
+    """
+    value, low, high = (r / constant_loss if constant_loss > 0 else float("nan") for r in rise)
+    said = (
+        f"a step of {RADIUS:g} along the sharpest direction raises the training loss by "
+        f"{value:.2%} of a constant's loss (95 % interval {low:.2%} to {high:.2%}; flat is at most "
+        f"{FLAT:.0%}, sharp at least {SHARP:.0%})."
+    )
+    if not certified:
+        said = f"The sharpest direction is not certified, so flatness is open: {said}"
+        return Finding("SKF007", estimator, INCONCLUSIVE, said)
+    if high <= FLAT:
+        return Finding("SKF007", estimator, PASSED, f"A flat minimum: {said}")
+    if low >= SHARP:
+        return Finding("SKF007", estimator, ATTENTION, f"A sharp minimum: {said}")
+    if low > FLAT:
+        return Finding("SKF007", estimator, ATTENTION, f"Not a flat minimum: {said}")
+    return Finding("SKF007", estimator, INCONCLUSIVE, f"Flatness is undecided: {said}")
+
+
+def at_rest(estimator: str, gradient_norm: float, constant_loss: float) -> Finding:
+    """SKF008, from the gradient of the training loss.
+
+    Parameters
+    ----------
+    estimator : str
+    gradient_norm : float
+    constant_loss : float
+        Of the best constant prediction.
+    """
+    share = RADIUS * gradient_norm / constant_loss if constant_loss > 0 else float("nan")
+    said = (
+        f"along the gradient a step of {RADIUS:g} changes the training loss by {share:.2%} of a "
+        f"constant's loss (at rest is at most {FLAT:.0%})."
+    )
+    if share <= FLAT:
+        return Finding("SKF008", estimator, PASSED, f"Training has come to rest: {said}")
+    return Finding("SKF008", estimator, ATTENTION, f"Training has not come to rest: {said}")
+
+
+def flatter_than_first(
+    estimator: str, first: str, ratio: float, p_value: float, n_pairs: int, least: float
+) -> Finding:
+    """SKF009, from the top eigenvalues of trainings from the same seeds.
+
+    Parameters
+    ----------
+    estimator, first : str
+    ratio : float
+        Geometric mean of this estimator's over the first's.
+    p_value : float
+        Two-sided, of a sign-flip test.
+    n_pairs : int
+    least : float
+        The smallest p-value that so many pairs allow.
+    """
+    numbers = (
+        f"its top curvature is {number(ratio)} times that of {first} "
+        f"(p = {p_value:.2g}, {n_pairs} pairs of trainings from the same seeds)."
+    )
+    if p_value <= LEVEL and ratio < 1:
+        return Finding("SKF009", estimator, PASSED, f"{estimator} is flatter: {numbers}")
+    if p_value <= LEVEL:
+        return Finding("SKF009", estimator, ATTENTION, f"{estimator} is sharper: {numbers}")
+    few = f" So few pairs cannot go below p = {least:.2g}." if least > LEVEL else ""
+    said = f"It is not shown that one is flatter: {numbers}{few}"
+    return Finding("SKF009", estimator, INCONCLUSIVE, said)
+
+
+def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale: float) -> Finding:
+    """SKF010, from the barrier of the held-out error along the aligned path.
+
+    Parameters
+    ----------
+    estimator : str
+    barrier : float
+        Above the mean of the ends.
+    error : float
+        Standard error of the barrier.
+    n_rows : int
+    scale : float
+        What 100 % is: 1 for shares of rows, the targets' variance for numbers.
+    """
+    share, margin = barrier / scale, 1.96 * error / scale
+    said = (
+        f"the held-out error rises by at most {share:.1%} on the straight way between two "
+        f"trainings with aligned units (95 % margin {margin:.1%}, {n_rows:,} rows; one valley is "
+        f"at most {BARRIER:.0%})."
+    )
+    if share != share:
+        said = "The error is not finite somewhere between two trainings."
+        return Finding("SKF010", estimator, ATTENTION, said)
+    if n_rows < FEWEST_ROWS:
+        return Finding("SKF010", estimator, INCONCLUSIVE, f"{too_few(n_rows)}.")
+    if share + margin <= BARRIER:
+        return Finding("SKF010", estimator, PASSED, f"Two trainings end in one valley: {said}")
+    if share - margin > BARRIER:
+        said = f"Two trainings do not end in one valley: {said}"
+        return Finding("SKF010", estimator, ATTENTION, said)
+    said = f"Whether two trainings end in one valley is undecided: {said}"
+    return Finding("SKF010", estimator, INCONCLUSIVE, said)
+
+
+def ticket(estimator: str, sparsity: float, drop: float, margin: float, n_networks: int) -> Finding:
+    """SKF016, from the scores of retrained tickets.
+
+    Parameters
+    ----------
+    estimator : str
+    sparsity : float
+        Share of the weights that was pruned.
+    drop : float
+        Score of the whole network less that of the tickets.
+    margin : float
+        To both sides of it, of its 95 % interval over retrained networks and rows.
+    n_networks : int
+    """
+    said = (
+        f"with {sparsity:.0%} of the weights pruned and the rest retrained, the score falls by "
+        f"{number(drop)} (95 % margin {number(margin)}, {n_networks} retrained networks; a ticket "
+        f"loses less than {TICKET:g})."
+    )
+    if drop + margin < TICKET:
+        return Finding("SKF016", estimator, PASSED, f"A ticket was found: {said}")
+    if drop - margin >= TICKET:
+        return Finding("SKF016", estimator, ATTENTION, f"No ticket at this sparsity: {said}")
+    return Finding("SKF016", estimator, INCONCLUSIVE, f"Whether it is a ticket is open: {said}")

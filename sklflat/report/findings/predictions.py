@@ -1,0 +1,149 @@
+"""Findings about predictions and what stands for them.
+
+Each is a pure function of numbers, so that both sides of its threshold are tested.
+"""
+
+from sklflat.report.findings.thresholds import FAITHFUL, FEWEST_ROWS, too_few
+from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
+from sklflat.report.written import number
+
+
+def better_than_constant(
+    estimator: str, gain: tuple[float, float, float], score: str, n_rows: int
+) -> Finding:
+    """SKF001, from the gain over a constant with its 95 % interval.
+
+    Parameters
+    ----------
+    estimator : str
+    gain : (float, float, float)
+        Value, low, high.
+    score : str
+        What is gained.
+    n_rows : int
+    """
+    value, low, high = gain
+    said = (
+        f"{score} is {number(value)} above that of a constant "
+        f"(95 % interval {number(low)} to {number(high)}, {n_rows:,} held-out rows)"
+    )
+    if n_rows < FEWEST_ROWS:
+        status, said = INCONCLUSIVE, f"{too_few(n_rows)} whether it is better than a constant"
+    elif low > 0:
+        status = PASSED
+    elif high <= 0 or value <= 0:
+        status, said = ATTENTION, f"No better than a constant: {said}"
+    else:
+        status, said = INCONCLUSIVE, f"Not shown to be better than a constant: {said}"
+    return Finding("SKF001", estimator, status, f"{said}.")
+
+
+def estimators_differ(
+    estimator: str, first: str, difference: tuple[float, float, float], score: str, n_rows: int
+) -> Finding:
+    """SKF002, from the paired difference of two scores with its 95 % interval.
+
+    Parameters
+    ----------
+    estimator, first : str
+    difference : (float, float, float)
+        Of this estimator less the first: value, low, high.
+    score : str
+    n_rows : int
+    """
+    value, low, high = difference
+    numbers = (
+        f"{score} {number(value)} apart, 95 % interval {number(low)} to {number(high)} "
+        f"({n_rows:,} held-out rows)"
+    )
+    if n_rows < FEWEST_ROWS:
+        return Finding("SKF002", estimator, INCONCLUSIVE, f"{too_few(n_rows)} which is better.")
+    if low > 0:
+        said = f"{estimator} is better than {first}: {numbers}."
+        return Finding("SKF002", estimator, ATTENTION, said)
+    if high < 0:
+        said = f"{estimator} is worse than {first}: {numbers}."
+        return Finding("SKF002", estimator, ATTENTION, said)
+    said = f"It is not shown that {estimator} and {first} differ: {numbers}."
+    return Finding("SKF002", estimator, INCONCLUSIVE, said)
+
+
+def honest_confidence(
+    estimator: str, temperature: float, interval: tuple[float, float], bound: str | None
+) -> Finding:
+    """SKF012, from the temperature that makes the held-out labels most likely.
+
+    Parameters
+    ----------
+    estimator : str
+    temperature : float
+    interval : (float, float)
+    bound : str or None
+        The end of the allowed range at which it is.
+    """
+    low, high = interval
+    numbers = (
+        f"the most likely temperature is {number(temperature)} "
+        f"(95 % interval {number(low)} to {number(high)}; 1 is honest)."
+    )
+    if bound is not None:
+        return Finding("SKF012", estimator, INCONCLUSIVE, f"Confidence is open: {numbers}")
+    if low > 1:
+        return Finding("SKF012", estimator, ATTENTION, f"Too sure of itself: {numbers}")
+    if high < 1:
+        return Finding("SKF012", estimator, ATTENTION, f"Not sure enough of itself: {numbers}")
+    if high > 2 * low:
+        said = f"The rows do not say whether confidence is honest: {numbers}"
+        return Finding("SKF012", estimator, INCONCLUSIVE, said)
+    return Finding("SKF012", estimator, PASSED, f"Confidence is not shown to be off: {numbers}")
+
+
+def class_hierarchy(
+    estimator: str, has_hierarchy: bool, n_classes: int, fewest: int, said: str
+) -> Finding:
+    """SKF013.
+
+    Parameters
+    ----------
+    estimator : str
+    has_hierarchy : bool
+    n_classes, fewest : int
+        Classes, and how many it takes to tell.
+    said : str
+        The probe's own sentence.
+    """
+    if has_hierarchy:
+        return Finding("SKF013", estimator, PASSED, said)
+    if n_classes < fewest:
+        return Finding("SKF013", estimator, INCONCLUSIVE, said)
+    return Finding("SKF013", estimator, INCONCLUSIVE, f"Not supported. {said}")
+
+
+def tree_stands_for_network(
+    estimator: str, fidelity: float, gain: tuple[float, float, float], verdict: str
+) -> Finding:
+    """SKF014, from the fidelity of a small tree and its gain over one that saw the targets only.
+
+    Parameters
+    ----------
+    estimator : str
+    fidelity : float
+    gain : (float, float, float)
+        Value, low, high.
+    verdict : str
+        The probe's own words.
+    """
+    value, low, high = gain
+    numbers = (
+        f"it agrees on {fidelity:.1%} of held-out rows, {number(value)} more than a tree that "
+        f"never saw the network (95 % interval {number(low)} to {number(high)}): {verdict}."
+    )
+    if low > 0 and fidelity >= FAITHFUL:
+        return Finding("SKF014", estimator, PASSED, f"A small tree stands for it: {numbers}")
+    if low > 0:
+        said = f"A small tree says something of it, but too little to stand for it: {numbers}"
+        return Finding("SKF014", estimator, INCONCLUSIVE, said)
+    if high < 0:
+        return Finding("SKF014", estimator, ATTENTION, f"A small tree does not: {numbers}")
+    said = f"Not supported that a small tree stands for it: {numbers}"
+    return Finding("SKF014", estimator, INCONCLUSIVE, said)

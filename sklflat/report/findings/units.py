@@ -1,0 +1,141 @@
+"""Findings about units.
+
+Each is a pure function of numbers, so that both sides of its threshold are tested.
+"""
+
+from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
+from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
+from sklflat.report.written import number
+
+
+def dead_units(estimator: str, n_dead: int, n_units: int, n_rows: int) -> Finding:
+    """SKF003.
+
+    Parameters
+    ----------
+    estimator : str
+    n_dead, n_units, n_rows : int
+    """
+    if n_dead:
+        said = f"{n_dead} of {n_units} units do the same for all of {n_rows:,} rows."
+        return Finding("SKF003", estimator, ATTENTION, said)
+    return Finding("SKF003", estimator, PASSED, f"All {n_units} units do something.")
+
+
+def needed_units(
+    estimator: str, n_needed: int, n_negligible: int, n_living: int, rows_for_half: float
+) -> Finding:
+    """SKF004, from what held-out rows decide of every unit.
+
+    Parameters
+    ----------
+    estimator : str
+    n_needed, n_negligible, n_living : int
+    rows_for_half : float
+        About how many rows would decide half of the undecided; NaN or infinite if not known.
+    """
+    more = ""
+    if rows_for_half == rows_for_half and rows_for_half != float("inf"):
+        more = f" About {number(round(rows_for_half, -2) or rows_for_half)} held-out rows would "
+        more += "decide half of those that are open."
+    if n_needed:
+        said = f"{n_needed} of {n_living} living units are shown to be needed.{more}"
+        return Finding("SKF004", estimator, PASSED, said)
+    if n_living and n_negligible == n_living:
+        said = (
+            f"All of {n_living} living units are negligible one by one: each can be done without."
+        )
+        return Finding("SKF004", estimator, ATTENTION, said)
+    said = f"No unit of {n_living} is shown to be needed; that is no proof that none is.{more}"
+    return Finding("SKF004", estimator, INCONCLUSIVE, said)
+
+
+def harmful_units(estimator: str, n_harmful: int, n_undecided: int, n_living: int) -> Finding:
+    """SKF005.
+
+    Parameters
+    ----------
+    estimator : str
+    n_harmful, n_undecided, n_living : int
+    """
+    if n_harmful:
+        said = f"Without {n_harmful} of {n_living} units, each alone, the held-out loss falls."
+        return Finding("SKF005", estimator, ATTENTION, said)
+    if n_undecided > n_living / 2:
+        said = f"No unit is shown to harm, but {n_undecided} of {n_living} are undecided."
+        return Finding("SKF005", estimator, INCONCLUSIVE, said)
+    said = f"No unit of {n_living} is shown to harm, and most are decided."
+    return Finding("SKF005", estimator, PASSED, said)
+
+
+def units_know_target(estimator: str, n_tied: int, n_living: int) -> Finding:
+    """SKF006.
+
+    Parameters
+    ----------
+    estimator : str
+    n_tied, n_living : int
+    """
+    if n_tied:
+        said = f"{n_tied} of {n_living} living units vary with the target beyond chance."
+        return Finding("SKF006", estimator, PASSED, said)
+    said = f"None of {n_living} living units varies with the target beyond chance."
+    return Finding("SKF006", estimator, ATTENTION, said)
+
+
+def units_come_back(
+    estimator: str, n_universal: int, n_living: int, n_models: int, n_rows: int
+) -> Finding:
+    """SKF011, from the units that return in other trainings above chance.
+
+    Parameters
+    ----------
+    estimator : str
+    n_universal, n_living, n_models, n_rows : int
+    """
+    if n_rows < FEWEST_ROWS:
+        return Finding("SKF011", estimator, INCONCLUSIVE, f"{too_few(n_rows)} what comes back.")
+    numbers = (
+        f"{n_universal} of {n_living} living units are shown to come back in {n_models} further "
+        "trainings."
+    )
+    share = n_universal / max(n_living, 1)
+    if share >= MOST:
+        said = f"Another training finds at least half of the same units: {numbers}"
+        return Finding("SKF011", estimator, PASSED, said)
+    if 0 < share < FEW:
+        said = f"Another training finds few of the same units: {numbers}"
+        return Finding("SKF011", estimator, ATTENTION, said)
+    if n_universal:
+        said = f"Another training finds some of the same units: {numbers}"
+        return Finding("SKF011", estimator, INCONCLUSIVE, said)
+    said = f"No unit is shown to come back in another training: {numbers}"
+    return Finding("SKF011", estimator, ATTENTION, said)
+
+
+def more_units_than_needed(
+    estimator: str, n_kept: int, n_living: int, drop: tuple[float, float, float], tol: float
+) -> Finding:
+    """SKF015, from the smallest number of units that is shown to be enough.
+
+    Parameters
+    ----------
+    estimator : str
+    n_kept, n_living : int
+    drop : (float, float, float)
+        Of accuracy or R²: value, low, high.
+    tol : float
+    """
+    value, low, high = drop
+    numbers = (
+        f"{n_kept} of {n_living} units lose {number(value)} "
+        f"(95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
+    )
+    if n_kept < n_living / 2 and high <= tol:
+        said = f"More than half of the units can go together: {numbers}"
+        return Finding("SKF015", estimator, ATTENTION, said)
+    if n_kept < n_living and high <= tol:
+        said = f"Some of the units can go together: {numbers}"
+        return Finding("SKF015", estimator, PASSED, said)
+    said = f"No smaller number of units is shown to be enough: {numbers}"
+    return Finding("SKF015", estimator, INCONCLUSIVE, said)

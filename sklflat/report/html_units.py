@@ -1,0 +1,90 @@
+"""The table of units: sorts and filters where scripts run, and says all where they do not."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from sklflat.report.parts import Page, UnitTable
+from sklflat.report.written import number
+
+#: what the columns say
+COLUMNS = {
+    "unit": "Layer and number; open it to see its card.",
+    "evidence": "Real is what is needed and comes back.",
+    "verdict": "What held-out rows decide: needed, harmful, negligible, undecided.",
+    "rise of loss": "Of the held-out loss without the unit, in its own unit.",
+    "low": "Low end of the 95 % interval of the rise.",
+    "high": "High end of it.",
+    "q": "Against shuffled targets, adjusted for the number of units.",
+    "explained by target": "Variance of the activation that the target explains.",
+    "target q": "Against shuffled targets, adjusted.",
+    "flat share": "Share of the unit's parameters outside of the sharpest directions.",
+    "core": "Whether it keeps its activations on the way to another training.",
+    "along path": "Least correlation on that way.",
+    "comes back": "Whether other trainings have such a unit, beyond chance.",
+    "return above chance": "Correlation with its partner there, less chance.",
+    "return q": "Against networks that have learned nothing, adjusted.",
+    "coarse": "Whether it matters more for the logits than for which class wins.",
+    "coarseness": "How much more: above 0.5 at a high temperature.",
+    "explained by inputs": "R² of a small tree of the inputs, above that of untrained units.",
+    "kept": "Whether it is among the units that are enough together.",
+    "place in path": "1 for the one that is needed most among others.",
+}
+
+
+def units(page: Page, n_most: int) -> Iterator[str]:
+    """The section of all units.
+
+    Parameters
+    ----------
+    page : Page
+    n_most : int
+        Rows of each table at most.
+    """
+    if not page.units:
+        return
+    yield '<section aria-labelledby="units"><h2 id="units">Table of units</h2>'
+    shown = dict.fromkeys(c for table in page.units for c in table.columns)
+    yield "<details><summary>What the columns say</summary><dl>"
+    for name in shown:
+        yield f"<dt>{escape(name)}</dt><dd>{escape(COLUMNS.get(name, ''))}</dd>"
+    yield "</dl></details>"
+    for number_, table in enumerate(page.units):
+        yield from _table(table, f"filter-{number_}", n_most)
+    yield "</section>"
+
+
+def _table(table: UnitTable, name: str, n_most: int) -> Iterator[str]:
+    of = escape(table.estimator)
+    yield f"<h3>Units of {of}</h3>"
+    yield f'<p class="filter" id="{name}" hidden><label>Filter the units of {of} by name, evidence '
+    yield "or verdict <input type='search'></label> <output></output></p>"
+    yield f'<div class="wide" tabindex="0" role="region" aria-label="Units of {of}">'
+    yield f'<table class="units" data-filter="{name}">'
+    cut = (
+        ""
+        if len(table.rows) <= n_most
+        else (f" The first {n_most} of {len(table.rows):,} are shown; to_json() has all.")
+    )
+    yield f"<caption>Real units first.{cut} Open a name to see the unit's card.</caption>"
+    heads = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.columns)
+    yield f"<thead><tr>{heads}</tr></thead><tbody>"
+    for row in table.rows[:n_most]:
+        card = table.cards.get(row[0])
+        label = escape(str(row[0]))
+        if card:
+            label = f"<details><summary>{label}</summary><pre>{escape(card)}</pre></details>"
+        cells = "".join(_cell(value) for value in row[1:])
+        exact = escape(str(row[0]), quote=True)
+        yield f'<tr><th scope="row" data-value="{exact}">{label}</th>{cells}</tr>'
+    yield "</tbody></table></div>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (float, np.floating)):
+        exact = "" if np.isnan(value) else f"{float(value):.6g}"
+        return f'<td class="n" data-value="{exact}">{number(value)}</td>'
+    exact = "" if value is None else escape(number(value), quote=True)
+    return f'<td data-value="{exact}">{escape(number(value))}</td>'

@@ -1,0 +1,180 @@
+"""A section: one technique on one estimator, measured, read and drawn, or read from a store."""
+
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklflat.exceptions import NothingFoundWarning
+from sklflat.probing.resolve import resolve
+from sklflat.report.parts import Finding, Picture, Quantity, Section
+from sklflat.report.pictures import png_of
+from sklflat.report.subjects import Subject
+from sklflat.report.techniques import Reading, Technique
+from sklflat.storage import RunStore, fingerprint
+
+
+def measured(
+    technique: Technique, subject: Subject, store: RunStore | None = None
+) -> tuple[Section, Any]:
+    """The section of a technique and a subject, and the fitted probe.
+
+    The probe is None where the technique does not apply, could not be measured, or was measured
+    before and is read from the store.
+
+    Parameters
+    ----------
+    technique : Technique
+    subject : Subject
+    store : RunStore, default=None
+    """
+    head: dict[str, Any] = {
+        "technique": technique.key,
+        "estimator": subject.name,
+        "title": technique.title,
+        "question": technique.question,
+        "page": technique.link,
+    }
+    why = technique.why_not(subject)
+    if why:
+        return Section(**head, left_out=f"{why}."), None
+    key = None if store is None else _key(technique, subject)
+    if store is not None and key is not None:
+        kept = store.get(key)
+        if kept is not None:
+            return _restored(head, *kept), None
+    section, probe = _computed(technique, subject, head)
+    if store is not None and key is not None and not section.left_out:
+        _keep(store, key, section)
+    return section, probe
+
+
+def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> tuple[Section, Any]:
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            probe = technique.fit(subject)
+            reading = technique.read(probe, subject)
+            picture = None if technique.draw is None else _picture(technique, probe, reading)
+        except ValueError as error:  # of data or a network that a technique cannot treat
+            if technique.key == "prediction":  # then they do not go together
+                raise
+            return Section(**head, left_out=f"{subject.name}: {error}"), None
+    # that nothing was found is said by the findings, but why no unit can go is not
+    said = [w for w in caught if technique.says_shortage or w.category is not NothingFoundWarning]
+    notes = dict.fromkeys(str(w.message) for w in said)
+    return Section(
+        **head,
+        sentences=reading.sentences,
+        quantities=reading.quantities,
+        null=reading.null,
+        settings=_settings(probe, subject),
+        notes=tuple(notes),
+        findings=reading.findings,
+        units=reading.units,
+        cards=reading.cards,
+        seconds=time.perf_counter() - start,
+        picture=picture,
+        details={name: np.asarray(v, dtype=float).tolist() for name, v in reading.details.items()},
+    ), probe
+
+
+def _picture(technique: Technique, probe: Any, reading: Reading) -> Picture | None:
+    assert technique.draw is not None
+    png = png_of(technique.draw, probe)
+    return None if png is None else Picture(png, reading.alt, technique.question)
+
+
+def _settings(probe: Any, subject: Subject) -> dict[str, str]:
+    """Parameters of the probe that are not its defaults, and the rows."""
+    probe = getattr(probe, "spectrum", probe)
+    found = {
+        "held-out rows": f"{len(subject.held_out):,}",
+        "rows trained on": "not known"
+        if subject.trained_on is None
+        else f"{len(subject.trained_on):,}",
+    }
+    if hasattr(probe, "get_params"):
+        defaults = type(probe)().get_params(deep=False)
+        for name, value in probe.get_params(deep=False).items():
+            if name not in ("estimator", "cache_dir") and value is not defaults[name]:
+                found[name] = str(value)
+        found = {"probe": type(probe).__name__, **found}
+    return found
+
+
+# --- kept sections --------------------------------------------------------------------------------
+
+
+def _key(technique: Technique, subject: Subject) -> str | None:
+    """What a section depends on; None where that cannot be said, so that nothing is kept."""
+    rows = [subject.held_out, subject.trained_on, subject.all_rows]
+    try:
+        return fingerprint(
+            "section",
+            technique.key,
+            subject.name,
+            asdict(subject.effort),
+            subject.seed,
+            [resolve(network).network.vector.read() for network in subject.networks],
+            [None if r is None else [r.X, r.y, dict(r.params)] for r in rows],
+            subject.fresh if technique.key == "rewinding" else None,
+        )
+    except TypeError:
+        return None
+
+
+def _keep(store: RunStore, key: str, section: Section) -> None:
+    info = asdict(section)
+    picture = info.pop("picture")
+    arrays = {}
+    if picture is not None:
+        arrays["png"] = np.frombuffer(picture.pop("png"), dtype=np.uint8)
+    store.put(key, arrays, {"section": _coded(info), "picture": picture})
+
+
+def _restored(head: dict[str, Any], arrays: dict[str, np.ndarray], info: Any) -> Section:
+    """A section as it was kept, under the names that it has now."""
+    fields = _decoded(info["section"])
+    picture = info["picture"]
+    fields["quantities"] = tuple(Quantity(**q) for q in fields["quantities"])
+    fields["findings"] = tuple(Finding(**f) for f in fields["findings"])
+    fields["sentences"], fields["notes"] = tuple(fields["sentences"]), tuple(fields["notes"])
+    fields["picture"] = None if picture is None else Picture(arrays["png"].tobytes(), **picture)
+    return Section(**{**fields, **head})
+
+
+def _coded(value: Any) -> Any:
+    """What JSON can hold: numbers that are not finite are named."""
+    if isinstance(value, dict):
+        return {k: _coded(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_coded(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"not finite": str(value)}
+    return value
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        if set(value) == {"not finite"}:
+            return float(value["not finite"])
+        return {k: _decoded(v) for k, v in value.items()}
+    return [_decoded(v) for v in value] if isinstance(value, list) else value
+
+
+def open_store(cache_dir: Any) -> RunStore | None:
+    """The store of finished sections, beside the trainings.
+
+    Parameters
+    ----------
+    cache_dir : path or None
+    """
+    return None if cache_dir is None else RunStore(Path(cache_dir) / "sections")

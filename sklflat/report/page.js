@@ -1,0 +1,41 @@
+"use strict";
+for (const table of document.querySelectorAll("table.units")) {
+  const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
+  const value = (row, k) => {
+    const text = row.cells[k].dataset.value ?? "", number = Number(text);
+    return text !== "" && Number.isFinite(number) ? number : text;
+  };
+  const below = (a, b) => {
+    if (a === "" || b === "") return (a === "") - (b === "");
+    if (typeof a === typeof b) return a < b ? -1 : a > b ? 1 : 0;
+    return typeof a === "number" ? -1 : 1;
+  };
+  heads.forEach((head, k) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const down = head.getAttribute("aria-sort") === "ascending";
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      const rows = [...body.rows].sort((p, q) => below(value(p, k), value(q, k)));
+      body.append(...(down ? rows.reverse() : rows));
+    });
+  });
+  const form = document.getElementById(table.dataset.filter);
+  form.hidden = false;
+  const input = form.querySelector("input"), said = form.querySelector("output");
+  input.addEventListener("input", () => {
+    const wanted = input.value.toLowerCase();
+    let n = 0;
+    for (const row of body.rows) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+      n += !row.hidden;
+    }
+    said.textContent = `${n} of ${body.rows.length} shown`;
+  });
+}
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details")) each.open = true;
+});

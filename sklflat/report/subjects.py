@@ -1,0 +1,368 @@
+"""What is looked at: estimators, trained once each from several seeds, and the rows to look on."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from sklflat.connectivity.networks import trainings_from_seeds
+from sklflat.exceptions import DivergenceError
+from sklflat.probing.nulls import seeded
+from sklflat.probing.resolve import ends_frozen, is_frozen, unfitted
+from sklflat.probing.split import Rows, split_rows
+from sklflat.report.efforts import Effort
+from sklflat.report.encoding import encoder_of
+from sklflat.training import SAMClassifier, SAMRegressor
+from sklflat.training.runs import Training
+from sklflat.training.stacking import train
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One estimator under its name, trained, and the rows that it is looked at on.
+
+    Parameters
+    ----------
+    name : str
+    networks : tuple of frozen estimators
+        The first is described; the others are further trainings of it.
+    held_out : Rows
+        That no network was trained on.
+    trained_on : Rows or None
+        None for networks that were brought trained.
+    fresh : estimator or None
+        What can be trained again; None for networks that were brought trained.
+    all_rows : Rows
+        For techniques that train by themselves.
+    effort : Effort
+    seed : int
+    is_classifier : bool
+    n_failed : int
+        Further trainings that diverged.
+    notes : tuple of str
+        What training has warned of.
+    cache_dir : path or None
+    """
+
+    name: str
+    networks: tuple[Any, ...]
+    held_out: Rows
+    trained_on: Rows | None
+    fresh: Any
+    all_rows: Rows
+    effort: Effort
+    seed: int
+    is_classifier: bool
+    n_failed: int = 0
+    notes: tuple[str, ...] = ()
+    cache_dir: Any = None
+
+    @property
+    def network(self) -> Any:
+        """The network that is described."""
+        return self.networks[0]
+
+    def some(self, rows: Rows, n_most: int) -> Rows:
+        """At most so many of the rows, drawn by the seed."""
+        return _some(rows, n_most, self.seed)
+
+
+def default_estimators(is_classification: bool, effort: Effort) -> dict[str, Any]:
+    """Plain training and sharpness-aware training of the same network.
+
+    Parameters
+    ----------
+    is_classification : bool
+    effort : Effort
+    """
+    kind = SAMClassifier if is_classification else SAMRegressor
+    n = effort.max_iter
+    return {"plain": kind(rho=0, max_iter=n), "SAM": kind(max_iter=n)}
+
+
+def named(estimators: Any) -> dict[str, Any]:
+    """Estimators by name: of a dictionary its keys, else their classes, numbered where equal.
+
+    Parameters
+    ----------
+    estimators : estimator, list of estimators, or dict of str to estimator
+        An entry may be a list of frozen networks: one, and further trainings of it.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if isinstance(estimators, dict):
+        found = {str(name): each for name, each in estimators.items()}
+    else:
+        many = list(estimators) if isinstance(estimators, (list, tuple)) else [estimators]
+        kinds = [_kind(each) for each in many]
+        found = {
+            kind if kinds.count(kind) == 1 else f"{kind} {kinds[: i + 1].count(kind)}": each
+            for i, (kind, each) in enumerate(zip(kinds, many, strict=True))
+        }
+    if not found:
+        raise ValueError("estimators is empty: give one estimator at least, or None for two.")
+    return found
+
+
+def _kind(estimator: Any) -> str:
+    while isinstance(estimator, (list, tuple)) and estimator:
+        estimator = estimator[0]
+    while isinstance(estimator, (FrozenEstimator, Pipeline)):
+        last = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else None
+        estimator = estimator.estimator if last is None else last
+    return type(estimator).__name__
+
+
+def is_given(estimator: Any) -> bool:
+    """Whether it was brought trained: a frozen network, or a list of such.
+
+    Parameters
+    ----------
+    estimator : estimator or list of estimators
+    """
+    if isinstance(estimator, (list, tuple)):
+        others = [e for e in estimator if not is_frozen(e)]
+        if others or not estimator:
+            raise ValueError(
+                "A list in the place of an estimator is a network and further trainings of it, all "
+                "frozen: FrozenEstimator(fitted) or from_module(...). Got "
+                f"{[type(e).__name__ for e in estimator]}."
+            )
+        return True
+    return is_frozen(estimator)
+
+
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """Networks of one estimator from several seeds, and what training them has warned of."""
+
+    networks: tuple[Any, ...]
+    n_failed: int
+    notes: tuple[str, ...]
+    fresh: Any
+
+
+def train_all(
+    estimators: dict[str, Any],
+    rows: Rows,
+    encoder: Any,
+    n_models: int,
+    seed: int,
+    **settings: Any,
+) -> dict[str, TrainedNetworks]:
+    """Train every estimator from the same seeds, all at once.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator
+        Not frozen.
+    rows : Rows
+        As the encoder returns them.
+    encoder : fitted transformer or None
+        What stands before the networks.
+    n_models : int
+        Further trainings of each.
+    seed : int
+    **settings
+        Of :func:`~sklflat.training.stacking.train`.
+
+    Raises
+    ------
+    DivergenceError
+        If the first training of an estimator diverges.
+    """
+    plans: dict[str, list[Training]] = {}
+    for name, estimator in estimators.items():
+        fresh = seeded(unfitted(estimator), np.random.RandomState(seed))
+        n = 1 if ends_frozen(fresh) else n_models + 1
+        own = np.random.RandomState(seed + 1)
+        plans[name] = trainings_from_seeds(fresh, n, rows.without_groups(), own)
+    everything = [t for plan in plans.values() for t in plan]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in train(everything, **settings):
+            pass
+    said = _said_once(caught)
+    return {name: _of(plan, encoder, said) for name, plan in plans.items()}
+
+
+def _of(plan: Sequence[Training], encoder: Any, said: tuple[str, ...]) -> TrainedNetworks:
+    for i, training in enumerate(plan):
+        error = training.error
+        if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
+            raise error
+    good = [t.estimator for t in plan if t.error is None]
+    return TrainedNetworks(
+        tuple(_frozen(e, encoder) for e in good),
+        len(plan) - len(good),
+        said,
+        _whole(plan[0].estimator, encoder),
+    )
+
+
+def _whole(fresh: Any, encoder: Any) -> Any:
+    """What can be trained again, the encoder included; None where the network is frozen."""
+    if ends_frozen(fresh):
+        return None
+    if encoder is None:
+        return clone(fresh)
+    return Pipeline([("encoder", clone(encoder)), ("network", clone(fresh))])
+
+
+def _frozen(fitted: Any, encoder: Any) -> Any:
+    if encoder is None:
+        return FrozenEstimator(fitted)
+    return FrozenEstimator(Pipeline([("encoder", encoder), ("network", fitted)]))
+
+
+def _said_once(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
+    """Each message once; that the epochs ended training is one of its own kind."""
+    said = {}
+    for warning in caught:
+        kind = issubclass(warning.category, ConvergenceWarning)
+        said["convergence" if kind else str(warning.message)] = str(warning.message)
+    return tuple(said.values())
+
+
+def task_of(estimators: dict[str, Any]) -> bool:
+    """Whether the estimators classify.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator or list
+
+    Raises
+    ------
+    ValueError
+        If some do and some do not.
+    """
+    first = {n: e[0] if isinstance(e, (list, tuple)) else e for n, e in estimators.items()}
+    kinds = {name: bool(is_classifier(unfitted_kind(e))) for name, e in first.items()}
+    if len(set(kinds.values())) > 1:
+        one, other = ([n for n, k in kinds.items() if k is want] for want in (True, False))
+        raise ValueError(
+            f"estimators mixes classifiers ({', '.join(one)}) and regressors ({', '.join(other)}): "
+            "make a report of each kind."
+        )
+    return next(iter(kinds.values()))
+
+
+def unfitted_kind(estimator: Any) -> Any:
+    """An estimator that says whether it classifies; of a skorch net its facade.
+
+    Parameters
+    ----------
+    estimator : estimator
+    """
+    if is_frozen(estimator):
+        return estimator
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is fitted is said when it is trained
+        return unfitted(estimator)
+
+
+# --- from estimators and rows to subjects ---------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How estimators are trained and rows divided.
+
+    Parameters
+    ----------
+    effort : Effort
+    is_classification : bool
+    holdout : float
+    encodes : bool
+        Whether columns are encoded before the networks.
+    n_jobs : int or None
+    verbose : int
+    """
+
+    effort: Effort
+    is_classification: bool
+    holdout: float
+    encodes: bool
+    n_jobs: int | None
+    verbose: int
+
+
+def subjects_of(
+    estimators: dict[str, Any],
+    rows: Rows,
+    plan: Plan,
+    rng: np.random.RandomState,
+    cache_dir: Any = None,
+) -> tuple[list[Subject], tuple[str, ...]]:
+    """Train what is to be trained, and divide the rows; also what was done to the columns.
+
+    Parameters
+    ----------
+    estimators : dict of str to estimator or list of frozen estimators
+    rows : Rows
+    plan : Plan
+    rng : RandomState
+    cache_dir : path, default=None
+    """
+    seed = int(rng.randint(2**31 - 2))
+    given = {n: e for n, e in estimators.items() if is_given(e)}
+    fresh = {n: e for n, e in estimators.items() if n not in given}
+    fitted, scored = None, rows
+    trained: dict[str, TrainedNetworks] = {}
+    said: tuple[str, ...] = ()
+    if fresh:
+        fitted, scored = split_rows(rows, plan.holdout, plan.is_classification, rng)
+        encoder, ready = None, fitted
+        if plan.encodes:
+            encoder, said = encoder_of(rows.X)
+            encoded = np.asarray(encoder.fit_transform(fitted.X))
+            ready = Rows(encoded, fitted.y, fitted.params, fitted.numbers)
+        runs = None if cache_dir is None else Path(cache_dir) / "runs"
+        settings = {"n_jobs": plan.n_jobs, "cache_dir": runs, "verbose": plan.verbose}
+        trained = train_all(fresh, ready, encoder, plan.effort.n_models, seed, **settings)
+    scored = _some(scored, plan.effort.max_held_out, seed)
+    rewinds = None if cache_dir is None else Path(cache_dir) / "rewinding"
+
+    def subject(name: str, networks: Any, found: TrainedNetworks | None) -> Subject:
+        return Subject(
+            name,
+            tuple(networks),
+            scored,
+            None if found is None else fitted,
+            None if found is None else found.fresh,
+            rows,
+            plan.effort,
+            seed,
+            plan.is_classification,
+            0 if found is None else found.n_failed,
+            () if found is None else found.notes,
+            rewinds,
+        )
+
+    subjects = []
+    for name, estimator in estimators.items():
+        found = trained.get(name)
+        if found is None:
+            many = estimator if isinstance(estimator, (list, tuple)) else [estimator]
+            subjects.append(subject(name, many, None))
+        else:
+            subjects.append(subject(name, found.networks, found))
+    return subjects, said
+
+
+def _some(rows: Rows, n_most: int, seed: int) -> Rows:
+    """At most so many of the rows, drawn by the seed."""
+    if len(rows) <= n_most:
+        return rows
+    rng = np.random.RandomState(seed)
+    return rows.take(np.sort(rng.choice(len(rows), n_most, replace=False)))

@@ -1,0 +1,140 @@
+"""What a technique of a report is: a probe, what is read off it, and a picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklflat.probing import UnitDisplay
+from sklflat.report.parts import Finding, Quantity
+from sklflat.report.subjects import Subject
+
+GUIDE = "https://sklflat.readthedocs.io/en/latest/user_guide/"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read off a fitted probe.
+
+    Parameters
+    ----------
+    sentences : tuple of str
+    quantities : tuple of Quantity
+    findings : tuple of Finding
+    null : str
+    units : dict of str to array
+        Columns of the table of units; ``"unit"`` holds the names.
+    cards : dict of str to str
+    alt : str
+        What the picture shows, in words.
+    details : dict of str to array of float
+        What estimators are compared by.
+    """
+
+    sentences: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    null: str
+    findings: tuple[Finding, ...] = ()
+    units: dict[str, Any] = field(default_factory=dict)
+    cards: dict[str, str] = field(default_factory=dict)
+    alt: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One technique: when it applies, what is fitted, read and drawn.
+
+    Parameters
+    ----------
+    key : str
+    title, question : str
+    page : str
+        Name of its page of the user guide.
+    why_not : callable
+        Why it does not apply to a subject; empty where it does.
+    fit : callable
+        The fitted probe of a subject.
+    read : callable
+        The reading of a fitted probe and a subject.
+    draw : callable or None
+        The figure of a fitted probe.
+    says_shortage : bool, default=False
+        Whether its ``NothingFoundWarning`` says more than its findings.
+    """
+
+    key: str
+    title: str
+    question: str
+    page: str
+    why_not: Callable[[Subject], str]
+    fit: Callable[[Subject], Any]
+    read: Callable[[Any, Subject], Reading]
+    draw: Callable[[Any], Any] | None = None
+    says_shortage: bool = False
+
+    @property
+    def link(self) -> str:
+        """The address of its page."""
+        return f"{GUIDE}{self.page}.html"
+
+
+def always(subject: Subject) -> str:
+    """Apply to every subject."""
+    return ""
+
+
+def fitted(probe: Any, rows: Any) -> Any:
+    """A probe, fitted to rows with their weights and groups.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+    rows : Rows
+    """
+    return probe.fit(rows.X, rows.y, **rows.params)
+
+
+def n_living(probe: Any) -> int:
+    """Units that do something.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+    """
+    return int((~probe.dead_).sum())
+
+
+def unit_figure(probe: Any, found: Any) -> Any:
+    """Scores of units against chance, those found filled; none is where nothing was found.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+    found : ndarray of shape (n_units,), bool
+    """
+    null = probe.nulls_[0]
+    low, high = null.range(len(probe.unit_scores_))
+    display = UnitDisplay(
+        scores=probe.unit_scores_,
+        low=low,
+        high=high,
+        selected=found,
+        dead=probe.dead_,
+        null_name=null.name,
+        names=probe.unit_names_,
+    )
+    return display.plot(label=getattr(probe, "unit_score", probe._score_name)).figure_
+
+
+def unit_columns(probe: Any, **columns: Any) -> dict[str, list[Any]]:
+    """Columns of the table of units.
+
+    Parameters
+    ----------
+    probe : UnitProbe
+    **columns : array-like of shape (n_units,)
+    """
+    found = {"unit": [str(name) for name in probe.unit_names_]}
+    for name, values in columns.items():
+        found[name.replace("_", " ")] = [v.item() if hasattr(v, "item") else v for v in values]
+    return found

@@ -1,0 +1,113 @@
+"""Which units come back when the network is trained again."""
+
+from typing import Any
+
+from sklflat.report.findings import units_come_back
+from sklflat.report.parts import Quantity
+from sklflat.report.subjects import Subject
+from sklflat.report.techniques.base import (
+    Reading,
+    Technique,
+    fitted,
+    n_living,
+    unit_columns,
+)
+from sklflat.universality import UniversalityDisplay, UniversalityProbe
+from sklflat.universality.networks import MIN_OTHERS
+
+
+def why_not(subject: Subject) -> str:
+    """Further trainings are needed."""
+    if len(subject.networks) > MIN_OTHERS:
+        return ""
+    if subject.fresh is None:
+        return (
+            f"{subject.name} is a trained network that cannot be trained again, so nothing can be "
+            f"said of what comes back: give a list of it and at least {MIN_OTHERS} further "
+            "trainings"
+        )
+    return f"of {subject.name} fewer than {MIN_OTHERS} further trainings have ended"
+
+
+def fit(subject: Subject) -> UniversalityProbe:
+    """Compare the network with all of its further trainings."""
+    probe = UniversalityProbe(list(subject.networks), random_state=subject.seed)
+    return fitted(probe, subject.held_out)
+
+
+def read(probe: UniversalityProbe, subject: Subject) -> Reading:
+    """How many units come back, and how far that can be relied on."""
+    n, alive, models = len(probe.universal_units_), n_living(probe), len(probe.returns_)
+    finding = units_come_back(subject.name, n, alive, models, len(subject.held_out))
+    mean, chance = float(probe.returns_.mean()), float(probe.chance_.mean())
+    reliability = float(probe.reliability_.excess)
+    quantities = (
+        Quantity(
+            "units that come back",
+            n,
+            "Units that correlate with a unit of the other trainings beyond networks that have "
+            "learned nothing.",
+            source="universal_units_",
+        ),
+        Quantity("living units", alive, "Units that do something.", source="dead_"),
+        Quantity("further trainings", models, "From other seeds.", source="returns_"),
+        Quantity(
+            "mean return",
+            mean,
+            "Mean correlation of a unit with its partner in another training.",
+            source="returns_",
+        ),
+        Quantity(
+            "mean return by chance",
+            chance,
+            "The same with networks that have learned nothing.",
+            source="chance_",
+        ),
+        Quantity(
+            "reliability",
+            reliability,
+            "Rank correlation that the order of the units would have with that by as many other "
+            "trainings; below 0.7 single units should not be compared.",
+            source="reliability_.excess",
+        ),
+    )
+    second = (
+        f"A unit correlates {mean:.2f} with its partner on average, and {chance:.2f} by chance; "
+        f"as many other trainings would order the units alike with a rank correlation of "
+        f"{reliability:.2f}."
+    )
+    alt = (
+        f"Correlation of each of {len(probe.unit_names_)} units with its partner in {models} "
+        f"further trainings, against networks that have learned nothing; {n} come back."
+    )
+    comes_back = [str(name) in set(map(str, probe.universal_units_)) for name in probe.unit_names_]
+    return Reading(
+        (finding.statement, second),
+        quantities,
+        probe.null_hypothesis_,
+        (finding,),
+        unit_columns(
+            probe,
+            comes_back=comes_back,
+            return_above_chance=probe.unit_scores_,
+            return_q=probe.q_values_,
+        ),
+        alt=alt,
+    )
+
+
+def draw(probe: Any) -> Any:
+    """Returns of all units against chance."""
+    return UniversalityDisplay.from_estimator(probe).figure_
+
+
+UNIVERSALITY = Technique(
+    "universality",
+    "Units that come back",
+    "Would another training find the same features?",
+    "universality",
+    why_not,
+    fit,
+    read,
+    draw,
+)
