@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -47,12 +49,18 @@ class Cell:
     def key(self) -> str:
         """Of protocol, code, versions and cell: by it the numbers are kept."""
         claim = CLAIMS[self.claim]
-        sources = [inspect.getsource(m) for m in (claim.module, networks, data)]
-        code = hashlib.sha256("".join(sources).encode()).hexdigest()
+        code = [source_hash(module) for module in (claim.module, networks, data)]
         place = [self.claim, self.data, self.seed]
         return fingerprint([protocol_hash([claim.protocol]), code, versions(), place])
 
 
+@lru_cache
+def source_hash(module: ModuleType) -> str:
+    """Of a module's text."""
+    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+
+
+@lru_cache
 def versions() -> dict[str, str]:
     """What numbers may depend on."""
     libraries = ("numpy", "scipy", "scikit-learn", "skorch", "torch")

@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         If what was asked for cannot be done.
     """
     path = Path(arguments.output)
+    if not path.name or path.is_dir():
+        raise CommandError(f"-o: {arguments.output!r} is a directory. Give the name of a file.")
     files = [path.with_suffix(end) for end in (".json", ".md", ".html")]
     repeated = None if arguments.repeated is None else read_results(arguments.repeated)
     if arguments.show is not None:
@@ -120,7 +122,7 @@ def measured(configuration: dict[str, Any], cache_dir: str | None, n_jobs: int) 
     -------
     Results
     """
-    store = None if cache_dir is None else RunStore(cache_dir)
+    store = None if cache_dir is None else _store(cache_dir)
     begun = _date(store, configuration)
     seeds = range(configuration["first_seed"], configuration["first_seed"] + configuration["seeds"])
     cells = [
@@ -137,6 +139,13 @@ def measured(configuration: dict[str, Any], cache_dir: str | None, n_jobs: int) 
             bar.set_postfix_str(f"claim {cell.claim}, {cell.data}, seed {cell.seed}")
             bar.update()
     return Results(configuration, versions(), begun, _by_claim(cells, found))
+
+
+def _store(cache_dir: str) -> RunStore:
+    try:
+        return RunStore(cache_dir)
+    except (ValueError, OSError) as error:
+        raise CommandError(f"--cache-dir: {error}") from error
 
 
 def _date(store: RunStore | None, configuration: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """How small an effect so many paired seeds can see."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
@@ -46,6 +48,7 @@ def paired_power(d: float, n: int, level: float) -> float:
     return float(np.nan_to_num(above, nan=1.0) + np.nan_to_num(below, nan=0.0))
 
 
+@lru_cache
 def smallest_effect_seen(n: int, level: float, power: float) -> float:
     """The effect, in standard deviations of the differences, that n pairs see with a power.
 

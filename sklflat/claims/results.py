@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,19 @@ class Results:
 
     def verdicts(self, data: str) -> dict[int, Verdict]:
         """By claim, on one data set."""
-        readings = {
-            number: [record["arms"] for record in by_data[data]]
-            for number, by_data in self.records.items()
-            if data in by_data
-        }
-        return judge(protocols(sorted(readings)), readings, data)
+        return self._verdicts[data]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, dict[int, Verdict]]:
+        found = {}
+        for data in self.data:
+            readings = {
+                number: [record["arms"] for record in by_data[data]]
+                for number, by_data in self.records.items()
+                if data in by_data
+            }
+            found[data] = judge(protocols(sorted(readings)), readings, data)
+        return found
 
     def mediations(self, number: int, data: str) -> list[str]:
         """In words, how much of a claim's differences goes with its mediators."""
@@ -105,14 +113,11 @@ class Results:
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Records of seeds with each metric as a list over seeds: a tenth of the text."""
+    known = {(a, m) for r in rows for a, metrics in (r["arms"] or {}).items() for m in metrics}
     arms: dict[str, dict[str, list[float | None]]] = {}
-    for record in rows:
-        for arm, metrics in (record["arms"] or {}).items():
-            for metric in metrics:
-                arms.setdefault(arm, {}).setdefault(metric, [])
-    for arm, metrics in arms.items():
-        for metric, values in metrics.items():
-            values += [(r["arms"] or {}).get(arm, {}).get(metric) for r in rows]
+    for arm, metric in sorted(known):  # in one order, whatever the records come from
+        values = [(r["arms"] or {}).get(arm, {}).get(metric) for r in rows]
+        arms.setdefault(arm, {})[metric] = values
     names = ("seed", "diverged", "warnings")
     return {name: [record[name] for record in rows] for name in names} | {"arms": arms}
 
