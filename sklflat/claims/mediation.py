@@ -97,7 +97,7 @@ def sentence(found: Mediation, what: str, mediator: str) -> str:
     --------
     >>> from sklflat.claims.mediation import mediation, sentence
     >>> sentence(mediation([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0]), "SAM", "sharpness")
-    'SAM: +2.500 in all; at equal sharpness +0.500 [-4.271, +5.271] (slope 0.8, p = 0.2, 4 seeds).'
+    'SAM: +2.500 in all; at equal sharpness +0.500 [-4.499, +5.499] (slope 0.8, p = 0.2, 4 seeds).'
     """
     return (
         f"{what}: {found.total:+.3f} in all; at equal {mediator} {found.direct:+.3f} "

@@ -159,6 +159,17 @@ def protocol_hash(protocols: Sequence[Protocol], rule: DecisionRule = DECISION) 
     -------
     hash : str
         16 hexadecimal digits.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from sklflat.claims import DecisionRule, protocol_hash
+    >>> from sklflat.claims.registry import protocols
+    >>> (fourth,) = protocols([4])
+    >>> protocol_hash([fourth]) == protocol_hash([replace(fourth, null="another")])
+    False
+    >>> protocol_hash([fourth]) == protocol_hash([fourth], DecisionRule(level=0.1))
+    False
     """
     said = {"schema": SCHEMA, "rule": asdict(rule), "claims": [asdict(p) for p in protocols]}
     text = json.dumps(said, sort_keys=True, ensure_ascii=False)

@@ -139,6 +139,26 @@ def find(
     Returns
     -------
     Finding
+
+    Examples
+    --------
+    Ten seeds that all differ by about 2: of 1,024 patterns of signs two are as extreme.
+
+    >>> from sklflat.claims import Comparison, find
+    >>> comparison = Comparison(
+    ...     name="ours above theirs",
+    ...     metric="accuracy",
+    ...     arm="ours",
+    ...     against="theirs",
+    ...     matched_in="gradient evaluations",
+    ...     smallest_effect=0.5,
+    ... )
+    >>> readings = [
+    ...     {"ours": {"accuracy": 2 + k / 10}, "theirs": {"accuracy": 0.0}} for k in range(10)
+    ... ]
+    >>> finding = find(comparison, readings)
+    >>> round(finding.mean, 6), finding.p_value == 2 / 1024, finding.p_better
+    (2.45, True, 1.0)
     """
     arms = (comparison.arm, comparison.against)
     differences = tuple(_difference(comparison, reading) for reading in readings)
@@ -220,6 +240,25 @@ def decide(
     Returns
     -------
     outcome, reason : str
+
+    Examples
+    --------
+    >>> from sklflat.claims import Comparison, decide, find
+    >>> comparison = Comparison(
+    ...     name="ours above theirs",
+    ...     metric="accuracy",
+    ...     arm="ours",
+    ...     against=None,
+    ...     matched_in="one network",
+    ...     smallest_effect=0.5,
+    ... )
+    >>> for effect in (2.0, 0.1, -2.0):
+    ...     readings = [{"ours": {"accuracy": effect + k / 100}} for k in range(-5, 6)]
+    ...     finding = find(comparison, readings)
+    ...     print(decide([finding], 7 * finding.p_value)[0])
+    supported
+    refuted
+    refuted
     """
     worst = max(findings, key=lambda f: f.share_missing)
     if worst.share_missing > rule.max_missing:
