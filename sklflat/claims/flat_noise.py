@@ -57,13 +57,13 @@ def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, 
         contrast("sharp above no noise", metric, SHARP, NONE, **beside),
         contrast("dropout above no noise", metric, DROPOUT, NONE, **beside),
         contrast("flat above random, equal length", metric, SHORT, SHORT_RANDOM, **beside),
-        contrast("effective rank, flat below random", "rank", FLAT, RANDOM, **fewer),
+        contrast("effective rank lower, flat and random", "rank", FLAT, RANDOM, **fewer),
         contrast(
-            *("effective rank, flat below random", "rank", FLAT_EARLY, RANDOM_EARLY),
+            *("effective rank lower, flat and random", "rank", FLAT_EARLY, RANDOM_EARLY),
             **fewer | {"matched_in": "accuracy"},
         ),
-        contrast("live units, flat below random", "live units", FLAT, RANDOM, **fewer),
-        contrast("effective rank, dropout below no noise", "rank", DROPOUT, NONE, **fewer),
+        contrast("fewer live units, flat and random", "live units", FLAT, RANDOM, **fewer),
+        contrast("effective rank lower, dropout and no noise", "rank", DROPOUT, NONE, **fewer),
     )
 
 

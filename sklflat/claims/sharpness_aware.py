@@ -33,8 +33,16 @@ __all__ = ["PROTOCOL", "measure"]
 
 PLAIN, LONG = "plain, equal accuracy", "plain, equal gradients"
 SAM, SAM_EARLY = "SAM", "SAM, equal accuracy"
-DECAY = "weight decay, equal gradients"
-WIDE = "SAM, wide radius"
+DECAY, DECAY_EARLY = "weight decay, equal gradients", "weight decay, equal accuracy"
+WIDE, WIDE_EARLY = "SAM, wide radius", "SAM, wide radius, equal accuracy"
+PLAIN_OF_DECAY = "plain, equal accuracy to weight decay"
+PLAIN_OF_WIDE = "plain, equal accuracy to the wide radius"
+#: an arm, and what it and plain training are at equal accuracy
+_MATCHED = (
+    (SAM, SAM_EARLY, PLAIN),
+    (DECAY, DECAY_EARLY, PLAIN_OF_DECAY),
+    (WIDE, WIDE_EARLY, PLAIN_OF_WIDE),
+)
 
 
 def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
@@ -50,30 +58,43 @@ def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, 
         return Comparison(name=name, metric=metric, arm=arm, against=against, **given)
 
     beside: dict[str, Any] = {"primary": False}
+    lower: dict[str, Any] = {"primary": False, "larger_is_claimed": False}
+    at_equal_accuracy: dict[str, Any] = {"primary": False, "matched_in": accuracy}
+    repeated = "reproduced by another seed"
     return (
         contrast("SAM above plain training", metric, SAM_EARLY, PLAIN, matched_in=accuracy),
         contrast("SAM above plain training of twice the epochs", metric, SAM, LONG),
-        contrast("weight decay above plain training", metric, DECAY, LONG, **beside),
+        contrast("SAM of a wide radius above plain", metric, WIDE, LONG, **beside),
+        contrast(
+            *("SAM of a wide radius above plain", metric, WIDE_EARLY, PLAIN_OF_WIDE),
+            **at_equal_accuracy,
+        ),
+        contrast("weight decay above plain", metric, DECAY, LONG, **beside),
+        contrast(
+            *("weight decay above plain", metric, DECAY_EARLY, PLAIN_OF_DECAY),
+            **at_equal_accuracy,
+        ),
         contrast("SAM above weight decay", metric, SAM, DECAY, **beside),
-        contrast("SAM of a wide radius above plain training", metric, WIDE, LONG, **beside),
-        contrast("reproduced by another seed", "reproduced", SAM, LONG, **beside),
+        contrast(f"SAM: {repeated}", "reproduced", SAM, LONG, **beside),
+        contrast(f"SAM: {repeated}", "reproduced", SAM_EARLY, PLAIN, **at_equal_accuracy),
+        contrast(f"weight decay: {repeated}", "reproduced", DECAY, LONG, **beside),
         contrast(
-            *("reproduced by another seed", "reproduced", SAM_EARLY, PLAIN),
-            **beside | {"matched_in": accuracy},
+            *(f"weight decay: {repeated}", "reproduced", DECAY_EARLY, PLAIN_OF_DECAY),
+            **at_equal_accuracy,
         ),
-        contrast("weight decay: reproduced by another seed", "reproduced", DECAY, LONG, **beside),
-        contrast("lost per unit of perturbation of the start", "dose slope", SAM, LONG, **beside),
+        contrast("SAM: kept where the start is perturbed", "dose slope", SAM, LONG, **beside),
+        contrast("SAM: within-class variability lower (NC1)", "collapse", SAM, LONG, **lower),
         contrast(
-            *("collapse of classes (NC1)", "collapse", SAM, LONG),
-            **beside | {"larger_is_claimed": False},
-        ),
-        contrast(
-            *("effective rank", "rank", SAM, LONG),
-            **beside | {"larger_is_claimed": False, "smallest_effect": 1.0},
+            *("SAM: effective rank lower", "rank", SAM, LONG),
+            **lower | {"smallest_effect": 1.0},
         ),
         contrast(
-            *("measured sharpness", "sharpness", SAM, LONG),
-            **beside | {"larger_is_claimed": False, "smallest_effect": 0.001},
+            *("SAM: measured sharpness lower", "sharpness", SAM, LONG),
+            **lower | {"smallest_effect": 0.001},
+        ),
+        contrast(
+            *("SAM: measured sharpness lower", "sharpness", SAM_EARLY, PLAIN),
+            **lower | {"smallest_effect": 0.001, "matched_in": accuracy},
         ),
     )
 
@@ -92,6 +113,10 @@ PROTOCOL = Protocol(
         (LONG, "no radius, twice the epochs"),
         (DECAY, "no radius, an L2 penalty, twice the epochs"),
         (WIDE, "radius 0.5, once the epochs"),
+        (WIDE_EARLY, "the same at the lower final accuracy of it and plain training"),
+        (PLAIN_OF_WIDE, "plain training at that accuracy"),
+        (DECAY_EARLY, "weight decay at the lower final accuracy of it and plain training"),
+        (PLAIN_OF_DECAY, "plain training at that accuracy"),
     ),
     metric=(
         "mean over live units of the best absolute correlation with a planted feature; on real "
@@ -124,6 +149,7 @@ PROTOCOL = Protocol(
         (SAM_EARLY, PLAIN, "sharpness"),
         (SAM, LONG, "sharpness"),
         (WIDE, LONG, "sharpness"),
+        (DECAY, LONG, "sharpness"),
     ),
 )
 #: added to a seed for that of a second network
@@ -171,9 +197,10 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
     }
     first, second = _all_kinds(kinds, rows, (seed, seed + ANOTHER))
     networks = {name: (first[name].estimator, second[name].estimator) for name in kinds}
-    pairs = [match_accuracy(run[SAM], run[LONG], rows) for run in (first, second)]
-    networks[SAM_EARLY] = (pairs[0][0], pairs[1][0])
-    networks[PLAIN] = (pairs[0][1], pairs[1][1])
+    for name, early, plain in _MATCHED:
+        pairs = [match_accuracy(run[name], run[LONG], rows) for run in (first, second)]
+        networks[early] = (pairs[0][0], pairs[1][0])
+        networks[plain] = (pairs[0][1], pairs[1][1])
     found = {name: _metrics(pair, rows, truth) for name, pair in networks.items()}
     slopes = _dose_slopes({name: (kinds[name], first[name]) for name in (SAM, LONG)}, rows, seed)
     for name, slope in slopes.items():
