@@ -1,9 +1,11 @@
 """Claim 2: units that stay what they are on the path between two networks follow features best.
 
 Two networks from seeds of their own are aligned and joined by a straight line. The core are the k
-units of the first that keep their activations most along it. Of a single network the k units of the
-greatest variance are taken, from the better of the two; and k units by the agreement of the two
-ends alone, for which no path is needed. Two trainings cost what one of twice the epochs does.
+units of each layer of the first that keep their activations most along it. Of a single network the
+k units of the greatest variance are taken, from the better of the two; and k units by the agreement
+of the two ends alone, for which no path is needed. Two trainings cost what one of twice the epochs
+does. There are two hidden layers, as what a first one reads moves along a straight line, so that
+there a path cannot say more than its ends.
 """
 
 from typing import Any
@@ -57,7 +59,10 @@ PROTOCOL = Protocol(
         "chosen by the agreement of the two ends."
     ),
     arms=(
-        (CORE, "units of the greatest least correlation along the aligned and repaired path"),
+        (
+            CORE,
+            "units of the greatest least correlation along the repaired path, in each layer",
+        ),
         (ENDS, "units of the greatest correlation of the two aligned ends"),
         (SINGLE, "units of the greatest variance, of the better of the two networks"),
         (LONG, "the same of one network trained for twice the epochs"),
@@ -77,6 +82,7 @@ PROTOCOL = Protocol(
     ),
     settings=(
         ("width", 24),
+        ("depth", 2),
         ("chosen", 8),
         ("epochs", 40),
         ("batch_size", 50),
@@ -129,23 +135,32 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
         random_state=seed,
     ).fit(rows.X_match, rows.y_match)
     metric = "explainability" if truth is None else "recovery"
+    samples = {id(t): _sample(t, rows.X_match, rows.y_match) for t in (first, second, long)}
+    layer_of = samples[id(first)].units.layer_of
     worth = {id(t): _worth(t, rows, truth) for t in (first, second, long)}
     own = worth[id(first)]
-    by_variance = {id(t): _best(_variance(t, rows), worth[id(t)]) for t in (first, second, long)}
+
+    def best(scores: NDArray, of: NDArray) -> float:
+        return _best(scores, of, layer_of)
+
+    by_variance = {
+        id(t): best(samples[id(t)].activations.var(axis=0), worth[id(t)])
+        for t in (first, second, long)
+    }
     cost = float(first.estimator.n_gradient_evaluations_)
     accuracies = [_accuracy(t, rows) for t in (first, second, long)]
     pair = {"accuracy": float(np.mean(accuracies[:2])), "gradients": 2 * cost}
-    rises = _rises(first, rows)
+    rises = ablation(samples[id(first)])
     found = {
-        CORE: {metric: _best(probe.unit_scores_, own), **pair},
-        ENDS: {metric: _best(np.where(probe.dead_, -1, probe.core_.ends), own), **pair},
+        CORE: {metric: best(probe.unit_scores_, own), **pair},
+        ENDS: {metric: best(np.where(probe.dead_, -1, probe.core_.ends), own), **pair},
         SINGLE: {
             metric: max(by_variance[id(t)] for t in (first, second)),
             "accuracy": pair["accuracy"],
             "gradients": cost,
         },
         LONG: {metric: by_variance[id(long)], "accuracy": accuracies[2], "gradients": 2 * cost},
-        "units of the greatest rise of the loss": {metric: _best(rises, own), **pair},
+        "units of the greatest rise of the loss": {metric: best(rises, own), **pair},
         "all live units": {metric: float(np.nanmean(own)), **pair},
     }
     found[CORE]["barrier"] = float(probe.barriers_.largest("aligned", "error", "held-out", "mean"))
@@ -157,7 +172,7 @@ def _networks(rows: Rows, seed: int) -> list[Trained]:
     epochs = PROTOCOL.count("epochs")
     estimators = [
         SAMClassifier(
-            (PROTOCOL.count("width"),),
+            (PROTOCOL.count("width"),) * PROTOCOL.count("depth"),
             rho=0.0,
             batch_size=PROTOCOL.count("batch_size"),
             learning_rate_init=PROTOCOL.setting("learning_rate"),
@@ -174,9 +189,13 @@ def _accuracy(network: Trained, rows: Rows) -> float:
     return float(network.estimator.score(rows.X_test, rows.y_test))
 
 
+def _sample(network: Trained, X: NDArray, y: NDArray) -> Sample:
+    return Sample.of(network.estimator, X, y)
+
+
 def _worth(network: Trained, rows: Rows, truth: Truth | None) -> NDArray[np.float64]:
     """How closely each unit follows a feature; NaN for units that are constant."""
-    A = network.estimator.transform(rows.X_test)
+    A = _sample(network, rows.X_test, rows.y_test).activations
     if truth is not None:
         found = truth.recovery(A)
     else:
@@ -184,17 +203,11 @@ def _worth(network: Trained, rows: Rows, truth: Truth | None) -> NDArray[np.floa
     return np.where(live(A), found, np.nan)
 
 
-def _variance(network: Trained, rows: Rows) -> NDArray[np.float64]:
-    return np.asarray(network.estimator.transform(rows.X_match).var(axis=0))
-
-
-def _rises(network: Trained, rows: Rows) -> NDArray[np.float64]:
-    """Rise of the loss without each unit."""
-    sample = Sample.of(network.estimator, rows.X_match, rows.y_match)
-    return ablation(sample)
-
-
-def _best(scores: NDArray, worth: NDArray) -> float:
-    """Mean worth of the units of the highest scores, among those that live."""
-    order = np.argsort(-np.where(np.isnan(worth), -np.inf, scores), kind="stable")
-    return float(np.nanmean(worth[order[: PROTOCOL.count("chosen")]]))
+def _best(scores: NDArray, worth: NDArray, layer_of: NDArray) -> float:
+    """Mean worth of the units of the highest scores in each layer, among those that live."""
+    chosen = []
+    for layer in np.unique(layer_of):
+        own = np.flatnonzero((layer_of == layer) & ~np.isnan(worth))
+        order = own[np.argsort(-scores[own], kind="stable")]
+        chosen.append(worth[order[: PROTOCOL.count("chosen")]])
+    return float(np.concatenate(chosen).mean())

@@ -172,23 +172,17 @@ def test_every_real_data_set_without_truth_says_proxy():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", ["normal", "t", "laplace"])
-def test_of_true_nulls_at_most_one_in_twenty_is_supported(draw):
-    """2,000 runs of all seven claims, each of two comparisons: any false support counts."""
+def test_of_true_nulls_at_most_one_in_twenty_is_supported():
+    """2,000 runs of all seven claims: any false support counts."""
     rng = np.random.RandomState(0)
     n, n_runs = 12, 2000
-    draws = {
-        "normal": lambda size: rng.normal(size=size),
-        "t": lambda size: rng.standard_t(3, size=size),
-        "laplace": lambda size: rng.laplace(size=size),
-    }[draw]
     # an effect of interest so small that nothing is called negligible
     comparison = replace(COMPARISON, smallest_effect=1e-9)
     protocol: Protocol = replace(claim(1), comparisons=(comparison,))
     claims = [replace(protocol, number=k) for k in range(1, 8)]
     false = 0
     for _ in range(n_runs):
-        readings = {k: readings_of(draws(n)) for k in range(1, 8)}
+        readings = {k: readings_of(rng.standard_t(3, size=n)) for k in range(1, 8)}
         verdicts = judge(claims, readings, "planted")
         false += any(v.outcome == "supported" for v in verdicts.values())
     assert stats.binomtest(false, n_runs, DECISION.level, alternative="greater").pvalue > 0.01
