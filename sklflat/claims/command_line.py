@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", type=int, action="append", metavar="CLAIM", help="one claim; may be repeated")
     add("--quick", action="store_true", help="planted data only, few seeds")
     add("--cache-dir", help="keeps what is measured; a run that was cut off goes on")
-    add("-o", "--output", default="claims.json", help="results; .md and .html go beside it")
+    add("-o", "--output", help="results (claims.json); .md and .html go beside it")
     add("--jobs", type=int, default=1, help="workers (1)")
-    add("--show", metavar="FILE", help="show a file of results again, without measuring")
+    add("--show", metavar="FILE", help="show results again, without measuring; -o writes")
     add("--repeated", metavar="FILE", help="results with other seeds, to mark unstable verdicts")
 
 
@@ -54,26 +54,33 @@ def run(arguments: argparse.Namespace) -> int:
     CommandError
         If what was asked for cannot be done.
     """
-    path = Path(arguments.output)
+    path = Path("claims.json" if arguments.output is None else arguments.output)
     if not path.name or path.is_dir():
         raise CommandError(f"-o: {arguments.output!r} is a directory. Give the name of a file.")
     files = [path.with_suffix(end) for end in (".json", ".md", ".html")]
     repeated = None if arguments.repeated is None else read_results(arguments.repeated)
     if arguments.show is not None:
         results = read_results(arguments.show)
+        if arguments.output is not None:
+            check_output(files)
+            _write(files, results, repeated)
         _print(results, repeated)
         return 0
     configuration = _configuration(arguments)
     check_output(files)
     results = measured(configuration, arguments.cache_dir, arguments.jobs)
+    _write(files, results, repeated)
+    _print(results, repeated)
+    print(f"\nNumbers of every seed: {files[0]}; as a page: {files[2]}")
+    return 0
+
+
+def _write(files: Sequence[Path], results: Results, repeated: Results | None) -> None:
     for file, text in zip(files, _texts(results, repeated), strict=True):
         try:
             file.write_text(text, encoding="utf-8")
         except OSError as error:
             raise CommandError(f"-o: {file} cannot be written: {error.strerror}.") from error
-    _print(results, repeated)
-    print(f"\nNumbers of every seed: {files[0]}; as a page: {files[2]}")
-    return 0
 
 
 def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def details(results: Results) -> Iterator[str]:
         protocol = CLAIMS[number].protocol
         yield f"## Claim {number}: {protocol.title}\n"
         yield f"*Hypothesis.* {protocol.hypothesis}\n"
-        yield f"*Metric.* {protocol.metric.capitalize()}. *Null.* {protocol.null.capitalize()}.\n"
+        yield f"*Metric.* {_sentence(protocol.metric)} *Null.* {_sentence(protocol.null)}\n"
         for data in (d for d in results.data if d in by_data):
             verdict = results.verdicts(data)[number]
             yield f"**{data}.** {verdict.sentence}\n"
@@ -86,6 +86,10 @@ def details(results: Results) -> Iterator[str]:
             for said in results.mediations(number, data):
                 yield f"- Mediation. {said}"
             yield ""
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def finding_table(verdict: Verdict) -> Iterator[str]:

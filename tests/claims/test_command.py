@@ -131,6 +131,10 @@ def test_what_is_read_again_is_what_was_written(fast, tmp_path, capsys):
     assert found.records[1]["planted"][1]["diverged"] == "seed 1"
     assert main(["claims", "--show", str(path)]) == 0
     assert "| 1 Sharpness-aware training |" in capsys.readouterr().out
+    again = tmp_path / "again.json"
+    assert main(["claims", "--show", str(path), "-o", str(again)]) == 0
+    for end in (".json", ".md", ".html"):
+        assert again.with_suffix(end).read_text() == path.with_suffix(end).read_text()
 
 
 def test_more_than_a_quarter_diverged_is_no_verdict(fast, tmp_path):
