@@ -139,6 +139,8 @@ def measured(configuration: dict[str, Any], cache_dir: str | None, n_jobs: int) 
         if data in CLAIMS[number].protocol.data
         for seed in seeds
     ]
+    # planted data first, and then seed by seed: what is cut off has whole seeds
+    cells.sort(key=lambda cell: (cell.data != DATA[0], cell.seed))
     found: dict[Cell, dict[str, Any]] = {}
     with tqdm(total=len(cells), unit="cell", desc="claims", file=sys.stderr) as bar:
         for cell, record in measure_all(cells, store, n_jobs):
