@@ -1,7 +1,6 @@
 """Cells of a run, one claim, data set and seed each: measured by workers and kept as they end."""
 
 import hashlib
-import inspect
 import platform
 import warnings
 from collections import Counter
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,15 +48,27 @@ class Cell:
     def key(self) -> str:
         """Of protocol, code, versions and cell: by it the numbers are kept."""
         claim = CLAIMS[self.claim]
-        code = [source_hash(module) for module in (claim.module, networks, data)]
+        own = [Path(str(module.__file__)) for module in (claim.module, networks, data)]
+        code = [source_hash(path) for path in (*rooms_below(), *own)]
         place = [self.claim, self.data, self.seed]
         return fingerprint([protocol_hash([claim.protocol]), code, versions(), place])
 
 
+def rooms_below() -> list[Path]:
+    """Folders and pages of the package that claims are measured with."""
+    package = Path(__file__).parents[1]
+    return sorted(p for p in package.iterdir() if p.name not in ("claims", "__pycache__"))
+
+
 @lru_cache
-def source_hash(module: ModuleType) -> str:
-    """Of a module's text."""
-    return hashlib.sha256(inspect.getsource(module).encode()).hexdigest()
+def source_hash(path: Path) -> str:
+    """Of the Python files below a folder, with their names, or of one file."""
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(f"{file.relative_to(path.parent)}\n".encode())
+        found.update(hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
 
 
 @lru_cache

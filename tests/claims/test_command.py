@@ -13,7 +13,7 @@ import pytest
 
 from sklflat.__main__ import main
 from sklflat.claims import registry
-from sklflat.claims.cells import Cell, measure_cell
+from sklflat.claims.cells import Cell, measure_cell, rooms_below, source_hash
 from sklflat.claims.registry import CLAIMS, Claim
 from sklflat.claims.results import read_results
 from sklflat.claims.tables import changed_verdicts
@@ -209,6 +209,22 @@ def test_another_protocol_is_another_key(fast):
         CLAIMS[1] = claim
     assert cell.key == before
     assert len({before, Cell(1, "wine", 0).key, Cell(1, "planted", 1).key}) == 3
+
+
+def test_other_code_is_another_key(tmp_path):
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "a.py").write_text("x = 1")
+    before = source_hash(room)
+    source_hash.cache_clear()
+    assert source_hash(room) == before
+    for change in (lambda: (room / "a.py").write_text("x = 2"), (room / "b.py").touch):
+        change()
+        source_hash.cache_clear()
+        assert source_hash(room) != before
+    names = {path.name for path in rooms_below()}
+    assert {"networks", "training", "probing", "_version.py"} <= names
+    assert "claims" not in names
 
 
 # --- what is refused ------------------------------------------------------------------------------
