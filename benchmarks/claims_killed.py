@@ -72,8 +72,8 @@ def main():
     lines = [
         "# Claims that are measured in spite of kills\n",
         f"Written by `benchmarks/claims_killed.py`: {len(CLAIMS)} claims on planted data, "
-        f"{args.seeds} seeds, killed {args.kills} times at random instants, then run to the end; an "
-        "uninterrupted run beside it.\n",
+        f"{args.seeds} seeds, killed {args.kills} times at random instants, then run to the end; "
+        "an uninterrupted run beside it.\n",
         f"Files kept after each kill: {', '.join(map(str, kept))}.\n",
         *(
             f"- {n}: {'the same, bit for bit' if s else 'DIFFERS'}"
