@@ -133,7 +133,7 @@ _aliases.install()
 
 #: folders that may be used by ``import sklflat`` alone
 _ROOMS = (
-    "consensus",
+    *("claims", "consensus"),
     *("connectivity", "curvature", "datasets", "eigenspace", "exceptions", "matching", "metrics"),
     *("networks", "paths", "probing", "pruning", "report", "rewinding", "storage"),
     *("surrogate", "symmetry", "temperature", "testing", "training", "universality"),

@@ -13,7 +13,10 @@ from sklflat._version import __version__
 from sklflat.exceptions import SklflatError
 
 #: name of a command -> module that defines it
-COMMANDS: dict[str, str] = {"report": "sklflat.report.command_line"}
+COMMANDS: dict[str, str] = {
+    "claims": "sklflat.claims.command_line",
+    "report": "sklflat.report.command_line",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

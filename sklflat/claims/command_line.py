@@ -1,0 +1,201 @@
+"""``python -m sklflat claims``: the seven claims, measured, with a verdict each."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sklflat.claims.cells import Cell, measure_all, versions
+from sklflat.claims.page import html_page
+from sklflat.claims.protocol import DECISION
+from sklflat.claims.registry import CLAIMS, DATA
+from sklflat.claims.results import Results, check_output, read_results
+from sklflat.claims.tables import changed_verdicts, details, summary, verdict_table
+from sklflat.exceptions import CommandError
+from sklflat.storage import RunStore, fingerprint
+
+HELP = "Measure the seven claims on planted and real data, and say of each whether it holds."
+
+N_SEEDS, N_SEEDS_QUICK = 24, DECISION.min_seeds
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    add = parser.add_argument
+    add("--seeds", type=int, help=f"paired seeds ({N_SEEDS}; {N_SEEDS_QUICK} with --quick)")
+    add("--first-seed", type=int, default=0, help="the first of them (0)")
+    add("--only", type=int, action="append", metavar="CLAIM", help="one claim; may be repeated")
+    add("--quick", action="store_true", help="planted data only, few seeds")
+    add("--cache-dir", help="keeps what is measured; a run that was cut off goes on")
+    add("-o", "--output", help="results (claims.json); .md and .html go beside it")
+    add("--jobs", type=int, default=1, help="workers (1)")
+    add("--show", metavar="FILE", help="show results again, without measuring; -o writes")
+    add("--repeated", metavar="FILE", help="results with other seeds, to mark unstable verdicts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, write three files and print the verdicts.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+
+    Returns
+    -------
+    status : int
+        0, whatever the verdicts are.
+
+    Raises
+    ------
+    CommandError
+        If what was asked for cannot be done.
+    """
+    path = Path("claims.json" if arguments.output is None else arguments.output)
+    if not path.name or path.is_dir():
+        raise CommandError(f"-o: {arguments.output!r} is a directory. Give the name of a file.")
+    files = [path.with_suffix(end) for end in (".json", ".md", ".html")]
+    repeated = None if arguments.repeated is None else read_results(arguments.repeated)
+    if arguments.show is not None:
+        results = read_results(arguments.show)
+        if arguments.output is not None:
+            check_output(files)
+            _write(files, results, repeated)
+        _print(results, repeated)
+        return 0
+    configuration = _configuration(arguments)
+    check_output(files)
+    results = measured(configuration, arguments.cache_dir, arguments.jobs)
+    _write(files, results, repeated)
+    _print(results, repeated)
+    print(f"\nNumbers of every seed: {files[0]}; as a page: {files[2]}")
+    return 0
+
+
+def _write(files: Sequence[Path], results: Results, repeated: Results | None) -> None:
+    for file, text in zip(files, _texts(results, repeated), strict=True):
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"-o: {file} cannot be written: {error.strerror}.") from error
+
+
+def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What to measure, checked."""
+    n = arguments.seeds
+    if n is None:
+        n = N_SEEDS_QUICK if arguments.quick else N_SEEDS
+    if n < 2:
+        raise CommandError(
+            f"--seeds {n} are too few: two make a spread, and {DECISION.min_seeds} a verdict."
+        )
+    if arguments.first_seed < 0:
+        raise CommandError(f"--first-seed {arguments.first_seed}: seeds are not negative.")
+    if arguments.jobs == 0:
+        raise CommandError("--jobs 0: give 1 or more workers, or -1 for one a core.")
+    numbers = sorted(set(arguments.only or CLAIMS))
+    for number in numbers:
+        if number not in CLAIMS:
+            raise CommandError(
+                f"--only {number}: claims are numbered {min(CLAIMS)} to {max(CLAIMS)}."
+            )
+    if n < DECISION.min_seeds:
+        print(
+            f"--seeds {n}: all verdicts will be inconclusive; {DECISION.min_seeds} seeds or more "
+            "can decide.",
+            file=sys.stderr,
+        )
+    return {
+        "seeds": n,
+        "first_seed": arguments.first_seed,
+        "claims": numbers,
+        "data": list(DATA[:1] if arguments.quick else DATA),
+    }
+
+
+def measured(configuration: dict[str, Any], cache_dir: str | None, n_jobs: int) -> Results:
+    """All cells of a configuration, with a progress bar on stderr.
+
+    Parameters
+    ----------
+    configuration : dict
+    cache_dir : str or None
+    n_jobs : int
+
+    Returns
+    -------
+    Results
+    """
+    store = None if cache_dir is None else _store(cache_dir)
+    begun = _date(store, configuration)
+    seeds = range(configuration["first_seed"], configuration["first_seed"] + configuration["seeds"])
+    cells = [
+        Cell(number, data, seed)
+        for data in configuration["data"]
+        for number in configuration["claims"]
+        if data in CLAIMS[number].protocol.data
+        for seed in seeds
+    ]
+    # planted data first, and then seed by seed: what is cut off has whole seeds
+    cells.sort(key=lambda cell: (cell.data != DATA[0], cell.seed))
+    found: dict[Cell, dict[str, Any]] = {}
+    with tqdm(total=len(cells), unit="cell", desc="claims", file=sys.stderr) as bar:
+        for cell, record in measure_all(cells, store, n_jobs):
+            found[cell] = record
+            bar.set_postfix_str(f"claim {cell.claim}, {cell.data}, seed {cell.seed}")
+            bar.update()
+    return Results(configuration, versions(), begun, _by_claim(cells, found))
+
+
+def _store(cache_dir: str) -> RunStore:
+    try:
+        return RunStore(cache_dir)
+    except (ValueError, OSError) as error:
+        raise CommandError(f"--cache-dir: {error}") from error
+
+
+def _date(store: RunStore | None, configuration: dict[str, Any]) -> str:
+    """The day on which this run was begun, also if it goes on on another."""
+    today = datetime.date.today().isoformat()
+    if store is None:
+        return today
+    key = fingerprint(["begun", configuration, versions()])
+    kept = store.get(key)
+    if kept is None:
+        store.put(key, {}, today)
+        return today
+    return str(kept[1])
+
+
+def _by_claim(
+    cells: Sequence[Cell], found: dict[Cell, dict[str, Any]]
+) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    records: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for cell in cells:
+        records.setdefault(cell.claim, {}).setdefault(cell.data, []).append(found[cell])
+    return records
+
+
+def _texts(results: Results, repeated: Results | None) -> tuple[str, str, str]:
+    """JSON, Markdown and HTML."""
+    lines = [
+        "# Verdicts on the seven claims\n",
+        f"Written by `python -m sklflat claims`. {summary(results)}\n",
+        verdict_table(results, repeated),
+        "",
+        *details(results),
+    ]
+    return results.to_json(), "\n".join(lines).rstrip() + "\n", html_page(results, repeated)
+
+
+def _print(results: Results, repeated: Results | None) -> None:
+    print(summary(results), verdict_table(results, repeated), sep="\n\n")
+    for data in results.data:
+        for number, verdict in results.verdicts(data).items():
+            print(f"\nClaim {number}, {data}. {verdict.sentence}")
+    if repeated is not None:
+        for (number, data), (one, other) in changed_verdicts(results, repeated).items():
+            print(f"\nUnstable: claim {number}, {data}: {one}, with other seeds {other}.")

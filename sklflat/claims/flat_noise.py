@@ -1,0 +1,204 @@
+"""Claim 5: noise along flat directions leaves fewer units, each of a single feature.
+
+All arms start from the same weights and see the same rows in the same order. The noise of a step
+may raise the loss by the same in all arms, so it is the longer the flatter its directions are. The
+control is a random subspace of as many dimensions.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.networks import (
+    Trained,
+    live,
+    match_accuracy,
+    rank_of,
+    steps_of,
+    train_all,
+    whole_budget,
+)
+from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.datasets import Truth, make_teacher_student
+from sklflat.metrics import tree_explainability
+from sklflat.training import (
+    FlatNoiseClassifier,
+    FlatNoiseRegressor,
+    SAMClassifier,
+    SAMRegressor,
+)
+
+__all__ = ["PROTOCOL", "measure"]
+
+FLAT, RANDOM = "flat noise", "random subspace"
+FLAT_EARLY, RANDOM_EARLY = "flat noise, equal accuracy", "random subspace, equal accuracy"
+NONE, ISOTROPIC, SHARP, DROPOUT = "no noise", "isotropic noise", "sharp noise", "dropout"
+SHORT, SHORT_RANDOM = "flat noise of a given length", "random subspace of a given length"
+
+
+def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
+    def contrast(name: str, metric: str, arm: str, against: str, **more: Any) -> Comparison:
+        given: dict[str, Any] = {
+            "smallest_effect": smallest,
+            "where": where,
+            "matched_in": "gradient evaluations",
+        }
+        return Comparison(name=name, metric=metric, arm=arm, against=against, **given | more)
+
+    beside: dict[str, Any] = {"primary": False}
+    fewer: dict[str, Any] = {"larger_is_claimed": False, "smallest_effect": 1.0, "primary": False}
+    return (
+        contrast("flat above random", metric, FLAT_EARLY, RANDOM_EARLY, matched_in="accuracy"),
+        contrast("flat above random", metric, FLAT, RANDOM),
+        contrast("flat above no noise", metric, FLAT, NONE, **beside),
+        contrast("isotropic above no noise", metric, ISOTROPIC, NONE, **beside),
+        contrast("sharp above no noise", metric, SHARP, NONE, **beside),
+        contrast("dropout above no noise", metric, DROPOUT, NONE, **beside),
+        contrast("flat above random, equal length", metric, SHORT, SHORT_RANDOM, **beside),
+        contrast("effective rank lower, flat and random", "rank", FLAT, RANDOM, **fewer),
+        contrast(
+            *("effective rank lower, flat and random", "rank", FLAT_EARLY, RANDOM_EARLY),
+            **fewer | {"matched_in": "accuracy"},
+        ),
+        contrast("fewer live units, flat and random", "live units", FLAT, RANDOM, **fewer),
+        contrast("effective rank lower, dropout and no noise", "rank", DROPOUT, NONE, **fewer),
+    )
+
+
+PROTOCOL = Protocol(
+    number=5,
+    title="Noise in flat directions",
+    hypothesis=(
+        "Training with noise in flat directions leaves units that follow single features of the "
+        "data more closely than training with noise in a random subspace of equal dimension."
+    ),
+    arms=(
+        (FLAT, "outside of the 8 leading eigenvectors, which are measured anew on the way"),
+        (RANDOM, "outside of a random subspace of 8 dimensions, with the same rise of the loss"),
+        (FLAT_EARLY, "at the checkpoint nearest to the lower final accuracy of the two"),
+        (RANDOM_EARLY, "at the checkpoint nearest to that accuracy"),
+        (SHORT, "of a length that is a share of the weights' own"),
+        (SHORT_RANDOM, "of the same length"),
+        (NONE, "plain training"),
+        (ISOTROPIC, "noise in all directions, with the same rise of the loss"),
+        (SHARP, "noise along the leading eigenvectors, with the same rise of the loss"),
+        (DROPOUT, "of a fifth of the units"),
+    ),
+    metric=(
+        "mean over live units of the best absolute correlation with a planted feature; on real "
+        "data, of the cross-validated R2 of a small tree of the inputs"
+    ),
+    null="noise in a random subspace does as well",
+    planted="planted features of a narrow ReLU teacher, learned by an over-wide student",
+    real="a proxy: how well trees of the inputs explain a unit, no feature being known",
+    comparisons=(
+        *_comparisons("planted", "recovery", 0.05),
+        *_comparisons("real", "explainability", 0.05),
+    ),
+    settings=(
+        ("width", 32),
+        ("epochs", 50),
+        ("batch_size", 50),
+        ("learning_rate", 0.01),
+        ("sigma", 0.2),
+        ("length", 0.05),
+        ("dropout", 0.2),
+        ("n_features", 10),
+        ("n_teacher", 4),
+        ("noise", 0.1),
+        ("n_train", 400),
+        ("n_match", 400),
+        ("n_test", 1000),
+    ),
+    data=("planted", "digits", "breast cancer", "wine"),
+)
+
+
+def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
+    """Rows of a data set, and what was planted in those judged on."""
+    if data != "planted":
+        return real_rows(data, seed), None
+    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
+    X, y, truth = make_teacher_student(
+        sum(n),
+        n_features=PROTOCOL.count("n_features"),
+        n_teacher=PROTOCOL.count("n_teacher"),
+        noise=PROTOCOL.setting("noise"),
+        random_state=seed,
+    )
+    rows = cut(X, y, n[0], n[1])
+    return rows, truth.subset(rows.test)
+
+
+def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
+    """Metrics of all arms, for one seed.
+
+    Parameters
+    ----------
+    data : str
+    seed : int
+
+    Returns
+    -------
+    readings : dict of str to dict of str to float
+        By arm and metric.
+    """
+    rows, truth = rows_of(data, seed)
+    estimators = _estimators(seed, regression=truth is not None)
+    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), PROTOCOL.count("epochs"))
+    trained = train_all(list(estimators.values()), rows, [n_steps] * len(estimators))
+    by_arm: dict[str, Trained] = dict(zip(estimators, trained, strict=True))
+    networks = {name: found.estimator for name, found in by_arm.items()}
+    networks[FLAT_EARLY], networks[RANDOM_EARLY] = match_accuracy(
+        by_arm[FLAT], by_arm[RANDOM], rows
+    )
+    return {name: _metrics(network, rows, truth) for name, network in networks.items()}
+
+
+def _estimators(seed: int, regression: bool) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "hidden_layer_sizes": (PROTOCOL.count("width"),),
+        "batch_size": PROTOCOL.count("batch_size"),
+        "learning_rate_init": PROTOCOL.setting("learning_rate"),
+        "random_state": seed,
+        **whole_budget(PROTOCOL.count("epochs")),
+    }
+    sigma, length = PROTOCOL.setting("sigma"), PROTOCOL.setting("length")
+
+    noisy = FlatNoiseRegressor if regression else FlatNoiseClassifier
+    plain = SAMRegressor if regression else SAMClassifier
+
+    def noise(subspace: str, **more: Any) -> Any:
+        return noisy(subspace=subspace, **{"sigma": sigma} | common | more)
+
+    return {
+        FLAT: noise("flat"),
+        RANDOM: noise("random"),
+        ISOTROPIC: noise("isotropic"),
+        SHARP: noise("sharp"),
+        SHORT: noise("flat", budget="norm", sigma=length),
+        SHORT_RANDOM: noise("random", budget="norm", sigma=length),
+        NONE: plain(rho=0.0, **common),
+        DROPOUT: plain(rho=0.0, dropout=PROTOCOL.setting("dropout"), **common),
+    }
+
+
+def _metrics(network: Any, rows: Rows, truth: Truth | None) -> dict[str, float]:
+    A = network.transform(rows.X_test)
+    own: NDArray = A[:, live(A)]
+    found = {
+        "accuracy": float(network.score(rows.X_test, rows.y_test)),
+        "gradients": float(network.n_gradient_evaluations_),
+        "products": float(getattr(network, "n_products_", 0)),
+        "length": float(np.mean(getattr(network, "noise_scale_", 0.0))),
+        "live units": float(own.shape[1]),
+        "rank": rank_of(own),
+    }
+    if truth is not None:
+        found["recovery"] = float(truth.recovery(own).mean())
+    else:
+        explained = tree_explainability(own, rows.X_test, max_cuts=16)
+        found["explainability"] = float(explained.mean())
+    return found

@@ -1,0 +1,213 @@
+"""Claim 2: units that stay what they are on the path between two networks follow features best.
+
+Two networks from seeds of their own are aligned and joined by a straight line. The core are the k
+units of each layer of the first that keep their activations most along it. Of a single network the
+k units of the greatest variance are taken, from the better of the two; and k units by the agreement
+of the two ends alone, for which no path is needed. Two trainings cost what one of twice the epochs
+does. There are two hidden layers, as what a first one reads moves along a straight line, so that
+there a path cannot say more than its ends.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+
+from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.networks import Trained, live, steps_of, train_all, whole_budget
+from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.connectivity import ModeConnectivityProbe
+from sklflat.datasets import Truth, make_shared_private
+from sklflat.metrics import tree_explainability
+from sklflat.probing.baselines import ablation
+from sklflat.probing.sample import Sample
+from sklflat.training import SAMClassifier
+
+__all__ = ["PROTOCOL", "measure"]
+
+CORE, ENDS = "core", "agreement of the ends"
+SINGLE, LONG = "single network", "single network, equal gradients"
+
+
+def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
+    def contrast(name: str, against: str, matched_in: str, **more: Any) -> Comparison:
+        given: dict[str, Any] = {
+            "metric": metric,
+            "arm": CORE,
+            "smallest_effect": smallest,
+            "where": where,
+        } | more
+        return Comparison(name=name, against=against, matched_in=matched_in, **given)
+
+    ablation = "units of the greatest rise of the loss"
+    return (
+        contrast("core above the best units of one network", SINGLE, "accuracy"),
+        contrast("core above those of one trained twice as long", LONG, "gradient evaluations"),
+        contrast("core above agreement of the ends", ENDS, "one network"),
+        contrast(f"core above {ablation}", ablation, "one network", primary=False),
+        contrast("core above all live units", "all live units", "one network", primary=False),
+    )
+
+
+PROTOCOL = Protocol(
+    number=2,
+    title="Invariant core",
+    hypothesis=(
+        "The units that stay the same along the path between two networks follow single features "
+        "more closely than the best units of either network alone, and more closely than those "
+        "chosen by the agreement of the two ends."
+    ),
+    arms=(
+        (
+            CORE,
+            "units of the greatest least correlation along the repaired path, in each layer",
+        ),
+        (ENDS, "units of the greatest correlation of the two aligned ends"),
+        (SINGLE, "units of the greatest variance, of the better of the two networks"),
+        (LONG, "the same of one network trained for twice the epochs"),
+        ("units of the greatest rise of the loss", "by ablation, of the first network"),
+        ("all live units", "of the first network"),
+    ),
+    metric=(
+        "mean over the chosen units of the best absolute correlation with a planted feature; on "
+        "real data, of the cross-validated R2 of a small tree of the inputs"
+    ),
+    null="units that are chosen without a path do as well",
+    planted="planted features of a ReLU teacher that all networks learn from",
+    real="a proxy: how well trees of the inputs explain a unit, no feature being known",
+    comparisons=(
+        *_comparisons("planted", "recovery", 0.05),
+        *_comparisons("real", "explainability", 0.05),
+    ),
+    settings=(
+        ("width", 24),
+        ("depth", 2),
+        ("chosen", 8),
+        ("epochs", 40),
+        ("batch_size", 50),
+        ("learning_rate", 0.01),
+        ("n_features", 12),
+        ("n_shared", 6),
+        ("n_train", 500),
+        ("n_match", 300),
+        ("n_test", 1000),
+    ),
+    data=("planted", "digits", "breast cancer", "wine"),
+)
+
+
+def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
+    """Rows of a data set, and what was planted in those judged on."""
+    if data != "planted":
+        return real_rows(data, seed), None
+    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
+    X, y, truth = make_shared_private(
+        sum(n),
+        n_features=PROTOCOL.count("n_features"),
+        n_shared=PROTOCOL.count("n_shared"),
+        task="classification",
+        random_state=seed,
+    )
+    rows = cut(X, y, n[0], n[1])
+    return rows, truth.subset(rows.test)
+
+
+def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
+    """Metrics of all ways to choose units, for one seed.
+
+    Parameters
+    ----------
+    data : str
+    seed : int
+
+    Returns
+    -------
+    readings : dict of str to dict of str to float
+        By arm and metric.
+    """
+    rows, truth = rows_of(data, seed)
+    first, second, long = _networks(rows, seed)
+    probe = ModeConnectivityProbe(
+        [FrozenEstimator(first.estimator), FrozenEstimator(second.estimator)],
+        n_units=1,
+        n_null=4,
+        random_state=seed,
+    ).fit(rows.X_match, rows.y_match)
+    metric = "explainability" if truth is None else "recovery"
+    samples = {id(t): _sample(t, rows.X_match, rows.y_match) for t in (first, second, long)}
+    layer_of = samples[id(first)].units.layer_of
+    worth = {id(t): _worth(t, rows, truth) for t in (first, second, long)}
+    own = worth[id(first)]
+
+    def best(scores: NDArray, of: NDArray) -> float:
+        return _best(scores, of, layer_of)
+
+    by_variance = {
+        id(t): best(samples[id(t)].activations.var(axis=0), worth[id(t)])
+        for t in (first, second, long)
+    }
+    cost = float(first.estimator.n_gradient_evaluations_)
+    accuracies = [_accuracy(t, rows) for t in (first, second, long)]
+    pair = {"accuracy": float(np.mean(accuracies[:2])), "gradients": 2 * cost}
+    rises = ablation(samples[id(first)])
+    found = {
+        CORE: {metric: best(probe.unit_scores_, own), **pair},
+        ENDS: {metric: best(np.where(probe.dead_, -1, probe.core_.ends), own), **pair},
+        SINGLE: {
+            metric: max(by_variance[id(t)] for t in (first, second)),
+            "accuracy": pair["accuracy"],
+            "gradients": cost,
+        },
+        LONG: {metric: by_variance[id(long)], "accuracy": accuracies[2], "gradients": 2 * cost},
+        "units of the greatest rise of the loss": {metric: best(rises, own), **pair},
+        "all live units": {metric: float(np.nanmean(own)), **pair},
+    }
+    found[CORE]["barrier"] = float(probe.barriers_.largest("aligned", "error", "held-out", "mean"))
+    return found
+
+
+def _networks(rows: Rows, seed: int) -> list[Trained]:
+    """Two networks of seeds of their own, and one that is trained for twice the epochs."""
+    epochs = PROTOCOL.count("epochs")
+    estimators = [
+        SAMClassifier(
+            (PROTOCOL.count("width"),) * PROTOCOL.count("depth"),
+            rho=0.0,
+            batch_size=PROTOCOL.count("batch_size"),
+            learning_rate_init=PROTOCOL.setting("learning_rate"),
+            random_state=s,
+            **whole_budget(e),
+        )
+        for s, e in ((seed, epochs), (seed + 500_000, epochs), (seed, 2 * epochs))
+    ]
+    n_steps = [steps_of(rows, PROTOCOL.count("batch_size"), e.max_iter) for e in estimators]
+    return train_all(estimators, rows, n_steps)
+
+
+def _accuracy(network: Trained, rows: Rows) -> float:
+    return float(network.estimator.score(rows.X_test, rows.y_test))
+
+
+def _sample(network: Trained, X: NDArray, y: NDArray) -> Sample:
+    return Sample.of(network.estimator, X, y)
+
+
+def _worth(network: Trained, rows: Rows, truth: Truth | None) -> NDArray[np.float64]:
+    """How closely each unit follows a feature; NaN for units that are constant."""
+    A = _sample(network, rows.X_test, rows.y_test).activations
+    if truth is not None:
+        found = truth.recovery(A)
+    else:
+        found = tree_explainability(A, rows.X_test, max_cuts=16)
+    return np.where(live(A), found, np.nan)
+
+
+def _best(scores: NDArray, worth: NDArray, layer_of: NDArray) -> float:
+    """Mean worth of the units of the highest scores in each layer, among those that live."""
+    chosen = []
+    for layer in np.unique(layer_of):
+        own = np.flatnonzero((layer_of == layer) & ~np.isnan(worth))
+        order = own[np.argsort(-scores[own], kind="stable")]
+        chosen.append(worth[order[: PROTOCOL.count("chosen")]])
+    return float(np.concatenate(chosen).mean())

@@ -1,0 +1,223 @@
+"""The file of results: everything from configuration to the numbers of every seed, as JSON."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklflat.claims.mediation import mediation, paired, sentence
+from sklflat.claims.protocol import DECISION, SCHEMA, protocol_hash
+from sklflat.claims.registry import CLAIMS, DATA, protocols
+from sklflat.claims.verdicts import Verdict, as_json, judge
+from sklflat.exceptions import CommandError
+
+__all__ = ["Results", "check_output", "read_results"]
+
+FORMAT = "sklflat claims"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Numbers of every seed, and the verdicts that follow from them.
+
+    Attributes
+    ----------
+    configuration : dict
+        ``seeds``, ``first_seed``, ``claims`` and ``data``.
+    versions : dict
+        Of what the numbers may depend on.
+    begun : str
+        Date.
+    records : dict of int to dict of str to list of dict
+        By claim and data set, one of each seed: see :func:`~sklflat.claims.cells.measure_cell`.
+    """
+
+    configuration: dict[str, Any]
+    versions: dict[str, str]
+    begun: str
+    records: dict[int, dict[str, list[dict[str, Any]]]]
+
+    @property
+    def data(self) -> list[str]:
+        """Data sets that some claim was measured on."""
+        return [name for name in DATA if any(name in r for r in self.records.values())]
+
+    def verdicts(self, data: str) -> dict[int, Verdict]:
+        """By claim, on one data set."""
+        return self._verdicts[data]
+
+    @cached_property
+    def _verdicts(self) -> dict[str, dict[int, Verdict]]:
+        found = {}
+        for data in self.data:
+            readings = {
+                number: [record["arms"] for record in by_data[data]]
+                for number, by_data in self.records.items()
+                if data in by_data
+            }
+            found[data] = judge(protocols(sorted(readings)), readings, data)
+        return found
+
+    def mediations(self, number: int, data: str) -> list[str]:
+        """In words, how much of a claim's differences goes with its mediators."""
+        protocol = CLAIMS[number].protocol
+        readings = [record["arms"] for record in self.records[number][data]]
+        said = []
+        for arm, against, mediator in protocol.mediators:
+            pairs = [
+                paired(readings, (arm, against), metric)
+                for metric in (protocol.primary_metric_on(data), mediator)
+            ]
+            known = np.isfinite(pairs).all(axis=0)
+            found = mediation(pairs[0][known], pairs[1][known])
+            if found is not None:
+                said.append(sentence(found, f"{arm} less {against}", mediator))
+        return said
+
+    def to_json(self) -> str:
+        """The file's text, the same for the same numbers."""
+        verdicts = {data: self.verdicts(data) for data in self.data}
+        claims = []
+        for number in sorted(self.records):
+            protocol = CLAIMS[number].protocol
+            said = {
+                d: _verdict_as_json(v[number]) | {"mediation": self.mediations(number, d)}
+                for d, v in verdicts.items()
+                if number in v
+            }
+            claims.append(
+                {
+                    **{k: v for k, v in asdict(protocol).items() if k != "comparisons"},
+                    "protocol_hash": protocol_hash([protocol]),
+                    "verdicts": said,
+                    "seeds": {d: _columns(rows) for d, rows in self.records[number].items()},
+                }
+            )
+        whole = {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "protocol_hash": protocol_hash(protocols(sorted(self.records))),
+            "rule": asdict(DECISION),
+            "configuration": self.configuration,
+            "versions": self.versions,
+            "begun": self.begun,
+            "claims": claims,
+        }
+        return json.dumps(whole, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Records of seeds with each metric as a list over seeds: a tenth of the text."""
+    known = {(a, m) for r in rows for a, metrics in (r["arms"] or {}).items() for m in metrics}
+    arms: dict[str, dict[str, list[float | None]]] = {}
+    for arm, metric in sorted(known):  # in one order, whatever the records come from
+        values = [(r["arms"] or {}).get(arm, {}).get(metric) for r in rows]
+        arms.setdefault(arm, {})[metric] = values
+    names = ("seed", "diverged", "warnings")
+    return {name: [record[name] for record in rows] for name in names} | {"arms": arms}
+
+
+def _rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """The records that columns were made of."""
+    names = ("seed", "diverged", "warnings")
+    rows = [
+        dict(zip(names, values, strict=True))
+        for values in zip(*(columns[name] for name in names), strict=True)
+    ]
+    for k, record in enumerate(rows):
+        record["arms"] = None
+        if record["diverged"] is None:
+            record["arms"] = {
+                arm: {metric: values[k] for metric, values in metrics.items()}
+                for arm, metrics in columns["arms"].items()
+            }
+    return rows
+
+
+def _verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "sentence": verdict.sentence,
+        "p_value": float(f"{verdict.p_value:.6g}"),
+        "adjusted_p_value": float(f"{verdict.adjusted_p_value:.6g}"),
+        "findings": [as_json(finding) for finding in verdict.findings],
+    }
+
+
+def read_results(path: str | os.PathLike[str]) -> Results:
+    """Results from a file, if its protocol is that of this version.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    CommandError
+        If it cannot be read, is no file of results, or was measured by another protocol.
+    """
+    where = str(path)
+    try:
+        whole = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CommandError(f"{where} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise CommandError(f"{where} is no file of results: {error}.") from error
+    if not isinstance(whole, Mapping) or whole.get("format") != FORMAT:
+        raise CommandError(f"{where} is no file of results of `sklflat claims`.")
+    _check_protocol(where, whole)
+    records = {
+        int(claim["number"]): {d: _rows(columns) for d, columns in claim["seeds"].items()}
+        for claim in whole["claims"]
+    }
+    return Results(whole["configuration"], whole["versions"], whole["begun"], records)
+
+
+def _check_protocol(where: str, whole: Mapping[str, Any]) -> None:
+    advice = "Measure again, or read it with the version that wrote it"
+    by = f"(sklflat {whole.get('versions', {}).get('sklflat', 'unknown')})"
+    if whole.get("schema") != SCHEMA or whole.get("rule") != asdict(DECISION):
+        raise CommandError(f"{where} was decided by another rule. {advice} {by}.")
+    changed = [
+        str(claim["number"])
+        for claim in whole["claims"]
+        if claim["number"] not in CLAIMS
+        or claim["protocol_hash"] != protocol_hash([CLAIMS[claim["number"]].protocol])
+    ]
+    if changed:
+        raise CommandError(
+            f"{where} is of another protocol version: that of claim {', '.join(changed)} has "
+            f"changed since. {advice} {by}."
+        )
+
+
+def check_output(paths: Sequence[Path]) -> None:
+    """Make sure, before the work, that files can be written, and that none is another's.
+
+    Raises
+    ------
+    CommandError
+        Names the file and says what to do.
+    """
+    for path in paths:
+        if path.is_dir():
+            raise CommandError(f"-o: {path} is a directory. Give the name of a file.")
+        if not path.parent.is_dir():
+            raise CommandError(
+                f"-o: there is no directory {path.parent}. Create it, or choose another."
+            )
+        place = path if path.exists() else path.parent
+        if not os.access(place, os.W_OK):
+            raise CommandError(f"-o: {path} cannot be written. Choose another file.")
+    first = paths[0]
+    if first.exists() and first.stat().st_size:
+        read_results(first)

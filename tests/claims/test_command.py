@@ -1,0 +1,335 @@
+"""``python -m sklflat claims``: files, resumption, unstable verdicts, and what is refused."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from sklflat.__main__ import main
+from sklflat.claims import registry
+from sklflat.claims.cells import Cell, measure_cell, rooms_below, source_hash
+from sklflat.claims.registry import CLAIMS, Claim
+from sklflat.claims.results import read_results
+from sklflat.claims.tables import changed_verdicts
+from sklflat.exceptions import DivergenceError
+
+
+def drawn(protocol, effect=1.0, diverges=lambda seed: False):
+    """A measurement of random numbers: all that claims are better, by an effect, in every arm."""
+
+    def measure(data, seed):
+        if diverges(seed):
+            raise DivergenceError(f"seed {seed}")
+        rng = np.random.RandomState(seed + 7 * protocol.number)
+        better = {c.arm for c in protocol.comparisons_on(data)}
+        metrics = {c.metric for c in protocol.comparisons_on(data)}
+        metrics |= {mediator for *_, mediator in protocol.mediators}
+        arms = {name for c in protocol.comparisons_on(data) for name in (c.arm, c.against) if name}
+        return {
+            arm: {m: effect * (arm in better) + 0.1 * rng.normal() for m in sorted(metrics)}
+            | {"accuracy": 0.9, "gradients": 100.0}
+            for arm in sorted(arms)
+        }
+
+    return measure
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Claims that take no time; the function changes what they measure."""
+
+    def change(**more):
+        for number, claim in list(CLAIMS.items()):
+            fast = Claim(claim.protocol, drawn(claim.protocol, **more), claim.module)
+            monkeypatch.setitem(CLAIMS, number, fast)
+
+    change()
+    return change
+
+
+def claims(tmp_path, *options, name="found.json"):
+    """Run the command; the status and the path of its results."""
+    path = tmp_path / name
+    return main(["claims", "-o", str(path), *map(str, options)]), path
+
+
+def test_three_files_and_a_table(fast, tmp_path, capsys):
+    status, path = claims(tmp_path, "--quick")
+    said = capsys.readouterr()
+    assert status == 0
+    assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".md", ".html"}
+    assert "| 4 Flat directions |" in said.out
+    assert "63/63" in said.err  # seven claims, nine seeds, on planted data alone
+    whole = json.loads(path.read_text())
+    assert whole["configuration"]["seeds"] == 9
+    assert whole["configuration"]["data"] == ["planted"]
+    assert {"numpy", "torch", "sklflat"} <= set(whole["versions"])
+    assert len(whole["claims"]) == 7
+    first = whole["claims"][0]
+    assert len(first["seeds"]["planted"]["arms"]["SAM"]["recovery"]) == 9
+    assert path.with_suffix(".md").read_text().startswith("# Verdicts on the seven claims")
+
+
+def test_a_claim_is_not_applicable_where_it_cannot_be_measured(fast, tmp_path, capsys):
+    assert claims(tmp_path, "--seeds", 2, "--only", 6)[0] == 0
+    assert "breast cancer" not in capsys.readouterr().out
+    claims(tmp_path, "--seeds", 2)
+    lines = capsys.readouterr().out.splitlines()
+    assert "not applicable" in next(line for line in lines if line.startswith("| 6 "))
+
+
+class Page(HTMLParser):
+    """Anchors, links and whatever a page would load from elsewhere."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.links, self.loaded, self.open = set(), set(), [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids |= {given["id"]} if "id" in given else set()
+        self.links |= {given["href"]} if tag == "a" else set()
+        self.loaded += [given[k] for k in ("src", "data") if k in given]
+        self.loaded += [given["href"]] if tag == "link" else []
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+
+def test_the_page_is_whole_and_leads_from_a_verdict_to_every_seed(fast, tmp_path):
+    _, path = claims(tmp_path, "--seeds", 3)
+    text = path.with_suffix(".html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert page.loaded == []
+    assert "http" not in text
+    assert {f"#{name}" for name in page.ids} == page.links
+    assert text.count("<summary>every seed</summary>") == len(page.ids) == 25
+    rows = re.findall(r"<tr><td>(\d+)</td><td class='number'>", text)
+    assert rows.count("0") == rows.count("2") == 25
+
+
+def test_what_is_read_again_is_what_was_written(fast, tmp_path, capsys):
+    fast(diverges=lambda seed: seed == 1)
+    _, path = claims(tmp_path, "--seeds", 3)
+    capsys.readouterr()
+    found = read_results(path)
+    assert found.to_json() == path.read_text()
+    assert found.records[1]["planted"][1]["diverged"] == "seed 1"
+    assert main(["claims", "--show", str(path)]) == 0
+    assert "| 1 Sharpness-aware training |" in capsys.readouterr().out
+    again = tmp_path / "again.json"
+    assert main(["claims", "--show", str(path), "-o", str(again)]) == 0
+    for end in (".json", ".md", ".html"):
+        assert again.with_suffix(end).read_text() == path.with_suffix(end).read_text()
+
+
+def test_more_than_a_quarter_diverged_is_no_verdict(fast, tmp_path):
+    fast(diverges=lambda seed: seed % 3 == 0)
+    _, path = claims(tmp_path, "--quick")
+    verdicts = read_results(path).verdicts("planted")
+    assert {v.outcome for v in verdicts.values()} == {"no verdict"}
+    assert "3 of 9 seeds diverged" in verdicts[1].sentence
+
+
+def test_divergence_is_a_record_and_another_error_is_an_error(monkeypatch):
+    protocol = CLAIMS[1].protocol
+    broken = Claim(protocol, drawn(protocol, diverges=lambda seed: True), registry)
+    monkeypatch.setitem(CLAIMS, 1, broken)
+    record = measure_cell(Cell(1, "planted", 5))
+    assert (record["arms"], record["diverged"]) == (None, "seed 5")
+
+    def fails(data, seed):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(CLAIMS, 1, Claim(protocol, fails, registry))
+    with pytest.raises(ZeroDivisionError):
+        measure_cell(Cell(1, "planted", 5))
+
+
+def test_numbers_that_are_not_finite_are_null(monkeypatch):
+    protocol = CLAIMS[1].protocol
+    odd = Claim(protocol, lambda data, seed: {"a": {"m": np.nan, "n": 1 / 3}}, registry)
+    monkeypatch.setitem(CLAIMS, 1, odd)
+    assert measure_cell(Cell(1, "planted", 0))["arms"] == {"a": {"m": None, "n": 0.333333}}
+
+
+def test_verdicts_that_other_seeds_change_are_marked(fast, tmp_path, capsys):
+    _, one = claims(tmp_path, "--quick", "--only", 2, name="one.json")
+    fast(effect=-1.0)
+    _, other = claims(tmp_path, "--quick", "--only", 2, "--first-seed", 50, name="other.json")
+    assert changed_verdicts(read_results(one), read_results(other)) == {
+        (2, "planted"): ("supported", "refuted")
+    }
+    capsys.readouterr()
+    assert main(["claims", "--show", str(one), "--repeated", str(other)]) == 0
+    said = capsys.readouterr().out
+    assert "supported (unstable)" in said
+    assert "Unstable: claim 2, planted: supported, with other seeds refuted." in said
+
+
+def test_kept_cells_are_not_measured_again(fast, tmp_path, capsys):
+    options = ("--quick", "--cache-dir", tmp_path / "kept")
+    _, path = claims(tmp_path, *options)
+    text = path.read_text()
+
+    def never(data, seed):
+        raise AssertionError
+
+    for number, claim in list(CLAIMS.items()):
+        CLAIMS[number] = Claim(claim.protocol, never, claim.module)
+    try:
+        _, again = claims(tmp_path, *options, name="again.json")
+    finally:
+        fast()
+    assert again.read_text() == text
+
+
+def test_another_protocol_is_another_key(fast):
+    cell = Cell(1, "planted", 0)
+    before = cell.key
+    claim = CLAIMS[1]
+    CLAIMS[1] = Claim(replace(claim.protocol, null="another"), claim.measure, claim.module)
+    try:
+        assert cell.key != before
+    finally:
+        CLAIMS[1] = claim
+    assert cell.key == before
+    assert len({before, Cell(1, "wine", 0).key, Cell(1, "planted", 1).key}) == 3
+
+
+def test_other_code_is_another_key(tmp_path):
+    room = tmp_path / "room"
+    room.mkdir()
+    (room / "a.py").write_text("x = 1")
+    before = source_hash(room)
+    source_hash.cache_clear()
+    assert source_hash(room) == before
+    for change in (lambda: (room / "a.py").write_text("x = 2"), (room / "b.py").touch):
+        change()
+        source_hash.cache_clear()
+        assert source_hash(room) != before
+    names = {path.name for path in rooms_below()}
+    assert {"networks", "training", "probing", "_version.py"} <= names
+    assert "claims" not in names
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--only", "9"], "--only 9: claims are numbered 1 to 7"),
+        (["--seeds", "1"], "--seeds 1 are too few"),
+        (["--seeds", "-3"], "--seeds -3 are too few"),
+        (["--first-seed", "-1"], "--first-seed -1"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["-o", "no/such/place.json"], "there is no directory no/such"),
+        (["-o", "."], "is a directory"),
+        (["--show", "no.json"], "no.json cannot be read"),
+        (["--cache-dir", ""], "cache_dir"),
+    ],
+)
+def test_refused_before_the_work(options, message, fast, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fast(diverges=lambda seed: pytest.fail("work was done"))
+    assert main(["claims", *options]) == 1
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_than_nine_seeds_are_run_but_said_to_decide_nothing(fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 8, "--only", 1)
+    assert "all verdicts will be inconclusive" in capsys.readouterr().err
+    assert read_results(path).verdicts("planted")[1].outcome == "inconclusive"
+
+
+def test_results_of_another_protocol_are_not_shown_and_not_overwritten(fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 2, "--only", 3)
+    text = path.read_text().replace(
+        json.loads(path.read_text())["claims"][0]["protocol_hash"], "0" * 16
+    )
+    path.write_text(text)
+    for options in (["--show", str(path)], ["--repeated", str(path)], ["-o", str(path)]):
+        assert main(["claims", *options]) == 1
+        said = capsys.readouterr().err
+        assert "is of another protocol version: that of claim 3 has changed" in said
+        assert "sklflat 0" in said
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no file of results"),
+        ("[]", "is no file of results"),
+        ('{"format": "other"}', "is no file of results"),
+        ('{"format": "sklflat claims"}', "by another rule"),
+        ("", "is no file of results"),
+    ],
+)
+def test_other_files_are_not_results(text, message, tmp_path, capsys):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    assert main(["claims", "--show", str(path)]) == 1
+    assert message in capsys.readouterr().err
+
+
+# --- killed ---------------------------------------------------------------------------------------
+
+
+def command(folder, *options):
+    """The command on a small part of the work, in a process of its own."""
+    small = ["--only", "2", "--seeds", "3", "--quick"]
+    return [
+        sys.executable,
+        "-m",
+        "sklflat",
+        "claims",
+        *small,
+        "-o",
+        str(folder / "c.json"),
+        *options,
+    ]
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_it_goes_on_to_the_same_file(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    subprocess.run(command(whole), check=True, capture_output=True)
+    options, after = ("--cache-dir", str(killed / "kept")), 0.5
+    for _ in range(20):
+        started = subprocess.Popen(
+            command(killed, *options), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        try:
+            # so long after the bar has shown that imports are done
+            while started.stderr.read(1) not in ("c", ""):
+                pass
+            status = started.wait(after)
+        except subprocess.TimeoutExpired:
+            started.send_signal(signal.SIGKILL)
+            started.wait()
+            started.stderr.close()
+            after *= 3
+            continue
+        started.stderr.close()
+        assert status == 0
+        break
+    assert (killed / "c.json").read_bytes() == (whole / "c.json").read_bytes()
