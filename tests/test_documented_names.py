@@ -18,7 +18,7 @@ PUBLIC = sorted(set(sklflat.__all__) - {"__version__"})
 PACKAGES = [*ROOT.glob("sklflat/*/__init__.py"), *ROOT.glob("sklflat/training/*/__init__.py")]
 ROOMS = [".".join(path.parent.relative_to(ROOT).parts) for path in sorted(PACKAGES)]
 #: tables and other values, which have no page of their own
-VALUES = {"VARIANTS"}
+VALUES = {"CODES", "VARIANTS"}
 
 
 def names_in(source: str) -> set[str]:
