@@ -4,6 +4,7 @@ Each is a pure function of numbers, so that both sides of its threshold are test
 """
 
 from sklflat.report.findings.thresholds import (
+    ALIKE,
     BARRIER,
     FEWEST_ROWS,
     FLAT,
@@ -90,6 +91,9 @@ def flatter_than_first(
         f"its top curvature is {number(ratio)} times that of {first} "
         f"(p = {p_value:.2g}, {n_pairs} pairs of trainings from the same seeds)."
     )
+    if p_value <= LEVEL and 1 - ALIKE <= ratio <= 1 / (1 - ALIKE):
+        said = f"{estimator} is about as flat as {first}: {numbers}"
+        return Finding("SKF009", estimator, PASSED, said)
     if p_value <= LEVEL and ratio < 1:
         return Finding("SKF009", estimator, PASSED, f"{estimator} is flatter: {numbers}")
     if p_value <= LEVEL:

@@ -4,6 +4,8 @@
 FLAT = 0.01
 #: and from which on it is called sharp
 SHARP = 0.1
+#: share by which two curvatures may differ and be about equal, however sure the difference is
+ALIKE = 0.05
 #: length of the step, the radius of sharpness-aware minimisation
 RADIUS = 0.05
 #: error of the midpoint above that of the ends up to which networks are connected
