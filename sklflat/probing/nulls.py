@@ -9,13 +9,16 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import ortho_group
 from sklearn.base import clone
+from skorch import NeuralNet
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklflat.metrics import monte_carlo_p_values
 from sklflat.networks import MLP
 from sklflat.networks.network import copy_module
 from sklflat.probing.time_series import shifted_orders
 from sklflat.training.engine.randomness import RandomStream
+from sklflat.training.estimators.cloned_nets import cloned_net
 
 #: orders of the targets in memory at once
 _ORDERS_AT_ONCE = 500
@@ -321,9 +324,39 @@ def _reinitialise(module: nn.Module, rng: np.random.RandomState) -> None:
 
 
 def reseeded(estimator: Any, rng: np.random.RandomState) -> Any:
-    """A clone whose random states, nested ones too, are drawn anew."""
+    """A clone whose random states, nested ones too, are drawn anew, and weights that it has."""
     twin = clone(estimator)
-    return seeded(twin.set_params(**dict.fromkeys(_random_states(twin))), rng)
+    twin = seeded(twin.set_params(**dict.fromkeys(_random_states(twin))), rng)
+    return with_fresh_weights(twin, int(rng.randint(2**31 - 1))) if _given_weights(twin) else twin
+
+
+def with_fresh_weights(estimator: Any, seed: int) -> Any:
+    """The estimator, weights of module instances in ``net`` drawn anew; else it is left as it is.
+
+    Such a module is trained from the weights that it has, whatever the ``random_state``: networks
+    of other seeds would all start from one point, and be alike for that.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Not fitted.
+    seed : int
+    """
+    for name, net in _given_weights(estimator).items():
+        own = cloned_net(net)
+        module = own if isinstance(own, nn.Module) else own.module
+        if not any(is_lazy(p) for p in module.parameters()):  # which has no weights yet
+            with RandomStream(seed, "cpu").as_global(), torch.no_grad():
+                _reinitialise(module, np.random.RandomState(seed))
+        estimator.set_params(**{name: own})
+    return estimator
+
+
+def _given_weights(estimator: Any) -> dict[str, Any]:
+    """Networks by parameter, nested ones too, that are trained from weights that they have."""
+    found = {n: v for n, v in estimator.get_params().items() if n.split("__")[-1] == "net"}
+    modules = {n: v.module if isinstance(v, NeuralNet) else v for n, v in found.items()}
+    return {n: v for n, v in found.items() if isinstance(modules[n], nn.Module)}
 
 
 def seeded(estimator: Any, rng: np.random.RandomState) -> Any:

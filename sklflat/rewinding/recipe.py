@@ -18,7 +18,7 @@ from torch import Tensor
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import ParameterVector
-from sklflat.probing.nulls import split_halves
+from sklflat.probing.nulls import split_halves, with_fresh_weights
 from sklflat.probing.resolve import ends_frozen, is_frozen
 from sklflat.probing.split import Rows, split_rows
 from sklflat.rewinding.progress import Progress, Stack
@@ -115,7 +115,7 @@ class Recipe:
         """
         estimator = clone(self.estimator)
         if seed is not None:
-            estimator.set_params(random_state=seed)
+            estimator = with_fresh_weights(estimator.set_params(random_state=seed), seed)
         rows = self.rows
         if order is not None:
             rows = replace(rows, y=rows.y[order])
