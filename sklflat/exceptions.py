@@ -23,6 +23,7 @@ __all__ = [
     "NothingFoundWarning",
     "OutputWidthError",
     "PerturbationWarning",
+    "ProbabilitiesWarning",
     "RefitWarning",
     "RewindingWarning",
     "SklflatError",
@@ -128,6 +129,10 @@ class SurrogateWarning(UserWarning):
 
 class UniversalityWarning(UserWarning):
     """Networks diverged, or rows are too few, to say what comes back; says how many."""
+
+
+class ProbabilitiesWarning(UserWarning):
+    """A module ends in probabilities, and its criterion takes logits; says what follows from it."""
 
 
 class RefitWarning(UserWarning):

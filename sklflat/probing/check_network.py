@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.utils import check_consistent_length
 from torch import Tensor
@@ -26,6 +27,7 @@ from sklflat.networks.outputs import LogOdds, LogProbabilities
 from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
 from sklflat.training.estimators.containers import as_arrays
+from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows that the loss is compared on, and those that are linearised
 _N_ROWS, _N_LINEARISED = 256, 16
@@ -155,7 +157,10 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
             network.verified |= {Hessian.derivative, GaussNewton.derivative}
             few = partial(operator, network, *(checked_rows(t, _N_LINEARISED) for t in (x, target)))
             checks.append(_asked("Are the derivatives right?", partial(_of_products, few)))
-    return NetworkChecks(checks, list(_notes(network, x)))
+    notes = list(_notes(network, x))
+    if rows_are_fine:
+        notes += _accuracy(trained, x, y)
+    return NetworkChecks(checks, notes)
 
 
 def _asked(question: str, ask: Callable[[], Check]) -> Check:
@@ -193,6 +198,25 @@ def _of_loss(network: Network, x: Tensor, y: Tensor) -> Check:
         relative_difference(ours.double(), own.double()),
         1e-5,
         "The criterion is no mean or sum over rows.",
+    )
+
+
+def _accuracy(trained: TrainedNetwork, x: Tensor, y: Any) -> Iterator[tuple[str, str]]:
+    """How often a classifier is right on some rows, and the most frequent class of these is."""
+    if trained.classes is None or np.ndim(y) > 1:
+        return
+    rows = slice(_N_ROWS)
+    with torch.no_grad():
+        z = trained.network.outputs(x[rows])
+    z = torch.cat([-z, z], 1) if z.ndim == 2 and z.shape[1] == 1 else z  # one logit of two classes
+    if z.ndim != 2 or z.shape[1] != len(trained.classes):
+        return
+    said, truth = z.numpy()[:, trained.order].argmax(axis=1), trained.numbers(y[rows])
+    share = np.bincount(truth.astype(int)).max() / len(truth)
+    yield (
+        "Accuracy",
+        f"{np.mean(said == truth):.3g} on {len(truth)} rows, of which the most frequent class has "
+        f"{share:.3g}",
     )
 
 

@@ -13,10 +13,11 @@ from sklearn.utils import check_array, column_or_1d
 from torch import Tensor, nn
 
 from sklflat._compat import DocumentationLink
-from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
+from sklflat.exceptions import OutputWidthError
 from sklflat.networks import Network, TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
+from sklflat.probing.module_outputs import check_criterion, default_loss
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
 from sklflat.training.estimators.containers import holds_integers, plain
 from sklflat.training.estimators.data import as_input
@@ -40,10 +41,11 @@ def from_module(
     module : torch.nn.Module
         Trained. It is copied, so later changes to it do not show.
     criterion : torch.nn.Module instance or class, default=None
-        The loss it was trained with. ``None`` is cross-entropy where there are classes, else
-        half the squared error. ``NLLLoss`` means, as in PyTorch, that the module ends in
-        log-probabilities, and ``BCELoss`` that it ends in a probability. Without a criterion, a
-        module that is seen to end in softmax or sigmoid is taken for one of these.
+        The loss it was trained with. ``None`` is cross-entropy where there are classes (the
+        logistic loss, of one output for two), else half the squared error. ``NLLLoss`` means, as
+        in PyTorch, that the module ends in log-probabilities, and ``BCELoss`` that it ends in a
+        probability. Without a criterion, a module that is seen to end in softmax or sigmoid is
+        taken for one of these.
     classes : array-like of shape (n_classes,), default=None
         Labels in the order of the module's outputs; a single output (``BCEWithLogitsLoss``)
         belongs to the second of two. ``None`` makes a regressor.
@@ -78,18 +80,15 @@ def from_module(
     criterion = criterion() if inspect.isclass(criterion) else criterion
     module, device = copy_module(module), choose_device(device)
     if classes is not None:
-        ModuleTargets(classes)  # raises, if they make no sense
-        return ModuleClassifier(module, criterion or TaskLoss("softmax"), classes, device)
+        n_classes = len(ModuleTargets(classes).given)  # raises, if they make no sense
+        loss = TaskLoss(default_loss(module, n_classes))
+        return ModuleClassifier(module, criterion or loss, classes, device)
     if isinstance(criterion, _CLASSIFY):
         raise ValueError(
             f"{type(criterion).__name__} needs to know which class each output stands for: pass "
             "classes=, the labels in the order of the module's outputs."
         )
     return ModuleRegressor(module, criterion or TaskLoss("squared"), device)
-
-
-#: how far sums of probabilities are from 1
-_ROUNDING = 1e-3
 
 
 class ModuleTargets(ClassTargets):
@@ -217,28 +216,8 @@ class FittedModule(DocumentationLink, BaseEstimator):
             forward = network.forward
             network.module = as_logits(network.module, x[:N_SETTLED], self._loss, forward)
         else:
-            self._check_criterion(network, x[:N_SETTLED])
+            check_criterion(self.criterion, network, x[:N_SETTLED])
         network.verified.add("outputs")
-
-    @torch.no_grad()
-    def _check_criterion(self, network: Network, x: Tensor) -> None:
-        """Make sure that outputs are what a criterion of probabilities takes."""
-        if isinstance(self.criterion, nn.NLLLoss):
-            z = network.forward(x)
-            if not bool((z.logsumexp(1).abs() < _ROUNDING).all()):
-                raise UnsupportedNetworkError(
-                    "criterion=NLLLoss() means a module that ends in log-probabilities, but the "
-                    f"probabilities of a row add up to {float(z[0].exp().sum()):.3g}. Let the "
-                    "module end in log_softmax, or use CrossEntropyLoss()."
-                )
-        elif isinstance(self.criterion, nn.BCELoss):
-            p = network.module.module(network.prepare(x))  # type: ignore[operator]
-            if not bool(((p >= 0) & (p <= 1)).all()):
-                raise UnsupportedNetworkError(
-                    "criterion=BCELoss() means a module that ends in a probability, but outputs "
-                    f"are from {float(p.min()):.3g} to {float(p.max()):.3g}. Let the module end in "
-                    "a sigmoid, or use BCEWithLogitsLoss()."
-                )
 
     def _check_width(self, width: int) -> None:
         """Raise an OutputWidthError if these are no outputs for the targets."""
@@ -306,7 +285,8 @@ class ModuleClassifier(ClassifierMixin, FittedModule):
             raise OutputWidthError(
                 f"The module has {width} outputs for the classes {self.classes_} and the "
                 f"criterion {type(self.criterion).__name__}. One output goes with "
-                "criterion=BCEWithLogitsLoss(), one output a class with CrossEntropyLoss()."
+                "criterion=BCEWithLogitsLoss() (BCELoss() after a sigmoid), one output a class "
+                "with CrossEntropyLoss()."
             )
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -163,7 +163,7 @@ BAD = {
         "cannot be run on X of shape",
     ),
     "one output": (
-        lambda m: from_module(nn.Linear(4, 1), classes=[0, 1]).predict(IRIS),
+        lambda m: from_module(nn.Linear(4, 1), classes=[0, 1, 2]).predict(IRIS),
         OutputWidthError,
         "BCEWithLogitsLoss",
     ),
