@@ -165,7 +165,7 @@ BAD = {
     "one output": (
         lambda m: from_module(nn.Linear(4, 1), classes=[0, 1, 2]).predict(IRIS),
         OutputWidthError,
-        "BCEWithLogitsLoss",
+        "1 outputs, but y has 3 classes",
     ),
     "probabilities": (
         lambda m: from_module(nn.Sequential(m, nn.Softmax(1)), nn.NLLLoss, NAMES).predict(IRIS),
