@@ -16,7 +16,7 @@ _OF_CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss)
 _KEEPS_TARGETS = (*_OF_CLASSES, nn.MultiMarginLoss, nn.MultiLabelMarginLoss)
 
 #: criteria that compare every output with a target of its own
-_OF_NUMBERS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
+OF_NUMBERS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss)
 
 #: relative difference up to which two values of a criterion are the same: it may round to float32
 _ACCURACY = 1e-5
@@ -166,7 +166,7 @@ class Criterion:
 def _check_width(criterion: nn.Module, z: Tensor, y: Tensor) -> None:
     """Refuse outputs of other numbers than the targets, which would be broadcast in silence."""
     criterion = getattr(criterion, "own", criterion)  # of an adapter
-    of_numbers = isinstance(criterion, _OF_NUMBERS) or (
+    of_numbers = isinstance(criterion, OF_NUMBERS) or (
         isinstance(criterion, TaskLoss) and criterion.loss != "softmax"
     )
     if of_numbers and z.numel() != y.numel():

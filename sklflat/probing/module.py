@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sklflat._compat import DocumentationLink
 from sklflat.exceptions import OutputWidthError
 from sklflat.networks import Network, TaskLoss
+from sklflat.networks.criterion import OF_NUMBERS
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.probing.module_outputs import check_criterion, default_loss
@@ -60,7 +61,7 @@ def from_module(
     TypeError
         If `module` is no module.
     ValueError
-        If there are fewer than two classes, or two of them are equal.
+        If there are fewer than two classes, two of them are equal, or the criterion is of numbers.
 
     Examples
     --------
@@ -81,6 +82,12 @@ def from_module(
     module, device = copy_module(module), choose_device(device)
     if classes is not None:
         n_classes = len(ModuleTargets(classes).given)  # raises, if they make no sense
+        if isinstance(criterion, OF_NUMBERS):
+            raise ValueError(
+                f"{type(criterion).__name__} compares outputs with numbers, and classes= makes y "
+                "labels. Leave classes out, or name the loss of labels that the module was "
+                "trained with."
+            )
         loss = TaskLoss(default_loss(module, n_classes))
         return ModuleClassifier(module, criterion or loss, classes, device)
     if isinstance(criterion, _CLASSIFY):

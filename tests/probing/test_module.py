@@ -162,6 +162,11 @@ BAD = {
         UnsupportedNetworkError,
         "cannot be run on X of shape",
     ),
+    "numbers and labels": (
+        lambda m: from_module(m, nn.MSELoss(), NAMES),
+        ValueError,
+        "MSELoss compares outputs with numbers.*Leave classes out",
+    ),
     "one output": (
         lambda m: from_module(nn.Linear(4, 1), classes=[0, 1, 2]).predict(IRIS),
         OutputWidthError,
