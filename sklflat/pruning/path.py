@@ -74,7 +74,8 @@ class PruningPath(UnitProbe):
         All hidden layers, whose units are ordered together, or some by name.
     n_units : "auto", int, float or None, default="auto"
         How many units to select: the last number, read downwards, that is shown to be within
-        ``tol``, the so many first of the order, that share of those that are alive, or all that are alive.
+        ``tol``, the so many first of the order, that share of those that are alive, or all that
+        are alive.
     n_random : int, default=200
         Random sets of units, judged at doublings of their number and at that selected.
     holdout : float or cross-validator, default=0.25
