@@ -6,6 +6,11 @@ written for scikit-learn catches it unchanged. :func:`warn` points at the line o
 
 import inspect
 import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sklearn.exceptions import ConvergenceWarning
 
 __all__ = [
     "CalibrationWarning",
@@ -163,3 +168,30 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
         module=frame.f_globals.get("__name__"),
         registry=frame.f_globals.setdefault("__warningregistry__", {}),
     )
+
+
+@contextmanager
+def counted_convergence_warnings(n: int) -> Iterator[None]:
+    """Within, n trainings that do not converge warn once, at the end, and say how many there are.
+
+    Other warnings come at the end, too, as they are.
+
+    Parameters
+    ----------
+    n : int
+        Trainings in all.
+    """
+    heard: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        unfinished = [w for w in heard if issubclass(w.category, ConvergenceWarning)]
+        for text, count in Counter(str(w.message) for w in unfinished).items():
+            if count > 1:
+                text += f" So it is with {count} of {n} trainings."
+            warn(text, ConvergenceWarning)
+        for w in heard:
+            if w not in unfinished:
+                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)

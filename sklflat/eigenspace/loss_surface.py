@@ -281,7 +281,7 @@ def _linearised(sample: Sample, spectrum: Any) -> NetworkOperator:
 def _progress(operator: NetworkOperator, spectrum: Any) -> Iterator[None]:
     """A bar of the products that are made meanwhile, with ``verbose``."""
     name, hidden = type(spectrum).__name__, not spectrum.verbose
-    with tqdm(desc=name, unit="product", disable=hidden, delay=_PATIENCE) as bar:
+    with tqdm(desc=name, unit=" products", disable=hidden, delay=_PATIENCE) as bar:
         operator.on_product = bar.update
         try:
             yield

@@ -19,6 +19,7 @@ from sklflat.networks.checks import (
 )
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
+from sklflat.networks.token_ids import token_ids_named
 
 
 def copy_module(module: nn.Module) -> nn.Module:
@@ -264,13 +265,14 @@ class Network:
 
     def forward(self, X: Tensor) -> Tensor:
         """Outputs (n, k) or (n,) of one batch, as the module returns them."""
-        try:
-            z = self.module(self.prepare(X))
-        except RuntimeError as error:
-            if self.dtype == self.native:
-                raise _of_precision(error, self.dtype) from error
-            self.use(self.native)  # the module itself asks for its precision
-            z = self.module(self.prepare(X))
+        with token_ids_named(self.module):
+            try:
+                z = self.module(self.prepare(X))
+            except RuntimeError as error:
+                if self.dtype == self.native:
+                    raise _of_precision(error, self.dtype) from error
+                self.use(self.native)  # the module itself asks for its precision
+                z = self.module(self.prepare(X))
         if not isinstance(z, Tensor):
             raise OutputWidthError(
                 "The network must return one row of outputs per sample, as one tensor of shape "

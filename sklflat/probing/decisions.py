@@ -1,6 +1,6 @@
 """Needed, harmful, negligible or undecided: what held-out rows show of each unit."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ MIN_ROWS = 20
 VERDICTS = ("needed", "harmful", "negligible", "undecided")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Decisions:
     """What the rows decide about every unit; ``print`` it.
 
@@ -50,11 +50,11 @@ class Decisions:
 
     verdict: NDArray
     rise: NDArray
-    low: NDArray = field(repr=False)
-    high: NDArray = field(repr=False)
-    p_needed: NDArray = field(repr=False)
-    p_harmful: NDArray = field(repr=False)
-    p_negligible: NDArray = field(repr=False)
+    low: NDArray
+    high: NDArray
+    p_needed: NDArray
+    p_harmful: NDArray
+    p_negligible: NDArray
     margin: float
     n_rows: int
     rows_for_half: float
@@ -74,11 +74,17 @@ class Decisions:
             said += f" (negligible are {self.margin:.2g} and less)"
         return said
 
-    def __str__(self) -> str:
+    def _counts(self) -> str:
         counts = ", ".join(f"{self.count(v)} {v}" for v in VERDICTS)
         rows = f"{self.n_rows} rows"
         rows += "" if self.n_groups is None else f" in {self.n_groups} {self.parts}"
-        text = f"{rows}, {len(self.verdict)} units: {counts}."
+        return f"{rows}, {len(self.verdict)} units: {counts}"
+
+    def __repr__(self) -> str:
+        return f"Decisions({self._counts()})"
+
+    def __str__(self) -> str:
+        text = f"{self._counts()}."
         if not self.count("undecided"):
             return text
         if (self.n_groups or self.n_rows) < MIN_ROWS:
@@ -137,6 +143,8 @@ def decide(
     >>> found = decide(noise + [1, 0, 0.1], margin=0.3, n_effective=400)
     >>> found.verdict.tolist()
     ['needed', 'negligible', 'negligible']
+    >>> found
+    Decisions(400 rows, 3 units: 1 needed, 0 harmful, 2 negligible, 0 undecided)
     """
     n, k = rises.shape
     rows_each = 1.0 if n_rows is None else n_rows / max(1, n)

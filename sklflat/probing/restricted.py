@@ -69,7 +69,8 @@ class Restriction:
     full_score : float
         That of the whole network.
     random_scores : ndarray of shape (n_random,)
-        Those of as many random units, of the same layers and about the same variances.
+        Those of as many random units, of the same layers and about the same variances; none where
+        all units that are alive are kept, as there is no other choice.
     """
 
     estimator: Any = field(repr=False)
@@ -89,6 +90,13 @@ class Restriction:
         return float((b + 1) / (len(self.random_scores) + 1))
 
     def __str__(self) -> str:
+        if not len(self.random_scores):
+            alive = "" if self.n_units == len(self.estimator.module.keep) else " that are alive"
+            return (
+                f"All {self.n_units} units{alive} are kept, so there is no other choice of "
+                f"as many: the score is {self.score:.3f}, that of the whole network "
+                f"{self.full_score:.3f}."
+            )
         b = np.count_nonzero(self.random_scores >= self.score)
         shown = "so it matters which units are kept"
         if self.p_value > _LEVEL:
@@ -125,8 +133,11 @@ def restrict(
     chosen = reduced(keep)
     score = float(chosen.score(X, y))
     random: list[float] = []
-    for _ in range(_MAX_RANDOM if n_random == "auto" else int(n_random)):
-        choice = random_choice(probe, keep, ~probe.dead_, rng)
+    alive = ~probe.dead_
+    keeps_all = bool((keep & alive).sum() == alive.sum())
+    n_most = _MAX_RANDOM if n_random == "auto" else int(n_random)
+    for _ in range(0 if keeps_all else n_most):
+        choice = random_choice(probe, keep, alive, rng)
         random += [] if choice is None else [float(reduced(choice).score(X, y))]
         if n_random == "auto" and sum(r >= score for r in random) == _N_AS_HIGH:
             break

@@ -50,10 +50,11 @@ class PruningPath(UnitProbe):
     error in closed form where the output layer reads the units themselves; for other layers,
     and with ``refit=False``, it is that of the loss.
 
-    **What is selected** is the smallest number of units that is shown to lose no more than
-    ``tol`` of the accuracy (or R^2): numbers are read from the whole network downwards, up to the
-    first at which the 95 % interval of the drop, paired over rows that neither trained nor chose,
-    ends above ``tol``. So of forty such selections at most one is expected to lose more; of
+    **What is selected**: numbers of units are read from the whole network downwards, up to the
+    first at which the 95 % interval of the drop of accuracy (or R^2), paired over rows that
+    neither trained nor chose, ends above ``tol``. The last one before is selected. A smaller one
+    further down, whose own interval is within ``tol``, is not: of many intervals the smallest may
+    be so by chance. So of forty such selections at most one is expected to lose more; of
     regressors whose squared errors are few and large, more (the user guide has a table). The
     units of ``support_`` are needed *together*; every other unit can go, if all these stay.
 
@@ -72,8 +73,9 @@ class PruningPath(UnitProbe):
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, whose units are ordered together, or some by name.
     n_units : "auto", int, float or None, default="auto"
-        How many units to select: the smallest number that is shown to be within ``tol``, the so
-        many first of the order, that share of those that are alive, or all that are alive.
+        How many units to select: the last number, read downwards, that is shown to be within
+        ``tol``, the so many first of the order, that share of those that are alive, or all that
+        are alive.
     n_random : int, default=200
         Random sets of units, judged at doublings of their number and at that selected.
     holdout : float or cross-validator, default=0.25
@@ -244,7 +246,7 @@ class PruningPath(UnitProbe):
         b = np.count_nonzero(self.random_scores_ >= own - 1e-12)
         self.p_value_ = float((b + 1) / (self.n_random + 1))
         self._refitted = judge.refitted(self.support_)
-        self.findings_ = findings(self, own)
+        self.findings_ = findings(self, own, len(sample.free))
 
     def _chosen_number(self, sample: PathSample) -> int:
         """How many units are selected: one at least, as a transformer has a column."""

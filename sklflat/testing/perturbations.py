@@ -1,6 +1,8 @@
 """What a perturbation has to keep to, checked on a small network and on its loss."""
 
 import pickle
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -120,6 +122,25 @@ def _name(variant: Perturbation) -> str:
     return type(variant).__name__
 
 
+def _names_missing_state(check: Callable[[Perturbation], None]) -> Callable[[Perturbation], None]:
+    """The check, in which a key that a state does not have is no bare KeyError."""
+
+    @wraps(check)
+    def named(variant: Perturbation) -> None:
+        try:
+            check(variant)
+        except KeyError as error:
+            name, first = _name(variant), sorted(variant.init(_Walk(variant).w))
+            raise AssertionError(
+                f"{name} looks for {error}, which is not there. If it is part of the state: the "
+                "state before the first step is what init(self, w) returns, a dict of tensors by "
+                f"name, such as {{{error}: torch.zeros_like(w)}}, and {name}.init returns {first}; "
+                "each later one is what perturb and combine return last."
+            ) from error
+
+    return named
+
+
 # --- the checks ---------------------------------------------------------------------------------
 
 
@@ -137,6 +158,7 @@ def check_parameters(variant: Perturbation) -> None:
     assert ascends_at_all(variant), f"{name} is to be checked with rho > 0, got rho={variant.rho}."
 
 
+@_names_missing_state
 def check_point_and_state(variant: Perturbation) -> None:
     """``perturb`` returns a point near w, and a state of tensors by name."""
     name, walk = _name(variant), _Walk(variant)
@@ -187,6 +209,7 @@ def _is_state(state: Any) -> bool:
     )
 
 
+@_names_missing_state
 def check_pure(variant: Perturbation) -> None:
     """No method changes what it was given, or the world's random numbers; all repeat themselves."""
     name, walk = _name(variant), _Walk(variant)
@@ -225,6 +248,7 @@ def check_pure(variant: Perturbation) -> None:
         state = walk.step(t, state)
 
 
+@_names_missing_state
 def check_resumes(variant: Perturbation) -> None:
     """A training that goes on from a pickled state comes to the same bits."""
     whole = _Walk(variant)
@@ -245,6 +269,7 @@ def check_resumes(variant: Perturbation) -> None:
     )
 
 
+@_names_missing_state
 def check_small_gradients(variant: Perturbation) -> None:
     """Gradients that vanish give finite points."""
     name, walk = _name(variant), _Walk(variant)
@@ -262,6 +287,7 @@ def check_small_gradients(variant: Perturbation) -> None:
             )
 
 
+@_names_missing_state
 def check_precision(variant: Perturbation) -> None:
     """Points and directions are in the precision of the parameters."""
     name = _name(variant)
@@ -275,6 +301,7 @@ def check_precision(variant: Perturbation) -> None:
             assert value.dtype == dtype, f"{name}: the {what} is {value.dtype}, not {right}."
 
 
+@_names_missing_state
 def check_trains(variant: Perturbation) -> None:
     """Descent along its directions lowers the loss."""
     walk = _Walk(variant)

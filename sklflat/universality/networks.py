@@ -15,7 +15,12 @@ from sklflat.connectivity.networks import (
     check_same_task,
     trainings_from_seeds,
 )
-from sklflat.exceptions import DivergenceError, UniversalityWarning, warn
+from sklflat.exceptions import (
+    DivergenceError,
+    UniversalityWarning,
+    counted_convergence_warnings,
+    warn,
+)
 from sklflat.metrics.consistency import too_many_failed
 from sklflat.networks.network import working_precision
 from sklflat.networks.units import Units
@@ -178,10 +183,11 @@ def train_networks(
     fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
     groups, fitted = fitted.groups, fitted.without_groups()
     trainings = trainings_from_seeds(fresh, n_models + 1, fitted, rng)
-    for i in train(trainings, n_jobs=n_jobs, **settings):
-        error = trainings[i].error
-        if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
-            raise error
+    with counted_convergence_warnings(len(trainings)):
+        for i in train(trainings, n_jobs=n_jobs, **settings):
+            error = trainings[i].error
+            if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
+                raise error
     good = [t.estimator for t in trainings if t.error is None]
     n_failed = len(trainings) - len(good)
     if n_failed:

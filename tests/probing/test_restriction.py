@@ -40,6 +40,20 @@ def test_it_ends_early_where_any_choice_is_as_good():
     assert "10 score as high (p = 1.000), so it is not shown to matter" in str(found)
 
 
+def test_with_all_units_kept_there_is_nothing_to_compare_with():
+    fitted, y = probe([1] * 8)
+    fitted.support_ = np.ones(8, dtype=bool)
+    fitted.dead_ = np.arange(8) == 7
+    found = fitted.restrict(X, y, random_state=0)
+    assert found.p_value == 1
+    assert "All 8 units are kept" in str(found)
+    fitted.support_[7] = False
+    said = str(fitted.restrict(X, y, random_state=0))
+    assert "All 7 units that are alive are kept, so there is no other choice of as many" in said
+    fitted.support_[6] = False
+    assert "Of 199 random choices" in str(fitted.restrict(X, y, n_random=199, random_state=0))
+
+
 def test_p_values_of_early_ends_are_valid():
     """Under the null the score is one of as many alike, so that p <= a has a probability of a."""
     from sklflat.probing.restricted import Restriction

@@ -13,6 +13,7 @@ from torch import nn
 
 from sklflat import PruningDisplay, PruningPath, SAMClassifier, SAMRegressor, from_module
 from sklflat.exceptions import NothingFoundWarning, OutputWidthError, UnsupportedNetworkError
+from sklflat.pruning.findings import findings
 
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(1200, 3))
@@ -81,6 +82,27 @@ def test_smallest_is_read_from_the_whole_downwards():
     table = PruningPath(network, **FEW).fit(X, y).path_
     table.path.high[:] = [1, 1, 0, 1, 0, 0, 0, 0]
     assert table.smallest_within(0.5) == 4
+
+
+def test_it_says_where_reading_ended_and_that_a_smaller_number_would_be_within():
+    network, y = planted()
+    path = PruningPath(network, **FEW).fit(X, y)
+    assert any("2 is the first that is not shown to be within" in f for f in path.findings_)
+    assert not any("by its own interval" in f for f in path.findings_)
+    path.path_.path.high[:] = [1, 1, 0, 1, 0, 0, 0, 0]
+    path.n_units_ = 4
+    said = findings(path, 1.0, 7)
+    assert any("3 is the first that is not" in f and "2 would be by its own" in f for f in said)
+
+
+def test_with_all_units_kept_no_random_set_is_spoken_of():
+    network, y = planted()
+    path = PruningPath(network, n_units=None, **FEW).fit(X, y)
+    assert path.findings_[0].startswith("All 7 units are kept, the output layer refitted")
+    assert path.findings_[-1] == "All 7 units were kept, so there is no other set of as many."
+    network.module[0].weight.data[6] = 0  # a unit without input is dead
+    path = PruningPath(network, n_units=None, **FEW).fit(X, y)
+    assert path.findings_[-1].startswith("All 6 units that are alive were kept")
 
 
 def test_frames_strings_pipelines_and_weights():

@@ -68,7 +68,14 @@ class Alone(SAM):
         return super().perturb(g, at, state)[0]
 
 
+class WithoutInit(SAM):
+    def perturb(self, g, at, state):
+        m = 0.9 * state["m"] + 0.1 * g
+        return super().perturb(m, at, {})[0], {"m": m}
+
+
 WRONG = [
+    (WithoutInit, "looks for 'm'.*WithoutInit.init returns \\[\\]"),
     (Step, "has to return the perturbed point w~ = w \\+ eps"),
     (InPlace, "InPlace.perturb changes state in place"),
     (Hoarding, "Hoarding sets attributes"),

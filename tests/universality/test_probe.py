@@ -270,3 +270,14 @@ def test_the_picture_shows_units_and_matches(probe):
     with pytest.raises(ValueError, match="There is no unit 'hidden'"):
         UniversalityDisplay.from_estimator(probe, unit="hidden")
     plt.close("all")
+
+
+def test_trainings_that_do_not_converge_warn_once_with_their_number():
+    probe = UniversalityProbe(SMALL, **QUICK)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        probe.fit(X[:100], Y[:100])
+    said = [str(w.message) for w in heard if w.category is ConvergenceWarning]
+    assert len(said) == 1
+    assert said[0].endswith("So it is with 4 of 4 trainings.")
+    assert heard[0].filename == __file__

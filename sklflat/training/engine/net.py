@@ -277,7 +277,7 @@ class PerturbedNetMixin(_SkorchNet):
             return
         before = self.steps_.n_skipped_steps - _n_skipped(iterator)
         reason = "the forward pass takes fit_params" if fit_params else self.why_not_vector()
-        with in_plain_words(self.history):
+        with in_plain_words(self, iterator):
             if reason is None:
                 self._run_on_vector(iterator, prefix, step_fn)
             else:
@@ -287,7 +287,7 @@ class PerturbedNetMixin(_SkorchNet):
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Tell all callbacks."""
-        with in_plain_words(self.history):
+        with in_plain_words(self):
             super().notify(method_name, **kwargs)
 
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sklflat.networks.token_ids import token_ids_named
+
 NO_BATCH = (
     "An epoch of training had no batch: batch_size is above the number of samples, and the "
     "iterator drops the last, smaller batch. Lower batch_size, or leave drop_last=False."
@@ -17,27 +19,31 @@ _ONE_SAMPLE = (
 
 
 @contextmanager
-def in_plain_words(history: Any) -> Iterator[None]:
+def in_plain_words(net: Any, batches: Any = None) -> Iterator[None]:
     """Within, known errors say what to do.
 
     Parameters
     ----------
-    history : skorch.history.History
-        Of the net that is trained.
+    net : skorch.NeuralNet
+        The net that is trained.
+    batches : iterable of batches, default=None
+        What it is trained on.
 
     Raises
     ------
     ValueError
-        If batch normalisation meets a single sample, or a callback reads from the history what
-        this training does not record, such as a validation loss.
+        If batch normalisation meets a single sample, a token id is out of range, or a callback
+        reads from the history what this training does not record, such as a validation loss.
     """
     try:
-        yield
+        with token_ids_named(net, getattr(getattr(batches, "dataset", None), "X", None)):
+            yield
     except ValueError as error:
         if "Expected more than 1 value per channel" in str(error):
             raise ValueError(_ONE_SAMPLE) from error
         raise
     except KeyError as error:
+        history = net.history
         missing = re.search(r"Key '?(.+?)'? was not found in history", str(error))
         if missing is None:
             raise

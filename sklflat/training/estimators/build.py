@@ -16,6 +16,7 @@ from sklflat.networks import MLP
 from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
+from sklflat.networks.token_ids import token_ids_named
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
 from sklflat.training.engine.scikit_learn_adam import ScikitLearnAdam
 
@@ -94,10 +95,13 @@ def reads_integers(module: nn.Module) -> bool:
 def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]:
     """Shape of one sample's output, (k,) or (), found by running a network on a few."""
     try:
-        output = forward(X)
+        with token_ids_named(forward):
+            output = forward(X)
     except (OutputWidthError, UnsupportedNetworkError):
         raise
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error.__cause__, IndexError):  # of token ids, and says all
+            raise
         remedy = "A module class whose __init__ takes 'n_features' gets the width from the data."
         if X.is_floating_point() and "indices" in str(error):
             remedy = "Token ids have to be integers: pass X.astype(int)."
