@@ -84,7 +84,7 @@ class _Retrained(Sample):
         super().__init__(**{k: v for k, v in fields.items() if k in Sample.__dataclass_fields__})
         object.__setattr__(self, "twins", twins)
 
-    def shuffled_label_twins(self, n, rng):
+    def shuffled_label_twins(self, n, rng, verbose=0):
         assert n == len(self.twins)
         for module in self.twins:
             network = Network(module, self.network.criterion.module)
