@@ -231,11 +231,11 @@ class MinimaReport(BaseEstimator):
     def _is_classification(self, y: Any) -> bool:
         if self.task != "auto":
             return self.task == "classification"
+        check_not_numbers(y)
         kind = type_of_target(y)
         if kind.startswith("continuous"):
             return False
         check_classification_targets(y)
-        check_not_numbers(y)
         return True
 
     def _measured(

@@ -261,7 +261,7 @@ def verdicts(
     by_table = {t.estimator: t for t in tables}
     for name, known in backgrounds.items():
         own = {f.code: f for f in findings if f.estimator == name}
-        parts = [known.stopped]
+        parts = []
         if "SKF001" in own and own["SKF001"].status != PASSED:
             parts.append(own["SKF001"].statement)
         if "curvature" in known.asked:
@@ -270,10 +270,9 @@ def verdicts(
             parts.append(_valley_and_return(own))
         if "ablation" in known.asked:
             parts.append(_real_units(by_table.get(name)))
-        text = " ".join(p for p in parts if p)
-        if not text:  # none of the three questions was asked
-            text = " ".join(f.statement for f in own.values() if f.code == "SKF001")
-        said.append(f"{name}: {text or 'see the sections.'}")
+        if not parts:  # none of the three questions was asked
+            parts = [own["SKF001"].statement if "SKF001" in own else "see the sections."]
+        said.append(f"{name}: {' '.join(p for p in (known.stopped, *parts) if p)}")
     said += [f.statement for f in findings if f.code in ("SKF002", "SKF009")]
     return tuple(said)
 
