@@ -37,7 +37,7 @@ def stopped(n_epochs: int, is_default: bool, effort: Effort) -> str:
     --------
     >>> from sklflat.report.efforts import EFFORTS
     >>> from sklflat.report.stopping import stopped
-    >>> stopped(40, True, EFFORTS["quick"])[:49]
+    >>> stopped(40, True, EFFORTS["quick"])[:50]
     'Training stopped at 40 epochs, before it converged'
     """
     if not n_epochs:
