@@ -34,7 +34,8 @@ CODES = {
     "SKF001": Code(
         "Better than a constant",
         "On held-out rows the network is right no more often than always saying the most frequent "
-        "class (for numbers: its squared error is no less than that of the mean).",
+        "class (for numbers: its squared error is no less than that of the mean). An interval that "
+        "contains 0 leaves it open; one wholly below 0 is worse than a constant.",
         "Check the target, the columns and the training before reading anything else on this page.",
     ),
     "SKF002": Code(
@@ -63,14 +64,16 @@ CODES = {
     "SKF006": Code(
         "Units that know the target",
         "On these rows the target has nothing to do with the unit (for every unit).",
-        "The hidden layers have learned nothing of the target: check the data and the training.",
+        "Check the data and the training; what is not shown here is not shown to be absent.",
+        "More held-out rows, or longer training.",
     ),
     "SKF007": Code(
         "Flat minimum",
-        "Over rows like those trained on, a step of 0.05 along the sharpest direction raises the "
+        "Over rows like those that the loss is of (the rows trained on; of networks that were "
+        "brought trained, the rows given), a step of 0.05 along the sharpest direction raises the "
         "loss by more than 1 % of a constant's loss.",
         "Train with a larger rho, or a larger learning rate, and compare.",
-        "More training rows, or a larger n_components where eigenpairs are not certified.",
+        "More rows, or a larger n_components where eigenpairs are not certified.",
     ),
     "SKF008": Code(
         "Training has come to rest",
@@ -79,7 +82,8 @@ CODES = {
     ),
     "SKF009": Code(
         "Flatter than the first estimator",
-        "From the same seeds both estimators end equally sharp.",
+        "Trainings of both estimators, from the same seeds where they are trained here, end "
+        "equally sharp.",
         "Prefer the other one if it predicts as well.",
         "More trainings (n_models).",
     ),
@@ -110,7 +114,8 @@ CODES = {
     ),
     "SKF014": Code(
         "A small tree can stand for the network",
-        "A tree that never saw the network agrees with it as often.",
+        "A tree that never saw the network agrees with it as often (for numbers: has the same R² "
+        "to its outputs).",
         "Take the rules for those of the data, and not of the network.",
         "A larger surrogate; until then, take the rules for those of the data.",
     ),

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from sklflat.exceptions import CommandError
@@ -28,7 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", help="the column to predict; not for bundled tables")
     parser.add_argument("-o", "--output", default="report.html", help="default: report.html")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter trainings")
-    parser.add_argument("--task", choices=("auto", "classification", "regression"), default="auto")
+    parser.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="whether the target is of classes or a number to estimate (regression); default: "
+        "auto, which takes numbers for regression if some are not whole, "
+        "else for classes",
+    )
     parser.add_argument("--separator", help="between the columns of a CSV file; default: a comma")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
@@ -85,6 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     except (ValueError, OSError) as error:
         raise CommandError(str(error)) from error
+    if table.said:  # what the networks never saw is on the page, too
+        told = report.page_.settings | {"columns of the file": " ".join(table.said)}
+        report.page_ = replace(report.page_, settings=told)
     report.to_html(output)
     report.to_json(beside)
     if own:

@@ -18,6 +18,8 @@ BUNDLED = {
     "iris": datasets.load_iris,
     "diabetes": datasets.load_diabetes,
 }
+#: bundled tables whose target is a number to estimate, whole or not
+_NUMBERS = frozenset({"diabetes"})
 #: classes beyond which a target is taken for a number or a name
 MOST_CLASSES = 100
 #: share of different values from which on a column of text is taken for names of the rows
@@ -74,8 +76,10 @@ def read_table(data: str, target: str | None, task: str, separator: str | None) 
         found = BUNDLED[data](as_frame=_has_pandas())
         y = np.asarray(found.target)
         labels = getattr(found, "target_names", None)
-        if data != "diabetes" and labels is not None:
+        if data not in _NUMBERS and labels is not None:
             y = np.asarray(labels)[y]
+        if data in _NUMBERS and task == "auto":
+            task = "regression"
         return Table(data, found.data, y, task_of(y, data, task), ())
     frame = _frame(Path(data), separator)
     frame.columns = [str(c) for c in frame.columns]
@@ -109,7 +113,7 @@ def _frame(path: Path, separator: str | None) -> Any:
             return pd.read_parquet(path)
         return pd.read_csv(path, sep=separator or ",")
     except ImportError as error:
-        raise CommandError(f"Parquet files need pyarrow: pip install pyarrow ({error}).") from error
+        raise CommandError("Parquet files need pyarrow: pip install pyarrow.") from error
     except (OSError, ValueError, UnicodeError, pd.errors.ParserError) as error:
         raise CommandError(
             f"{str(path)!r} cannot be read as a table: {str(error).splitlines()[0]}. A CSV file "
@@ -250,8 +254,31 @@ def task_of(y: Any, name: str, task: str) -> str:
         )
     rare = [str(label) for label, n in zip(labels, counts, strict=True) if n < 2]
     if rare:
+        other = ", or say --task regression if they are numbers to estimate" if is_number else ""
         raise CommandError(
             f"Classes of a single row cannot be trained on and looked at: {_listed(rare)} of "
-            f"{name!r}. Remove or merge them."
+            f"{name!r}. Remove or merge them{other}."
         )
     return "classification"
+
+
+def check_not_numbers(y: Any) -> None:
+    """Raise where whole numbers are more likely a quantity than classes.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+    Raises
+    ------
+    ValueError
+        If there are more than 100 different ones, or fewer than two rows of each.
+    """
+    if y.ndim > 1 or y.dtype.kind not in "iuf" or not (np.round(y) == y).all():
+        return
+    n = len(np.unique(y))
+    if n > min(MOST_CLASSES, max(len(y) // 2, 2)):
+        raise ValueError(
+            f"y has {n:,} different whole numbers in {len(y):,} rows: set task='regression' if it "
+            "is a quantity, or task='classification' if these are classes."
+        )

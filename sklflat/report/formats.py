@@ -123,6 +123,9 @@ def _lines(page: Page) -> Iterator[str]:
     yield from _table(
         ["", "value", "meaning"], [[q.name, with_interval(q), q.meaning] for q in page.data]
     )
+    for name, value in page.settings.items():
+        yield f"- {escaped(name)}: {escaped(value)}"
+    yield ""
     if page.left_out:
         yield "## Left out"
         yield ""

@@ -119,7 +119,9 @@ def _document(page: Page, share: float, n_units: int) -> Iterator[str]:
 
 
 def _header(page: Page) -> Iterator[str]:
-    of = "; ".join(f"{number(q.value)} {q.name}" for q in page.data if isinstance(q.value, int))
+    of = "; ".join(
+        f"{number(q.value)} {q.name}" for q in page.data if isinstance(q.value, (int, str))
+    )
     yield f"<header>\n<h1>{escape(page.title)}</h1>"
     yield f'<p class="soft">{escape(" and ".join(page.estimators))}; {escape(of)}.</p>'
     yield '<ul class="verdict">'

@@ -73,7 +73,7 @@ def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> t
         sentences=reading.sentences,
         quantities=reading.quantities,
         null=reading.null,
-        settings=_settings(probe, subject),
+        settings=_settings(probe, subject, technique.divides_anew),
         notes=tuple(notes),
         findings=reading.findings,
         units=reading.units,
@@ -81,6 +81,7 @@ def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> t
         seconds=time.perf_counter() - start,
         picture=picture,
         details={name: np.asarray(v, dtype=float).tolist() for name, v in reading.details.items()},
+        inapplicable=reading.inapplicable,
     ), probe
 
 
@@ -90,7 +91,7 @@ def _picture(technique: Technique, probe: Any, reading: Reading) -> Picture | No
     return None if png is None else Picture(png, reading.alt, technique.question)
 
 
-def _settings(probe: Any, subject: Subject) -> dict[str, str]:
+def _settings(probe: Any, subject: Subject, divides_anew: bool) -> dict[str, str]:
     """Parameters of the probe that are not its defaults, and the rows."""
     probe = getattr(probe, "spectrum", probe)
     found = {
@@ -99,6 +100,8 @@ def _settings(probe: Any, subject: Subject) -> dict[str, str]:
         if subject.trained_on is None
         else f"{len(subject.trained_on):,}",
     }
+    if divides_anew:
+        found = {"rows": f"all {len(subject.all_rows):,}, divided anew by the probe"}
     if hasattr(probe, "get_params"):
         defaults = type(probe)().get_params(deep=False)
         for name, value in probe.get_params(deep=False).items():
@@ -145,6 +148,7 @@ def _restored(head: dict[str, Any], arrays: dict[str, np.ndarray], info: Any) ->
     fields["quantities"] = tuple(Quantity(**q) for q in fields["quantities"])
     fields["findings"] = tuple(Finding(**f) for f in fields["findings"])
     fields["sentences"], fields["notes"] = tuple(fields["sentences"]), tuple(fields["notes"])
+    fields["inapplicable"] = tuple(fields.get("inapplicable", ()))
     fields["picture"] = None if picture is None else Picture(arrays["png"].tobytes(), **picture)
     return Section(**{**fields, **head})
 

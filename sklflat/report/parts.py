@@ -110,6 +110,8 @@ class Section:
     picture : Picture or None
     details : dict of str to list of float
         What estimators are compared by; in no format.
+    inapplicable : tuple of str
+        Checks that do not apply to this estimator, and why.
     """
 
     technique: str
@@ -129,6 +131,7 @@ class Section:
     seconds: float = 0.0
     picture: Picture | None = None
     details: dict[str, list[float]] = field(default_factory=dict, repr=False)
+    inapplicable: tuple[str, ...] = ()
 
     def quantity(self, name: str) -> Quantity:
         """The quantity of a name.

@@ -23,6 +23,7 @@ from sklflat._workers import parallel
 from sklflat.probing.sample import shared_samples
 from sklflat.probing.split import Rows
 from sklflat.report.assembly import page_of
+from sklflat.report.data_files import check_not_numbers
 from sklflat.report.efforts import EFFORTS
 from sklflat.report.encoding import as_table
 from sklflat.report.formats import to_frame, to_json, to_markdown
@@ -59,7 +60,8 @@ class MinimaReport(BaseEstimator):
     estimators : estimator, list of estimators, or dict of str to estimator, default=None
         What is compared; the first is what others are compared with. None is the same network
         trained plainly (``rho=0``) and sharpness-aware, behind an encoding of the columns that
-        is said on the page. What is frozen (``FrozenEstimator(fitted)``,
+        is said on the page; numbers as targets are standardised on the rows trained on, and all
+        numbers of the page are then in that unit. What is frozen (``FrozenEstimator(fitted)``,
         :func:`~sklflat.from_module`) is taken as it is, and X and y should be rows that it has not
         seen; a list of frozen networks in the place of one is a network and further trainings of
         it. Everything else is cloned and trained.
@@ -181,7 +183,7 @@ class MinimaReport(BaseEstimator):
             estimators = named(self.estimators)
             is_classification = task_of(estimators)
         plan = Plan(effort, is_classification, self.holdout, is_default, self.n_jobs, self.verbose)
-        subjects, encoded = subjects_of(estimators, rows, plan, rng, self.cache_dir)
+        subjects, said = subjects_of(estimators, rows, plan, rng, self.cache_dir)
         self.estimators_ = {s.name: s.networks for s in subjects}
         results = list(self._measured(chosen, subjects))
         results.sort(key=lambda r: [t.key for t in chosen].index(r[0].technique))
@@ -195,7 +197,7 @@ class MinimaReport(BaseEstimator):
         settings = {
             "effort": self.effort,
             "random_state": str(self.random_state),
-            "encoding of the columns": " ".join(encoded) or "as the estimators have it",
+            **said,
         }
         seconds = time.perf_counter() - start
         self.page_ = page_of(rows, subjects, sections, settings, seconds)
@@ -229,6 +231,7 @@ class MinimaReport(BaseEstimator):
     def _is_classification(self, y: Any) -> bool:
         if self.task != "auto":
             return self.task == "classification"
+        check_not_numbers(y)
         kind = type_of_target(y)
         if kind.startswith("continuous"):
             return False

@@ -19,6 +19,8 @@ from sklflat.probing.resolve import ends_frozen, is_frozen, unfitted
 from sklflat.probing.split import Rows, split_rows
 from sklflat.report.efforts import Effort
 from sklflat.report.encoding import encoder_of
+from sklflat.report.stopping import epochs_short, stopped
+from sklflat.report.targets import TargetUnit
 from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
@@ -49,6 +51,8 @@ class Subject:
     notes : tuple of str
         What training has warned of.
     cache_dir : path or None
+    stopped : str, default=""
+        That training ended before it converged, in words; empty where it did not.
     """
 
     name: str
@@ -63,6 +67,12 @@ class Subject:
     n_failed: int = 0
     notes: tuple[str, ...] = ()
     cache_dir: Any = None
+    stopped: str = ""
+
+    @property
+    def loss_name(self) -> str:
+        """What the loss that curvature is of is called."""
+        return "loss on the rows given" if self.trained_on is None else "training loss"
 
     @property
     def network(self) -> Any:
@@ -150,6 +160,7 @@ class TrainedNetworks:
     n_failed: int
     notes: tuple[str, ...]
     fresh: Any
+    n_epochs_short: int
 
 
 def train_all(
@@ -207,6 +218,7 @@ def _of(plan: Sequence[Training], encoder: Any, said: tuple[str, ...]) -> Traine
         len(plan) - len(good),
         said,
         _whole(plan[0].estimator, encoder),
+        epochs_short(plan[0].estimator),
     )
 
 
@@ -303,8 +315,8 @@ def subjects_of(
     plan: Plan,
     rng: np.random.RandomState,
     cache_dir: Any = None,
-) -> tuple[list[Subject], tuple[str, ...]]:
-    """Train what is to be trained, and divide the rows; also what was done to the columns.
+) -> tuple[list[Subject], dict[str, str]]:
+    """Train what is to be trained, divide the rows, and say what was done to columns and target.
 
     Parameters
     ----------
@@ -319,12 +331,17 @@ def subjects_of(
     fresh = {n: e for n, e in estimators.items() if n not in given}
     fitted, scored = None, rows
     trained: dict[str, TrainedNetworks] = {}
-    said: tuple[str, ...] = ()
+    said = {"encoding of the columns": "as the estimators have it"}
     if fresh:
         fitted, scored = split_rows(rows, plan.holdout, plan.is_classification, rng)
         encoder, ready = None, fitted
         if plan.encodes:
-            encoder, said = encoder_of(rows.X)
+            encoder, words = encoder_of(rows.X)
+            said["encoding of the columns"] = " ".join(words)
+            if not plan.is_classification:
+                unit = TargetUnit.of(fitted)
+                fitted, scored, rows = (unit.standardised(r) for r in (fitted, scored, rows))
+                said["target"] = unit.said
             encoded = np.asarray(encoder.fit_transform(fitted.X))
             ready = Rows(encoded, fitted.y, fitted.params, fitted.numbers)
         runs = None if cache_dir is None else Path(cache_dir) / "runs"
@@ -347,6 +364,7 @@ def subjects_of(
             0 if found is None else found.n_failed,
             () if found is None else found.notes,
             rewinds,
+            "" if found is None else stopped(found.n_epochs_short, plan.encodes, plan.effort),
         )
 
     subjects = []

@@ -1,6 +1,7 @@
 """What a page says first: a verdict in words, the comparison, and which units are real."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,12 +88,19 @@ def between(sections: Sequence[Section], estimators: Sequence[str]) -> tuple[Fin
             score = "accuracy" if _is_rate(losses) else "R²"
             found.append(estimators_differ(name, estimators[0], values, score, len(losses[0])))
         one, other = (_details(sections, "curvature", e) for e in (estimators[0], name))
-        if one and other:
-            found += flatter(name, estimators[0], one["top"], other["top"])
+        if one and other and one["known"] == other["known"]:  # else losses are of other rows
+            here = bool(one["known"][0])
+            found += flatter(name, estimators[0], one["top"], other["top"], here)
     return tuple(found)
 
 
-def flatter(name: str, first: str, one: Sequence[float], other: Sequence[float]) -> list[Finding]:
+def flatter(
+    name: str,
+    first: str,
+    one: Sequence[float],
+    other: Sequence[float],
+    are_trained_here: bool = True,
+) -> list[Finding]:
     """Whether an estimator ends flatter than the first; empty where that cannot be compared.
 
     Parameters
@@ -100,6 +108,8 @@ def flatter(name: str, first: str, one: Sequence[float], other: Sequence[float])
     name, first : str
     one, other : sequence of float
         Top eigenvalues of the first and of this estimator, from the same seeds.
+    are_trained_here : bool, default=True
+        Else they are of networks given, in their order.
     """
     n = min(len(one), len(other))
     a, b = np.array(one[:n]), np.array(other[:n])
@@ -107,7 +117,8 @@ def flatter(name: str, first: str, one: Sequence[float], other: Sequence[float])
         return []
     d = np.log(b / a)
     p = float(sign_flip_test(d)) if d.any() else 1.0
-    return [flatter_than_first(name, first, float(np.exp(d.mean())), p, n, 2.0 ** (1 - n))]
+    ratio, least = float(np.exp(d.mean())), 2.0 ** (1 - n)
+    return [flatter_than_first(name, first, ratio, p, n, least, are_trained_here)]
 
 
 def _is_rate(losses: Sequence[Any]) -> bool:
@@ -213,30 +224,57 @@ def unit_tables(sections: Sequence[Section], estimators: Sequence[str]) -> tuple
 # --- words ----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Background:
+    """What a verdict has to know of an estimator beside its findings.
+
+    Parameters
+    ----------
+    asked : frozenset of str
+        Keys of the techniques that were asked for; of others nothing is said.
+    is_given : bool
+        Whether it was brought trained, so that the rows trained on are not known.
+    stopped : str
+        That training ended before it converged, in words; empty where it did not.
+    """
+
+    asked: frozenset[str]
+    is_given: bool = False
+    stopped: str = ""
+
+
 def verdicts(
-    findings: Sequence[Finding], tables: Sequence[UnitTable], estimators: Sequence[str]
+    findings: Sequence[Finding],
+    tables: Sequence[UnitTable],
+    backgrounds: Mapping[str, Background],
 ) -> tuple[str, ...]:
-    """One sentence an estimator on each of the three questions, and what differs between them.
+    """What techniques say on the three questions, by estimator, and what differs between them.
 
     Parameters
     ----------
     findings : sequence of Finding
     tables : sequence of UnitTable
-    estimators : sequence of str
+    backgrounds : mapping of str to Background
+        By estimator, in the order of the page.
     """
     said = []
     by_table = {t.estimator: t for t in tables}
-    for name in estimators:
+    for name, known in backgrounds.items():
         own = {f.code: f for f in findings if f.estimator == name}
-        parts = [_flatness(own, name), _valley_and_return(own), _real_units(by_table.get(name))]
-        start = "" if own.get("SKF001") is None else _learned(own["SKF001"])
-        said.append(f"{name}: {start}{' '.join(p for p in parts if p)}")
+        parts = []
+        if "SKF001" in own and own["SKF001"].status != PASSED:
+            parts.append(own["SKF001"].statement)
+        if "curvature" in known.asked:
+            parts.append(_flatness(own, name, known.is_given))
+        if "universality" in known.asked:
+            parts.append(_valley_and_return(own))
+        if "ablation" in known.asked:
+            parts.append(_real_units(by_table.get(name)))
+        if not parts:  # none of the three questions was asked
+            parts = [own["SKF001"].statement if "SKF001" in own else "see the sections."]
+        said.append(f"{name}: {' '.join(p for p in (known.stopped, *parts) if p)}")
     said += [f.statement for f in findings if f.code in ("SKF002", "SKF009")]
     return tuple(said)
-
-
-def _learned(finding: Finding) -> str:
-    return "" if finding.status == PASSED else f"{finding.statement} "
 
 
 def flatness_in_words(findings: Sequence[Finding], name: str) -> str:
@@ -252,7 +290,7 @@ def flatness_in_words(findings: Sequence[Finding], name: str) -> str:
         if (finding.code, finding.estimator) == ("SKF007", name):
             if finding.status != ATTENTION:
                 return "flat" if finding.status == PASSED else "undecided"
-            return "sharp" if finding.statement.startswith("A sharp") else "not flat"
+            return "sharp" if finding.statement.startswith(("A sharp", "Sharp")) else "not flat"
     return "not measured"
 
 
@@ -265,8 +303,13 @@ _MINIMA = {
 }
 
 
-def _flatness(own: dict[str, Finding], name: str) -> str:
-    said = _MINIMA[flatness_in_words(tuple(own.values()), name)]
+def _flatness(own: dict[str, Finding], name: str, is_given: bool) -> str:
+    words = flatness_in_words(tuple(own.values()), name)
+    said = _MINIMA[words]
+    if is_given and words == "undecided":
+        said = "Whether its loss on the rows given is flat is undecided."
+    elif is_given and words != "not measured":
+        said = f"Its loss on the rows given is {words}."
     rest = own.get("SKF008")
     if rest is not None and rest.status == ATTENTION:
         said += " (Training has not come to rest, so this is a point on the way.)"
@@ -282,8 +325,8 @@ def _valley_and_return(own: dict[str, Finding]) -> str:
 
 def _real_units(table: UnitTable | None, n_most: int = 8) -> str:
     """Units that are needed and come back, by name."""
-    if table is None:
-        return "Its units were not looked at."
+    if table is None or "verdict" not in table.columns:
+        return "Which of its units are needed was not measured."
     of = {kind: [row[0] for row in table.rows if row[1] == kind] for kind in (BOTH, ONLY_NEEDED)}
     if "comes back" not in table.columns:
         needed = [row[0] for row in table.rows if row[1] == "needed"]

@@ -19,9 +19,13 @@ from sklflat.report.written import number
 
 
 def flat_minimum(
-    estimator: str, rise: tuple[float, float, float], constant_loss: float, certified: bool
+    estimator: str,
+    rise: tuple[float, float, float],
+    constant_loss: float,
+    certified: bool,
+    are_trained_on: bool = True,
 ) -> Finding:
-    """SKF007, from the rise of the training loss in the sharpest direction.
+    """SKF007, from the rise of the loss in the sharpest direction.
 
     Parameters
     ----------
@@ -32,10 +36,13 @@ def flat_minimum(
         Of the best constant prediction.
     certified : bool
         Whether the direction is shown to be the sharpest.
+    are_trained_on : bool, default=True
+        Whether the loss is of the rows trained on; else these are not known, and it is of others.
     """
     value, low, high = (r / constant_loss if constant_loss > 0 else float("nan") for r in rise)
+    loss = "training loss" if are_trained_on else "loss on the rows given"
     said = (
-        f"a step of {RADIUS:g} along the sharpest direction raises the training loss by "
+        f"a step of {RADIUS:g} along the sharpest direction raises the {loss} by "
         f"{value:.2%} of a constant's loss (95 % interval {low:.2%} to {high:.2%}; flat is at most "
         f"{FLAT:.0%}, sharp at least {SHARP:.0%})."
     )
@@ -43,12 +50,21 @@ def flat_minimum(
         said = f"The sharpest direction is not certified, so flatness is open: {said}"
         return Finding("SKF007", estimator, INCONCLUSIVE, said)
     if high <= FLAT:
-        return Finding("SKF007", estimator, PASSED, f"A flat minimum: {said}")
+        return Finding("SKF007", estimator, PASSED, f"{_found('flat', are_trained_on)}: {said}")
     if low >= SHARP:
-        return Finding("SKF007", estimator, ATTENTION, f"A sharp minimum: {said}")
+        return Finding("SKF007", estimator, ATTENTION, f"{_found('sharp', are_trained_on)}: {said}")
     if low > FLAT:
-        return Finding("SKF007", estimator, ATTENTION, f"Not a flat minimum: {said}")
+        return Finding(
+            "SKF007", estimator, ATTENTION, f"{_found('not flat', are_trained_on)}: {said}"
+        )
     return Finding("SKF007", estimator, INCONCLUSIVE, f"Flatness is undecided: {said}")
+
+
+def _found(kind: str, is_minimum: bool) -> str:
+    """A kind of flatness, of a minimum or of the loss on some rows."""
+    if not is_minimum:
+        return f"{kind.capitalize()} on the rows given"
+    return f"Not a {kind[4:]} minimum" if kind.startswith("not ") else f"A {kind} minimum"
 
 
 def at_rest(estimator: str, gradient_norm: float, constant_loss: float) -> Finding:
@@ -72,9 +88,15 @@ def at_rest(estimator: str, gradient_norm: float, constant_loss: float) -> Findi
 
 
 def flatter_than_first(
-    estimator: str, first: str, ratio: float, p_value: float, n_pairs: int, least: float
+    estimator: str,
+    first: str,
+    ratio: float,
+    p_value: float,
+    n_pairs: int,
+    least: float,
+    are_trained_here: bool = True,
 ) -> Finding:
-    """SKF009, from the top eigenvalues of trainings from the same seeds.
+    """SKF009, from the top eigenvalues of trainings from the same seeds, or of networks given.
 
     Parameters
     ----------
@@ -86,10 +108,15 @@ def flatter_than_first(
     n_pairs : int
     least : float
         The smallest p-value that so many pairs allow.
+    are_trained_here : bool, default=True
+        Whether pairs have one seed and the loss is that of training; else they are in the order
+        given, and the loss is that of the rows given.
     """
+    pairs = "trainings from the same seeds" if are_trained_here else "the networks given"
+    where = "" if are_trained_here else "on the rows given "
     numbers = (
-        f"its top curvature is {number(ratio)} times that of {first} "
-        f"(p = {p_value:.2g}, {n_pairs} pairs of trainings from the same seeds)."
+        f"{where}its top curvature is {number(ratio)} times that of {first} "
+        f"(p = {p_value:.2g}, {n_pairs} pairs of {pairs})."
     )
     if p_value <= LEVEL and 1 - ALIKE <= ratio <= 1 / (1 - ALIKE):
         said = f"{estimator} is about as flat as {first}: {numbers}"
@@ -119,9 +146,9 @@ def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale:
     """
     share, margin = barrier / scale, 1.96 * error / scale
     said = (
-        f"the held-out error rises by at most {share:.1%} on the straight way between two "
-        f"trainings with aligned units (95 % margin {margin:.1%}, {n_rows:,} rows; one valley is "
-        f"at most {BARRIER:.0%})."
+        f"the largest rise of the held-out error on the straight way between two trainings with "
+        f"aligned units is estimated as {share:.1%}, give or take {margin:.1%} (95 %, {n_rows:,} "
+        f"rows; one valley is at most {BARRIER:.0%})."
     )
     if share != share:
         said = "The error is not finite somewhere between two trainings."

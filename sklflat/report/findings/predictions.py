@@ -31,8 +31,8 @@ def better_than_constant(
         status, said = INCONCLUSIVE, f"{too_few(n_rows)} whether it is better than a constant"
     elif low > 0:
         status = PASSED
-    elif high <= 0 or value <= 0:
-        status, said = ATTENTION, f"No better than a constant: {said}"
+    elif high < 0:
+        status, said = ATTENTION, f"Worse than a constant: {said}"
     else:
         status, said = INCONCLUSIVE, f"Not shown to be better than a constant: {said}"
     return Finding("SKF001", estimator, status, f"{said}.")
@@ -120,7 +120,11 @@ def class_hierarchy(
 
 
 def tree_stands_for_network(
-    estimator: str, fidelity: float, gain: tuple[float, float, float], verdict: str
+    estimator: str,
+    fidelity: float,
+    gain: tuple[float, float, float],
+    verdict: str,
+    is_classifier: bool = True,
 ) -> Finding:
     """SKF014, from the fidelity of a small tree and its gain over one that saw the targets only.
 
@@ -132,12 +136,21 @@ def tree_stands_for_network(
         Value, low, high.
     verdict : str
         The probe's own words.
+    is_classifier : bool, default=True
+        Whether fidelity is a share of rows; else it is R² to the network's outputs.
     """
     value, low, high = gain
     numbers = (
         f"it agrees on {fidelity:.1%} of held-out rows, {number(value)} more than a tree that "
         f"never saw the network (95 % interval {number(low)} to {number(high)}): {verdict}."
     )
+    if not is_classifier:
+        numbers = (
+            f"its R² to the network's outputs is {_bounded(fidelity, 1)} on held-out rows, that of "
+            f"a tree that never saw the network {_bounded(fidelity - value, 1)}, and the "
+            f"difference {_bounded(value)} (95 % interval {_bounded(low)} to {_bounded(high)}): "
+            f"{verdict}."
+        )
     if low > 0 and fidelity >= FAITHFUL:
         return Finding("SKF014", estimator, PASSED, f"A small tree stands for it: {numbers}")
     if low > 0:
@@ -147,3 +160,13 @@ def tree_stands_for_network(
         return Finding("SKF014", estimator, ATTENTION, f"A small tree does not: {numbers}")
     said = f"Not supported that a small tree stands for it: {numbers}"
     return Finding("SKF014", estimator, INCONCLUSIVE, said)
+
+
+def _bounded(value: float, most: float = 2.0) -> str:
+    """An R² or a difference of two; what is beyond the bound says no more than that it is.
+
+    R² has no lower bound: of outputs that hardly vary, a tree's may be minus a thousand.
+    """
+    if value < -most:
+        return f"below {-most:g}"
+    return f"above {most:g}" if value > most else number(value)

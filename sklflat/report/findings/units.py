@@ -79,8 +79,9 @@ def units_know_target(estimator: str, n_tied: int, n_living: int) -> Finding:
     if n_tied:
         said = f"{n_tied} of {n_living} living units vary with the target beyond chance."
         return Finding("SKF006", estimator, PASSED, said)
-    said = f"None of {n_living} living units varies with the target beyond chance."
-    return Finding("SKF006", estimator, ATTENTION, said)
+    said = f"None of {n_living} living units is shown to vary with the target beyond chance; "
+    said += "that is no proof that none does."
+    return Finding("SKF006", estimator, INCONCLUSIVE, said)
 
 
 def units_come_back(

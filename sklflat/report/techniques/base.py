@@ -28,6 +28,8 @@ class Reading:
         What the picture shows, in words.
     details : dict of str to array of float
         What estimators are compared by.
+    inapplicable : tuple of str
+        Checks that do not apply, and why.
     """
 
     sentences: tuple[str, ...]
@@ -38,6 +40,7 @@ class Reading:
     cards: dict[str, str] = field(default_factory=dict)
     alt: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    inapplicable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Technique:
         The figure of a fitted probe.
     says_shortage : bool, default=False
         Whether its ``NothingFoundWarning`` says more than its findings.
+    divides_anew : bool, default=False
+        Whether it takes all rows, divides them itself, and trains networks of its own.
     """
 
     key: str
@@ -71,6 +76,7 @@ class Technique:
     read: Callable[[Any, Subject], Reading]
     draw: Callable[[Any], Any] | None = None
     says_shortage: bool = False
+    divides_anew: bool = False
 
     @property
     def link(self) -> str:

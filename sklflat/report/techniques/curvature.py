@@ -116,35 +116,43 @@ def constant_loss(rows: Rows, subject: Subject) -> float:
 def read(found: Flatness, subject: Subject) -> Reading:
     """Flat, sharp or undecided; and whether training has come to rest."""
     spectrum, name = found.spectrum, subject.name
-    flat = flat_minimum(name, found.rise, found.constant_loss, spectrum.converged_)
-    rest = at_rest(name, spectrum.gradient_norm_, found.constant_loss)
-    quantities = _quantities(found)
+    known = subject.trained_on is not None
+    flat = flat_minimum(name, found.rise, found.constant_loss, spectrum.converged_, known)
+    rest = at_rest(name, spectrum.gradient_norm_, found.constant_loss) if known else None
+    rested = "" if rest is None else f"{rest.statement} "
+    unknown = f"Whether training has come to rest (SKF008) of {name}: the rows that it was trained "
+    unknown += "on are not known, and on others the gradient is not 0 at a minimum."
+    quantities = _quantities(found, subject.loss_name)
     shown = [number(float(v)) for v in spectrum.eigenvalues_[:3]]
     alt = (
-        f"Eigenvalues of the Hessian of the training loss, from {shown[0]} "
+        f"Eigenvalues of the Hessian of the {subject.loss_name}, from {shown[0]} "
         f"downwards, and the share of each unit outside of their span, against random directions."
     )
     shares = 1 - np.square(spectrum.loadings_).sum(axis=1)
     return Reading(
-        (flat.statement, f"{rest.statement} The largest eigenvalues are {listed(shown)}."),
+        (
+            flat.statement,
+            f"{rested}The largest eigenvalues are {listed(shown)}.",
+        ),
         tuple(quantities),
         "Flatness is compared with 1 % of the loss of a constant, over rows. Units: "
         f"{spectrum.null_hypothesis_}",
-        (flat, rest),
+        (flat,) if rest is None else (flat, rest),
         unit_columns(spectrum, flat_share=shares) if len(spectrum.unit_names_) else {},
         alt=alt,
-        details={"top": found.top},
+        details={"top": found.top, "known": [float(known)]},
+        inapplicable=() if known else (unknown,),
     )
 
 
-def _quantities(found: Flatness) -> list[Quantity]:
+def _quantities(found: Flatness, loss: str) -> list[Quantity]:
     spectrum, (rise, low, high) = found.spectrum, found.rise
     per = found.constant_loss / 100 if found.constant_loss > 0 else float("nan")
     quantities = [
         Quantity(
             "rise in the sharpest direction",
             rise / per,
-            f"Rise of the training loss by a step of {RADIUS:g} along the sharpest direction, in "
+            f"Rise of the {loss} by a step of {RADIUS:g} along the sharpest direction, in "
             f"per cent of a constant's loss: at most {FLAT:.0%} is flat, {SHARP:.0%} and more is "
             "sharp.",
             "%",
@@ -154,16 +162,16 @@ def _quantities(found: Flatness) -> list[Quantity]:
         Quantity(
             "top eigenvalue",
             float(spectrum.eigenvalues_[0]),
-            "Curvature of the training loss in its sharpest direction.",
+            f"Curvature of the {loss} in its sharpest direction.",
             source="eigenvalues_[0]",
         ),
         Quantity(
             "gradient norm",
             spectrum.gradient_norm_,
-            "0 at a minimum of the loss (penalties are not in it).",
+            f"Of the {loss}; 0 at a minimum of it (penalties are not in it).",
             source="gradient_norm_",
         ),
-        Quantity("training loss", spectrum.loss_, "Mean over these rows.", source="loss_"),
+        Quantity(loss, spectrum.loss_, "Mean over these rows.", source="loss_"),
         Quantity(
             "eigenpairs certified",
             spectrum.converged_,

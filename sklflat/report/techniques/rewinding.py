@@ -16,6 +16,10 @@ from sklflat.rewinding import BasinDisplay, BasinRewinder
 
 #: share of the rows that the rewinder looks on
 HOLDOUT = 0.25
+OWN = (
+    "Of an unpruned network that the rewinder trains itself, on the quarter of all rows that it "
+    "holds out: another network and other rows than those of Predictions."
+)
 
 
 def why_not(subject: Subject) -> str:
@@ -49,11 +53,11 @@ def read(rewinder: BasinRewinder, subject: Subject) -> Reading:
     finding = ticket(subject.name, rewinder.sparsity_, drop, margin, len(scores))
     quantities = (
         Quantity("pruned", rewinder.sparsity_, "Share of the weights.", source="sparsity_"),
-        Quantity("score of the whole network", whole, "On held-out rows.", source="rounds_"),
+        Quantity("score of the whole network", whole, OWN, source="rounds_"),
         Quantity(
             "score of retrained tickets",
             float(scores.mean()),
-            "Mean over children that were retrained in other orders.",
+            "On the same rows: mean over children that were retrained in other orders.",
             source="consistency_['after'].child_scores",
         ),
         Quantity(
@@ -135,4 +139,5 @@ REWINDING = Technique(
     fit,
     read,
     draw,
+    divides_anew=True,
 )

@@ -26,12 +26,16 @@ def read(aligner: SurrogateAligner, subject: Subject) -> Reading:
     """Fidelity beside that of a tree which has never seen the network."""
     report = aligner.fidelity_
     gain = report.gain.value, report.gain.low, report.gain.high
-    finding = tree_stands_for_network(subject.name, report.value, gain, report.verdict)
+    finding = tree_stands_for_network(
+        subject.name, report.value, gain, report.verdict, subject.is_classifier
+    )
     quantities = [
         Quantity(
             "fidelity",
             report.value,
-            "Share of held-out rows that the tree gives the network's label (for numbers: R²).",
+            "Share of held-out rows that the tree gives the network's label."
+            if subject.is_classifier
+            else "R² of the tree to the network's outputs on held-out rows; 1 is perfect.",
             low=report.of("surrogate", "low"),
             high=report.of("surrogate", "high"),
             source="fidelity_.value",
@@ -39,7 +43,10 @@ def read(aligner: SurrogateAligner, subject: Subject) -> Reading:
         Quantity(
             "gain",
             gain[0],
-            "Fidelity less that of the same tree taught the targets: what it says of the network.",
+            "Fidelity less that of the same tree taught the targets: what it says of the network."
+            + (
+                "" if subject.is_classifier else " R² has no lower bound: beyond 2 its sign counts."
+            ),
             low=gain[1],
             high=gain[2],
             source="fidelity_.gain",

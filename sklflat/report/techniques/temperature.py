@@ -35,6 +35,7 @@ def read(probe: TemperatureProbe, subject: Subject) -> Reading:
     honest = honest_confidence(subject.name, found.temperature, found.interval, found.bound)
     has = probe.hierarchy_ is not None
     tree = class_hierarchy(subject.name, has, n, FEWEST_CLASSES, probe.findings_[0])
+    applies = n > 2  # two make a tree of one branch, whatever they are
     quantities = (
         Quantity(
             "calibrated temperature",
@@ -71,9 +72,12 @@ def read(probe: TemperatureProbe, subject: Subject) -> Reading:
         quantities,
         "A temperature of 1; for the tree, the same distances given to other pairs of classes. "
         f"Units: {probe.null_hypothesis_}",
-        (honest, tree),
+        (honest, tree) if applies else (honest,),
         unit_columns(probe, coarse=probe.coarse_units_, coarseness=probe.unit_scores_),
         alt=alt,
+        inapplicable=()
+        if applies
+        else (f"A hierarchy of classes (SKF013) of {subject.name}: {probe.findings_[0]}",),
     )
 
 
