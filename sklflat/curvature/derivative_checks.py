@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 from sklflat.networks import Network, ParameterVector
 from sklflat.networks.checks import Check, count_flops, precision_inside
 from sklflat.networks.criterion import label_weights
+from sklflat.networks.network import copy_module
 
 #: rows on which products are compared, at most, and floating-point operations of their forward
 #: pass, at most; at least two rows
@@ -119,7 +120,9 @@ def _counted_rows(operator: Differentiated) -> list[Any]:
     if own is not None:
         weight = weight * own.cpu().reshape(len(own), -1).sum(1)
     known = torch.nonzero(weight > 0)[:, 0]
-    flops_per_row = count_flops(operator.outputs_at, operator.network.prepare(X[:1]))
+    # of a copy, whose buffers nobody needs; of two rows, as statistics of one row say nothing
+    network, two = operator.network, X[:2]
+    flops_per_row = count_flops(copy_module(network.module), network.prepare(two)) / len(two)
     n_rows = min(len(known), N_ROWS, max(2, int(_MAX_FLOPS / max(flops_per_row, 1))))
     chosen = known[torch.linspace(0, len(known) - 1, n_rows).long().unique()]
     return [t if t is None else t[chosen.to(t.device)] for t in operator.data]
