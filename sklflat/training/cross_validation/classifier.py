@@ -133,7 +133,7 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
         If the final network scores less on its own training rows than the networks of all folds
-        on rows that were held out.
+        on rows that were held out, by more than these scores are apart.
     UserWarning
         If a class has fewer rows than there are folds.
 

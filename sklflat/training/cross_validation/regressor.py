@@ -78,7 +78,7 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
         If the final network scores less on its own training rows than the networks of all folds
-        on rows that were held out.
+        on rows that were held out, by more than these scores are apart.
 
     References
     ----------

@@ -126,21 +126,26 @@ class TunedEstimator(
         self.n_stacked_ = search.n_stacked_
         self.best_estimator_ = estimator.set_params(**search.best_params_)
         self.best_estimator_.fit(X, y, sample_weight=sample_weight)
-        at_best = [fold[search.best_index_] for fold in folds]
+        held_out = np.array([fold[search.best_index_] for fold in folds])
         weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **weighted), min(at_best))
+        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **weighted), held_out)
         return self
 
-    def _warn_of_collapse(self, on_training_rows: float, lowest_held_out: float) -> None:
-        """Warn where the final network fails on rows that it was trained on."""
-        if on_training_rows < lowest_held_out:
+    def _warn_of_collapse(self, on_training_rows: float, held_out: NDArray) -> None:
+        """Warn where the final network fails on rows that it was trained on.
+
+        Its score there is below those of the folds (n_folds,) by more than these are apart.
+        """
+        lowest = held_out.min()
+        if lowest - on_training_rows > np.ptp(held_out):
+            chosen = "" if np.isnan(self.alpha_) else f" and alpha={self.alpha_:.3g}"
             warn(
                 f"The final network's score on the rows that it was trained on is "
-                f"{on_training_rows:.3g}; in cross-validation rho={self.rho_:.3g} and "
-                f"alpha={self.alpha_:.3g} had at least {lowest_held_out:.3g} on rows that were "
-                "held out. So its training failed where those of the folds did not. A last batch "
-                "much smaller than the others multiplies the share of alpha: choose a batch_size "
-                "that leaves no small rest, or lower the largest alphas or rhos.",
+                f"{on_training_rows:.3g}; in cross-validation rho={self.rho_:.3g}{chosen} had at "
+                f"least {lowest:.3g} on rows that were held out. So its training failed where "
+                "those of the folds did not. A last batch much smaller than the others multiplies "
+                "the share of alpha: choose a batch_size that leaves no small rest, or lower the "
+                "largest alphas or rhos.",
                 PerturbationWarning,
             )
 

@@ -194,7 +194,8 @@ def test_training_rows_are_weighted_as_held_out_rows_are():
 @pytest.mark.parametrize("alphas", [np.array([1e-4, 1.0, 10.0]), [1e-4, 1.0, 10.0]])
 def test_the_default_penalties_in_another_container_are_the_default(alphas):
     net = NeuralNetClassifier(nn.Linear(4, 3), criterion=nn.CrossEntropyLoss, max_epochs=1, lr=0.1)
-    clf = SAMClassifierCV(net=net, rhos=(0.1,), alphas=alphas, cv=2).fit(X.astype("f"), y)
+    clf = SAMClassifierCV(net=net, rhos=(0.1,), alphas=alphas, cv=2, random_state=0)
+    clf.fit(X.astype("f"), y)
     assert np.isnan(clf.alphas_).all()
 
 
