@@ -66,7 +66,8 @@ def test_the_default_fit_takes_ten_seconds():
     inputs, y = load_digits(return_X_y=True)
     UniversalityProbe(SMALL, n_models=2, n_units=1, random_state=0).fit(X, Y)  # imports
     start = time.process_time()
-    UniversalityProbe(SAMClassifier((32,)), random_state=0).fit(inputs, y)
+    # whether a unit passes does not matter here
+    UniversalityProbe(SAMClassifier((32,)), n_units=None, random_state=0).fit(inputs, y)
     assert time.process_time() - start < 20
 
 
