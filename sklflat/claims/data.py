@@ -1,10 +1,15 @@
 """Rows that claims are measured on: to train on, to match accuracies on, and to judge on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+from sklflat.claims.protocol import Protocol
+from sklflat.datasets import Truth
 
 __all__ = ["REAL", "Rows", "cut", "real_rows", "standardised"]
 
@@ -88,3 +93,29 @@ def real_rows(name: str, seed: int, n_most: int = 900) -> Rows:
     order = np.random.RandomState(seed).permutation(len(X))[:n_most]
     n = len(order)
     return standardised(cut(X[order], y[order], round(0.45 * n), round(0.2 * n)))
+
+
+def rows_with_truth(
+    protocol: Protocol, data: str, seed: int, make: Callable[..., Any], **settings: Any
+) -> tuple[Rows, Truth | None]:
+    """Rows of a data set, and what was planted in those judged on; None for real data.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        Has the numbers of rows and of features.
+    data : str
+        ``"planted"``, or the name of a real data set.
+    seed : int
+    make : callable
+        Of :mod:`sklflat.datasets`: returns X, y and the truth.
+    **settings
+        Further arguments of it.
+    """
+    if data != "planted":
+        return real_rows(data, seed), None
+    n = [protocol.count(name) for name in ("n_train", "n_match", "n_test")]
+    n_features = protocol.count("n_features")
+    X, y, truth = make(sum(n), n_features=n_features, random_state=seed, **settings)
+    rows = cut(X, y, n[0], n[1])
+    return rows, truth.subset(rows.test)

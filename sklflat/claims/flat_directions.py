@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 
-from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import live, steps_of, train_all, whole_budget
 from sklflat.claims.protocol import Comparison, Protocol
 from sklflat.datasets import Truth, make_teacher_student
@@ -107,18 +107,14 @@ PROTOCOL = Protocol(
 
 def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
     """Rows of a data set, and what was planted in those judged on."""
-    if data != "planted":
-        return real_rows(data, seed), None
-    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
-    X, y, truth = make_teacher_student(
-        sum(n),
-        n_features=PROTOCOL.count("n_features"),
+    return rows_with_truth(
+        PROTOCOL,
+        data,
+        seed,
+        make_teacher_student,
         n_teacher=PROTOCOL.count("n_teacher"),
         task="classification",
-        random_state=seed,
     )
-    rows = cut(X, y, n[0], n[1])
-    return rows, truth.subset(rows.test)
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:

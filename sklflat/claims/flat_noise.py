@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import (
     Trained,
     live,
@@ -118,18 +118,14 @@ PROTOCOL = Protocol(
 
 def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
     """Rows of a data set, and what was planted in those judged on."""
-    if data != "planted":
-        return real_rows(data, seed), None
-    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
-    X, y, truth = make_teacher_student(
-        sum(n),
-        n_features=PROTOCOL.count("n_features"),
+    return rows_with_truth(
+        PROTOCOL,
+        data,
+        seed,
+        make_teacher_student,
         n_teacher=PROTOCOL.count("n_teacher"),
         noise=PROTOCOL.setting("noise"),
-        random_state=seed,
     )
-    rows = cut(X, y, n[0], n[1])
-    return rows, truth.subset(rows.test)
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
-from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import Trained, live, steps_of, train_all, whole_budget
 from sklflat.claims.protocol import Comparison, Protocol
 from sklflat.connectivity import ModeConnectivityProbe
@@ -99,18 +99,14 @@ PROTOCOL = Protocol(
 
 def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
     """Rows of a data set, and what was planted in those judged on."""
-    if data != "planted":
-        return real_rows(data, seed), None
-    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
-    X, y, truth = make_shared_private(
-        sum(n),
-        n_features=PROTOCOL.count("n_features"),
+    return rows_with_truth(
+        PROTOCOL,
+        data,
+        seed,
+        make_shared_private,
         n_shared=PROTOCOL.count("n_shared"),
         task="classification",
-        random_state=seed,
     )
-    rows = cut(X, y, n[0], n[1])
-    return rows, truth.subset(rows.test)
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:

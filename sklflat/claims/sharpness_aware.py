@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklflat.claims.data import Rows, cut, real_rows
+from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import (
     Trained,
     collapse,
@@ -160,18 +160,14 @@ _FACTORS = (1.0, 3.0, 10.0)
 
 def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
     """Rows of a data set, and what was planted in those judged on."""
-    if data != "planted":
-        return real_rows(data, seed), None
-    n = [PROTOCOL.count(name) for name in ("n_train", "n_match", "n_test")]
-    X, y, truth = make_teacher_student(
-        sum(n),
-        n_features=PROTOCOL.count("n_features"),
+    return rows_with_truth(
+        PROTOCOL,
+        data,
+        seed,
+        make_teacher_student,
         n_teacher=PROTOCOL.count("n_teacher"),
         task="classification",
-        random_state=seed,
     )
-    rows = cut(X, y, n[0], n[1])
-    return rows, truth.subset(rows.test)
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
