@@ -3,9 +3,10 @@
 ``python benchmarks/rewinding_tickets.py`` trains 64-300-100-10 on 400 digits for 120 epochs,
 with 24 seeds: so few digits that the loss on others rises again in the end. With
 ``--data mnist10k.npz --seeds 5 --epochs 12 --levels all`` (arrays ``images`` and ``labels``) it
-trains LeNet-300-100 on 6,000 MNIST digits. Published are 60,000 images, Adam at .0012, batches of 60, layers pruned by 20 % a round and the
-output layer by 10 %; the iteration of least validation loss counts as that of early stopping. So it
-does here, looked at every half epoch of MNIST and every epoch of digits.
+trains LeNet-300-100 on 6,000 MNIST digits. Published are 60,000 images, Adam at .0012, batches of
+60, layers pruned by 20 % a round and the output layer by 10 %; the iteration of least validation
+loss counts as that of early stopping. So it does here, looked at every half epoch of MNIST and
+every epoch of digits.
 
 With 24 seeds of digits six claims are asked, which were written down before that run, each by the
 95 % interval of its paired difference (or ratio) over seeds:
