@@ -83,10 +83,9 @@ def areas(seed):
     basins = {
         f"sample_basin, loss_rise={rise}": sample_basin(
             network, *own, n_models=32, loss_rise=rise, random_state=seed
-        ).networks()
+        )
         for rise in RISES
     }
-    basins = {name: list(networks) for name, networks in basins.items()}
     lists = lists_of_networks(network.estimator, *own, truth.roles, seed)
     found = {}
     for depth in DEPTHS:
@@ -111,8 +110,8 @@ def said_by(network, basins, lists, X, roles):
     opened = resolve(network)
     inputs = opened.to_input(X)
     said = {
-        name: [read_answers(opened, own.outputs(inputs).numpy()) for own in networks]
-        for name, networks in basins.items()
+        name: [read_answers(opened, own.outputs(inputs).numpy()) for own in basin.networks()]
+        for name, basin in basins.items()
     }
     said |= {name: [answers_of(resolve(m), X) for m in own] for name, own in lists.items()}
     # the logit of a label that an input shows at this signal
@@ -162,8 +161,7 @@ def main():
         f"Written by `benchmarks/surrogate_mechanisms.py --seeds {args.seeds}`: area of the "
         "degeneracy test, mean over seeds (95 % interval). Networks and students are taught on "
         f"{N_ROWS} rows each that show the label in both inputs; asked are {2 * N_ROWS} others. "
-        "The planted readings are two models, one of each input: what they do not reach, no source "
-        "is to reach.\n",
+        "The planted readings are two models, one of each input: what can be reached.\n",
         *as_table(rows),
     ]
     TABLE.write_text("\n".join(lines) + "\n")
