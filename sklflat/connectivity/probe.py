@@ -19,7 +19,7 @@ from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
-from sklflat.probing.false_discovery import FDR, n_to_pass, q_values
+from sklflat.probing.false_discovery import FDR, discovered, n_to_pass, q_values
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
@@ -313,7 +313,7 @@ def _gain(sample: AlignedNetworks, nulls: Sequence[Null]) -> PathGain:
     scores = [np.where(dead, 0.0, s) for s in (sample.scores, sample.path_scores[0].ends)]
     own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
     chosen = [
-        (q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR)[~dead]
+        discovered(q_values(np.max([null.p_values(s) for null in own], axis=0), dead), dead)[~dead]
         for s in scores
     ]
     return gain_over_endpoints(

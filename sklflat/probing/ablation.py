@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklflat._compat import Interval
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.ablation_sample import AblationSample
-from sklflat.probing.false_discovery import FDR, Discoveries, q_values, resolution
+from sklflat.probing.decisions import Decisions
+from sklflat.probing.false_discovery import FDR, Discoveries, discovered, q_values, resolution
 from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
@@ -17,6 +18,25 @@ from sklflat.probing.unit_probe import UnitProbe
 
 #: with fewer permutations than this a unit's own null mean and deviation would be guesses
 _MIN_PERMUTATIONS = 100
+
+
+def needed_beyond_chance(
+    decisions: Decisions, p_values: NDArray, dead: NDArray
+) -> NDArray[np.bool_]:
+    """Mask (n_units,) of units that are needed and beyond shuffled targets.
+
+    A network that has learned labels without meaning needs its units, too: without one its outputs
+    are others, and worse.
+
+    Parameters
+    ----------
+    decisions : Decisions
+    p_values : ndarray of shape (n_units,)
+        Against shuffled targets.
+    dead : ndarray of shape (n_units,), bool
+    """
+    q = q_values(np.maximum(decisions.p_needed, p_values), dead)
+    return (decisions.verdict == "needed") & discovered(q, dead)
 
 
 class AblationProbe(UnitProbe):
@@ -188,8 +208,7 @@ class AblationProbe(UnitProbe):
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         decided = self._ablated(sample).decisions
-        p = np.maximum(decided.p_needed, self.p_values_)
-        found = (decided.verdict == "needed") & (q_values(p, sample.dead) <= FDR)
+        found = needed_beyond_chance(decided, self.p_values_, sample.dead)
         said = f"No unit is shown to be needed at a false discovery rate of {FDR:.0%}: {decided}"
         if decided.count("needed"):
             said = f"No needed unit is tied to the targets more than shuffled ones are: {decided}"

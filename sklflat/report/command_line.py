@@ -121,11 +121,11 @@ def writable(path: Path) -> Path:
         If it cannot.
     """
     folder = path.parent
-    if path.is_dir():
-        raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
-    if not folder.is_dir():
-        raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
     try:
+        if path.is_dir():
+            raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
+        if not folder.is_dir():
+            raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
         handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
         os.close(handle)
         os.unlink(name)

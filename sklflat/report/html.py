@@ -173,7 +173,7 @@ def _navigation(page: Page) -> Iterator[str]:
 def _comparison(page: Page) -> Iterator[str]:
     yield '<section aria-labelledby="comparison">'
     yield '<h2 id="comparison">Comparison of the estimators</h2>'
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Comparison">'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of the comparison">'
     yield '<table class="stack">'
     yield "<caption>In brackets: 95 % intervals. What was not measured is a dash.</caption>"
     heads = "".join(f'<th scope="col">{escape(n)}</th>' for n in ("Number", *page.estimators))
@@ -197,7 +197,8 @@ def _findings(page: Page) -> Iterator[str]:
         "absent. How often a code is reported where nothing is there was measured; rates are of "
         "one check, so of twenty checks at 5 % one is expected to be wrong.</p>"
     )
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Findings"><table class="stack">'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of findings">'
+    yield '<table class="stack found">'
     yield "<caption>What needs attention first, then what is open, then what passed.</caption>"
     heads = ("Code", "Status", "Estimator", "What was found", "What is rejected, and how sure")
     cells = "".join(f'<th scope="col">{h}</th>' for h in heads)

@@ -45,7 +45,7 @@ def units(page: Page, n_most: int) -> Iterator[str]:
     """
     if not page.units:
         return
-    yield '<section aria-labelledby="units"><h2 id="units">Table of units</h2>'
+    yield '<section class="units-of" aria-labelledby="units"><h2 id="units">Table of units</h2>'
     shown = dict.fromkeys(c for table in page.units for c in table.columns)
     yield "<details><summary>What the columns say</summary><dl>"
     for name in shown:

@@ -36,6 +36,13 @@ for (const table of document.querySelectorAll("table.units")) {
     said.textContent = `${n} of ${body.rows.length} shown`;
   });
 }
+const regions = document.querySelectorAll(".wide");
+const reachable = () => {
+  for (const each of regions) each.tabIndex = each.scrollWidth > each.clientWidth ? 0 : -1;
+};
+reachable();
+addEventListener("resize", reachable);
+addEventListener("toggle", reachable, true);
 addEventListener("beforeprint", () => {
-  for (const each of document.querySelectorAll("details")) each.open = true;
+  for (const each of document.querySelectorAll(".units-of > details")) each.open = true;
 });

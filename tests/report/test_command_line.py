@@ -142,11 +142,17 @@ def test_bad_input_is_named_before_any_work(data, arguments, words, monkeypatch,
     assert not [name for name in os.listdir() if "report" in name]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_that_cannot_be_written_is_refused(tmp_path, capsys):
-    tmp_path.joinpath("locked").mkdir(mode=0o500)
-    assert main(["report", written(table()), "--target", "kind", "-o", "locked/a.html"]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+def test_an_output_that_cannot_be_written_is_refused(monkeypatch, capsys):
+    name = "x" * 300 + ".html"
+    assert main(["report", written(table()), "--target", "kind", "-o", name]) == 1
+    assert "cannot be written: File name too long" in capsys.readouterr().err
+
+    def locked(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", locked)  # a locked directory is none for root
+    assert main(["report", written(table()), "--target", "kind", "-o", "a.html"]) == 1
+    assert "'a.html' cannot be written: Permission denied." in capsys.readouterr().err
 
 
 def test_columns_that_cannot_be_used_are_left_out_and_said():

@@ -162,6 +162,16 @@ def test_two_classes_have_no_open_hierarchy(given):
     assert "(SKF013) of mine: Two classes make" in str(given.page_.left_out)
 
 
+@pytest.mark.parametrize("n_classes", [3, 6, 7])
+def test_a_hierarchy_is_looked_for_where_rows_could_show_one(n_classes):
+    X, y = data(n_classes=n_classes, n_features=8, n_informative=6)
+    found = report(network(), techniques=("temperature",), n_models=0).fit(X, y)
+    asked = "SKF013" in {f.code for f in found.findings_}
+    left_out = f"{n_classes} classes are too few" in str(found.page_.left_out)
+    assert asked == (n_classes >= 7)
+    assert left_out == (n_classes < 7)
+
+
 def test_images_are_said_by_their_shape(given):
     said = {q.name: q.value for q in given.page_.data}
     assert said["as the shape of a row"] == "1 × 2 × 3"
