@@ -72,6 +72,8 @@ class AblationProbe(UnitProbe):
         Any classifier or regressor of this package, a skorch net, a ``Pipeline`` or search that
         ends in one, a ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns.
         ``None`` is ``SAMClassifier()``. What is not frozen is cloned and fitted.
+    negligible : float, default=0.01
+        Share of the loss up to which a rise or a fall of it is negligible.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
@@ -89,16 +91,14 @@ class AblationProbe(UnitProbe):
         The last split of a cross-validator is used; ``TimeSeriesSplit`` says that rows are one
         series in the order of time, for a frozen network too: targets are then shifted in time, and
         rises counted by blocks.
-    negligible : float, default=0.01
-        Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
         Not used by this probe, which trains one network.
-    verbose : int, default=0
-        1 shows the units ablated for scores and null, if that takes longer than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows and of the null draws; and of the network, unless that has its own.
+    verbose : int, default=0
+        1 shows the units ablated for scores and null, if that takes longer than a second.
 
     Attributes
     ----------
@@ -163,26 +163,26 @@ class AblationProbe(UnitProbe):
         self,
         estimator: Any = None,
         *,
+        negligible: float = 0.01,
         layers: Any = "hidden",
         n_units: Any = "auto",
         n_null: Any = "auto",
         holdout: Any = 0.25,
-        negligible: float = 0.01,
         n_jobs: int | None = None,
-        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
+        self.negligible = negligible
         self.layers = layers
         self.n_units = n_units
         self.n_null = n_null
         self.holdout = holdout
-        self.negligible = negligible
         self.n_jobs = n_jobs
-        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AblationSample:
         return self._ablated(super()._prepare(rows, rng))
