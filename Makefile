@@ -75,7 +75,7 @@ test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in R
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
 
 .PHONY: test-slow
-test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn and skorch, the slow tests, and alone what measures time
+test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn, skorch and torch, the slow tests, and alone what measures time
 	@$(TEST_ENV) $(BIN_OLDEST)/python tests/smoke.py
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow

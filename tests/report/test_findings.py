@@ -19,6 +19,8 @@ CASES = [
     (f.better_than_constant, ((0.3, 0.1, 0.5), "accuracy", 20), "passed", "20 held-out rows"),
     (f.estimators_differ, ("b", (0.1, 0.01, 0.2), "accuracy", 50), "attention", "a is better"),
     (f.estimators_differ, ("b", (0.1, 0.0, 0.2), "accuracy", 50), "inconclusive", "not shown"),
+    (f.estimators_differ, ("b", (0.0, 0.0, 0.0), "accuracy", 50), "inconclusive", "the same score"),
+    (f.estimators_differ, ("b", (0.0, -1e-5, 1e-5), "R²", 50), "inconclusive", "not shown"),
     (f.estimators_differ, ("b", (-0.1, -0.2, -0.01), "R²", 50), "attention", "a is worse"),
     (f.estimators_differ, ("b", (0.5, 0.4, 0.6), "R²", 19), "inconclusive", "too few"),
     (f.dead_units, (0, 8, 100), "passed", "All 8"),

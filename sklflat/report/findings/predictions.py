@@ -7,6 +7,9 @@ from sklflat.report.findings.thresholds import FAITHFUL, FEWEST_ROWS, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
 
+#: scores that differ by less are those of the same outputs, but for rounding
+_SAME = 1e-6
+
 
 def better_than_constant(
     estimator: str, gain: tuple[float, float, float], score: str, n_rows: int
@@ -65,6 +68,13 @@ def estimators_differ(
     if high < 0:
         said = f"{estimator} is worse than {first}: {numbers}."
         return Finding("SKF002", estimator, ATTENTION, said)
+    if max(-low, high) < _SAME:
+        said = (
+            f"{estimator} and {first} have the same score on each of {n_rows:,} held-out rows. If "
+            "their outputs are the same, too, one may be the other with rescaled weights, and a "
+            "difference in flatness says nothing of what they have learned."
+        )
+        return Finding("SKF002", estimator, INCONCLUSIVE, said)
     said = f"It is not shown that {estimator} and {first} differ: {numbers}."
     return Finding("SKF002", estimator, INCONCLUSIVE, said)
 

@@ -59,7 +59,8 @@ def harmful_units(estimator: str, n_harmful: int, n_undecided: int, n_living: in
     n_harmful, n_undecided, n_living : int
     """
     if n_harmful:
-        said = f"Without {n_harmful} of {n_living} units, each alone, the held-out loss falls."
+        each = ", each alone," if n_harmful > 1 else ""
+        said = f"Without {n_harmful} of {n_living} units{each} the held-out loss falls."
         return Finding("SKF005", estimator, ATTENTION, said)
     if n_undecided > n_living / 2:
         said = f"No unit is shown to harm, but {n_undecided} of {n_living} are undecided."
@@ -128,9 +129,10 @@ def more_units_than_needed(
     tol : float
     """
     value, low, high = drop
+    apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
-        f"{n_kept} of {n_living} units lose {number(value)} "
-        f"(95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
+        f"{n_kept} of {n_living} units score {apart if number(value) != '0' else 'the same as'} "
+        f"all (loss of score, 95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
     )
     if n_kept < n_living / 2 and high <= tol:
         said = f"More than half of the units can go together: {numbers}"
