@@ -2,7 +2,8 @@
 for (const table of document.querySelectorAll("table.units")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const value = (row, k) => {
-    const text = row.cells[k].dataset.value ?? "", number = Number(text);
+    const cell = row.cells[k], text = cell.dataset.value ?? cell.textContent.replace("–", "");
+    const number = Number(text.replaceAll(",", ""));
     return text !== "" && Number.isFinite(number) ? number : text;
   };
   const below = (a, b) => {

@@ -173,7 +173,7 @@ SHOWN = f"{ROWS}.filter(r => r.offsetHeight > 0).map(r => r.cells[0].dataset.val
 
 
 def column(browser, k):
-    return [float(v) for v in browser.run(f"{ROWS}.map(r => r.cells[{k}].dataset.value)")]
+    return [float(v) for v in browser.run(f"{ROWS}.map(r => r.cells[{k}].textContent)")]
 
 
 def test_units_are_sorted_and_filtered_by_keyboard(browser, pages):
