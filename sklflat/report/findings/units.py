@@ -3,6 +3,8 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
+from math import isnan
+
 from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
@@ -17,7 +19,8 @@ def dead_units(estimator: str, n_dead: int, n_units: int, n_rows: int) -> Findin
     n_dead, n_units, n_rows : int
     """
     if n_dead:
-        said = f"{n_dead} of {n_units} units do the same for all of {n_rows:,} rows."
+        does = "does" if n_dead == 1 else "do"
+        said = f"{n_dead} of {n_units} units {does} the same for all of {n_rows:,} rows."
         return Finding("SKF003", estimator, ATTENTION, said)
     return Finding("SKF003", estimator, PASSED, f"All {n_units} units do something.")
 
@@ -129,6 +132,9 @@ def more_units_than_needed(
     tol : float
     """
     value, low, high = drop
+    if isnan(value):
+        said = "The held-out rows are too few to say whether fewer units would be enough."
+        return Finding("SKF015", estimator, INCONCLUSIVE, said)
     apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
         f"{n_kept} of {n_living} units score {apart if number(value) != '0' else 'the same as'} "
