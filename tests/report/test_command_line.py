@@ -29,9 +29,10 @@ def written(frame, name="data.csv", **settings):
     return name
 
 
-def parquet(**columns):
-    table(**columns).to_parquet("data.parquet")
-    return "data.parquet"
+def parquet(frame=None, name="data.parquet", **columns):
+    pytest.importorskip("pyarrow")
+    (table(**columns) if frame is None else frame).to_parquet("data.parquet")
+    return str(Path("data.parquet").rename(name))
 
 
 def of_bytes(content):
@@ -214,12 +215,12 @@ REFUSED = {
         "export its table as CSV",
     ),
     "no parquet": (
-        lambda: written(table(), "x.parquet"),
+        lambda: pytest.importorskip("pyarrow") and written(table(), "x.parquet"),
         ["--target", "kind"],
         "It is no parquet file, or a part of one.",
     ),
     "parquet as CSV": (
-        lambda: table().to_parquet("p.parquet") or os.rename("p.parquet", "p.csv") or "p.csv",
+        lambda: parquet(name="p.csv"),
         ["--target", "kind"],
         "is not written in utf-8",
     ),

@@ -58,11 +58,10 @@ def test_a_parquet_file_is_read_with_its_types():
 
 def test_a_named_index_of_a_parquet_file_is_a_column():
     frame = table().set_index(pd.Index([f"row {i}" for i in N], name="id"))
-    frame.to_parquet("data.parquet")
-    found = read_table("data.parquet", "kind", "auto")
+    found = read_table(parquet(frame), "kind", "auto")
     assert found.said == ("Left out, being names of rows rather than categories: 'id'.",)
-    table().set_index(["width", "height"]).to_parquet("data.parquet")
-    assert list(read_table("data.parquet", "kind", "auto").X) == ["width", "height"]
+    name = parquet(table().set_index(["width", "height"]))
+    assert list(read_table(name, "kind", "auto").X) == ["width", "height"]
 
 
 @pytest.mark.parametrize(
