@@ -81,7 +81,7 @@ def test_constraints_pin_every_dependency_within_its_range():
 
 
 def test_the_oldest_constraints_differ_in_scikit_learn_skorch_and_torch_alone():
-    """And torchvision, which peers of the benchmarks want, has no pin there: it is tied to torch."""
+    """And torchvision, which only benchmarks want, has no pin there: it is tied to torch."""
     newest, oldest = pins("constraints.txt"), pins("constraints-oldest.txt")
     old = {"scikit-learn", "skorch", "torch"}
     assert {n for n in newest if newest[n] != oldest.get(n)} == old | {"torchvision"}
