@@ -243,7 +243,7 @@ def _values(target: Tensor, fewer_than: int) -> tuple[Tensor, Tensor]:
 
 
 def _terms(sample: Sample, z: Tensor, y: Tensor, n_copies: int) -> Tensor:
-    """Losses and their weights (m, 2, n_copies) of outputs (n_copies * m, ...), targets (m, ...)."""
+    """Losses and their weights (m, 2, n_copies) of outputs (n_copies * m, ...)."""
     y = sample.network.prepare(y)
     terms = sample.network.criterion.terms(z, y.repeat(n_copies, *(1,) * (y.ndim - 1)))
     return torch.stack(terms).unflatten(1, (n_copies, -1)).movedim(2, 0)
