@@ -17,6 +17,8 @@ from sklflat.probing.sample import Sample
 #: rows of one forward pass, several copies of a batch with one unit ablated in each; and bytes of
 #: the widest layer of units in it
 _MAX_ROWS, _MAX_BYTES = 8192, 2**26
+#: rows on which the ways to compute ablations are compared
+_N_COMPARED = 32
 #: outputs whose targets are looked through for equal ones
 _MAX_TARGETS = 16
 
@@ -111,40 +113,38 @@ def _bytes_of_a_row(sample: Sample) -> int:
 class OnceBefore:
     """Where what comes before a layer may be computed once for all copies of a batch.
 
-    That is found out by comparing outputs, for every layer and length of a batch.
+    That is found out by comparing outputs on a few rows, for every layer.
     """
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
-        self._known: dict[tuple[int, int], bool] = {}
-        self._n_bytes: dict[int, int] = {}
+        self._known: dict[int, bool] = {}
+        self._n_bytes: dict[int, float] = {}
 
     def copies_of(self, layer: int, x: Tensor) -> int:
         """Copies of a batch in one pass, so that none of its tensors takes much memory."""
-        n_bytes = _bytes_of_a_row(self.sample) * len(x)
-        if self.allows(layer, x):
-            n_bytes = self._n_bytes[layer]
-        return max(1, min(_MAX_ROWS // len(x), _MAX_BYTES // max(n_bytes, 1)))
+        n_bytes = self._n_bytes[layer] if self.allows(layer, x) else _bytes_of_a_row(self.sample)
+        return max(1, min(_MAX_ROWS, int(_MAX_BYTES / n_bytes)) // len(x))
 
     @torch.no_grad()
     def allows(self, layer: int, x: Tensor) -> bool:
         """Whether two copies of x that part at a layer end as those that are apart from x on."""
         if len(x) < 2:
             return False  # one row meets any number of them without an error
-        if (layer, len(x)) not in self._known:
+        if layer not in self._known:
             last = self.sample.units.layers[layer].n_units - 1
             channels = torch.tensor([0, last], device=x.device)
             constants = torch.arange(2.0).to(x.device, self.sample.network.dtype)
             two = Ablation(layer, channels, constants, self)
-            self._known[layer, len(x)] = self._is_same(two, x)
-        return self._known[layer, len(x)]
+            self._known[layer] = self._is_same(two, x[:_N_COMPARED])
+        return self._known[layer]
 
     def _is_same(self, ablation: "Ablation", x: Tensor) -> bool:
         try:
             found, n_bytes = ablation.from_layer_on(self.sample, x)
         except (RuntimeError, IndexError, ValueError, UnsupportedNetworkError):
             return False  # it keeps the length of the batch, or has its rows elsewhere
-        self._n_bytes[ablation.layer] = n_bytes
+        self._n_bytes[ablation.layer] = max(n_bytes, 1) / len(x)
         return same_outputs(found, ablation.from_input_on(self.sample, x))
 
 
