@@ -9,6 +9,7 @@ SHELL := /bin/bash
 WORKERS ?= 2
 BIN := .venv/bin
 BIN_OLDEST := .venv-oldest/bin
+AXE := axe-core@4.14.1
 
 # A stamp is named after the contents it was installed from, so it holds across clones and touches.
 checksum = $(shell cat pyproject.toml $(1) | cksum | cut -d ' ' -f 1)
@@ -74,7 +75,7 @@ test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in R
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
 
 .PHONY: test-slow
-test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn and skorch, the slow tests, and alone what measures time
+test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn, skorch and torch, the slow tests, and alone what measures time
 	@$(TEST_ENV) $(BIN_OLDEST)/python tests/smoke.py
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
@@ -86,6 +87,15 @@ test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of wh
 		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
 		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py \
 		tests/curvature/test_products.py tests/surrogate/test_degeneracy.py
+
+.PHONY: browser
+browser: $(STAMP) ## Install Chromium (Debian) and axe-core, with which tests look at a report
+	@which chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+	@npm install --silent --no-audit --no-fund --prefix .venv/axe $(AXE)
+
+.PHONY: screenshots
+screenshots: $(STAMP) ## Pictures of a report and of the documentation's front page, in docs/_build/screenshots
+	@$(TEST_ENV) $(BIN)/python docs/screenshots.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html
