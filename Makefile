@@ -9,6 +9,7 @@ SHELL := /bin/bash
 WORKERS ?= 2
 BIN := .venv/bin
 BIN_OLDEST := .venv-oldest/bin
+OLDEST_TORCH := 2.7.0
 AXE := axe-core@4.14.1
 
 # A stamp is named after the contents it was installed from, so it holds across clones and touches.
@@ -75,11 +76,20 @@ test-fast: $(STAMP) ## One case of each test and the doctests of a room, as in R
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) --one-each $(FAST) $(wildcard $(foreach room,$(ROOM),sklflat/$(room) tests/$(room)))
 
 .PHONY: test-slow
-test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn, skorch and torch, the slow tests, and alone what measures time
+test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scikit-learn and skorch, the slow tests, and alone what measures time
 	@$(TEST_ENV) $(BIN_OLDEST)/python tests/smoke.py
 	@$(TEST_ENV) $(BIN_OLDEST)/python $(PYTEST) tests/test_common.py
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
 	@$(TEST_ENV) $(BIN)/python -m pytest -m clock
+
+# Wheels of old torch bring libraries for GPUs, gigabytes, so this is no part of .ci/run.
+.PHONY: test-oldest-torch
+test-oldest-torch: ## The common checks on the oldest torch, too; downloads gigabytes
+	@mkdir -p .venv-torch
+	@sed '/^torchvision==/d; s/^torch==.*/torch==$(OLDEST_TORCH)/' constraints-oldest.txt > .venv-torch/constraints.txt
+	$(call install,.venv-torch,test,.venv-torch/constraints.txt,.venv-torch/.installed)
+	@$(TEST_ENV) .venv-torch/bin/python tests/smoke.py
+	@$(TEST_ENV) .venv-torch/bin/python $(PYTEST) tests/test_common.py
 
 .PHONY: test-draws
 test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of which the slow tests take a part; two hours

@@ -80,14 +80,15 @@ def test_constraints_pin_every_dependency_within_its_range():
     assert pinned["torch"] == "2.13.0"
 
 
-def test_the_oldest_constraints_differ_in_scikit_learn_skorch_and_torch_alone():
-    """And torchvision, which only benchmarks want, has no pin there: it is tied to torch."""
+def test_the_oldest_constraints_differ_in_scikit_learn_and_skorch_alone():
+    """The oldest torch, whose wheel brings gigabytes, is installed by a target of its own."""
     newest, oldest = pins("constraints.txt"), pins("constraints-oldest.txt")
-    old = {"scikit-learn", "skorch", "torch"}
-    assert {n for n in newest if newest[n] != oldest.get(n)} == old | {"torchvision"}
-    assert "torchvision" not in oldest
+    old = {"scikit-learn", "skorch"}
+    assert {name for name in newest if newest[name] != oldest.get(name)} == old
     for name in old:
         assert f"{oldest[name]}.".startswith(f"{lower_bounds()[name]}.")
+    lowest = lower_bounds()["torch"]
+    assert f"\nOLDEST_TORCH := {lowest}." in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda path: path.name)
