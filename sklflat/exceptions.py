@@ -20,6 +20,7 @@ __all__ = [
     "DamagedFileWarning",
     "DependentRowsWarning",
     "DivergenceError",
+    "DivergenceWarning",
     "DuplicateParameterError",
     "LostWorkerWarning",
     "NoUnitsError",
@@ -88,6 +89,10 @@ class DivergenceError(SklflatError, ValueError):
     """Training produced values that are not finite; says at which epoch and what to lower."""
 
 
+class DivergenceWarning(UserWarning):
+    """Some of several networks diverged and are left out; says how many of which."""
+
+
 class DuplicateParameterError(SklflatError, ValueError):
     """A parameter of the estimator contradicts what its ``net`` brings itself."""
 
@@ -133,7 +138,7 @@ class SurrogateWarning(UserWarning):
 
 
 class UniversalityWarning(UserWarning):
-    """Networks diverged, or rows are too few, to say what comes back; says how many."""
+    """Rows are too few to say what comes back; says how many there are."""
 
 
 class ProbabilitiesWarning(UserWarning):

@@ -213,7 +213,7 @@ def shuffled_label_pairs(
     Both of a pair are given the same shuffled labels, as the pair in question was given the same
     true ones: if labels have nothing to do with the inputs, the pairs are exchangeable. Networks
     that can be stacked are trained as one stack, with the settings of
-    :func:`~sklflat.training.stacking.train`. What a training ended with is raised.
+    :func:`~sklflat.training.stacking.train`. A pair of which one diverges is left out.
     """
     twins = training.train_on_shuffled_labels(n_pairs, 2, rng, **settings)
     yield from zip(twins[::2], twins[1::2], strict=True)

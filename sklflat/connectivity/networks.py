@@ -21,6 +21,8 @@ from sklflat.training.runs import Training
 
 #: rows on which networks are compared, and how far apart outputs may be, relative to the largest
 _N_COMPARED, _APART = 64, 1e-3
+#: what networks are called that diverge
+FROM_SEEDS = "from other seeds"
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +188,10 @@ def train_networks(
     settings: Mapping[str, Any],
     rng: np.random.RandomState,
 ) -> Networks:
-    """Networks trained from seeds of their own, as one stack where that is possible."""
+    """Networks trained from seeds of their own, as one stack where that is possible.
+
+    Those that diverge are left out; more than a quarter are refused, and so is the first.
+    """
     fresh = seeded(unfitted(estimator), rng)
     if ends_frozen(fresh):
         raise ValueError(
@@ -196,10 +201,9 @@ def train_networks(
     fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
     groups, fitted = fitted.groups, fitted.without_groups()
     trainings = trainings_from_seeds(fresh, n_models, fitted, rng)
-    train_all(trainings, n_jobs, **settings)
+    fitted_ones = train_all(trainings, n_jobs, what=FROM_SEEDS, n_needed=1, **settings)
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
     scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
-    fitted_ones = [t.estimator for t in trainings]
     return Networks.of(fitted_ones, scored, matched, layers, training, dtype)
 
 

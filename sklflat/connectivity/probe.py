@@ -135,8 +135,16 @@ class ModeConnectivityProbe(UnitProbe):
     unit_scores_, unit_names_, p_values_, q_values_, support_, nulls_, units_, dead_
         As of every probe; the others are listed at :class:`~sklflat.AblationProbe`.
 
+    Raises
+    ------
+    DivergenceError
+        If the first network or more than a quarter of the others diverge, or of those trained on
+        shuffled labels.
+
     Warns
     -----
+    DivergenceWarning
+        If others diverged and are left out.
     ConnectivityWarning
         If operations that are not understood keep some units from being aligned, a path is not
         finite somewhere, or a null has so few draws that no unit of a layer could beat it.

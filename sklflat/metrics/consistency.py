@@ -46,8 +46,12 @@ def matched(first: NDArray, other: NDArray, layer_of: NDArray) -> NDArray:
     >>> matched(A, 5 * A[:, [2, 0, 1]], np.zeros(3, dtype=int)).tolist()
     [1, 2, 0]
     """
+    return partners(standardised(first), standardised(other), layer_of)
+
+
+def partners(a: NDArray, b: NDArray, layer_of: NDArray) -> NDArray:
+    """As :func:`matched`, of activations that are :func:`standardised`."""
     order = np.empty(len(layer_of), dtype=int)
-    a, b = standardised(first), standardised(other)
     for layer in np.unique(layer_of):
         own = np.flatnonzero(layer_of == layer)
         rows, columns = linear_sum_assignment(a[:, own].T @ b[:, own], maximize=True)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from sklflat.exceptions import DivergenceError, DivergenceWarning, warn
+from sklflat.metrics.consistency import too_many_failed
 from sklflat.probing.nulls import is_of_label, reseeded, target_orders
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
@@ -48,8 +50,9 @@ class TrainingSet:
     ) -> list[Any]:
         """Twins with seeds of their own, from whose labels nothing is to be learned.
 
-        Networks that can be stacked are trained as one stack. What a training ended with is
-        raised.
+        Networks that can be stacked are trained as one stack. Those that diverge are left out,
+        with all others of the same shuffled labels: the network in question did not diverge, and
+        is compared with networks that did not.
 
         Parameters
         ----------
@@ -64,6 +67,12 @@ class TrainingSet:
         Returns
         -------
         estimators : list of fitted estimators
+            ``n_each`` for each order of the labels that is left.
+
+        Raises
+        ------
+        DivergenceError
+            If more than a quarter diverge.
         """
         trainings = []
         for _ in range(n_orders):
@@ -76,8 +85,9 @@ class TrainingSet:
         with warnings.catch_warnings():
             # noise need not be learned to the end: they get the epochs of the one in question
             warnings.simplefilter("ignore", ConvergenceWarning)
-            train_all(trainings, self.n_jobs, **settings)
-        return [training.estimator for training in trainings]
+            return train_all(
+                trainings, self.n_jobs, what="trained on shuffled labels", n_each=n_each, **settings
+            )
 
     def _shuffled_params(self, order: NDArray) -> dict[str, Any]:
         """The parameters of ``fit`` for shuffled labels: weights that are of these go with them."""
@@ -87,12 +97,69 @@ class TrainingSet:
         }
 
 
-def train_all(trainings: list[Training], n_jobs: int | None, **settings: Any) -> None:
-    """Train, stacked where that is possible; the first training that failed is raised."""
+def train_all(
+    trainings: list[Training],
+    n_jobs: int | None,
+    *,
+    what: str,
+    n_needed: int = 0,
+    n_least: int = 1,
+    n_each: int = 1,
+    **settings: Any,
+) -> list[Any]:
+    """Train, stacked where that is possible; those that diverge are left out and counted.
+
+    Parameters
+    ----------
+    trainings : list of Training
+    n_jobs : int or None
+    what : str
+        They are, as in "2 of 8 networks trained on shuffled labels".
+    n_needed : int, default=0
+        So many at the beginning of the list are needed, and are not counted: what such a training
+        ended with is raised.
+    n_least : int, default=1
+        Of the others that have to be left.
+    n_each : int, default=1
+        Neighbours that belong together: if one is left out, so are they all.
+    **settings
+        Of :func:`~sklflat.training.stacking.train`.
+
+    Returns
+    -------
+    estimators : list of fitted estimators
+
+    Raises
+    ------
+    DivergenceError
+        If one that is needed or more than a quarter of the others diverge, or too few are left.
+
+    Warns
+    -----
+    DivergenceWarning
+        If some are left out.
+    """
     for i in train(trainings, n_jobs=n_jobs, **settings):
         error = trainings[i].error
-        if error is not None:
+        if error is not None and (i < n_needed or not isinstance(error, DivergenceError)):
             raise error
+    _count_failures(trainings[n_needed:], what, n_least)
+    sets = [trainings[k : k + n_each] for k in range(0, len(trainings), n_each)]
+    return [t.estimator for own in sets if all(t.error is None for t in own) for t in own]
+
+
+def _count_failures(trainings: list[Training], what: str, n_least: int) -> None:
+    """Say how many have failed; raise if these are too many."""
+    errors = [t.error for t in trainings if t.error is not None]
+    if not errors:
+        return
+    n, found = len(trainings), f"{len(errors)} of {len(trainings)} networks {what} diverged"
+    if too_many_failed(len(errors), n) or n - len(errors) < n_least:
+        raise DivergenceError(
+            f"{found}, which is too many: more than a quarter, or fewer than {n_least} are left. "
+            f"Lower learning_rate_init or rho. The first failed with: {errors[0]}"
+        ) from errors[0]
+    warn(f"{found} and are left out. The first failed with: {errors[0]}", DivergenceWarning)
 
 
 def _moves(name: str, value: Any, y: NDArray) -> bool:

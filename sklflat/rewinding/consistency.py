@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any, Self
 
@@ -13,9 +14,10 @@ from sklflat.metrics._checks import varying
 from sklflat.metrics.consistency import (
     bootstrap_interval,
     correlations,
-    matched,
     mean_of_live,
     mean_of_pairs,
+    partners,
+    standardised,
 )
 from sklflat.probing.dead_units import dead_units
 
@@ -124,10 +126,16 @@ class Group:
     weights: NDArray | None = None
     dtype: str = "float64"
 
+    @cached_property
+    def _to_match(self) -> list[NDArray]:
+        """Standardised activations (n, n_units) of each network, once for all its partners."""
+        return [standardised(A) for A in self.match]
+
     def aligned(self, reference: int = 0) -> NDArray:
         """Activations (R, n, n_units) to score, units in the order of a reference, it first."""
         others = [k for k in range(len(self.score)) if k != reference]
-        orders = [matched(self.match[reference], self.match[k], self.layer_of) for k in others]
+        z = self._to_match
+        orders = [partners(z[reference], z[k], self.layer_of) for k in others]
         parts = [self.score[k][:, order] for k, order in zip(others, orders, strict=True)]
         return np.stack([self.score[reference], *parts])
 

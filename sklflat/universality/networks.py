@@ -10,18 +10,13 @@ from sklearn.base import is_classifier
 from torch import nn
 
 from sklflat.connectivity.networks import (
+    FROM_SEEDS,
     check_all_frozen,
     check_same_input,
     check_same_task,
     trainings_from_seeds,
 )
-from sklflat.exceptions import (
-    DivergenceError,
-    UniversalityWarning,
-    counted_convergence_warnings,
-    warn,
-)
-from sklflat.metrics.consistency import too_many_failed
+from sklflat.exceptions import counted_convergence_warnings
 from sklflat.networks.network import working_precision
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import rounding_of
@@ -29,9 +24,7 @@ from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import ends_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
-from sklflat.probing.training_set import TrainingSet
-from sklflat.training.runs import Training
-from sklflat.training.stacking import train
+from sklflat.probing.training_set import TrainingSet, train_all
 
 #: rows on which units are found, and on which inputs are compared
 _N_EXAMPLES, _N_COMPARED = 5, 64
@@ -184,29 +177,9 @@ def train_networks(
     groups, fitted = fitted.groups, fitted.without_groups()
     trainings = trainings_from_seeds(fresh, n_models + 1, fitted, rng)
     with counted_convergence_warnings(len(trainings)):
-        for i in train(trainings, n_jobs=n_jobs, **settings):
-            error = trainings[i].error
-            if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
-                raise error
-    good = [t.estimator for t in trainings if t.error is None]
+        good = train_all(
+            trainings, n_jobs, what=FROM_SEEDS, n_needed=1, n_least=MIN_OTHERS, **settings
+        )
     n_failed = len(trainings) - len(good)
-    if n_failed:
-        _report_failures(trainings, n_failed, n_models)
     training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
     return Networks.of(good, scored, layers, training, dtype, n_failed)
-
-
-def _report_failures(trainings: list[Training], n_failed: int, n_models: int) -> None:
-    error = next(t.error for t in trainings if t.error is not None)
-    if too_many_failed(n_failed, n_models) or n_models - n_failed < MIN_OTHERS:
-        raise DivergenceError(
-            f"{n_failed} of n_models={n_models} further networks diverged, which is too many to "
-            "say what comes back: more than a quarter, or fewer than "
-            f"{MIN_OTHERS} are left. Lower learning_rate_init or rho. The first failed with: "
-            f"{error}"
-        ) from error
-    warn(
-        f"{n_failed} of n_models={n_models} further networks diverged and are left out. The first "
-        f"failed with: {error}",
-        UniversalityWarning,
-    )

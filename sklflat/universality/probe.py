@@ -143,9 +143,10 @@ class UniversalityProbe(UnitProbe):
 
     Warns
     -----
+    DivergenceWarning
+        If further networks, or some trained on shuffled labels, diverged and are left out.
     UniversalityWarning
-        If networks diverged; or on fewer than 20 rows (or groups), where all scores are 0 and all
-        p-values 1.
+        On fewer than 20 rows (or groups), where all scores are 0 and all p-values 1.
 
     References
     ----------

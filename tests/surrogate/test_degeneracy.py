@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import expit
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
@@ -137,3 +138,30 @@ def test_calibrated_where_there_is_nothing_beyond_the_margin(n, draws):
     for name in ("p_value", "correlation_p_value"):
         share = np.mean([getattr(test, name) <= 0.05 for test in tests])
         assert min(low, 0.03) <= share <= max(high, 0.07), (name, share)
+
+
+def test_rows_that_mask_what_the_student_reads_are_found():
+    """Two inputs show a label; the network adds them, the student reads a, which half may lack."""
+    rng = np.random.RandomState(0)
+    cue, lacks = rng.choice([-1.0, 1.0], 4000), rng.uniform(size=4000) < 0.5
+    a = 3 * cue * ~lacks + rng.normal(size=4000)
+    b = 3 * cue + rng.normal(size=4000)
+    network, student = a + b, a
+    readings = [Answers(np.column_stack([-z, z]), np.arange(2)) for z in (3 * a, 3 * b)]
+    differs = np.sign(network) != np.sign(student)
+    test = degeneracy_test(
+        differs,
+        np.abs(expit(network) - expit(student)),
+        output_variance(readings),
+        np.abs(network),
+        random_state=0,
+    )
+    assert test.auc > 0.9
+    assert test.p_value == 0.001
+    # where models vary on rows that the student is right about, too, there is a bound
+    everywhere = np.where(rng.uniform(size=4000) < 0.5, b, a), np.where(lacks, a, b)
+    other = [Answers(np.column_stack([-z, z]), np.arange(2)) for z in everywhere]
+    worse = degeneracy_test(
+        differs, differs * 1.0, output_variance(other), np.abs(network), random_state=0
+    )
+    assert worse.auc < test.auc

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklflat import SAMClassifier, UniversalityProbe, from_module
-from sklflat.exceptions import DivergenceError, UniversalityWarning
+from sklflat.exceptions import DivergenceError, DivergenceWarning, UniversalityWarning
 from sklflat.probing.nulls import reseeded, seeded
 from sklflat.probing.split import Rows, split_rows
 from tests._probes import random_arrays, two_layer
@@ -99,11 +99,11 @@ def test_networks_that_diverge_are_counted_and_left_out(monkeypatch):
     options = QUICK | {"n_models": 4}
     seeds = seeds_of(4)
     monkeypatch.setattr(Diverging, "failing", (seeds[1],))
-    with pytest.warns(UniversalityWarning, match="1 of n_models=4 further networks diverged"):
+    with pytest.warns(DivergenceWarning, match="1 of 4 networks from other seeds diverged"):
         found = UniversalityProbe(estimator, **options).fit(X, Y)
     assert (found.n_failed_, len(found.returns_), len(found.estimators_)) == (1, 3, 4)
     monkeypatch.setattr(Diverging, "failing", tuple(seeds[:2]))
-    with pytest.raises(DivergenceError, match=r"2 of n_models=4.*more than a quarter.*Lower"):
+    with pytest.raises(DivergenceError, match=r"2 of 4 networks from.*more than a quarter.*Lower"):
         UniversalityProbe(estimator, **options).fit(X, Y)
     monkeypatch.setattr(Diverging, "failing", (0,))
     with pytest.raises(DivergenceError, match="not finite"):

@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier
-from skorch.dataset import get_len
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,7 +15,7 @@ from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.networks import Parts
 from sklflat.networks.criterion import weighted_loss
 from sklflat.training.engine.batch_hooks import BATCH_HOOKS, OWN_STEPS, listens_to_batches
-from sklflat.training.engine.loader import EpochSum, TensorLoader
+from sklflat.training.engine.loader import EpochSum, TensorLoader, n_rows
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
 from sklflat.training.engine.per_sample_gradients import squared_gradients
@@ -222,7 +221,7 @@ class PerturbedNetMixin(_SkorchNet):
     def batch_weight(self, batch: Batch) -> float:
         """Number of samples in a batch, or the sum of their weights."""
         weight = self.split_input(batch[0])[1]
-        return get_len(batch[0]) if weight is None else float(weight.sum())
+        return n_rows(batch[0]) if weight is None else float(weight.sum())
 
     def train_step_single(self, batch: Batch, **fit_params: Any) -> dict[str, Any]:
         """One or two passes; leaves the direction in the parameters' ``grad``.
@@ -349,7 +348,7 @@ class PerturbedNetMixin(_SkorchNet):
             try:
                 for batch in batches:
                     loss = engine.step(batch)
-                    n = get_len(batch[0])
+                    n = n_rows(batch[0])
                     sums.loss, sums.n_samples = sums.loss + loss * n, sums.n_samples + n
                     sums.n_batches += 1
             except CannotUseVector as refusal:

@@ -52,6 +52,7 @@ class PerturbedStep:
         self.perturbation = perturbation
         self.l2 = l2
         self.mask = mask
+        self._numbers: tuple[Tensor | None, Tensor | None] = None, None
         self.seed = seed
         self.landscape: Landscape | None = None
         self.t = 0
@@ -62,7 +63,7 @@ class PerturbedStep:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.state and {key: value.cpu() for key, value in self.state.items()}
-        return {**vars(self), "state": state, "landscape": None}
+        return {**vars(self), "state": state, "landscape": None, "_numbers": (None, None)}
 
     @property
     def needs_velocity(self) -> bool:
@@ -99,7 +100,8 @@ class PerturbedStep:
             state = self.perturbation.init(at.w)
         if state and any(v.device != at.w.device for v in state.values()):  # loaded elsewhere
             state = {key: value.to(at.w.device) for key, value in state.items()}
-        masked = counted if self.mask is None else masked_gradients(counted, self.mask)
+        mask = self._mask_like(at.w)
+        masked = counted if mask is None else masked_gradients(counted, mask)
         signed = negative_gradients(masked) if at.maximizes else masked
         loss, direction, state = perturbed_direction(self.perturbation, at, state, signed)
         if self.l2:
@@ -113,6 +115,12 @@ class PerturbedStep:
         self.state = state
         self.t += 1
         return loss, direction
+
+    def _mask_like(self, w: Tensor) -> Tensor | None:
+        """The mask as numbers of w's type, made once: a product with booleans takes far longer."""
+        if self.mask is not self._numbers[0]:
+            self._numbers = self.mask, None if self.mask is None else self.mask.to(w)
+        return self._numbers[1]
 
 
 def perturbed_direction(
@@ -144,7 +152,7 @@ def ascends_at_all(perturbation: Any) -> bool:
 
 
 def masked_gradients(gradient_at: GradientAt, mask: Tensor) -> GradientAt:
-    """The same function with a gradient of zero where the mask is False."""
+    """The same function with a gradient of zero where the mask, of numbers, is zero."""
 
     def gradient(w_tilde: Tensor | None) -> tuple[Tensor, Tensor]:
         loss, g = gradient_at(w_tilde)

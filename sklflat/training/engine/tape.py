@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklflat.training.engine.direct_calls import direct_call
 from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
@@ -182,6 +183,8 @@ class Tape:
         self._lasting = {f"i{i}": i for i in range(min(lasting, len(inputs)))}
         self._views: dict[int, list[str]] = {i: [] for i in self._lasting.values()}
         self.constants: list[Any] = []
+        #: functions that do what a constant does, with less way to it
+        self._direct: dict[str, Callable[..., Any]] = {}
         self._names: dict[Key, str] = {}
         self._storages: set[int] = set()
         self._n_names = 0
@@ -238,7 +241,11 @@ class Tape:
             f"{k}={'generator' if v is _GENERATOR else self._name(v)}" for k, v in kwargs.items()
         ]
         called = DrawPerReplica(func) if draws and self.stacked else func
-        call = f"{self._constant(called)}({', '.join(arguments)})"
+        called_name = self._constant(called)
+        direct = None if draws else direct_call(func, args, kwargs, out)
+        if direct is not None:
+            self._direct[called_name] = direct
+        call = f"{called_name}({', '.join(arguments)})"
         line = f"{self._targets(out)} = {call}"
         root = self._lasting.get(self._name(args[0])) if is_view(func) else None
         if root is not None:
@@ -272,6 +279,7 @@ class Tape:
         if self._function is None:
             # the overload's own callable spares a level of Python per operation
             scope = {f"k{i}": getattr(c, "_op", c) for i, c in enumerate(self.constants)}
+            scope |= self._direct
             source = self.source
             for i, lines in self._views.items():
                 source = self._with_views_remembered(i, lines, source, scope)

@@ -74,7 +74,8 @@ class Stack:
         self.mask = None
         if any(m is not None for m in masks):
             ones = torch.ones_like(self.is_weight)
-            self.mask = torch.stack([ones if m is None else m.to(ones.device) for m in masks])
+            mask = torch.stack([ones if m is None else m.to(ones.device) for m in masks])
+            self.mask = mask.to(self.w.dtype)  # a product with booleans takes far longer
         large = len(self.vector) > MAX_RECORDED_PARAMETERS
         modules = (net.module_, net.criterion_)
         reason = "the network is large" if large else None
@@ -159,6 +160,8 @@ class Stack:
         if self.perturbation.template is None:
             return [members]
         steps = {i: self.nets[i].steps_.t for i in members}
+        if len(set(steps.values())) == 1:
+            return [members]
         phases = {t: phase(self.perturbation.template, t) for t in set(steps.values())}
         groups: dict[Hashable, list[int]] = {}
         for i, t in steps.items():
@@ -168,7 +171,10 @@ class Stack:
     def _step(self, rows: list[int], batch: list[Tensor], sums: dict[int, EpochSum]) -> None:
         nets = [self.nets[i] for i in rows]
         for i, net in zip(rows, nets, strict=True):
-            net.begin_step(partial(self._copy_state, i), partial(self._under_way, i, sums[i]))
+            if net.snapshots_at or net._states_at:
+                net.begin_step(partial(self._copy_state, i), partial(self._under_way, i, sums[i]))
+            else:
+                net.steps_.n_begun += 1
         whole = rows == list(range(len(self.nets)))
         index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
         some = ReplicaStep(self, index, nets, batch)

@@ -30,7 +30,8 @@ class StackedUpdate:
             o.state.get(v.parameters[0], {}) for o, v in zip(optimizers, self.vectors, strict=True)
         ]
         self.counts = [int(state.get("step", 0)) for state in firsts]
-        self.steps = [torch.tensor(float(count)) for count in self.counts]
+        self._all_steps = torch.tensor([float(count) for count in self.counts])
+        self.steps = list(self._all_steps)
         self.moments = {key: torch.stack(self._pull(key)) for key in MOMENTS[self.kind]}
         for i in range(len(optimizers)):
             self._set_moments(i, {key: rows[i] for key, rows in self.moments.items()})
@@ -68,9 +69,11 @@ class StackedUpdate:
 
     def begin_epoch(self) -> None:
         """Read the optimisers' options, which may have been changed since."""
-        self._options = [
+        options = [
             [(k, v) for k, v in o.param_groups[0].items() if k != "params"] for o in self.optimizers
         ]
+        #: which have the options of the one before them; its number
+        self._options = [options.index(own) for own in options]
 
     def step(self, rows: Sequence[int], direction: Tensor) -> None:
         """Apply directions (len(rows), p), in place.
@@ -91,7 +94,8 @@ class StackedUpdate:
                     self.moments[key][index] = moment
         for i in rows:
             self.counts[i] += 1
-            self.steps[i].add_(1)
+        if "exp_avg" in self.moments:
+            self._all_steps[list(rows)] += 1
 
     def _runs(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         kinds = [(self._options[i], self.counts[i]) for i in rows]
