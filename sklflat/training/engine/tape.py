@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklflat.training.engine.narrow_products import in_best_order
 from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
@@ -237,7 +238,9 @@ class Tape:
         arguments += [
             f"{k}={'generator' if v is _GENERATOR else self._name(v)}" for k, v in kwargs.items()
         ]
-        called = DrawPerReplica(func) if draws and self.stacked else func
+        called: Any = func
+        if self.stacked:
+            called = DrawPerReplica(func) if draws else in_best_order(func, args)
         call = f"{self._constant(called)}({', '.join(arguments)})"
         line = f"{self._targets(out)} = {call}"
         root = self._lasting.get(self._name(args[0])) if is_view(func) else None

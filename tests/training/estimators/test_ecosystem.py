@@ -201,6 +201,10 @@ def test_set_output_gives_the_last_hidden_layer_as_a_frame():
     ],
 )
 def test_columns_are_named_as_probes_name_the_units(between, named):
+    torch.manual_seed(1)  # with which no unit is dead
+    for part in between:
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
     model = small(net=nn.Sequential(*between, nn.Linear(4, 2)), hidden_layer_sizes=(100,))
     model.fit(MOONS, SIDE)
     probe = ActivationProbe(FrozenEstimator(model), n_units=None, n_null=20).fit(MOONS, SIDE)
