@@ -42,7 +42,7 @@ assert x == 1
 
 def test_what_blocks_print_warn_of_and_draw_is_kept():
     pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.close("all")
+    pyplot.figure()  # of somebody else
     warn = "import warnings\nfor _ in range(3):\n    warnings.warn('mind')\nprint(x)"
     draw = (
         "import matplotlib.pyplot as plt\n_, ax = plt.subplots()\nax.set(xlabel='rho', title='A')"

@@ -45,7 +45,9 @@ def open_figures() -> list[dict[str, str]]:
 
 
 def run(sources: list[str], page: str) -> list[dict]:
-    """Run the sources one after the other in one namespace."""
+    """Run the sources one after the other in one namespace; figures open before are closed."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
     namespace: dict = {"__name__": page}
     shown: list[dict] = []
     warned: set[str] = set()  # every warning is shown once
