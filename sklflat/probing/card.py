@@ -104,32 +104,36 @@ class CardData:
     @classmethod
     def of(cls, sample: Sample) -> "CardData":
         """Collect from the sample that units are scored on."""
-        A = sample.activations
-        counted = np.flatnonzero(sample.weights > 0)
-        top = counted[np.argsort(-A[counted], axis=0, kind="stable")[:_N_TOP]]
         classes = sample.trained.classes
-        means = None
-        if classes is not None and sample.y.ndim == 1:
-            member = (sample.y[:, None] == classes) * sample.weights[:, None]
-            total = member.sum(axis=0)[:, None]
-            means = np.divide(
-                member.T @ A,
-                total,
-                out=np.full((len(classes), A.shape[1]), np.nan),
-                where=total > 0,
-            )
-        kept = evenly_spread(counted)
+        kept = evenly_spread(np.flatnonzero(sample.weights > 0))
+        n_units, by_class = len(sample.units), classes is not None and sample.y.ndim == 1
+        sums, total = np.zeros((1, n_units)), np.zeros((1, 1))
+        top, highest = np.zeros((0, n_units), dtype=int), np.zeros((0, n_units))
+        there = []
+        for start, A in sample.batches():
+            s = sample.weights[start : start + len(A)]
+            own = np.flatnonzero(s > 0)
+            own = own[np.argsort(-A[own], axis=0, kind="stable")[:_N_TOP]]
+            top = np.concatenate([top, start + own])
+            highest = np.concatenate([highest, np.take_along_axis(A, own, axis=0)])
+            best = np.argsort(-highest, axis=0, kind="stable")[:_N_TOP]
+            top, highest = (np.take_along_axis(v, best, axis=0) for v in (top, highest))
+            there.append(A[kept[(kept >= start) & (kept < start + len(A))] - start])
+            if by_class:
+                member = (sample.y[start : start + len(A), None] == classes) * s[:, None]
+                sums, total = sums + member.T @ A, total + member.sum(axis=0)[:, None]
+        means = np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
         rows = sample.X[kept]
         rows = rows.float() if rows.dtype == torch.bfloat16 else rows  # unknown to NumPy
         return cls(
             list(sample.units.names),
             sample.dead,
             (top if sample.numbers is None else sample.numbers[top]).T,
-            np.take_along_axis(A, top, axis=0).T,
-            means,
+            highest.T,
+            means if by_class else None,
             classes,
             rows.cpu().numpy(),
-            A[kept],
+            np.concatenate(there),
             next(
                 (m.parts for m in sample.network.module.modules() if isinstance(m, OfParts)), None
             ),

@@ -198,6 +198,10 @@ class Sample:
         A = self.units.activations(self.network.module, self.X, self.network.batch_size)
         return A.double().numpy()
 
+    def batches(self) -> Iterator[tuple[int, NDArray]]:
+        """First row, and activations, of parts of the rows: here of all, as all are kept."""
+        yield 0, self.activations
+
     @cached_property
     def weights(self) -> NDArray:
         """Sample weights (n_samples,) that add up to 1."""
@@ -219,6 +223,11 @@ class Sample:
     def means(self) -> NDArray:
         """Weighted means (n_units,) of the activations."""
         return self.weights @ self.activations
+
+    @cached_property
+    def variances(self) -> NDArray:
+        """Weighted variances (n_units,) of the activations."""
+        return self.weights @ np.square(self.activations - self.means)
 
     @cached_property
     def dead(self) -> NDArray:

@@ -217,11 +217,10 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
 
         A sample that has more to keep (paths, eigenvalues) is recorded by the subclass.
         """
-        A, s = sample.activations, sample.weights
         self.units_ = sample.units
         self.unit_names_ = np.array(sample.units.names, dtype=object)
         self.unit_means_ = sample.means
-        self.unit_variances_ = s @ np.square(A - self.unit_means_)
+        self.unit_variances_ = sample.variances
         self.dead_ = sample.dead
         self._cards = CardData.of(sample)
 

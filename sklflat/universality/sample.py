@@ -1,5 +1,6 @@
 """ReturnSample: what a UniversalityProbe scores units on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.metrics import debiased_cka
+from sklflat.metrics.streamed_correlation import StreamedCorrelation
+from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.nulls import Null, null_by_layer
 from sklflat.probing.sample import Sample
 from sklflat.universality.chance import (
@@ -94,6 +97,38 @@ class ReturnSample(Sample):
     def _rng(self, number: int) -> np.random.RandomState:
         """One of several independent streams."""
         return np.random.RandomState(np.random.MT19937(np.random.SeedSequence((self.seed, number))))
+
+    # --- the first network's units, of which no row is kept -----------------------------------
+
+    def batches(self) -> Iterator[tuple[int, NDArray]]:
+        """First row, and activations, of parts of the rows."""
+        start = 0
+        for (A,), _ in self.held.batches([self.first]):
+            yield start, A
+            start += len(A)
+
+    @cached_property
+    def within(self) -> StreamedCorrelation:
+        """Moments of the units with each other."""
+        streamed = StreamedCorrelation(len(self.units), len(self.units), rounding_of(self.dtype))
+        for start, A in self.batches():
+            streamed.update(A, A, self.held.weights[start : start + len(A)])
+        return streamed
+
+    @cached_property
+    def means(self) -> NDArray:
+        """Weighted means (n_units,) of the activations."""
+        return self.within.mean
+
+    @cached_property
+    def variances(self) -> NDArray:
+        """Weighted variances (n_units,) of the activations."""
+        return self.within.squares / self.within.n
+
+    @cached_property
+    def dead(self) -> NDArray:
+        """Mask (n_units,) of units that do the same for all samples of positive weight."""
+        return ~self.within.varying
 
     # --- return -------------------------------------------------------------------------------
 
@@ -229,12 +264,8 @@ class ReturnSample(Sample):
 
     def duplicates(self) -> tuple[tuple[str, ...], ...]:
         """Names of units of a layer that do the same but for scale and shift."""
-        n = len(self.units)
-        streamed = self.held.streamed(n, n)
-        for (A,), s in self.held.batches([self.first]):
-            streamed.update(A, A, s)
-        layer_of = self.units.layer_of
-        same = (streamed.correlations > _SAME) & (layer_of[:, None] == layer_of)
+        n, layer_of = len(self.units), self.units.layer_of
+        same = (self.within.correlations > _SAME) & (layer_of[:, None] == layer_of)
         first = np.where(same.any(axis=1), same.argmax(axis=1), np.arange(n))
         groups = [np.flatnonzero(first == u) for u in range(n)]
         return tuple(tuple(self.units.names[u] for u in g) for g in groups if len(g) > 1)

@@ -31,8 +31,9 @@ def grid(values: Any, name: str) -> NDArray:
         raise ValueError(f"{needs}; it is not one-dimensional.")
     if not found.size:
         raise ValueError(f"{name}={values!r} is empty; give at least one number >= 0.")
-    if any(value is None for value in values):
-        raise ValueError(f"{needs}; None is not among the numbers.")
+    for value in values:
+        if value is None or value is np.ma.masked or isinstance(value, (str, bool, np.bool_)):
+            raise ValueError(f"{needs}; {value!r} is not among the numbers.")
     bad = found[~(np.isfinite(found) & (found >= 0))]
     if bad.size:
         raise ValueError(f"{needs} and finite, but {bad[0]:g} is not.")
@@ -72,6 +73,22 @@ def check_rows_of_classes(y: NDArray, cv: Any) -> None:
             f"The class {label!r} has {count} {rows}, fewer than the cv={n_folds} folds, so "
             "networks are trained or judged without it. Lower cv, or leave the class out."
         )
+
+
+def scores_of_folds(results: dict[str, Any], n_folds: int, scoring: Any) -> list[NDArray]:
+    """Scores (n_candidates,) of every fold, from what a search has found.
+
+    Raises
+    ------
+    ValueError
+        If the scorer returned several scores, as the choice is by one.
+    """
+    names = [f"split{k}_test_score" for k in range(n_folds)]
+    if names[0] not in results:
+        raise ValueError(
+            f"scoring={scoring!r} returns several scores, and the choice is by one: return it."
+        )
+    return [results[name] for name in names]
 
 
 def check_scored(scores: NDArray) -> None:

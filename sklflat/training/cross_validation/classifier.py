@@ -17,7 +17,7 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     """Sharpness-aware classifier that chooses radius and L2 penalty by cross-validation.
 
     All candidates are trained on all folds in one stack (:class:`StackedSearchCV`), and the best
-    on all rows; of equal ones the first, so the smallest radius and penalty win.
+    on all rows; of equal ones the first by ``alphas``, then by ``rhos``: by default the smallest.
     The user guide's page "When does SAM help?" says what that is worth on real tables.
 
     Parameters

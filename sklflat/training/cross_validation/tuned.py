@@ -27,7 +27,12 @@ from torch import nn
 
 from sklflat._compat import DocumentationLink, StrOptions, fit_context
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
-from sklflat.training.cross_validation.checks import check_rows_of_classes, check_scored, grid
+from sklflat.training.cross_validation.checks import (
+    check_rows_of_classes,
+    check_scored,
+    grid,
+    scores_of_folds,
+)
 from sklflat.training.estimators.parameters import Constraints, SharedParameters, make_perturbation
 from sklflat.training.perturbations import Perturbation
 from sklflat.training.stacking.search import StackedSearchCV
@@ -115,7 +120,7 @@ class TunedEstimator(
         settings = {"cv": self.cv, "scoring": self.scoring, "n_jobs": self.n_jobs}
         search = StackedSearchCV(candidate, lists, refit=False, verbose=self.verbose, **settings)
         self._search(search, X, y, params)
-        folds = [search.cv_results_[f"split{k}_test_score"] for k in range(search.n_splits_)]
+        folds = scores_of_folds(search.cv_results_, search.n_splits_, self.scoring)
         # the last parameter by name, rho, varies fastest
         scores = np.reshape(folds, (len(folds), len(alphas), len(rhos))).swapaxes(1, 2)
         check_scored(scores)

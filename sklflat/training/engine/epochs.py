@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sklflat.exceptions import warn
+from sklflat.training.engine.epoch_loss import last_epoch
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.engine.step import ascends_at_all
@@ -163,7 +164,7 @@ class EpochLoop:
     def _count_epoch(self, bar: tqdm) -> None:
         """Record an epoch, and let the learning rate fall or training end by what it brought."""
         e, r = self.estimator, self.record
-        loss = float(self.net.history[-1, "train_loss"])
+        loss = float(last_epoch(self.net)["train_loss"])
         r.n_iter += 1
         r.t += len(self.batches.dataset)
         r.loss_curve.append(loss)
@@ -173,8 +174,9 @@ class EpochLoop:
             self._judge(loss)
         else:
             r.add_score(self.score(), e.tol, self.net.module_.state_dict())
-        bar.update()
-        bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
+        if not bar.disable:
+            bar.update()
+            bar.set_postfix(loss=f"{loss:.4g}", refresh=False)
         if e.verbose > 1:
             print(f"Iteration {r.n_iter}, loss = {loss:.8f}")
             if r.validation_scores:

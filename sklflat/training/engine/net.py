@@ -1,11 +1,11 @@
 """The skorch net whose step takes its gradient at a perturbed point."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Self
 
-import numpy as np
 import torch
 from skorch import NeuralNet, NeuralNetClassifier
 from torch import Tensor
@@ -15,6 +15,7 @@ from sklflat.exceptions import DivergenceError, UnsupportedNetworkError
 from sklflat.networks import Parts
 from sklflat.networks.criterion import weighted_loss
 from sklflat.training.engine.batch_hooks import BATCH_HOOKS, OWN_STEPS, listens_to_batches
+from sklflat.training.engine.epoch_loss import last_epoch
 from sklflat.training.engine.loader import EpochSum, TensorLoader, n_rows
 from sklflat.training.engine.optimizer import check_velocity, position, trained_parameters
 from sklflat.training.engine.passes import Passes
@@ -292,23 +293,22 @@ class PerturbedNetMixin(_SkorchNet):
     def record_epoch(self, loss: float, n_samples: int, n_batches: int, n_skipped: int) -> None:
         """Note a training epoch that was run elsewhere; raises if it diverged."""
         self._record_batches("train", loss, n_samples)
-        self.history.record("train_batch_count", n_batches)
+        last_epoch(self)["train_batch_count"] = n_batches
         self._check_diverged("train", n_skipped)
 
     def _record_batches(self, prefix: str, loss: float, size: int) -> None:
         # one entry for all batches: the epoch's mean is all that is left to know
-        self.history.new_batch()
-        self.history.record_batch(prefix + "_loss", loss)
-        self.history.record_batch(prefix + "_batch_size", size)
+        batch = {f"{prefix}_loss": loss, f"{prefix}_batch_size": size}
+        last_epoch(self)["batches"].append(batch)
 
     def _check_diverged(self, prefix: str, n_skipped: int) -> None:
         """Raise if the epoch's loss is not finite or no step of it could be taken."""
-        batches = self.history[-1, "batches"]
-        losses = [batch[prefix + "_loss"] for batch in batches if prefix + "_loss" in batch]
-        n_batches = self.history[-1, prefix + "_batch_count"]
+        epoch, name = last_epoch(self), prefix + "_loss"
+        n_batches = epoch[prefix + "_batch_count"]
         if not n_batches:
             raise ValueError(NO_BATCH)
-        if np.isfinite(losses).all() and n_skipped < max(n_batches, 1):
+        losses = (batch[name] for batch in epoch["batches"] if name in batch)
+        if n_skipped < n_batches and all(map(math.isfinite, losses)):
             return
         rate = self.optimizer_.param_groups[0]["lr"]
         raise DivergenceError(

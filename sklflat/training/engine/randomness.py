@@ -11,6 +11,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklflat.training.engine.narrow_products import in_best_order
+
 # torch layers such as Dropout draw from generators that all threads share, so only one thread may
 # put its own state there at a time
 _GLOBAL_GENERATORS = threading.RLock()
@@ -122,7 +124,10 @@ class NoGeneratorError(RuntimeError):
 
 
 class ReplicaGenerators(TorchDispatchMode):
-    """Lets every replica of a stack draw from its own generator."""
+    """How a stack computes: every replica draws from its own generator.
+
+    Products are taken in the order that suits their shapes.
+    """
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()
@@ -137,7 +142,7 @@ class ReplicaGenerators(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
-            return func(*args, **kwargs)
+            return in_best_order(func, args)(*args, **kwargs)
         if any(a.name == "generator" for a in func._schema.arguments):
             return DrawPerReplica(func)(*args, **{**kwargs, "generator": self.generators})
         # attention carries the tag, but draws only if it has dropout

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.training.engine.direct_calls import direct_call
+from sklflat.training.engine.narrow_products import in_best_order
 from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
@@ -240,9 +241,11 @@ class Tape:
         arguments += [
             f"{k}={'generator' if v is _GENERATOR else self._name(v)}" for k, v in kwargs.items()
         ]
-        called = DrawPerReplica(func) if draws and self.stacked else func
+        called: Any = func
+        if self.stacked:
+            called = DrawPerReplica(func) if draws else in_best_order(func, args)
         called_name = self._constant(called)
-        direct = None if draws else direct_call(func, args, kwargs, out)
+        direct = direct_call(func, args, kwargs, out) if called is func and not draws else None
         if direct is not None:
             self._direct[called_name] = direct
         call = f"{called_name}({', '.join(arguments)})"

@@ -17,6 +17,7 @@ from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
 from sklflat.networks.token_ids import token_ids_named
+from sklflat.training.engine.epoch_loss import callback_settings
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier
 from sklflat.training.engine.scikit_learn_adam import ScikitLearnAdam
 
@@ -174,7 +175,7 @@ def facade_net(
         optimizer=optimizer_class,
         train_split=None,
         verbose=0,
-        callbacks__print_log=None,  # it would lay out a table that nobody sees
+        **callback_settings(net_class is PerturbedNetClassifier),
         **settings,
         **own,
     )

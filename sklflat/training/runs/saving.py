@@ -13,6 +13,7 @@ from sklflat.exceptions import CheckpointError, warn
 from sklflat.storage import files
 from sklflat.storage.decoding import DEVICE, decode, expect
 from sklflat.storage.objects import HANDLERS, Handler, classes_in, encode, is_key
+from sklflat.training.engine.epoch_loss import callback_settings
 from sklflat.training.engine.net import PerturbedNet, PerturbedNetClassifier, PerturbedNetMixin
 from sklflat.training.engine.updates import MOMENTS
 from sklflat.training.perturbations.base import Perturbation
@@ -168,7 +169,7 @@ def _from_state(state: Any) -> Any:
         optimizer=optimizer,
         train_split=None,
         verbose=0,
-        callbacks__print_log=None,
+        **callback_settings(state["kind"] == "NeuralNetClassifier"),
         device=state["device"] if torch.cuda.is_available() else "cpu",
         **own,
     ).initialize()

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sklflat.networks.functional import ParameterVector
 from sklflat.training.engine.loader import EpochSum, TensorLoader
@@ -67,6 +67,7 @@ class Stack:
         self.others = {name: torch.stack([own[name].data for own in owned]) for name in owned[0]}
         for i, own in enumerate(owned):
             _use_memory(own.values(), [rows[i] for rows in self.others.values()])
+        self._parts = [_parts(n) for n in nets]
         self.update = StackedUpdate([n.optimizer_ for n in nets], self.w)
         self.perturbation = StackedPerturbation(nets[0].steps_.perturbation)
         self.state = self._join_states()
@@ -127,7 +128,9 @@ class Stack:
     def run_epoch(self, loaders: dict[int, Any]) -> dict[int, EpochSum]:
         """Train some of the replicas for one pass over their data."""
         for i in loaders:
-            self.nets[i]._set_training(True)
+            parts = self._parts[i]
+            if parts is None or not all(part.training for part in parts):
+                self.nets[i]._set_training(True)
         self.update.begin_epoch()
         self._read_parameters()
         self._losses = self.w.new_zeros(len(self.nets), dtype=torch.float64)
@@ -266,6 +269,12 @@ def _other_tensors(net: Any, trained: Sequence[Tensor]) -> dict[str, Tensor]:
     own = {id(p) for p in trained}
     named = [*net.module_.named_parameters(), *net.module_.named_buffers()]
     return {name: t for name, t in named if id(t) not in own}
+
+
+def _parts(net: Any) -> list[nn.Module] | None:
+    """All parts of a net's module and loss; None if one has a ``train`` of its own."""
+    parts = [*net.module_.modules(), *net.criterion_.modules()]
+    return parts if all(type(part).train is nn.Module.train for part in parts) else None
 
 
 def _use_memory(tensors: Iterable[Tensor], views: Iterable[Tensor]) -> None:

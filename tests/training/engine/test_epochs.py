@@ -1,6 +1,10 @@
 """The loop over epochs: why it ends, and that a checkpoint from before it said so is read."""
 
+import warnings
+
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
@@ -75,3 +79,17 @@ def test_a_record_of_before_it_said_why_it_ended_is_read():
     assert Record(n_iter=3, converged=True).ended == "converged"
     assert Record(n_iter=3, converged=False).ended is None
     assert "converged" not in vars(Record(converged=True))
+
+
+def test_the_history_has_the_losses_and_which_was_the_best_so_far():
+    X, y = load_digits(return_X_y=True)
+    clf = SAMClassifier((8,), max_iter=12, learning_rate_init=0.3, random_state=0, batch_size=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clf.fit(X[:100] / 16, y[:100])
+    rows = clf.net_.history[:, ("epoch", "train_loss", "train_loss_best", "train_batch_count")]
+    losses = np.array(clf.loss_curve_)
+    best = np.diff(np.minimum.accumulate(losses), prepend=np.inf) < 0
+    assert not best.all()
+    expected = zip(range(1, 13), losses.tolist(), best.tolist(), [2] * 12, strict=True)
+    assert rows == list(expected)
