@@ -1,10 +1,8 @@
 """``python -m sklflat report``: a page on a table, from the command line."""
 
 import argparse
-import os
 import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ from sklflat.exceptions import CommandError
 from sklflat.report.data_files import BUNDLED, read_table
 from sklflat.report.parts import Page
 from sklflat.report.written import duration
+from sklflat.storage.text_files import writable
 
 HELP = "Train networks on a table and write a page on what in them is real."
 
@@ -106,35 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
     took = duration(report.page_.seconds)
     print(f"The report is {output}, its numbers are {beside}. It took {took}.")
     return 0
-
-
-def writable(path: Path) -> Path:
-    """The path, if a file can be written there, which is tried.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    CommandError
-        If it cannot.
-    """
-    folder = path.parent
-    if path.is_dir():
-        raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
-    if not folder.is_dir():
-        raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
-    try:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-        os.close(handle)
-        os.unlink(name)
-        if path.exists():
-            with path.open("a"):
-                pass
-    except OSError as error:
-        raise CommandError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
-    return path
 
 
 def _times(page: Page) -> str:
