@@ -21,6 +21,7 @@ from tests.claims._drawn import claims, drawn
         (["--seeds", "1"], "--seeds 1 are too few"),
         (["--seeds", "-3"], "--seeds -3 are too few"),
         (["--first-seed", "-1"], "--first-seed -1"),
+        (["--first-seed", str(2**32)], "--first-seed 4294967296"),
         (["--jobs", "0"], "--jobs 0"),
         (["-o", "no/such/place.json"], "There is no directory 'no/such'"),
         (["-o", "."], "is a directory"),
