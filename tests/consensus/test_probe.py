@@ -180,7 +180,7 @@ class NaN(AblationProbe):
 class OtherNetwork(AblationProbe):
     def _prepare(self, rows, rng):
         other = from_module(two_layer(*random_arrays(5)), classes=[0, 1, 2])
-        return AblationProbe(other)._prepare(type(rows).__mro__[1](rows.X, rows.y, {}), rng)
+        return AblationProbe(other)._prepare(rows, rng)
 
 
 REFUSED = {
