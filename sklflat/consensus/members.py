@@ -54,6 +54,20 @@ def named(probes: Any) -> list[tuple[str, Any]]:
     return found
 
 
+def replaced(probes: Any, changes: dict[str, Any]) -> list[Any]:
+    """The probes with others in the place of some, by name.
+
+    Examples
+    --------
+    >>> from sklflat import AblationProbe, ActivationProbe, TemperatureProbe
+    >>> from sklflat.consensus.members import replaced
+    >>> replaced([("a", AblationProbe()), ActivationProbe()], {"a": TemperatureProbe()})
+    [('a', TemperatureProbe()), ActivationProbe()]
+    """
+    pairs = zip(probes, named(probes), strict=True)
+    return [(name, changes[name]) if name in changes else item for item, (name, _) in pairs]
+
+
 def checked(probes: Any, layers: Any, own_parameters: Sequence[str]) -> list[Member]:
     """The probes with their names, or the default ones.
 
@@ -84,6 +98,10 @@ def checked(probes: Any, layers: Any, own_parameters: Sequence[str]) -> list[Mem
                 f"{type(probe.estimator).__name__}(...). All probes score the units of one "
                 "network: leave theirs None and give UnitConsensus(estimator=...)."
             )
+        try:
+            probe._validate_params()
+        except ValueError as error:
+            raise ValueError(f"probes: {name!r}: {error}") from error
         if probe.layers != "hidden" and list(probe.layers) != list(layers):
             raise ValueError(
                 f"probes: {name!r} has layers={probe.layers!r}, the consensus layers={layers!r}. "
