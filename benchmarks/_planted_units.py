@@ -192,7 +192,7 @@ ONE_NETWORK = {
     "HessianSpectrum, response": HessianSpectrum(unit_score="response"),
     "HessianSpectrum, curvature": HessianSpectrum(unit_score="curvature"),
     "HessianSpectrum, curvature, adaptive": HessianSpectrum(
-        unit_score="curvature", metric="adaptive", n_components=1
+        unit_score="curvature", metric="adaptive"
     ),
     "TemperatureProbe": TemperatureProbe(),
 }

@@ -22,11 +22,10 @@ def default_probes() -> list[Member]:
 
     None of them changes when a ReLU unit's scale moves from incoming to outgoing weights.
     """
-    curvature = HessianSpectrum(unit_score="curvature", metric="adaptive", n_components=1)
     return [
         ("ablation", AblationProbe()),
         ("correlation", ActivationProbe(unit_score="correlation")),
-        ("curvature", curvature),
+        ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive")),
     ]
 
 

@@ -58,8 +58,7 @@ class UnitConsensus(UnitProbe):
             [
                 ("ablation", AblationProbe()),
                 ("correlation", ActivationProbe(unit_score="correlation")),
-                ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive",
-                                              n_components=1)),
+                ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive")),
             ]
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name. Units are ranked within their layer, as scores of

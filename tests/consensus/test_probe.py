@@ -28,6 +28,7 @@ from sklflat import (
     load,
     save,
 )
+from sklflat.eigenspace import loss_surface
 from sklflat.exceptions import NothingFoundWarning, RefitWarning
 from sklflat.networks.units import Units
 from tests._estimators import MOONS, SIDE, small
@@ -72,6 +73,16 @@ def test_activations_are_computed_once_for_all_probes(monkeypatch):
     probes = [ActivationProbe(unit_score=name) for name in names]
     UnitConsensus(network, probes, n_units=2, n_null=50).fit(X, y)
     assert passes == [len(X)]
+
+
+def test_eigenpairs_that_no_score_needs_are_not_computed(monkeypatch):
+    network, X, y = frozen()
+    probe = HessianSpectrum(unit_score="curvature", random_state=0)
+    alone = clone(probe).set_params(estimator=network, n_units=2, n_null=20).fit(X, y)
+    assert alone.eigenvalues_.shape == (10,)
+    monkeypatch.setattr(loss_surface, "eigenpairs", lambda *a, **k: pytest.fail("computed"))
+    found = UnitConsensus(network, [AblationProbe(), probe], n_units=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(found.probe_scores_[1], alone.unit_scores_)
 
 
 def test_scores_are_those_of_the_probes_by_themselves():
