@@ -18,6 +18,8 @@ _BLOCK = 20_000_000
 
 #: draws in memory at once: of more than 1,800 units each has fewer than one that is alone needs
 _MAX_DRAWS = 2**26
+#: draws for all units whose share is computed at once, so that it stays in the cache
+_AT_ONCE = 256
 
 #: random directions for each top one
 _N_RANDOM = 3
@@ -118,21 +120,25 @@ def flat_alignment_null(
     compared with its own draws, so the layer a unit is in makes no difference. As permutations of
     targets do, the same :math:`\chi^2` serve all units.
     """
-    n, k = min(n_draws, _MAX_DRAWS // max(1, len(neurons.blocks))), len(top)
-    draws = np.zeros((n, len(neurons.blocks)))
+    blocks = [neurons.blocks.indices(u) for u in range(len(neurons.blocks))]
+    n, k = min(n_draws, _MAX_DRAWS // max(1, len(blocks))), len(top)
+    draws = np.zeros((n, len(blocks)))
     z = rng.chisquare(1, size=(n, k))
-    # the whole length by size of block; what is outside the subspace has no weight in the share
-    lengths: dict[int, NDArray] = {}
-    for u in range(len(neurons.blocks)):
-        entries = neurons.blocks.indices(u)
-        size = len(entries)
-        if size == 0:
-            continue
-        if size not in lengths:
-            rest = rng.chisquare(size - k, size=n) if size > k else 0.0
-            lengths[size] = z[:, :size].sum(axis=1) + rest
-        gammas = torch.linalg.svdvals(top.vectors[:, entries].double()).square().cpu().numpy()
-        draws[:, u] = 1 - (z[:, :size] @ gammas) / lengths[size]
+    sizes = np.array([len(entries) for entries in blocks])
+    for size in dict.fromkeys(sizes[sizes > 0].tolist()):
+        # what is outside the subspace has no weight in the share
+        rest = rng.chisquare(size - k, size=n) if size > k else 0.0
+        length = z[:, :size].sum(axis=1) + rest
+        own = np.flatnonzero(sizes == size)
+        together = len(own) == own[-1] + 1 - own[0]  # as a layer is: written in one piece
+        columns = slice(own[0], own[-1] + 1) if together else own
+        values = [torch.linalg.svdvals(top.vectors[:, blocks[u]].double()).cpu() for u in own]
+        gammas = torch.stack(values).square().numpy()
+        for some in range(0, n, _AT_ONCE):
+            part = slice(some, some + _AT_ONCE)
+            share = z[part, :size] @ gammas.T
+            share /= length[part, None]
+            draws[part, columns] = np.subtract(1, share, out=share)
     return Null("directions in its parameters", draws, pooled=False)
 
 

@@ -206,9 +206,7 @@ class Units:
         return torch.cat(parts, dim=1)
 
     @contextmanager
-    def replaced(
-        self, replace: Replace, layers: Iterable[int] | None = None, n_copies: int = 1
-    ) -> Iterator[None]:
+    def replaced(self, replace: Replace, layers: Iterable[int] | None = None) -> Iterator[None]:
         """While it is entered, replace the activations.
 
         Any forward pass of a twin in this thread calls ``replace(layer_index, a)`` at each layer,
@@ -222,9 +220,6 @@ class Units:
             ``replace(layer_index, a) -> Tensor``.
         layers : iterable of int, default=None
             Layers whose activations are replaced; None means all.
-        n_copies : int, default=1
-            Copies of the rows that `a` has, one after the other, so that what comes before the
-            layer is computed once: see :class:`~sklflat.networks.widening.Widening`.
 
         Raises
         ------
@@ -249,7 +244,6 @@ class Units:
 
         def put(index: int, out: Tensor) -> Tensor:
             layout = self.layers[index].layout
-            out = layout.copies(out, n_copies) if n_copies > 1 else out
             a = layout.split(out)
             new = replace(index, a)
             if new.shape != a.shape:
@@ -260,8 +254,23 @@ class Units:
             # a copy, as the module may work in place on what was seen outside
             return stored_like(out, layout.join(new.to(out.dtype), out))
 
+        with self.rewritten(put, layers):
+            yield
+
+    @contextmanager
+    def rewritten(self, rewrite: Replace, layers: Iterable[int] | None = None) -> Iterator[None]:
+        """As :meth:`replaced`, of the output of a layer as the network has it.
+
+        Parameters
+        ----------
+        rewrite : callable
+            ``rewrite(layer_index, out) -> Tensor`` in the layout of the layer, with which the
+            network goes on.
+        layers : iterable of int, default=None
+            Layers that are rewritten; None means all.
+        """
         chosen = range(len(self.layers)) if layers is None else layers
-        visits = {self.layers[i].event: partial(put, i) for i in chosen}
+        visits = {self.layers[i].event: partial(rewrite, i) for i in chosen}
         counter = CallCounter(self._events, visits, replaces=True)
         with ForwardPasses(counter, self._structure).watched() as passes, counter:
             yield

@@ -7,9 +7,17 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.weak import WeakTensorKeyDictionary
 
-#: functions that may return a tensor as it is
-_ALIASES = (Tensor.movedim, Tensor.to)
+from sklflat.networks.one_channel import OneChannel
+from sklflat.networks.tracing.operations import name_of
+from sklflat.networks.tracing.tensors import named
+
+#: what does not depend on the values
+_QUESTIONS = named("""
+    shape size dim ndim ndimension len numel nelement dtype device layout itemsize element_size
+    requires_grad is_floating_point is_complex is_cuda is_sparse is_quantized is_nested is_meta
+""")
 
 
 class Widening(TorchFunctionMode):
@@ -23,14 +31,20 @@ class Widening(TorchFunctionMode):
     of the batch as a number may fail or end in other outputs than with the copies from the start
     on, so what this is used for has to be compared.
 
-    Where copies differ from the rows in one channel each, a linear layer that reads them is
-    computed once, and gets what that channel changes: a product of two vectors a copy.
+    Copies that differ from the rows in one channel each need not be made: the network goes on with
+    a tensor of their shape that holds NaN, in place of which their channels are computed as long as
+    it does the same to every channel. See :class:`~sklflat.networks.one_channel.OneChannel`.
 
     Parameters
     ----------
     x : Tensor of shape (n, ...)
         The input, in one batch.
     n_copies : int
+
+    Attributes
+    ----------
+    n_bytes : int
+        Of the largest tensor that was made of copies, for one copy.
 
     Examples
     --------
@@ -47,62 +61,75 @@ class Widening(TorchFunctionMode):
     def __init__(self, x: Tensor, n_copies: int) -> None:
         super().__init__()
         self.n_copies = n_copies
+        self.n_bytes = 0
         self._rows: dict[int, ref[Tensor]] = {}
         self._wide: dict[int, ref[Tensor]] = {}
-        #: with the version of their data, as a network may work on them in place
-        self._changed: dict[int, tuple[ref[Tensor], int]] = {}
-        self._rows_and_change: tuple[Tensor, Tensor, Tensor] | None = None
+        #: in place of which copies a tensor stands; as a tensor, once they were needed
+        self._standing: Any = WeakTensorKeyDictionary()
         self._note(x, self._rows)
 
-    def begin(
-        self, copies: Tensor, rows: Tensor | None = None, channels: Tensor | None = None
-    ) -> None:
-        """What is computed from these copies on is of copies.
-
-        Parameters
-        ----------
-        copies : Tensor of shape (n_copies * n, n_channels, ...)
-        rows : Tensor of shape (n, n_channels, ...), default=None
-            What they are copies of, if they differ from it in one channel each.
-        channels : Tensor of shape (n_copies,), int, default=None
-            These channels.
-        """
+    def begin(self, copies: Tensor) -> None:
+        """What is computed from these copies (n_copies * n, ...) on is of copies."""
         self._note(copies, self._wide)
-        if rows is not None and channels is not None and rows.ndim == 2:
-            own = copies.unflatten(0, (self.n_copies, -1))
-            each = torch.arange(self.n_copies, device=copies.device)
-            self._rows_and_change = rows, channels, own[each, :, channels] - rows[:, channels].T
-            self._note_changed(copies)
+        self._measure(copies)
+
+    def stand_in(self, copies: OneChannel) -> Tensor:
+        """A tensor (n_copies * n, ...) in place of copies, of which the network goes on."""
+        rows = copies.rows
+        shape = self.n_copies * len(rows), *rows.shape[1:]
+        t = rows.new_full((1,), torch.nan).expand(shape)
+        self._standing[t] = copies
+        self._measure(copies.changed)
+        return t
+
+    def joined(self, t: Tensor) -> Tensor:
+        """The copies themselves, where a tensor stands in place of some; else the tensor."""
+        return self._settled(t)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by PyTorch in place of every function."""
-        given, shape = tree_flatten((args, kwargs or {}))
+        kwargs = kwargs or {}
+        if name_of(func) in _QUESTIONS:
+            return func(*args, **kwargs)
+        if len(self._standing):
+            copies = self._standing.get(args[0]) if args and isinstance(args[0], Tensor) else None
+            if isinstance(copies, OneChannel):
+                out = copies.through(func, args[1:], kwargs)
+                if isinstance(out, OneChannel):
+                    return self.stand_in(out)
+                if out is not None:
+                    self.begin(out)
+                    return out
+        return self._joined(func, args, kwargs)
+
+    def _joined(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """What a function makes of rows and of copies."""
+        given, shape = tree_flatten((args, kwargs))
+        if len(self._standing):
+            given = [self._settled(t) if isinstance(t, Tensor) else t for t in given]
+            args, kwargs = tree_unflatten(given, shape)
         wide = next((t for t in given if self._knows(t, self._wide)), None)
         has_rows = any(self._knows(t, self._rows) for t in given)
         if wide is not None and has_rows:
             given = [self._like(wide, t) if self._knows(t, self._rows) else t for t in given]
             args, kwargs = tree_unflatten(given, shape)
-        is_changed = wide is not None and self._is_changed(wide)
-        if is_changed and func is torch.nn.functional.linear and args[0] is wide:
-            out = self._linear(*args[1:], **(kwargs or {}))
-        else:
-            out = func(*args, **(kwargs or {}))
-        if is_changed and wide is not None and _is_copy(func, wide, out):
-            self._note_changed(out)
+        out = func(*args, **kwargs)
         if wide is not None or has_rows:
             known = self._rows if wide is None else self._wide
             for t in out if isinstance(out, (tuple, list)) else (out,):
                 if isinstance(t, Tensor) and not self._knows(t, self._wide):
                     self._note(t, known)
+                    if wide is not None:
+                        self._measure(t)
         return out
 
-    def _linear(self, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """A linear layer of copies that differ from the rows in one channel each."""
-        assert self._rows_and_change is not None
-        rows, channels, change = self._rows_and_change
-        out = torch.nn.functional.linear(rows, weight, bias)
-        columns = weight.T[channels]
-        return torch.addcmul(out, change[:, :, None], columns[:, None, :]).flatten(0, 1)
+    def _settled(self, t: Tensor) -> Tensor:
+        """The copies themselves, where a tensor stands in place of some: the same from now on."""
+        copies = self._standing.get(t)
+        if isinstance(copies, OneChannel):
+            copies = self._standing[t] = copies.joined()
+            self.begin(copies)
+        return t if copies is None else copies
 
     def _like(self, wide: Tensor, t: Tensor) -> Tensor:
         """Rows repeated as those that they meet; as they are, if they need not be."""
@@ -111,13 +138,8 @@ class Widening(TorchFunctionMode):
                 return torch.cat([t] * self.n_copies, dim=axis)
         return t
 
-    def _note_changed(self, t: Tensor) -> None:
-        self._changed[id(t)] = ref(t), t._version
-
-    def _is_changed(self, t: Tensor) -> bool:
-        """Whether these are still the copies that differ in one channel each."""
-        known, version = self._changed.get(id(t), (None, 0))
-        return known is not None and known() is t and t._version == version
+    def _measure(self, t: Tensor) -> None:
+        self.n_bytes = max(self.n_bytes, t.numel() * t.element_size() // self.n_copies)
 
     @staticmethod
     def _note(t: Tensor, known: dict[int, "ref[Tensor]"]) -> None:
@@ -126,11 +148,3 @@ class Widening(TorchFunctionMode):
     @staticmethod
     def _knows(t: Any, known: dict[int, "ref[Tensor]"]) -> bool:
         return isinstance(t, Tensor) and id(t) in known and known[id(t)]() is t
-
-
-def _is_copy(func: Any, x: Tensor, out: Any) -> bool:
-    """Whether a function has returned a tensor (n, n_channels) itself, or a copy of it."""
-    if not isinstance(out, Tensor) or out.shape != x.shape or x.ndim != 2 or out.dtype != x.dtype:
-        return False
-    is_alias = out.data_ptr() == x.data_ptr() and out.stride() == x.stride()
-    return func is Tensor.clone or (is_alias and func in _ALIASES)

@@ -8,13 +8,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.one_channel import OneChannel
 from sklflat.networks.same_outputs import same_outputs
+from sklflat.networks.tracing.layout import stored_like
 from sklflat.networks.widening import Widening
 from sklflat.probing.sample import Sample
 
 #: rows of one forward pass, several copies of a batch with one unit ablated in each; and bytes of
 #: the widest layer of units in it
 _MAX_ROWS, _MAX_BYTES = 8192, 2**26
+#: rows on which the ways to compute ablations are compared
+_N_COMPARED = 32
+#: outputs whose targets are looked through for equal ones
+_MAX_TARGETS = 16
 
 #: rows of the sample (m,), and the outputs (n_copies * m, ...) there
 Passes = Iterable[tuple[Tensor, Tensor]]
@@ -48,11 +54,16 @@ def outputs(
     sample: Sample, ablation: "Ablation | None" = None, rows: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Raw outputs of the network, batch by batch, with units ablated in copies of each or not."""
+    for some, x in _batches(sample, rows):
+        yield some, sample.network.module(x) if ablation is None else ablation.run(sample, x)
+
+
+def _batches(sample: Sample, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of rows, all or some, and the inputs there."""
     network = sample.network
     chosen = torch.arange(sample.n_samples) if rows is None else rows
-    for rows in chosen.split(network.batch_size):
-        x = network.prepare(sample.X[rows])
-        yield rows, network.module(x) if ablation is None else ablation.run(sample, x)
+    for some in chosen.split(network.batch_size):
+        yield some, network.prepare(sample.X[some])
 
 
 def ablated_outputs(
@@ -75,9 +86,10 @@ def ablated_outputs(
     network, units = sample.network, sample.units
     once = OnceBefore(sample)
     means = torch.as_tensor(sample.means).to(network.device, network.dtype)
-    n_copies = _copies_at_once(sample)
+    first = next(_batches(sample, rows))[1]
     for layer in range(len(units.layers)) if layers is None else layers:
         own = np.flatnonzero((units.layer_of == layer) & (~sample.dead if among is None else among))
+        n_copies = once.copies_of(layer, first) if len(own) else 1
         for start in range(0, len(own), n_copies):
             numbers = own[start : start + n_copies]
             channels = torch.as_tensor(units.channel_of[numbers])
@@ -85,9 +97,9 @@ def ablated_outputs(
             yield numbers, outputs(sample, ablation, rows)
 
 
-def _copies_at_once(sample: Sample) -> int:
-    """Copies of a batch in one pass, so that no layer's activations take much memory."""
-    sizes = [0]
+def _bytes_of_a_row(sample: Sample) -> int:
+    """Of the widest layer of units, for one row."""
+    sizes = [1]
 
     def measure(layer: int, a: Tensor) -> Tensor:
         sizes.append(a[0].numel() * a.element_size())
@@ -95,37 +107,44 @@ def _copies_at_once(sample: Sample) -> int:
 
     with sample.units.replaced(measure):
         sample.network.forward(sample.X[:1])
-    rows = min(_MAX_ROWS, _MAX_BYTES // max(max(sizes), 1))
-    return max(1, rows // min(sample.n_samples, sample.network.batch_size))
+    return max(sizes)
 
 
 class OnceBefore:
     """Where what comes before a layer may be computed once for all copies of a batch.
 
-    That is found out by comparing outputs, for every layer and length of a batch.
+    That is found out by comparing outputs on a few rows, for every layer.
     """
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
-        self._known: dict[tuple[int, int], bool] = {}
+        self._known: dict[int, bool] = {}
+        self._n_bytes: dict[int, float] = {}
+
+    def copies_of(self, layer: int, x: Tensor) -> int:
+        """Copies of a batch in one pass, so that none of its tensors takes much memory."""
+        n_bytes = self._n_bytes[layer] if self.allows(layer, x) else _bytes_of_a_row(self.sample)
+        return max(1, min(_MAX_ROWS, int(_MAX_BYTES / n_bytes)) // len(x))
 
     @torch.no_grad()
     def allows(self, layer: int, x: Tensor) -> bool:
         """Whether two copies of x that part at a layer end as those that are apart from x on."""
         if len(x) < 2:
             return False  # one row meets any number of them without an error
-        if (layer, len(x)) not in self._known:
-            channels = torch.zeros(2, dtype=torch.long, device=x.device)
+        if layer not in self._known:
+            last = self.sample.units.layers[layer].n_units - 1
+            channels = torch.tensor([0, last], device=x.device)
             constants = torch.arange(2.0).to(x.device, self.sample.network.dtype)
             two = Ablation(layer, channels, constants, self)
-            self._known[layer, len(x)] = self._is_same(two, x)
-        return self._known[layer, len(x)]
+            self._known[layer] = self._is_same(two, x[:_N_COMPARED])
+        return self._known[layer]
 
     def _is_same(self, ablation: "Ablation", x: Tensor) -> bool:
         try:
-            found = ablation.from_layer_on(self.sample, x)
+            found, n_bytes = ablation.from_layer_on(self.sample, x)
         except (RuntimeError, IndexError, ValueError, UnsupportedNetworkError):
             return False  # it keeps the length of the batch, or has its rows elsewhere
+        self._n_bytes[ablation.layer] = max(n_bytes, 1) / len(x)
         return same_outputs(found, ablation.from_input_on(self.sample, x))
 
 
@@ -144,7 +163,7 @@ class Ablation:
     def run(self, sample: Sample, x: Tensor) -> Tensor:
         """Outputs (n_copies * n, ...) of a batch x (n, ...)."""
         if self.once.allows(self.layer, x):
-            return self.from_layer_on(sample, x)
+            return self.from_layer_on(sample, x)[0]
         return self.from_input_on(sample, x)
 
     def from_input_on(self, sample: Sample, x: Tensor) -> Tensor:
@@ -152,17 +171,31 @@ class Ablation:
         with sample.units.replaced(self, [self.layer]):
             return sample.network.module(x.repeat(len(self), *(1,) * (x.ndim - 1)))
 
-    def from_layer_on(self, sample: Sample, x: Tensor) -> Tensor:
-        """The same, what comes before the layer computed once."""
+    def from_layer_on(self, sample: Sample, x: Tensor) -> tuple[Tensor, int]:
+        """The same, what comes before the layer computed once; and the bytes of one copy."""
+        layout = sample.units.layers[self.layer].layout
         with Widening(x, len(self)) as widening:
 
-            def replace(layer: int, a: Tensor) -> Tensor:
-                copies = self(layer, a)
-                widening.begin(copies, a[: len(a) // len(self)], self.channels)
+            def rewrite(layer: int, out: Tensor) -> Tensor:
+                axis = layout.channel_axis
+                if axis is not None and out.is_floating_point():
+                    return widening.stand_in(self._of_one_channel(out, axis))
+                copies = layout.copies(out, len(self))
+                a = self(layer, layout.split(copies))
+                copies = stored_like(copies, layout.join(a, copies))
+                widening.begin(copies)
                 return copies
 
-            with sample.units.replaced(replace, [self.layer], n_copies=len(self)):
-                return sample.network.module(x)
+            with sample.units.rewritten(rewrite, [self.layer]):
+                out = sample.network.module(x)
+            return widening.joined(out), widening.n_bytes
+
+    def _of_one_channel(self, out: Tensor, axis: int) -> OneChannel:
+        """Copies of a layer's output (n, ..., n_channels, ...)."""
+        shape = list(out.shape)
+        shape[axis] = len(self)
+        constants = self.constants.to(out.dtype).view(-1, *(1,) * (out.ndim - 1 - axis))
+        return OneChannel(out, constants.expand(shape), self.channels, axis)
 
     def __call__(self, layer: int, a: Tensor) -> Tensor:
         """The layer's activations (n_copies * batch, n_channels, ...), changed."""
@@ -177,21 +210,40 @@ def _mean_losses(sample: Sample, permutations: NDArray, passes: Passes, n_copies
     """Mean losses (m, n_copies) over the sample."""
     network = sample.network
     total = torch.zeros(2, len(permutations), n_copies, dtype=torch.float64, device=network.device)
+    values, value_of = _values(sample.target, len(permutations))
     for rows, z in passes:
+        # where the target has few values, a row's losses are computed once for each of them
+        table = _table(sample, z, values, len(rows), n_copies)
         for r, permutation in enumerate(permutations):
-            total[:, r] += _loss_sums(sample, z, rows, permutation, n_copies)
+            order = torch.as_tensor(permutation)[rows]
+            if len(values):
+                terms = table[value_of[order], torch.arange(len(rows))]
+            else:
+                terms = _terms(sample, z, sample.target[order], n_copies)
+            if sample.weight is not None:
+                weight = sample.weight[order if sample.weight_is_of_label else rows]
+                terms = terms * weight.to(terms)[:, None, None]
+            total[:, r] += terms.sum(0, dtype=torch.float64)
     return network.criterion.mean(total[0], total[1]).cpu().double().numpy()
 
 
-def _loss_sums(
-    sample: Sample, z: Tensor, rows: Tensor, permutation: NDArray, n_copies: int
-) -> Tensor:
-    """Sums (2, n_copies) of losses and of their weights over one batch."""
-    network = sample.network
-    y = network.prepare(sample.target[torch.as_tensor(permutation)[rows]])
-    losses, weights = network.criterion.terms(z, y.repeat(n_copies, *(1,) * (y.ndim - 1)))
-    terms = torch.stack([losses, weights]).unflatten(1, (n_copies, -1))
-    if sample.weight is not None:
-        order = torch.as_tensor(permutation)[rows] if sample.weight_is_of_label else rows
-        terms = terms * sample.weight[order].to(terms)
-    return terms.sum(2, dtype=torch.float64)
+def _table(sample: Sample, z: Tensor, values: Tensor, n_rows: int, n_copies: int) -> Tensor:
+    """Terms (n_values, n_rows, 2, n_copies) of a batch, for every value of the target."""
+    terms = [_terms(sample, z, y.expand(n_rows, *y.shape), n_copies) for y in values]
+    return torch.stack(terms) if terms else torch.empty(0)
+
+
+def _values(target: Tensor, fewer_than: int) -> tuple[Tensor, Tensor]:
+    """Different targets (n_values, ...), and which each row has; none, if they are not fewer."""
+    if target[0].numel() <= _MAX_TARGETS:
+        values, value_of = torch.unique(target, dim=0, return_inverse=True)
+        if len(values) < fewer_than:
+            return values, value_of
+    return target[:0], target.new_zeros(len(target), dtype=torch.long)
+
+
+def _terms(sample: Sample, z: Tensor, y: Tensor, n_copies: int) -> Tensor:
+    """Losses and their weights (m, 2, n_copies) of outputs (n_copies * m, ...)."""
+    y = sample.network.prepare(y)
+    terms = sample.network.criterion.terms(z, y.repeat(n_copies, *(1,) * (y.ndim - 1)))
+    return torch.stack(terms).unflatten(1, (n_copies, -1)).movedim(2, 0)

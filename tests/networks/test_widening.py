@@ -101,7 +101,8 @@ class Between(nn.Module):
 BETWEEN = {
     "nothing": (lambda a: a, True),
     "a clone": (lambda a: a.clone(), True),
-    "another function": (torch.sin, False),
+    "another function": (torch.sin, True),
+    "a function of several channels": (lambda a: torch.softmax(a, 1), False),
     "in place": (lambda a: a.mul_(2), False),
     "in place, of a view": (lambda a: (a[:, 1:].mul_(2), a)[1], False),
     "other places": (lambda a: a.flip(1), False),

@@ -86,6 +86,13 @@ class Layout:
         x = (x.flatten(1) if x.ndim > 1 else x.unsqueeze(1))[:, self.order.to(x.device)]
         return x if x.shape[1] == self.n_units else x.unflatten(1, (self.n_units, -1))
 
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the units where the first is the rows'; None in other layouts."""
+        if self.batch_axis or self.merged != 1 or self.order is not None:
+            return None
+        return None if self.unit_axis is None else self.unit_axis + 1
+
     def copies(self, x: Tensor, n: int) -> Tensor:
         """A tensor whose rows are there several times, one copy of all of them after the other."""
         if self.merged < 0:  # rows run fastest, so copies are no longer apart

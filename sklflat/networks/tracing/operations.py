@@ -52,6 +52,9 @@ ELEMENTWISE = named("""
     le eq ne logical_and logical_or logical_not bitwise_not
 """)
 
+#: What an augmented assignment calls, as in ``x += 1``.
+AUGMENTED = named("iadd isub imul idiv itruediv ifloordiv imod ipow iand ior ixor")
+
 #: The first argument again, wherever and however it is stored.
 CASTS = named("""
     detach clone contiguous to type type_as float double half bfloat16 int long bool cpu cuda data
@@ -128,8 +131,20 @@ def event_of(func: Any) -> str | None:
 
 
 def works_in_place(func: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether a nonlinearity overwrites its first argument."""
-    return bool(kwargs.get("inplace")) or getattr(func, "__name__", "").endswith("_")
+    """Whether an operation overwrites its first argument.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.tracing.operations import works_in_place
+    >>> operations = torch.relu_, torch.relu, torch.Tensor.__iadd__, torch.Tensor.__rsub__
+    >>> [works_in_place(func, {}) for func in operations]
+    [True, False, True, False]
+    """
+    name = getattr(func, "__name__", "")
+    if name.startswith("__"):
+        return name_of(func) in AUGMENTED
+    return bool(kwargs.get("inplace")) or name.endswith("_")
 
 
 def is_zero(bound: Any) -> bool:
