@@ -9,6 +9,8 @@ SHELL := /bin/bash
 WORKERS ?= 2
 BIN := .venv/bin
 BIN_OLDEST := .venv-oldest/bin
+OLDEST_TORCH := 2.7.0
+AXE := axe-core@4.14.1
 
 # A stamp is named after the contents it was installed from, so it holds across clones and touches.
 checksum = $(shell cat pyproject.toml $(1) | cksum | cut -d ' ' -f 1)
@@ -80,12 +82,30 @@ test-slow: $(STAMP_DOCS) $(STAMP_OLDEST) ## The common checks on the oldest scik
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow
 	@$(TEST_ENV) $(BIN)/python -m pytest -m clock
 
+# Wheels of old torch bring libraries for GPUs, gigabytes, so this is no part of .ci/run.
+.PHONY: test-oldest-torch
+test-oldest-torch: ## The common checks on the oldest torch, too; downloads gigabytes
+	@mkdir -p .venv-torch
+	@sed '/^torchvision==/d; s/^torch==.*/torch==$(OLDEST_TORCH)/' constraints-oldest.txt > .venv-torch/constraints.txt
+	$(call install,.venv-torch,test,.venv-torch/constraints.txt,.venv-torch/.installed)
+	@$(TEST_ENV) .venv-torch/bin/python tests/smoke.py
+	@$(TEST_ENV) .venv-torch/bin/python $(PYTEST) tests/test_common.py
+
 .PHONY: test-draws
 test-draws: $(STAMP) ## All random draws of attacks, interrupts and nulls, of which the slow tests take a part; two hours
 	@$(TEST_ENV) $(BIN)/python $(PYTEST) -m slow --all-draws --timeout 7200 \
 		tests/storage/test_fuzz.py tests/training/runs/test_interrupts.py \
 		tests/probing/test_calibration.py tests/connectivity/test_probe_truth.py tests/test_common.py \
 		tests/curvature/test_products.py tests/surrogate/test_degeneracy.py
+
+.PHONY: browser
+browser: $(STAMP) ## Install Chromium (Debian) and axe-core, with which tests look at a report
+	@which chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+	@npm install --silent --no-audit --no-fund --prefix .venv/axe $(AXE)
+
+.PHONY: screenshots
+screenshots: $(STAMP) ## Pictures of a report and of the documentation's front page, in docs/_build/screenshots
+	@$(TEST_ENV) $(BIN)/python docs/screenshots.py
 
 .PHONY: docs
 docs: $(STAMP_DOCS) ## Build the documentation and its gallery into docs/_build/html

@@ -32,7 +32,6 @@ from sklflat.surrogate.fidelity import bootstrap_means
 from sklflat.temperature import TemperatureSweep, softened
 from sklflat.temperature.calibration import fit_temperature
 from sklflat.temperature.resampled_rows import ResampledRows
-from sklflat.temperature.sweep import FEWEST_CLASSES
 from sklflat.temperature.temperature_sample import temperature_grid
 
 ROOT = Path(__file__).parents[1]
@@ -176,7 +175,7 @@ def hierarchy(rng):
         lambda T: softened(z, T), y, s, temperature_grid(None, z)[::6], np.arange(N_CLASSES),
         "average", ResampledRows.drawn(y, s, 20, rng), rng,
     )  # fmt: skip
-    found = f.class_hierarchy("a", sweep.has_hierarchy, N_CLASSES, FEWEST_CLASSES, "")
+    found = f.class_hierarchy("a", sweep.has_hierarchy, "")
     return found.status == "passed"
 
 

@@ -81,13 +81,14 @@ def test_constraints_pin_every_dependency_within_its_range():
 
 
 def test_the_oldest_constraints_differ_in_scikit_learn_and_skorch_alone():
+    """The oldest torch, whose wheel brings gigabytes, is installed by a target of its own."""
     newest, oldest = pins("constraints.txt"), pins("constraints-oldest.txt")
-    assert {name for name in newest if newest[name] != oldest.get(name)} == {
-        "scikit-learn",
-        "skorch",
-    }
-    for name in ("scikit-learn", "skorch"):
+    old = {"scikit-learn", "skorch"}
+    assert {name for name in newest if newest[name] != oldest.get(name)} == old
+    for name in old:
         assert f"{oldest[name]}.".startswith(f"{lower_bounds()[name]}.")
+    lowest = lower_bounds()["torch"]
+    assert f"\nOLDEST_TORCH := {lowest}." in (ROOT / "Makefile").read_text()
 
 
 @pytest.mark.parametrize("page", PROSE, ids=lambda path: path.name)

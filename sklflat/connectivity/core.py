@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
 from sklflat.connectivity.core_scores import PathScores
-from sklflat.probing.false_discovery import FDR
+from sklflat.probing.false_discovery import FDR, discovered
 from sklflat.probing.restricted import Restriction, random_choice, restrict, restricted_score
 
 #: false discovery rates at which the core is looked at
@@ -106,7 +106,7 @@ class InvariantCore:
 
     def _at_level(self, level: float) -> NDArray:
         probe = self._probe
-        return (probe.q_values_ <= level) & (probe.unit_scores_ > 0) & ~probe.dead_
+        return discovered(probe.q_values_, probe.dead_, probe.unit_scores_, level)
 
     def __len__(self) -> int:
         return int(self.mask.sum())

@@ -19,7 +19,7 @@ from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
-from sklflat.probing.false_discovery import FDR, n_to_pass, q_values
+from sklflat.probing.false_discovery import FDR, discovered, n_to_pass, q_values
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
@@ -62,8 +62,6 @@ class ModeConnectivityProbe(UnitProbe):
         should then be rows that they have not seen, of which one half is matched on and the
         other scored on. Networks have to be of one architecture and for the same targets, in the
         same order.
-    layers : "hidden" or tuple of str, default="hidden"
-        All hidden layers, or some by name.
     n_models : int, default=2
         Networks to train; not used for a list.
     path : {"linear", "bezier", "polychain"}, default="linear"
@@ -85,6 +83,8 @@ class ModeConnectivityProbe(UnitProbe):
         Networks are connected if the barrier of the held-out *error* along the aligned, not
         repaired path, against the mean of the ends, is at most this [2]_: 2 % of the rows for a
         classifier, of the variance of the targets for a regressor.
+    layers : "hidden" or tuple of str, default="hidden"
+        All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
         How many units to select: see :class:`~sklflat.AblationProbe`.
     n_null : "auto" or int, default="auto"
@@ -182,13 +182,13 @@ class ModeConnectivityProbe(UnitProbe):
         self,
         estimator: Any = None,
         *,
-        layers: Any = "hidden",
         n_models: int = 2,
         path: str = "linear",
         align: str | None = "activations",
         repair: bool = True,
         n_points: int = 25,
         barrier_tol: float = 0.02,
+        layers: Any = "hidden",
         n_units: Any = "auto",
         n_null: Any = "auto",
         holdout: float | None = 0.25,
@@ -199,13 +199,13 @@ class ModeConnectivityProbe(UnitProbe):
         verbose: int = 0,
     ) -> None:
         self.estimator = estimator
-        self.layers = layers
         self.n_models = n_models
         self.path = path
         self.align = align
         self.repair = repair
         self.n_points = n_points
         self.barrier_tol = barrier_tol
+        self.layers = layers
         self.n_units = n_units
         self.n_null = n_null
         self.holdout = holdout
@@ -313,7 +313,7 @@ def _gain(sample: AlignedNetworks, nulls: Sequence[Null]) -> PathGain:
     scores = [np.where(dead, 0.0, s) for s in (sample.scores, sample.path_scores[0].ends)]
     own = [null for null in nulls if null.matched]  # by the ends alone, so fair to both
     chosen = [
-        (q_values(np.max([null.p_values(s) for null in own], axis=0), dead) <= FDR)[~dead]
+        discovered(q_values(np.max([null.p_values(s) for null in own], axis=0), dead), dead)[~dead]
         for s in scores
     ]
     return gain_over_endpoints(

@@ -57,8 +57,6 @@ class HessianSpectrum(UnitProbe):
     ----------
     estimator : estimator, default=None
         As of every probe: see :class:`~sklflat.AblationProbe`. ``None`` is ``SAMClassifier()``.
-    layers : "hidden" or tuple of str, default="hidden"
-        Whose units are scored; the curvature is that over all trainable parameters.
     n_components : int, default=10
         Eigenpairs. The literature expects as many outliers as there are classes.
     which : {"largest", "smallest", "both"}, default="largest"
@@ -73,10 +71,6 @@ class HessianSpectrum(UnitProbe):
         Whether the weights that read a unit belong to its parameters too.
     n_clusters : int, "auto" or None, default=None
         Groups of units that lie alike in the eigenspace; "auto" finds their number.
-    n_units : "auto", int, float or None, default="auto"
-        How many units to select, as of every probe.
-    n_null : "auto" or int, default="auto"
-        Null draws.
     trace_method : {"hutchinson", "hutch++", "xtrace"} or None, default=None
         With ``density=True`` the first needs no products of its own; else 30 are made.
     density : bool, default=False
@@ -100,8 +94,12 @@ class HessianSpectrum(UnitProbe):
         Samples at once; no result depends on it.
     memory_budget : int, default=2**31
         Bytes, half for vectors and half for what is kept between products.
-    verbose : int, default=0
-        1 shows the products made for eigenpairs, if they take longer than a second.
+    layers : "hidden" or tuple of str, default="hidden"
+        Whose units are scored; the curvature is that over all trainable parameters.
+    n_units : "auto", int, float or None, default="auto"
+        How many units to select, as of every probe.
+    n_null : "auto" or int, default="auto"
+        Null draws.
     holdout : float or None, default=None
         Share of the rows that are held out, on which the loss is taken. None: the training loss.
     n_jobs : int or None, default=None
@@ -109,6 +107,8 @@ class HessianSpectrum(UnitProbe):
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
+    verbose : int, default=0
+        1 shows the products made for eigenpairs, if they take longer than a second.
 
     Attributes
     ----------
@@ -206,7 +206,6 @@ class HessianSpectrum(UnitProbe):
         self,
         estimator: Any = None,
         *,
-        layers: Any = "hidden",
         n_components: int = 10,
         which: str = "largest",
         operator: str = "hessian",
@@ -214,8 +213,6 @@ class HessianSpectrum(UnitProbe):
         metric: str = "plain",
         outgoing: bool = False,
         n_clusters: int | str | None = None,
-        n_units: Any = "auto",
-        n_null: Any = "auto",
         trace_method: str | None = None,
         density: bool = False,
         spectral_measures: bool = False,
@@ -227,14 +224,16 @@ class HessianSpectrum(UnitProbe):
         max_iter: int | None = None,
         batch_size: int | None = None,
         memory_budget: int = 2**31,
-        verbose: int = 0,
+        layers: Any = "hidden",
+        n_units: Any = "auto",
+        n_null: Any = "auto",
         holdout: float | None = None,
         n_jobs: int | None = None,
         dtype: str | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
-        self.layers = layers
         self.n_components = n_components
         self.which = which
         self.operator = operator
@@ -242,8 +241,6 @@ class HessianSpectrum(UnitProbe):
         self.metric = metric
         self.outgoing = outgoing
         self.n_clusters = n_clusters
-        self.n_units = n_units
-        self.n_null = n_null
         self.trace_method = trace_method
         self.density = density
         self.spectral_measures = spectral_measures
@@ -255,11 +252,14 @@ class HessianSpectrum(UnitProbe):
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.memory_budget = memory_budget
-        self.verbose = verbose
+        self.layers = layers
+        self.n_units = n_units
+        self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
 
     _may_lack_units = True
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from sklflat._compat import Interval
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.ablation_sample import AblationSample
-from sklflat.probing.false_discovery import FDR, Discoveries, q_values, resolution
+from sklflat.probing.decisions import Decisions
+from sklflat.probing.false_discovery import FDR, Discoveries, discovered, q_values, resolution
 from sklflat.probing.nulls import Null, permuted_targets
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
@@ -17,6 +18,25 @@ from sklflat.probing.unit_probe import UnitProbe
 
 #: with fewer permutations than this a unit's own null mean and deviation would be guesses
 _MIN_PERMUTATIONS = 100
+
+
+def needed_beyond_chance(
+    decisions: Decisions, p_values: NDArray, dead: NDArray
+) -> NDArray[np.bool_]:
+    """Mask (n_units,) of units that are needed and beyond shuffled targets.
+
+    A network that has learned labels without meaning needs its units, too: without one its outputs
+    are others, and worse.
+
+    Parameters
+    ----------
+    decisions : Decisions
+    p_values : ndarray of shape (n_units,)
+        Against shuffled targets.
+    dead : ndarray of shape (n_units,), bool
+    """
+    q = q_values(np.maximum(decisions.p_needed, p_values), dead)
+    return (decisions.verdict == "needed") & discovered(q, dead)
 
 
 class AblationProbe(UnitProbe):
@@ -52,6 +72,8 @@ class AblationProbe(UnitProbe):
         Any classifier or regressor of this package, a skorch net, a ``Pipeline`` or search that
         ends in one, a ``FrozenEstimator`` of one, or what :func:`~sklflat.from_module` returns.
         ``None`` is ``SAMClassifier()``. What is not frozen is cloned and fitted.
+    negligible : float, default=0.01
+        Share of the loss up to which a rise or a fall of it is negligible.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name.
     n_units : "auto", int, float or None, default="auto"
@@ -69,16 +91,14 @@ class AblationProbe(UnitProbe):
         The last split of a cross-validator is used; ``TimeSeriesSplit`` says that rows are one
         series in the order of time, for a frozen network too: targets are then shifted in time, and
         rises counted by blocks.
-    negligible : float, default=0.01
-        Share of the loss up to which a rise or a fall of it is negligible.
     n_jobs : int or None, default=None
         Not used by this probe, which trains one network.
-    verbose : int, default=0
-        1 shows the units ablated for scores and null, if that takes longer than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows and of the null draws; and of the network, unless that has its own.
+    verbose : int, default=0
+        1 shows the units ablated for scores and null, if that takes longer than a second.
 
     Attributes
     ----------
@@ -143,26 +163,26 @@ class AblationProbe(UnitProbe):
         self,
         estimator: Any = None,
         *,
+        negligible: float = 0.01,
         layers: Any = "hidden",
         n_units: Any = "auto",
         n_null: Any = "auto",
         holdout: Any = 0.25,
-        negligible: float = 0.01,
         n_jobs: int | None = None,
-        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
+        self.negligible = negligible
         self.layers = layers
         self.n_units = n_units
         self.n_null = n_null
         self.holdout = holdout
-        self.negligible = negligible
         self.n_jobs = n_jobs
-        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> AblationSample:
         return self._ablated(super()._prepare(rows, rng))
@@ -188,8 +208,7 @@ class AblationProbe(UnitProbe):
 
     def _discoveries(self, sample: Sample) -> Discoveries:
         decided = self._ablated(sample).decisions
-        p = np.maximum(decided.p_needed, self.p_values_)
-        found = (decided.verdict == "needed") & (q_values(p, sample.dead) <= FDR)
+        found = needed_beyond_chance(decided, self.p_values_, sample.dead)
         said = f"No unit is shown to be needed at a false discovery rate of {FDR:.0%}: {decided}"
         if decided.count("needed"):
             said = f"No needed unit is tied to the targets more than shuffled ones are: {decided}"

@@ -71,12 +71,12 @@ class ActivationProbe(UnitProbe):
         series in the order of time, for a frozen network too: targets are then shifted in time.
     n_jobs : int or None, default=None
         Networks of the null that are trained at once, by joblib.
-    verbose : int, default=0
-        1 shows the draws of the null or its networks, if they take longer than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
         Of the held-out rows and of the null draws; and of the network, unless that has its own.
+    verbose : int, default=0
+        1 shows the draws of the null or its networks, if they take longer than a second.
 
     Attributes
     ----------
@@ -146,9 +146,9 @@ class ActivationProbe(UnitProbe):
         n_null: Any = "auto",
         holdout: Any = 0.25,
         n_jobs: int | None = None,
-        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
         self.unit_score = unit_score
@@ -157,9 +157,9 @@ class ActivationProbe(UnitProbe):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
-        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         sample = super()._prepare(rows, rng)

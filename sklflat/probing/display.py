@@ -1,6 +1,6 @@
 """UnitDisplay: scores of units beside what chance gives."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,62 @@ def axes_for(axes: Any, n: int, **figure: Any) -> NDArray:
     if len(axes) != n:
         raise ValueError(f"axes must be {n} in number, got {len(axes)}.")
     return axes
+
+
+class PanelsDisplay:
+    """Pictures of a fitted estimator side by side; ``plot`` of a display says which.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    """
+
+    axes_: NDArray
+    figure_: Any
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, axes: Any = None) -> Self:
+        """Draw all pictures of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted.
+        axes : array-like of matplotlib axes, default=None
+            One for each picture; ``None`` makes a new figure.
+
+        Returns
+        -------
+        display : display
+        """
+        check_is_fitted(estimator)
+        display = cls(estimator)
+        display.plot(axes)
+        return display
+
+    def plot(self, axes: Any = None) -> Self:
+        """Draw all pictures.
+
+        Parameters
+        ----------
+        axes : array-like of matplotlib axes, default=None
+            ``None`` makes a new figure.
+
+        Returns
+        -------
+        self : display
+        """
+        raise NotImplementedError
+
+    def _panels(self, axes: Any, n: int, **figure: Any) -> NDArray:
+        """The axes to draw on, which are kept."""
+        self.axes_ = axes_for(axes, n, layout="constrained", **figure)
+        self.figure_ = self.axes_[0].figure
+        return self.axes_
 
 
 class UnitDisplay:

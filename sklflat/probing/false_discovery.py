@@ -57,6 +57,24 @@ def q_values(p_values: NDArray, dead: NDArray) -> NDArray:
     return q
 
 
+def discovered(
+    q: NDArray, dead: NDArray, scores: NDArray | None = None, level: float = FDR
+) -> NDArray[np.bool_]:
+    """Mask (n_units,) of living units whose null is rejected; with scores, of those above 0.
+
+    Parameters
+    ----------
+    q : ndarray of shape (n_units,)
+        See :func:`q_values`.
+    dead : ndarray of shape (n_units,), bool
+    scores : ndarray of shape (n_units,) or None
+    level : float
+        The false discovery rate.
+    """
+    found = (q <= level) & ~dead
+    return found if scores is None else found & (scores > 0)
+
+
 @dataclass(frozen=True)
 class Discoveries:
     """Units whose null is rejected at a false discovery rate of 5 %.
@@ -101,7 +119,7 @@ def above_chance(
     ``least`` are the p-values that the draws allow.
     """
     return Discoveries(
-        (q <= FDR) & (scores > 0),
+        discovered(q, dead, scores),
         p,
         f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
         f"smallest p-value of {len(p)} units is {p.min():.3g}.{resolution(least, dead)}",

@@ -70,14 +70,14 @@ class PruningPath(UnitProbe):
         Whether the output layer is refitted to the units that are kept.
     tol : float, default=0.01
         The drop of accuracy (or R^2) that is allowed.
+    n_random : int, default=200
+        Random sets of units, judged at doublings of their number and at that selected.
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, whose units are ordered together, or some by name.
     n_units : "auto", int, float or None, default="auto"
         How many units to select: the last number, read downwards, that is shown to be within
         ``tol``, the so many first of the order, that share of those that are alive, or all that
         are alive.
-    n_random : int, default=200
-        Random sets of units, judged at doublings of their number and at that selected.
     holdout : float or cross-validator, default=0.25
         Share of the rows that judge, and neither train nor choose. The others train the
         network and choose the order. A frozen network should be given rows that it has not seen.
@@ -169,9 +169,9 @@ class PruningPath(UnitProbe):
         direction: str = "backward",
         refit: bool = True,
         tol: float = 0.01,
+        n_random: int = 200,
         layers: Any = "hidden",
         n_units: Any = "auto",
-        n_random: int = 200,
         holdout: Any = 0.25,
         n_jobs: int | None = None,
         dtype: str | None = None,
@@ -181,9 +181,9 @@ class PruningPath(UnitProbe):
         self.direction = direction
         self.refit = refit
         self.tol = tol
+        self.n_random = n_random
         self.layers = layers
         self.n_units = n_units
-        self.n_random = n_random
         self.holdout = holdout
         self.n_jobs = n_jobs
         self.dtype = dtype

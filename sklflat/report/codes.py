@@ -108,7 +108,8 @@ CODES = {
     ),
     "SKF013": Code(
         "A hierarchy of classes",
-        "What the network confuses says nothing of pairs of classes beyond how hard each is.",
+        "What the network confuses says nothing of pairs of classes beyond how hard each is. Left "
+        "out below seven classes: their names can be put in too few orders.",
         "Do not draw a tree of these classes.",
         "More rows a class; until then, do not draw a tree of these classes.",
     ),

@@ -1,6 +1,7 @@
 """``python -m sklflat report``: a page on a table, from the command line."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections import defaultdict
@@ -10,6 +11,7 @@ from pathlib import Path
 from sklflat.exceptions import CommandError
 from sklflat.report.data_files import BUNDLED, read_table
 from sklflat.report.parts import Page
+from sklflat.report.table_files import Format
 from sklflat.report.written import duration
 from sklflat.storage.text_files import writable
 
@@ -36,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "auto, which takes numbers for regression if some are not whole, "
         "else for classes",
     )
-    parser.add_argument("--separator", help="between the columns of a CSV file; default: a comma")
+    parser.add_argument(
+        "--separator", default=",", help="between the columns of a CSV file; default: a comma"
+    )
+    parser.add_argument(
+        "--decimal", default=".", help="between a number and its decimals; default: a point"
+    )
+    parser.add_argument("--encoding", default="utf-8", help="of a CSV file; default: utf-8")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
     parser.add_argument(
@@ -62,13 +70,17 @@ def run(arguments: argparse.Namespace) -> int:
     CommandError
         If the data, the target or the output cannot be used.
     """
-    output = writable(Path(arguments.output))
-    beside = writable(output.with_suffix(".json"))
-    separator = arguments.separator and arguments.separator.replace("\\t", "\t")
-    table = read_table(arguments.data, arguments.target, arguments.task, separator)
+    output, beside = _outputs(arguments.output, arguments.data)
+    _check_numbers(arguments.seed, arguments.jobs)
+    separator = arguments.separator.replace("\\t", "\t")
+    format_ = Format(_one_sign(separator, "separator"), _one_sign(arguments.decimal, "decimal"))
+    format_ = replace(format_, encoding=arguments.encoding)
+    table = read_table(arguments.data, arguments.target, arguments.task, format_)
     own = arguments.cache_dir is None
     cache_dir = Path(f"{output}.unfinished" if own else arguments.cache_dir)
-    print(f"{table.name}: {len(table.y):,} rows, {table.X.shape[1]} columns, {table.task}.")
+    n_columns = table.X.shape[1]
+    columns = f"{n_columns:,} column{'s' * (n_columns > 1)}"
+    print(f"{table.name}: {len(table.y):,} rows, {columns}, {table.task}.")
     for sentence in table.said:
         print(sentence)
     from sklflat.report.report import MinimaReport  # PyTorch is loaded after the checks
@@ -105,6 +117,33 @@ def run(arguments: argparse.Namespace) -> int:
     took = duration(report.page_.seconds)
     print(f"The report is {output}, its numbers are {beside}. It took {took}.")
     return 0
+
+
+def _outputs(output: str, data: str) -> tuple[Path, Path]:
+    """The page and its numbers beside it, which are neither one file nor the data."""
+    if output.endswith(("/", os.sep)):
+        raise CommandError(f"{output!r} is a directory: give --output the name of a file.")
+    page = Path(output)
+    beside = page.with_suffix(".json") if page.name else page
+    if page == beside and page.name:
+        raise CommandError(f"--output {output}: the numbers go there; name the page otherwise.")
+    for path in (page, beside):
+        if os.path.realpath(path) == os.path.realpath(data):
+            raise CommandError(f"The report would overwrite the data in {data!r}: change --output.")
+    return writable(page), writable(beside)
+
+
+def _one_sign(sign: str, option: str) -> str:
+    if len(sign) != 1:
+        raise CommandError(f"--{option} {sign!r} is no single sign.")
+    return sign
+
+
+def _check_numbers(seed: int, jobs: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise CommandError(f"--seed {seed} is not between 0 and {2**32 - 1:,}.")
+    if jobs == 0:
+        raise CommandError("--jobs 0 would do nothing: give 1, or -1 for all cores.")
 
 
 def _times(page: Page) -> str:

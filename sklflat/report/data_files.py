@@ -1,7 +1,7 @@
 """Data for the command: bundled tables, and CSV and parquet files, checked before any work."""
 
-import difflib
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from sklearn import datasets
 from sklearn.utils.multiclass import type_of_target
 
 from sklflat.exceptions import CommandError
+from sklflat.report.columns import check_decimals, is_nested, usable_columns
+from sklflat.report.table_files import Format, listed_names, near, read_frame
 
 BUNDLED = {
     "digits": datasets.load_digits,
@@ -22,11 +24,9 @@ BUNDLED = {
 _NUMBERS = frozenset({"diabetes"})
 #: classes beyond which a target is taken for a number or a name
 MOST_CLASSES = 100
-#: share of different values from which on a column of text is taken for names of the rows
-_NAMES = 0.9
-#: what columns are separated by, where it is not a comma
-_SEPARATORS = {";": ";", "\t": "\\t", "|": "|"}
 _FEWEST_ROWS = 20
+#: commas, points and UTF-8
+_CSV = Format()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Table:
     said: tuple[str, ...]
 
 
-def read_table(data: str, target: str | None, task: str, separator: str | None) -> Table:
+def read_table(data: str, target: str | None, task: str, format_: Format = _CSV) -> Table:
     """A bundled table or a file, with its target checked.
 
     Parameters
@@ -60,8 +60,8 @@ def read_table(data: str, target: str | None, task: str, separator: str | None) 
     target : str or None
         Its column; None for bundled tables.
     task : {"auto", "classification", "regression"}
-    separator : str or None
-        Of the columns of a CSV file; None is a comma.
+    format_ : Format
+        Of a CSV file.
 
     Raises
     ------
@@ -81,11 +81,11 @@ def read_table(data: str, target: str | None, task: str, separator: str | None) 
         if data in _NUMBERS and task == "auto":
             task = "regression"
         return Table(data, found.data, y, task_of(y, data, task), ())
-    frame = _frame(Path(data), separator)
-    frame.columns = [str(c) for c in frame.columns]
-    column = _column(frame, target, data, separator)
+    frame = read_frame(Path(data), format_, tuple(BUNDLED))
+    column = _column(list(frame.columns), target)
+    check_decimals(frame)
     y = _target(frame[column], column)
-    X, said = _features(frame.drop(columns=[column]), column)
+    X, said = usable_columns(frame.drop(columns=[column]), column)
     return Table(Path(data).name, X, y, task_of(y, column, task), said)
 
 
@@ -97,67 +97,25 @@ def _has_pandas() -> bool:
     return True
 
 
-def _frame(path: Path, separator: str | None) -> Any:
-    if not path.exists():
-        folder = path.parent if path.parent.is_dir() else Path()
-        names = [*BUNDLED, *(p.name for p in folder.iterdir() if p.is_file())]
-        raise CommandError(f"There is no file {str(path)!r}.{_near(path.name, names)}")
-    if path.is_dir():
-        raise CommandError(f"{str(path)!r} is a directory: give a CSV or parquet file.")
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise CommandError("Files are read by pandas: pip install 'sklflat[frame]'.") from error
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep=separator or ",")
-    except ImportError as error:
-        raise CommandError("Parquet files need pyarrow: pip install pyarrow.") from error
-    except (OSError, ValueError, UnicodeError, pd.errors.ParserError) as error:
-        raise CommandError(
-            f"{str(path)!r} cannot be read as a table: {str(error).splitlines()[0]}. A CSV file "
-            "has a line of names and equally many columns in every line; --separator says what is "
-            "between these."
-        ) from error
-
-
-def _near(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=3)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def _column(frame: Any, target: str | None, data: str, separator: str | None) -> str:
-    columns = list(frame.columns)
-    if not len(frame):
-        raise CommandError(f"{data!r} has no rows.")
-    if len(columns) == 1:
-        seen = next((s for s in _SEPARATORS if s in columns[0]), None)
-        hint = f"Columns are taken to be separated by {separator or ','!r}: see --separator."
-        if seen is not None:
-            sign = _SEPARATORS[seen]
-            hint = f"The names are separated by '{sign}': say --separator '{sign}'."
-        raise CommandError(f"{data!r} has one column, {columns[0][:60]!r}. {hint}")
+def _column(columns: list[str], target: str | None) -> str:
     if target is None:
         raise CommandError(
             f"Say which column is to be predicted: --target {columns[-1]!r}, for instance. There "
-            f"are {_listed(columns)}."
+            f"are {listed_names(columns)}."
         )
     if target not in columns:
         raise CommandError(
-            f"There is no column {target!r}.{_near(target, columns)} There are {_listed(columns)}."
+            f"There is no column {target!r}.{near(target, columns)} There are "
+            f"{listed_names(columns)}."
         )
-    if columns.count(target) > 1:
-        raise CommandError(f"There are {columns.count(target)} columns {target!r}: rename them.")
     return target
 
 
-def _listed(names: list[str], most: int = 12) -> str:
-    shown = ", ".join(repr(n) for n in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
 def _target(column: Any, name: str) -> Any:
+    if is_nested(column):
+        raise CommandError(
+            f"The target {name!r} has lists or records: choose a column of numbers or of names."
+        )
     missing = int(column.isna().sum())
     if missing:
         raise CommandError(
@@ -166,55 +124,38 @@ def _target(column: Any, name: str) -> Any:
         )
     if len(column) < _FEWEST_ROWS:
         raise CommandError(
-            f"{len(column)} rows are too few for a report: give {_FEWEST_ROWS} at least, and "
-            "better hundreds."
+            f"{len(column)} row{'s are' if len(column) > 1 else ' is'} too few for a report: give "
+            f"{_FEWEST_ROWS} at least, and better hundreds."
         )
     if column.nunique() == 1:
         raise CommandError(
             f"The target {name!r} is {str(column.iloc[0])!r} in all rows, so there is nothing to "
             "predict. Choose another by --target."
         )
-    y = np.asarray(column)
-    if y.dtype.kind in "f" and not np.isfinite(y).all():
+    if any(isinstance(v, Decimal) for v in column):
+        column = column.astype(float)
+    if column.dtype.kind not in "iufb":
+        return _labels(np.asarray(column.astype(str)), name)
+    y = np.asarray(
+        column, dtype=column.dtype.type
+    )  # not the objects of a column that may miss some
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise CommandError(f"The target {name!r} has infinite values: remove these rows.")
-    return y if y.dtype.kind in "iufb" else np.asarray(column.astype(str))
+    return y
 
 
-def _features(X: Any, target: str) -> tuple[Any, tuple[str, ...]]:
-    """Columns that can be used, and what was left out or changed."""
-    said = []
-    infinite = [c for c in X.columns if X[c].dtype.kind == "f" and np.isinf(X[c]).any()]
-    if infinite:
+def _labels(y: Any, name: str) -> Any:
+    """Names of classes, no two of which look the same."""
+    alike: dict[str, set[str]] = {}
+    for label in set(y.tolist()):
+        alike.setdefault(label.strip(), set()).add(label)
+    twice = [label for labels in alike.values() if len(labels) > 1 for label in sorted(labels)]
+    if twice:
         raise CommandError(
-            f"Infinite values in {_listed(infinite)}: remove these rows, or leave the fields empty "
-            "for missing ones."
+            f"Labels of the target {name!r} differ in nothing but spaces: {listed_names(twice)}. "
+            "Write each in one way."
         )
-    dates = [c for c in X.columns if X[c].dtype.kind == "M"]
-    for name in dates:
-        day = np.timedelta64(1, "D")
-        X[name] = (X[name] - X[name].min()) / day
-    if dates:
-        said.append(f"Dates became days since the first one: {_listed(dates)}.")
-    unused = {
-        "all missing": [c for c in X.columns if X[c].isna().all()],
-        "the same in all rows": [
-            c for c in X.columns if not X[c].isna().any() and X[c].nunique() == 1
-        ],
-        "names of rows rather than categories": [
-            c
-            for c in X.columns
-            if X[c].dtype.kind not in "iufb" and X[c].nunique() > _NAMES * len(X)
-        ],
-    }
-    for why, names in unused.items():
-        if names:
-            said.append(f"Left out, being {why}: {_listed(names)}.")
-    X = X.drop(columns=[c for names in unused.values() for c in names])
-    if not X.shape[1]:
-        raise CommandError(
-            f"Beside the target {target!r} there is no column to predict from. {' '.join(said)}"
-        )
-    return X, tuple(said)
+    return y
 
 
 def task_of(y: Any, name: str, task: str) -> str:
@@ -256,7 +197,7 @@ def task_of(y: Any, name: str, task: str) -> str:
     if rare:
         other = ", or say --task regression if they are numbers to estimate" if is_number else ""
         raise CommandError(
-            f"Classes of a single row cannot be trained on and looked at: {_listed(rare)} of "
+            f"Classes of a single row cannot be trained on and looked at: {listed_names(rare)} of "
             f"{name!r}. Remove or merge them{other}."
         )
     return "classification"

@@ -46,6 +46,7 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
         return StandardScaler(), ("All columns are standardised.",)
     numbers = [c for c in X.columns if _is_number(X[c])]
+    _check_scale(X, numbers)
     others = [c for c in X.columns if c not in set(numbers)]
     holes = [c for c in numbers if X[c].isna().any()]
     said = []
@@ -70,6 +71,19 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     parts = [("numbers", scale, numbers)] * bool(numbers)
     parts += [("categories", one_hot, others)] * bool(others)
     return ColumnTransformer(parts, verbose_feature_names_out=False), tuple(said)
+
+
+def _check_scale(X: Any, numbers: list[Any]) -> None:
+    """Raise where squares of a column's values are no numbers any more."""
+    largest = {
+        c: float(np.abs(np.asarray(X[c].dropna(), dtype=float)).max(initial=0.0)) for c in numbers
+    }
+    odd = [c for c, m in largest.items() if m and not 1e-150 < m < 1e150]
+    if odd:
+        raise ValueError(
+            f"Columns have values beyond 1e150, or none above 1e-150: {_names(odd)}. Give them in "
+            "another unit, or leave them out."
+        )
 
 
 def _is_number(column: Any) -> bool:

@@ -11,16 +11,17 @@ from typing import Any
 from sklflat.report.codes import CODES, false_alarm, link
 from sklflat.report.html_units import units
 from sklflat.report.parts import Comparison, Finding, Page, Quantity, Section
-from sklflat.report.pictures import reduced
+from sklflat.report.pictures import as_webp
 from sklflat.report.verdict import N_KEY, flatness_in_words
 from sklflat.report.written import duration, number, with_interval
 
 #: bytes that a page has at most
 MAX_BYTES = 400_000
-#: share of the pictures' width and number of units, tried until a page is small enough
+#: share of the pictures' width, rows and cards of each table of units, until a page is small enough
 _DETAILS = (
-    *((1.0, 400), (1.0, 150), (0.8, 150), (0.8, 80), (0.6, 80), (0.6, 40), (0.45, 40)),
-    *((0.35, 20), (0.0, 20), (0.0, 5)),
+    *((1.0, 400, 400), (1.0, 150, 150), (1.0, 150, 60), (1.0, 150, 40), (1.0, 150, 20)),
+    *((1.0, 100, 20), (1.0, 60, 10), (1.0, 40, 5), (0.7, 40, 5), (0.5, 40, 5), (0.35, 20, 5)),
+    *((0.0, 20, 5), (0.0, 5, 0)),
 )
 
 STATUS_WORDS = {
@@ -38,8 +39,8 @@ def to_html(page: Page) -> str:
     page : Page
     """
     text = ""
-    for share, n_units in _DETAILS:
-        text = "\n".join(_document(page, share, n_units)) + "\n"
+    for share, n_units, n_cards in _DETAILS:
+        text = "\n".join(_document(page, share, n_units, n_cards)) + "\n"
         if len(text.encode()) <= MAX_BYTES:
             break
     return text
@@ -83,8 +84,7 @@ def exact(value: Any) -> str:
 
 @lru_cache(maxsize=256)
 def _picture(png: bytes, share: float) -> str:
-    png = png if share == 1 else reduced(png, share)
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return "data:image/webp;base64," + base64.b64encode(as_webp(png, share)).decode()
 
 
 def _own_file(name: str) -> str:
@@ -98,7 +98,7 @@ def _techniques(page: Page) -> dict[str, list[Section]]:
     return found
 
 
-def _document(page: Page, share: float, n_units: int) -> Iterator[str]:
+def _document(page: Page, share: float, n_units: int, n_cards: int) -> Iterator[str]:
     title = escape(page.title)
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f"<title>{title}</title>"
@@ -112,7 +112,7 @@ def _document(page: Page, share: float, n_units: int) -> Iterator[str]:
     yield from _findings(page)
     for sections in _techniques(page).values():
         yield from _technique(sections, share)
-    yield from units(page, n_units)
+    yield from units(page, n_units, n_cards)
     yield from _about(page)
     yield "</main>"
     yield f"<script>\n{_own_file('page.js')}\n</script>\n</body>\n</html>"
@@ -173,7 +173,7 @@ def _navigation(page: Page) -> Iterator[str]:
 def _comparison(page: Page) -> Iterator[str]:
     yield '<section aria-labelledby="comparison">'
     yield '<h2 id="comparison">Comparison of the estimators</h2>'
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Comparison">'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of the comparison">'
     yield '<table class="stack">'
     yield "<caption>In brackets: 95 % intervals. What was not measured is a dash.</caption>"
     heads = "".join(f'<th scope="col">{escape(n)}</th>' for n in ("Number", *page.estimators))
@@ -197,7 +197,8 @@ def _findings(page: Page) -> Iterator[str]:
         "absent. How often a code is reported where nothing is there was measured; rates are of "
         "one check, so of twenty checks at 5 % one is expected to be wrong.</p>"
     )
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Findings"><table class="stack">'
+    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of findings">'
+    yield '<table class="stack found">'
     yield "<caption>What needs attention first, then what is open, then what passed.</caption>"
     heads = ("Code", "Status", "Estimator", "What was found", "What is rejected, and how sure")
     cells = "".join(f'<th scope="col">{h}</th>' for h in heads)

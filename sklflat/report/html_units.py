@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-import numpy as np
-
 from sklflat.report.parts import Page, UnitTable
 from sklflat.report.written import number
 
@@ -34,7 +32,7 @@ COLUMNS = {
 }
 
 
-def units(page: Page, n_most: int) -> Iterator[str]:
+def units(page: Page, n_most: int, n_cards: int) -> Iterator[str]:
     """The section of all units.
 
     Parameters
@@ -42,21 +40,23 @@ def units(page: Page, n_most: int) -> Iterator[str]:
     page : Page
     n_most : int
         Rows of each table at most.
+    n_cards : int
+        Cards of each table at most.
     """
     if not page.units:
         return
-    yield '<section aria-labelledby="units"><h2 id="units">Table of units</h2>'
+    yield '<section class="units-of" aria-labelledby="units"><h2 id="units">Table of units</h2>'
     shown = dict.fromkeys(c for table in page.units for c in table.columns)
     yield "<details><summary>What the columns say</summary><dl>"
     for name in shown:
         yield f"<dt>{escape(name)}</dt><dd>{escape(COLUMNS.get(name, ''))}</dd>"
     yield "</dl></details>"
     for number_, table in enumerate(page.units):
-        yield from _table(table, f"filter-{number_}", n_most)
+        yield from _table(table, f"filter-{number_}", n_most, n_cards)
     yield "</section>"
 
 
-def _table(table: UnitTable, name: str, n_most: int) -> Iterator[str]:
+def _table(table: UnitTable, name: str, n_most: int, n_cards: int) -> Iterator[str]:
     of = escape(table.estimator)
     yield f"<h3>Units of {of}</h3>"
     yield f'<p class="filter" id="{name}" hidden><label>Filter the units of {of} by name, evidence '
@@ -68,11 +68,15 @@ def _table(table: UnitTable, name: str, n_most: int) -> Iterator[str]:
         if len(table.rows) <= n_most
         else (f" The first {n_most} of {len(table.rows):,} are shown; to_json() has all.")
     )
-    yield f"<caption>Real units first.{cut} Open a name to see the unit's card.</caption>"
+    n_shown = sum(row[0] in table.cards for row in table.rows[:n_most])
+    opened = "Open a name to see the unit's card."
+    if n_cards < n_shown:
+        opened = f"The first {n_cards} open to a card; unit_card() of the probes has all."
+    yield f"<caption>Real units first.{cut} {opened}</caption>"
     heads = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"
-    for row in table.rows[:n_most]:
-        card = table.cards.get(row[0])
+    for place, row in enumerate(table.rows[:n_most]):
+        card = table.cards.get(row[0]) if place < n_cards else None
         label = escape(str(row[0]))
         if card:
             label = f"<details><summary>{label}</summary><pre>{escape(card)}</pre></details>"
@@ -83,8 +87,4 @@ def _table(table: UnitTable, name: str, n_most: int) -> Iterator[str]:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, (float, np.floating)):
-        exact = "" if np.isnan(value) else f"{float(value):.6g}"
-        return f'<td class="n" data-value="{exact}">{number(value)}</td>'
-    exact = "" if value is None else escape(number(value), quote=True)
-    return f'<td data-value="{exact}">{escape(number(value))}</td>'
+    return f"<td>{escape(number(value))}</td>"

@@ -2,7 +2,8 @@
 for (const table of document.querySelectorAll("table.units")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const value = (row, k) => {
-    const text = row.cells[k].dataset.value ?? "", number = Number(text);
+    const cell = row.cells[k], text = cell.dataset.value ?? cell.textContent.replace("–", "");
+    const number = Number(text.replaceAll(",", ""));
     return text !== "" && Number.isFinite(number) ? number : text;
   };
   const below = (a, b) => {
@@ -36,6 +37,13 @@ for (const table of document.querySelectorAll("table.units")) {
     said.textContent = `${n} of ${body.rows.length} shown`;
   });
 }
+const regions = document.querySelectorAll(".wide");
+const reachable = () => {
+  for (const each of regions) each.tabIndex = each.scrollWidth > each.clientWidth ? 0 : -1;
+};
+reachable();
+addEventListener("resize", reachable);
+addEventListener("toggle", reachable, true);
 addEventListener("beforeprint", () => {
-  for (const each of document.querySelectorAll("details")) each.open = true;
+  for (const each of document.querySelectorAll(".units-of > details")) each.open = true;
 });

@@ -47,7 +47,8 @@ class TargetUnit:
         y = np.asarray(rows.y, dtype=float)
         if not np.isfinite(y).all():
             return cls(np.zeros(y.shape[1:]), np.ones(y.shape[1:]))
-        mean, scale = y.mean(axis=0), y.std(axis=0)
+        largest = np.abs(y).max(initial=0.0) or 1.0  # squares of 1e300 or of 1e-300 are no numbers
+        mean, scale = (y / largest).mean(axis=0) * largest, (y / largest).std(axis=0) * largest
         constant = scale <= 1e-12 * np.abs(mean)
         return cls(np.asarray(mean), np.where(constant, 1.0, scale))
 

@@ -272,7 +272,10 @@ def verdicts(
             parts.append(_real_units(by_table.get(name)))
         if not parts:  # none of the three questions was asked
             parts = [own["SKF001"].statement if "SKF001" in own else "see the sections."]
-        said.append(f"{name}: {' '.join(p for p in (known.stopped, *parts) if p)}")
+        stopped = known.stopped
+        if stopped and "SKF008" in own and own["SKF008"].status == PASSED:
+            stopped += " The training loss hardly falls along its gradient, though (SKF008)."
+        said.append(f"{name}: {' '.join(p for p in (stopped, *parts) if p)}")
     said += [f.statement for f in findings if f.code in ("SKF002", "SKF009")]
     return tuple(said)
 
@@ -348,7 +351,8 @@ def _real_units(table: UnitTable | None, n_most: int = 8) -> str:
 def _some(names: list[str], n_most: int) -> str:
     shown = names[:n_most]
     if len(names) > n_most:
-        shown = [*shown, f"{number(len(names) - n_most)} others"]
+        n_others = len(names) - n_most
+        shown = [*shown, "another" if n_others == 1 else f"{number(n_others)} others"]
     return listed(shown)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from sklflat.report.parts import Quantity
 
+#: what differences of equal numbers leave
+_ROUNDING = 1e-14
 #: what is written where there is no number
 NOTHING = "–"
 
@@ -35,6 +37,8 @@ def number(value: Any) -> str:
             return NOTHING
         if np.isinf(value):
             return "unbounded"
+        if abs(value) < _ROUNDING:
+            value = 0.0
         if value == round(value) and 1e3 <= abs(value) < 1e15:
             return f"{value:,.0f}"
         return f"{value + 0.0:.3g}" if abs(value) < 1e3 else f"{value:.3g}"

@@ -1,11 +1,10 @@
 """BasinDisplay: tickets beside their controls, the onset, and units against chance."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from sklflat.probing.display import UnitDisplay, axes_for
+from sklflat.probing.display import PanelsDisplay, UnitDisplay
 from sklflat.rewinding.tickets import RANDOM, REINITIALISED, TICKET
 
 _STYLES = {
@@ -17,12 +16,12 @@ _STYLES = {
 _N_NAMED = 3
 
 
-class BasinDisplay:
+class BasinDisplay(PanelsDisplay):
     """Pictures of a fitted :class:`~sklflat.BasinRewinder`.
 
     Parameters
     ----------
-    rewinder : BasinRewinder
+    estimator : BasinRewinder
         Fitted.
 
     Attributes
@@ -31,27 +30,7 @@ class BasinDisplay:
     figure_ : matplotlib.figure.Figure
     """
 
-    def __init__(self, rewinder: Any) -> None:
-        self.rewinder = rewinder
-
-    @classmethod
-    def from_estimator(cls, rewinder: Any, *, axes: Any = None) -> "BasinDisplay":
-        """Draw all pictures of a rewinder.
-
-        Parameters
-        ----------
-        rewinder : BasinRewinder
-            Fitted.
-        axes : array-like of four matplotlib axes, default=None
-
-        Returns
-        -------
-        display : BasinDisplay
-        """
-        check_is_fitted(rewinder)
-        return cls(rewinder).plot(axes)
-
-    def plot(self, axes: Any = None) -> "BasinDisplay":
+    def plot(self, axes: Any = None) -> Self:
         """Draw scores and epochs of tickets and controls, the onset, and the units.
 
         Parameters
@@ -63,8 +42,7 @@ class BasinDisplay:
         -------
         self : BasinDisplay
         """
-        self.axes_ = axes_for(axes, 4, figsize=(20, 4.5), layout="constrained")
-        self.figure_ = self.axes_[0].figure
+        self._panels(axes, 4, figsize=(20, 4.5))
         self.plot_rounds(self.axes_[0], "score")
         self.plot_rounds(self.axes_[1], "epochs", "epochs until training stopped")
         self.plot_onset(self.axes_[2])
@@ -85,9 +63,9 @@ class BasinDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        table = self.rewinder.rounds_
+        table = self.estimator.rounds_
         if label is None:
-            trained_on = self.rewinder.holdout is None
+            trained_on = self.estimator.holdout is None
             of_score = "score on rows trained on" if trained_on else "held-out score"
             label = of_score if column == "score" else column
         for name, style in _STYLES.items():
@@ -116,9 +94,9 @@ class BasinDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        curve = self.rewinder.onset_curve_
+        curve = self.estimator.onset_curve_
         if curve is None:
-            ax.text(0.5, 0.5, f"rewound to step {self.rewinder.step_}, as was asked", ha="center")
+            ax.text(0.5, 0.5, f"rewound to step {self.estimator.step_}, as was asked", ha="center")
             ax.set_axis_off()
             return ax
         steps = np.array([p.step for p in curve.points])
@@ -148,7 +126,7 @@ class BasinDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        probe = self.rewinder
+        probe = self.estimator
         hardest = int(np.argmax([np.median(null.draws) for null in probe.nulls_]))
         UnitDisplay.from_estimator(probe, null=hardest, ax=ax)
         best = np.argsort(-np.where(probe.dead_, -np.inf, probe.unit_scores_))[:_N_NAMED]

@@ -28,11 +28,11 @@ def writable(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     folder = path.parent
-    if not path.name or path.is_dir():
-        raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
-    if not folder.is_dir():
-        raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
     try:
+        if not path.name or path.is_dir():
+            raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
+        if not folder.is_dir():
+            raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
         handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
         os.close(handle)
         os.unlink(name)

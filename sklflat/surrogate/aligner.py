@@ -91,11 +91,11 @@ class SurrogateAligner(Readings):
         ``None`` nothing is held out.
     n_jobs : int or None, default=None
         Not used by this probe.
-    verbose : int, default=0
-        1 shows a progress bar of each part that takes more than a second.
     dtype : "float32" or "float64", default=None
         Precision in which the network is run; None is its own, of float32 at least.
     random_state : int, RandomState instance or None, default=None
+    verbose : int, default=0
+        1 shows a progress bar of each part that takes more than a second.
 
     Attributes
     ----------
@@ -179,9 +179,9 @@ class SurrogateAligner(Readings):
         n_null: Any = "auto",
         holdout: float | None = 0.25,
         n_jobs: int | None = None,
-        verbose: int = 0,
         dtype: str | None = None,
         random_state: Any = None,
+        verbose: int = 0,
     ) -> None:
         self.estimator = estimator
         self.surrogate = surrogate
@@ -197,9 +197,9 @@ class SurrogateAligner(Readings):
         self.n_null = n_null
         self.holdout = holdout
         self.n_jobs = n_jobs
-        self.verbose = verbose
         self.dtype = dtype
         self.random_state = random_state
+        self.verbose = verbose
 
     # --- fit, step by step --------------------------------------------------------------------
 

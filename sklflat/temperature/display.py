@@ -1,13 +1,12 @@
 """TemperatureDisplay: the tree of classes, their similarity and the units over temperatures."""
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.cluster import hierarchy
 from sklearn.decomposition import PCA
-from sklearn.utils.validation import check_is_fitted
 
-from sklflat.probing.display import axes_for
+from sklflat.probing.display import PanelsDisplay, axes_for
 from sklflat.temperature.softened import logits_of, softened
 
 #: points of a picture along each axis
@@ -17,12 +16,12 @@ _N_GRID = 120
 _SHARES = (0.2, 0.4, 0.6, 0.8)
 
 
-class TemperatureDisplay:
+class TemperatureDisplay(PanelsDisplay):
     """Pictures of a fitted :class:`~sklflat.TemperatureProbe`.
 
     Parameters
     ----------
-    probe : TemperatureProbe
+    estimator : TemperatureProbe
         Fitted.
 
     Attributes
@@ -31,27 +30,7 @@ class TemperatureDisplay:
     figure_ : matplotlib.figure.Figure
     """
 
-    def __init__(self, probe: Any) -> None:
-        self.probe = probe
-
-    @classmethod
-    def from_estimator(cls, probe: Any, *, axes: Any = None) -> "TemperatureDisplay":
-        """Draw the tree, the stability over temperatures, and the units' profiles.
-
-        Parameters
-        ----------
-        probe : TemperatureProbe
-            Fitted.
-        axes : array-like of three matplotlib axes, default=None
-
-        Returns
-        -------
-        display : TemperatureDisplay
-        """
-        check_is_fitted(probe)
-        return cls(probe).plot(axes)
-
-    def plot(self, axes: Any = None) -> "TemperatureDisplay":
+    def plot(self, axes: Any = None) -> Self:
         """Draw the tree, the stability over temperatures, and the units' profiles.
 
         Parameters
@@ -63,8 +42,7 @@ class TemperatureDisplay:
         -------
         self : TemperatureDisplay
         """
-        self.axes_ = axes_for(axes, 3, figsize=(15, 5), layout="constrained")
-        self.figure_ = self.axes_[0].figure
+        self._panels(axes, 3, figsize=(15, 5))
         self.plot_tree(self.axes_[0])
         self.plot_stability(self.axes_[1])
         self.plot_profiles(self.axes_[2])
@@ -83,7 +61,7 @@ class TemperatureDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        tree = self.probe.tree_
+        tree = self.estimator.tree_
         drawn = hierarchy.dendrogram(
             tree.linkage,
             labels=[str(c) for c in tree.classes],
@@ -106,7 +84,8 @@ class TemperatureDisplay:
                 va="bottom",
                 fontsize="small",
             )
-        found = "hierarchy" if self.probe.hierarchy_ is not None else "no hierarchy beyond chance"
+        shown = self.estimator.hierarchy_ is not None
+        found = "hierarchy" if shown else "no hierarchy beyond chance"
         ax.set(
             title=f"T = {tree.temperature:.3g}: {found}",
             xlabel="distance between classes (1: never confused)",
@@ -124,7 +103,7 @@ class TemperatureDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        p = self.probe
+        p = self.estimator
         ax.semilogx(p.temperatures_, p.stability_, "k-", label="stability on other rows")
         pairs = np.triu_indices(len(p.classes_), 1)
         merges = np.sort(p.merge_temperatures_[pairs])
@@ -152,7 +131,7 @@ class TemperatureDisplay:
         -------
         ax : matplotlib.axes.Axes
         """
-        p = self.probe
+        p = self.estimator
         alive = np.flatnonzero(~p.dead_)
         order = alive[np.argsort(p.unit_scores_[alive])]
         n = max(1, min(n_units, len(order)) // 2)
@@ -184,7 +163,7 @@ class TemperatureDisplay:
         -------
         axes : ndarray of matplotlib.axes.Axes
         """
-        p = self.probe
+        p = self.estimator
         grid = p.temperatures_
         wanted = (grid[0], p.tree_.temperature, grid[-1]) if temperatures is None else temperatures
         axes = axes_for(axes, len(wanted), figsize=(4.5 * len(wanted), 4), layout="constrained")
@@ -227,7 +206,7 @@ class TemperatureDisplay:
         ValueError
             If X has no plane.
         """
-        p = self.probe
+        p = self.estimator
         T = p.calibrated_temperature_
         wanted = (T / 3, T, 3 * T, 10 * T) if temperatures is None else temperatures
         axes = axes_for(axes, len(wanted), figsize=(4 * len(wanted), 4), layout="constrained")

@@ -1,6 +1,7 @@
 """TemperatureProbe: classes and units as the temperature of the softmax moves."""
 
 from collections.abc import Callable, Iterator
+from math import factorial
 from numbers import Integral
 from typing import Any
 
@@ -11,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
-from sklflat.probing.false_discovery import FDR, q_values
+from sklflat.probing.false_discovery import discovered, q_values
 from sklflat.probing.nulls import Null, null_by_layer
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
@@ -258,8 +259,8 @@ class TemperatureProbe(UnitProbe):
         fine = fineness(sample.profiles)
         p = np.max([null.p_values(fine) for null in _nulls(sample, fineness)], axis=0)
         p = np.where(sample.dead, 1.0, p)
-        self.coarse_units_ = (self.q_values_ <= FDR) & ~sample.dead
-        self.refinement_units_ = (q_values(p, sample.dead) <= FDR) & ~sample.dead
+        self.coarse_units_ = discovered(self.q_values_, sample.dead)
+        self.refinement_units_ = discovered(q_values(p, sample.dead), sample.dead)
         low, high = sample.profiles[[0, -1]][:, ~sample.dead]
         varies = np.ptp(low) > 0 and np.ptp(high) > 0
         self.vacuity_ = float(spearmanr(low, high).statistic) if varies else 1.0
@@ -273,7 +274,11 @@ class TemperatureProbe(UnitProbe):
         elif n == 2:
             yield "Two classes make a tree of one branch, which says nothing."
         elif n < FEWEST_CLASSES:
-            yield f"{n} classes are too few to tell a hierarchy from chance; see tree_."
+            yield (
+                f"{n} classes are too few to tell a hierarchy from chance, however many rows there "
+                f"are: their names can be put in {factorial(n)} orders only, and a tree looks the "
+                "same in many of them. tree_ is the most stable tree."
+            )
         elif self.hierarchy_ is None:
             why = (
                 "distances between classes are no more those of a tree than by chance "
@@ -317,7 +322,7 @@ class TemperatureProbe(UnitProbe):
 
     def _beyond(self, null: Null) -> str:
         q = q_values(np.where(self.dead_, 1.0, null.p_values(self.unit_scores_)), self.dead_)
-        return f"{int((q <= FDR).sum())} are coarser than units of {null.name}"
+        return f"{int(discovered(q, self.dead_).sum())} are coarser than units of {null.name}"
 
     # --- results ------------------------------------------------------------------------------
 

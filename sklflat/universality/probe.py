@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import UniversalityWarning, warn
-from sklflat.probing.false_discovery import FDR, n_pooled_draws
+from sklflat.probing.false_discovery import discovered, n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.sample import Sample
@@ -278,7 +278,7 @@ class UniversalityProbe(UnitProbe):
         self.alignment_ = sample.alignment()
         self.reliability_ = sample.reliability()
         self.duplicates_ = sample.duplicates()
-        passes = (self.q_values_ <= FDR) & (self.unit_scores_ > 0) & ~self.dead_
+        passes = discovered(self.q_values_, self.dead_, self.unit_scores_)
         self.universal_units_ = self.unit_names_[passes]
 
     # --- what people look at ------------------------------------------------------------------

@@ -29,6 +29,12 @@ def written(frame, name="data.csv", **settings):
     return name
 
 
+def parquet(frame=None, name="data.parquet", **columns):
+    pytest.importorskip("pyarrow")
+    (table(**columns) if frame is None else frame).to_parquet("data.parquet")
+    return str(Path("data.parquet").rename(name))
+
+
 def of_bytes(content):
     Path("x.csv").write_bytes(content)
     return "x.csv"
@@ -107,7 +113,7 @@ REFUSED = {
     "no table": (
         lambda: of_bytes(b"\x00\xff\xfe\x81" * 9),
         ["--target", "kind"],
-        "cannot be read as a table",
+        "is not written in utf-8",
     ),
     "ragged lines": (
         lambda: of_bytes(b"a,b\n1,2\n1,2,3,4\n"),
@@ -120,6 +126,111 @@ REFUSED = {
         ["--target", "kind", "-o", "nowhere/report.html"],
         "no directory 'nowhere'",
     ),
+    "an output that is a directory yet to be": (
+        lambda: written(table()),
+        ["--target", "kind", "-o", "folder/"],
+        "is a directory",
+    ),
+    "the data as output": (
+        lambda: written(table()),
+        ["--target", "kind", "-o", "./data.csv"],
+        "would overwrite the data",
+    ),
+    "the data beside the output": (
+        lambda: written(table(), "data.json"),
+        ["--target", "kind", "-o", "data.html"],
+        "would overwrite the data",
+    ),
+    "numbers as the page": (
+        lambda: written(table()),
+        ["--target", "kind", "-o", "out.json"],
+        "the numbers go there",
+    ),
+    "nothing": (lambda: of_bytes(b""), ["--target", "kind"], "No columns to parse from file"),
+    "names only": (lambda: of_bytes(b"a,b\n"), ["--target", "a"], "has no rows"),
+    "one row": (lambda: written(table(n=1)), ["--target", "kind"], "1 row is too few"),
+    "all targets missing": (
+        lambda: written(table(kind=np.nan)),
+        ["--target", "kind"],
+        "missing in 60 of 60",
+    ),
+    "a name twice": (
+        lambda: of_bytes(table().to_csv(index=False).replace("height", "width").encode()),
+        ["--target", "kind"],
+        "have the same name, 'width'",
+    ),
+    "the target's name twice": (
+        lambda: of_bytes(table().to_csv(index=False).replace("height", "kind").encode()),
+        ["--target", "kind"],
+        "have the same name, 'kind'",
+    ),
+    "a name less than fields": (
+        lambda: of_bytes(b"a,b\n" + b"1,2,0\n2,1,1\n" * 30),
+        ["--target", "b"],
+        "lines have more fields than there are names (2)",
+    ),
+    "another encoding": (
+        lambda: of_bytes("größe,kind\n1,2\n".encode("latin-1")),
+        ["--target", "kind"],
+        "say --encoding",
+    ),
+    "no encoding": (
+        lambda: written(table()),
+        ["--target", "kind", "--encoding", "utf-9"],
+        "not written in utf-9",
+    ),
+    "decimal commas": (
+        lambda: written(table(), sep=";", decimal=","),
+        ["--target", "kind", "--separator", ";"],
+        "'width', 'height' have a comma: say --decimal ','",
+    ),
+    "a separator of two signs": (
+        lambda: written(table()),
+        ["--target", "kind", "--separator", ";;"],
+        "no single sign",
+    ),
+    "numbers beyond all": (
+        lambda: written(table(width=["1" + "0" * 400 for _ in N])),
+        ["--target", "kind"],
+        "Infinite values in 'width'",
+    ),
+    "labels that look the same": (
+        lambda: written(table(kind=["yes", "yes ", "no"] * 20)),
+        ["--target", "kind"],
+        "nothing but spaces: 'yes', 'yes '",
+    ),
+    "dates as a target": (
+        lambda: written(table(kind=pd.date_range("2020-01-01", periods=60))),
+        ["--target", "kind"],
+        "60 different values in 60 rows",
+    ),
+    "two of each value": (
+        lambda: written(table(n=400, kind=np.arange(400) // 2)),
+        ["--target", "kind"],
+        "200 different values in 400 rows",
+    ),
+    "a spreadsheet": (
+        lambda: Path("x.xlsx").write_bytes(b"PK") and "x.xlsx",
+        ["--target", "kind"],
+        "export its table as CSV",
+    ),
+    "no parquet": (
+        lambda: pytest.importorskip("pyarrow") and written(table(), "x.parquet"),
+        ["--target", "kind"],
+        "It is no parquet file, or a part of one.",
+    ),
+    "parquet as CSV": (
+        lambda: parquet(name="p.csv"),
+        ["--target", "kind"],
+        "is not written in utf-8",
+    ),
+    "lists as a target": (
+        lambda: parquet(kind=[[1], [2]] * 30),
+        ["--target", "kind"],
+        "has lists or records",
+    ),
+    "a negative seed": (lambda: "iris", ["--seed", "-1"], "--seed -1 is not between"),
+    "no jobs": (lambda: "iris", ["--jobs", "0"], "would do nothing"),
     "a directory as output": (
         lambda: written(table()),
         ["--target", "kind", "-o", "."],
@@ -135,40 +246,32 @@ def test_bad_input_is_named_before_any_work(data, arguments, words, monkeypatch,
 
     monkeypatch.setattr(MinimaReport, "fit", never)
     written(table())
-    assert main(["report", data(), *arguments]) == 1
+    given = data()
+    before = Path(given).read_bytes() if Path(given).is_file() else b""
+    assert main(["report", given, *arguments]) == 1
+    assert not before or Path(given).read_bytes() == before
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
     assert not [name for name in os.listdir() if "report" in name]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_that_cannot_be_written_is_refused(tmp_path, capsys):
-    tmp_path.joinpath("locked").mkdir(mode=0o500)
-    assert main(["report", written(table()), "--target", "kind", "-o", "locked/a.html"]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+def test_an_output_that_cannot_be_written_is_refused(monkeypatch, capsys):
+    name = "x" * 300 + ".html"
+    assert main(["report", written(table()), "--target", "kind", "-o", name]) == 1
+    assert "cannot be written: File name too long" in capsys.readouterr().err
 
+    def locked(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
 
-def test_columns_that_cannot_be_used_are_left_out_and_said():
-    frame = table(
-        name=[f"person {i}" for i in N],
-        same=1,
-        empty=np.nan,
-        day=pd.date_range("2020-01-01", periods=60),
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sklflat.report.data_files._frame", lambda *_: frame.copy())
-        found = read_table("data.parquet", "kind", "auto", None)
-    assert list(found.X.columns) == ["width", "height", "day"]
-    assert found.X["day"].tolist() == [float(i) for i in range(60)]
-    said = " ".join(found.said)
-    assert all(f"'{name}'" in said for name in ("name", "same", "empty", "day"))
-    assert found.task == "classification"
+    monkeypatch.setattr("tempfile.mkstemp", locked)  # a locked directory is none for root
+    assert main(["report", written(table()), "--target", "kind", "-o", "a.html"]) == 1
+    assert "'a.html' cannot be written: Permission denied." in capsys.readouterr().err
 
 
 def test_real_numbers_are_a_regression():
-    assert read_table(written(table()), "width", "auto", None).task == "regression"
-    assert read_table("diabetes", None, "regression", None).task == "regression"
+    assert read_table(written(table()), "width", "auto").task == "regression"
+    assert read_table("diabetes", None, "regression").task == "regression"
 
 
 def interrupted(*args, **kwargs):

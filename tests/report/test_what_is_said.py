@@ -69,14 +69,14 @@ def test_a_constant_target_of_training_rows_is_no_division_by_zero():
 
 
 def test_a_bundled_table_knows_its_task():
-    assert read_table("diabetes", None, "auto", None).task == "regression"
-    assert read_table("wine", None, "auto", None).task == "classification"
+    assert read_table("diabetes", None, "auto").task == "regression"
+    assert read_table("wine", None, "auto").task == "classification"
 
 
 def test_numbers_that_are_no_classes_lead_to_regression():
     rare = np.array([1.0, *[2.0, 3.0] * 30])
     with pytest.raises(CommandError, match="say --task regression"):
-        read_table(written(table(61, kind=rare)), "kind", "auto", None)
+        read_table(written(table(61, kind=rare)), "kind", "auto")
     with pytest.raises(ValueError, match="task='regression'"):
         MinimaReport(**QUICK).fit(data(n=120)[0], np.arange(120) // 1.5 // 1)
 
@@ -109,8 +109,8 @@ def test_a_missing_reader_of_parquet_is_one_sentence(monkeypatch):
     monkeypatch.setattr(pd, "read_parquet", refused)
     Path("a.parquet").write_bytes(b"")
     with pytest.raises(CommandError) as error:
-        read_table("a.parquet", "kind", "auto", None)
-    assert str(error.value) == "Parquet files need pyarrow: pip install pyarrow."
+        read_table("a.parquet", "kind", "auto")
+    assert str(error.value) == "Parquet files need pyarrow: pip install 'sklflat[parquet]'."
 
 
 def test_the_guide_has_all_options_of_the_command(capsys):
@@ -160,6 +160,16 @@ def test_rows_given_are_not_called_those_trained_on(given):
 def test_two_classes_have_no_open_hierarchy(given):
     assert "SKF013" not in {f.code for f in given.findings_}
     assert "(SKF013) of mine: Two classes make" in str(given.page_.left_out)
+
+
+@pytest.mark.parametrize("n_classes", [3, 6, 7])
+def test_a_hierarchy_is_looked_for_where_rows_could_show_one(n_classes):
+    X, y = data(n_classes=n_classes, n_features=8, n_informative=6)
+    found = report(network(), techniques=("temperature",), n_models=0).fit(X, y)
+    asked = "SKF013" in {f.code for f in found.findings_}
+    left_out = f"{n_classes} classes are too few" in str(found.page_.left_out)
+    assert asked == (n_classes >= 7)
+    assert left_out == (n_classes < 7)
 
 
 def test_images_are_said_by_their_shape(given):

@@ -3,6 +3,8 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
+from math import isnan
+
 from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
@@ -17,7 +19,8 @@ def dead_units(estimator: str, n_dead: int, n_units: int, n_rows: int) -> Findin
     n_dead, n_units, n_rows : int
     """
     if n_dead:
-        said = f"{n_dead} of {n_units} units do the same for all of {n_rows:,} rows."
+        does = "does" if n_dead == 1 else "do"
+        said = f"{n_dead} of {n_units} units {does} the same for all of {n_rows:,} rows."
         return Finding("SKF003", estimator, ATTENTION, said)
     return Finding("SKF003", estimator, PASSED, f"All {n_units} units do something.")
 
@@ -59,7 +62,8 @@ def harmful_units(estimator: str, n_harmful: int, n_undecided: int, n_living: in
     n_harmful, n_undecided, n_living : int
     """
     if n_harmful:
-        said = f"Without {n_harmful} of {n_living} units, each alone, the held-out loss falls."
+        each = ", each alone," if n_harmful > 1 else ""
+        said = f"Without {n_harmful} of {n_living} units{each} the held-out loss falls."
         return Finding("SKF005", estimator, ATTENTION, said)
     if n_undecided > n_living / 2:
         said = f"No unit is shown to harm, but {n_undecided} of {n_living} are undecided."
@@ -128,9 +132,13 @@ def more_units_than_needed(
     tol : float
     """
     value, low, high = drop
+    if isnan(value):
+        said = "The held-out rows are too few to say whether fewer units would be enough."
+        return Finding("SKF015", estimator, INCONCLUSIVE, said)
+    apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
-        f"{n_kept} of {n_living} units lose {number(value)} "
-        f"(95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
+        f"{n_kept} of {n_living} units score {apart if number(value) != '0' else 'the same as'} "
+        f"all (loss of score, 95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
     )
     if n_kept < n_living / 2 and high <= tol:
         said = f"More than half of the units can go together: {numbers}"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.probing import AblationProbe
-from sklflat.probing.false_discovery import FDR, q_values
+from sklflat.probing.ablation import needed_beyond_chance
 from sklflat.report.findings import dead_units, harmful_units, needed_units
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
@@ -29,17 +29,12 @@ def fit(subject: Subject) -> AblationProbe:
 def needed_and_tied(probe: AblationProbe) -> NDArray[np.bool_]:
     """Mask (n_units,) of units that are needed and beyond shuffled targets.
 
-    These are what the probe selects, where there are any. A network that has learned labels without
-    meaning needs its units, too: without one its outputs are others, and worse.
-
     Parameters
     ----------
     probe : AblationProbe
         Fitted.
     """
-    found = probe.decisions_
-    p = np.maximum(found.p_needed, probe.p_values_)
-    return (found.verdict == "needed") & (q_values(p, probe.dead_) <= FDR) & ~probe.dead_
+    return needed_beyond_chance(probe.decisions_, probe.p_values_, probe.dead_)
 
 
 def read(probe: AblationProbe, subject: Subject) -> Reading:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.probing import ActivationProbe
-from sklflat.probing.false_discovery import FDR
+from sklflat.probing.false_discovery import discovered
 from sklflat.report.findings import units_know_target
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
@@ -35,7 +35,7 @@ def tied_units(probe: ActivationProbe) -> NDArray[np.bool_]:
     probe : ActivationProbe
         Fitted.
     """
-    return (probe.q_values_ <= FDR) & (probe.unit_scores_ > 0) & ~probe.dead_
+    return discovered(probe.q_values_, probe.dead_, probe.unit_scores_)
 
 
 def read(probe: ActivationProbe, subject: Subject) -> Reading:

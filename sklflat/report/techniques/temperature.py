@@ -34,8 +34,8 @@ def read(probe: TemperatureProbe, subject: Subject) -> Reading:
     found, n = probe.calibration_, len(probe.classes_)
     honest = honest_confidence(subject.name, found.temperature, found.interval, found.bound)
     has = probe.hierarchy_ is not None
-    tree = class_hierarchy(subject.name, has, n, FEWEST_CLASSES, probe.findings_[0])
-    applies = n > 2  # two make a tree of one branch, whatever they are
+    said = probe.findings_[0]
+    tree = (class_hierarchy(subject.name, has, said),) if n >= FEWEST_CLASSES else ()
     quantities = (
         Quantity(
             "calibrated temperature",
@@ -68,16 +68,16 @@ def read(probe: TemperatureProbe, subject: Subject) -> Reading:
     words = "a hierarchy is shown" if has else "no hierarchy is shown"
     alt = f"Tree of {n} classes ({words}), its stability over temperatures, and the units' shares."
     return Reading(
-        (honest.statement, tree.statement),
+        (honest.statement, tree[0].statement if tree else said),
         quantities,
         "A temperature of 1; for the tree, the same distances given to other pairs of classes. "
         f"Units: {probe.null_hypothesis_}",
-        (honest, tree) if applies else (honest,),
+        (honest, *tree),
         unit_columns(probe, coarse=probe.coarse_units_, coarseness=probe.unit_scores_),
         alt=alt,
         inapplicable=()
-        if applies
-        else (f"A hierarchy of classes (SKF013) of {subject.name}: {probe.findings_[0]}",),
+        if tree
+        else (f"A hierarchy of classes (SKF013) of {subject.name}: {said}",),
     )
 
 

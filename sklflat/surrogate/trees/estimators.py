@@ -38,10 +38,14 @@ class _Alternating(DocumentationLink):
     max_features = max_leaf_nodes = class_weight = monotonic_cst = None
     ccp_alpha = 0.0
     criterion: str
-    max_depth: int
-    n_restarts: int
-    random_state: Any
     tree_: Any
+
+    def __init__(
+        self, max_depth: int = 4, *, n_restarts: int = 0, random_state: Any = None
+    ) -> None:
+        self.max_depth = max_depth
+        self.n_restarts = n_restarts
+        self.random_state = random_state
 
     def _search(self, X: NDArray, y: NDArray, values: NDArray, sample_weight: Any) -> None:
         """Find the best tree, and put it in the place of one that scikit-learn has grown.
@@ -141,13 +145,6 @@ class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
 
     criterion = "entropy"
 
-    def __init__(
-        self, max_depth: int = 4, *, n_restarts: int = 0, random_state: Any = None
-    ) -> None:
-        self.max_depth = max_depth
-        self.n_restarts = n_restarts
-        self.random_state = random_state
-
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "AlternatingTreeClassifier":
         """Find a tree.
 
@@ -205,13 +202,6 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
     """
 
     criterion = "squared_error"
-
-    def __init__(
-        self, max_depth: int = 4, *, n_restarts: int = 0, random_state: Any = None
-    ) -> None:
-        self.max_depth = max_depth
-        self.n_restarts = n_restarts
-        self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "AlternatingTreeRegressor":
         """Find a tree.

@@ -1,0 +1,154 @@
+"""CSV and parquet files as DataFrames, with what cannot be read said in words."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sklflat.exceptions import CommandError
+
+#: what columns are separated by, where it is not a comma
+_SEPARATORS = {";": ";", "\t": "\\t", "|": "|"}
+_PARQUET = (".parquet", ".pq")
+_SHEETS = (".xlsx", ".xls", ".ods")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a CSV file is written.
+
+    Parameters
+    ----------
+    separator : str
+        Between columns.
+    decimal : str
+        Between a number's whole part and the rest.
+    encoding : str
+        Of its characters; "utf-8" is read with a byte order mark, too.
+    """
+
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
+
+
+def read_frame(path: Path, format_: Format, bundled: Sequence[str] = ()) -> Any:
+    """The file as a DataFrame whose columns have names of their own.
+
+    Parameters
+    ----------
+    path : Path
+    format_ : Format
+        Of a CSV file.
+    bundled : sequence of str
+        Other names that may have been meant.
+
+    Raises
+    ------
+    CommandError
+        Says what is wrong and what to do.
+    """
+    if not path.exists():
+        folder = path.parent if path.parent.is_dir() else Path()
+        names = [*bundled, *(p.name for p in folder.iterdir() if p.is_file())]
+        raise CommandError(f"There is no file {str(path)!r}.{near(path.name, names)}")
+    if path.is_dir():
+        raise CommandError(f"{str(path)!r} is a directory: give a CSV or parquet file.")
+    if path.suffix.lower() in _SHEETS:
+        raise CommandError(f"{str(path)!r} is a spreadsheet: export its table as CSV.")
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise CommandError("Files are read by pandas: pip install 'sklflat[frame]'.") from error
+    is_parquet = path.suffix.lower() in _PARQUET
+    read: Callable[[], Any] = lambda: _parquet(path) if is_parquet else _csv(path, format_)  # noqa: E731
+    try:
+        frame = read()
+    except ImportError as error:
+        raise CommandError("Parquet files need pyarrow: pip install 'sklflat[parquet]'.") from error
+    except (UnicodeError, LookupError) as error:
+        raise CommandError(
+            f"{str(path)!r} is not written in {format_.encoding}: say --encoding, which often is "
+            "latin-1 or utf-16."
+        ) from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        hint = (
+            "It is no parquet file, or a part of one."
+            if is_parquet
+            else "A CSV file has a line of names and equally many columns in every line; "
+            "--separator says what is between these."
+        )
+        said = str(error).splitlines()[0].rstrip(".")
+        raise CommandError(f"{str(path)!r} cannot be read as a table: {said}. {hint}") from error
+    if not len(frame):
+        raise CommandError(f"{str(path)!r} has no rows.")
+    _check_names(frame, path, None if is_parquet else format_.separator)
+    return frame
+
+
+def _parquet(path: Path) -> Any:
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    if any(name is not None for name in frame.index.names):  # a named index is a column, too
+        frame = frame.reset_index()
+    frame.columns = [str(c) for c in frame.columns]
+    return frame
+
+
+def _csv(path: Path, format_: Format) -> Any:
+    """The table, with its names as they are written: pandas would number those that come twice."""
+    import pandas as pd
+
+    given = {"sep": format_.separator, "encoding": format_.encoding}
+    if format_.encoding.replace("-", "").lower() == "utf8":
+        given["encoding"] = "utf-8-sig"
+    frame = pd.read_csv(path, decimal=format_.decimal, **given)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(
+            f"lines have more fields than there are names ({len(frame.columns)}); give every "
+            "column a name, one of names of rows, too, and end no line in a separator"
+        )
+    names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **given)
+    frame.columns = [str(name) for name in names.iloc[0]]
+    return frame
+
+
+def _check_names(frame: Any, path: Path, separator: str | None) -> None:
+    columns = list(frame.columns)
+    if len(columns) == 1 and separator is not None:
+        seen = next((s for s in _SEPARATORS if s in columns[0]), None)
+        hint = f"Columns are taken to be separated by {separator!r}: see --separator."
+        if seen is not None:
+            sign = _SEPARATORS[seen]
+            hint = f"The names are separated by '{sign}': say --separator '{sign}'."
+        raise CommandError(f"{str(path)!r} has one column, {columns[0][:60]!r}. {hint}")
+    twice = [name for name, n in Counter(columns).items() if n > 1]
+    if twice:
+        raise CommandError(f"Columns have the same name, {listed_names(twice)}: rename them.")
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """A question whether one of the names was meant; empty if none is near.
+
+    Parameters
+    ----------
+    name : str
+    names : iterable of str
+    """
+    close = difflib.get_close_matches(name, list(names), n=3)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+
+def listed_names(names: Sequence[str], most: int = 12) -> str:
+    """The first names in quotation marks, and how many others there are.
+
+    Parameters
+    ----------
+    names : sequence of str
+    most : int
+    """
+    shown = ", ".join(repr(n) for n in names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
