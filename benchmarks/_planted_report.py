@@ -130,11 +130,17 @@ class Areas:
         return Mean.of([a[seed] - b[seed] for seed in a if seed in b])
 
     def best(self, scores):
-        """The score of the greatest mean, in hindsight, among those with all seeds; or None."""
+        """The score of the greatest mean, in hindsight, or None.
+
+        Scores that have half of the seeds at least are compared, on those that all of them have.
+        """
         known = [s for s in scores if s in self.by_score]
         most = max((len(self.by_score[s]) for s in known), default=0)
-        full = [s for s in known if len(self.by_score[s]) == most]
-        return max(full, key=lambda s: self.mean(s).mean) if full else None
+        full = [s for s in known if 2 * len(self.by_score[s]) >= most]
+        common = set.intersection(*(set(self.by_score[s]) for s in full)) if full else set()
+        if not common:
+            return None
+        return max(full, key=lambda s: np.mean([self.by_score[s][seed] for seed in common]))
 
 
 def single_probes():
@@ -220,12 +226,15 @@ def _verdicts(kept):
     yield "## Where a probe is supported\n"
     yield (
         f"An AUC of {GOOD:g} at least, and above that of the best baseline by an interval. Not run "
-        f"or fewer than {FEWEST} seeds is no support.\n"
+        f"or fewer than {FEWEST} seeds is no support. It fails where the interval of its AUC is "
+        f"below {USELESS:g}, whether that was expected or not.\n"
     )
-    yield "| probe | supported by |"
-    yield "|---|---|"
+    yield "| probe | supported by | fails on |"
+    yield "|---|---|---|"
     for probe in PROBES:
-        yield f"| {probe} | {'; '.join(supported(kept, probe)) or 'not supported here'} |"
+        fails = [name for name in SETS if Areas(kept, name).mean(probe).high < USELESS]
+        said = "; ".join(supported(kept, probe)) or "not supported here"
+        yield f"| {probe} | {said} | {'; '.join(fails) or 'none of those run'} |"
     yield ""
 
 

@@ -35,7 +35,8 @@ from sklflat.datasets import (
 from sklflat.probing import Sample
 from sklflat.probing.baselines import BASELINES, baseline_scores
 from sklflat.probing.dead_units import rounding_of
-from sklflat.probing.sample import OpenedRows
+from sklflat.probing.sample import shared_samples
+from sklflat.probing.split import Rows
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
 
@@ -191,7 +192,7 @@ ONE_NETWORK = {
     "HessianSpectrum, response": HessianSpectrum(unit_score="response"),
     "HessianSpectrum, curvature": HessianSpectrum(unit_score="curvature"),
     "HessianSpectrum, curvature, adaptive": HessianSpectrum(
-        unit_score="curvature", metric="adaptive", n_components=1
+        unit_score="curvature", metric="adaptive"
     ),
     "TemperatureProbe": TemperatureProbe(),
 }
@@ -251,15 +252,18 @@ def scores_of(group, planted, nets, seed):
 
 def _by_one(net, rows, seed):
     """All scores of one network, what is computed of it shared."""
-    sample = Sample.of(net, *rows)
-    opened, rng = OpenedRows.of(sample), np.random.RandomState(seed)
+    sample, rng = Sample.of(net, *rows), np.random.RandomState(seed)
     living, found, surfaces = ~sample.dead, {}, {}
     for name, probe in ONE_NETWORK.items():
         if name in OF_CLASSES and sample.trained.classes is None:
             continue
         own = clone(probe).set_params(estimator=net, random_state=seed)
         metric = getattr(own, "metric", None)
-        scored = surfaces[metric] if metric in surfaces else own._prepare(opened, rng)
+        if metric in surfaces:
+            scored = surfaces[metric]
+        else:
+            with shared_samples(net, sample):
+                scored = own._prepare(Rows(*rows, {}), rng)
         if metric is not None:  # the scores of a spectrum are of one surface
             surfaces[metric] = scored
         found[name] = np.where(scored.scoreless, 0.0, own._score_units(scored))

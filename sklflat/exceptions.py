@@ -7,7 +7,7 @@ written for scikit-learn catches it unchanged. :func:`warn` points at the line o
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sklearn.exceptions import ConvergenceWarning
@@ -176,6 +176,35 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 @contextmanager
+def collected_warnings(
+    are_wanted: Callable[[type[Warning]], bool] = lambda category: True,
+) -> Iterator[list[warnings.WarningMessage]]:
+    """Within, warnings of some kinds are not shown; others come at the end, as they are.
+
+    Parameters
+    ----------
+    are_wanted : callable, default
+        Whether warnings of a category are collected; all are, unless it is given.
+
+    Yields
+    ------
+    collected : list of WarningMessage
+        Filled at the end.
+    """
+    collected: list[warnings.WarningMessage] = []
+    heard: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            yield collected
+    finally:
+        collected += [w for w in heard if are_wanted(w.category)]
+        for w in heard:
+            if not are_wanted(w.category):
+                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+
+
+@contextmanager
 def counted_convergence_warnings(n: int) -> Iterator[None]:
     """Within, n trainings that do not converge warn once, at the end, and say how many there are.
 
@@ -186,17 +215,12 @@ def counted_convergence_warnings(n: int) -> Iterator[None]:
     n : int
         Trainings in all.
     """
-    heard: list[warnings.WarningMessage] = []
+    unfinished: list[warnings.WarningMessage] = []
     try:
-        with warnings.catch_warnings(record=True) as heard:
-            warnings.simplefilter("always")
+        with collected_warnings(lambda kind: issubclass(kind, ConvergenceWarning)) as unfinished:
             yield
     finally:
-        unfinished = [w for w in heard if issubclass(w.category, ConvergenceWarning)]
         for text, count in Counter(str(w.message) for w in unfinished).items():
             if count > 1:
                 text += f" So it is with {count} of {n} trainings."
             warn(text, ConvergenceWarning)
-        for w in heard:
-            if w not in unfinished:
-                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)

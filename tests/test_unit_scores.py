@@ -6,11 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sklflat import BasinRewinder, probing
+from sklflat import BasinRewinder, SAMClassifier, probing
 from sklflat.probing import UnitProbe
 from tests._probes import random_arrays, random_data
 from tests._slow import slow_unless
-from tests._unit_scores import NAMES, PROBES, WITH_SIBLINGS, unit_scores
+from tests._unit_scores import (
+    NAMES,
+    PROBES,
+    REWOUND,
+    WITH_SIBLINGS,
+    scores_over,
+    unit_scores,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "user_guide" / "invariances.md"
 COLUMNS = ("permuted", "rescaled", "copies alike", "beside a copy", "beside a dead unit")
@@ -81,7 +88,7 @@ def apart(name, column, **options):
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in found)
 
 
-QUICK = ("UnitConsensus", "ActivationProbe, correlation")
+QUICK = ("UnitConsensus", "ActivationProbe, correlation", REWOUND)
 
 
 @pytest.mark.parametrize("name", slow_unless(lambda name: name in QUICK, NAMES))
@@ -97,18 +104,38 @@ def test_every_cell_is_what_the_page_says(name):
             assert (apart(name, column) < TOLERANCE) == (said == "yes"), column
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_trained_children_may_be_rewritten_each_in_its_own_way():
+    """Other orders and scales of the units of every child of a rewinder that was trained."""
+    X, y = random_data(0, n=300)
+    rates = {"learning_rate_init": 0.05, "max_iter": 40, "batch_size": 20}
+    network = SAMClassifier((8,), random_state=0, **rates)
+    rewinder = BasinRewinder(network, sparsity=0.4, n_grid=3, n_retrains=4, random_state=0)
+    children = rewinder.fit(X, y).estimators_["after"]
+    arrays, rewritten, rng = [], [], np.random.RandomState(0)
+    for child in children:
+        (W1, W2), (b1, b2) = child.coefs_, child.intercepts_
+        order, a = rng.permutation(8), np.exp(rng.normal(size=8))
+        arrays.append((W1, b1, W2, b2))
+        rewritten.append((W1[:, order] * a, b1[order] * a, W2[order] / a[:, None], b2))
+    before, after = scores_over(arrays, X, y), scores_over(rewritten, X, y)
+    first = np.argsort(np.random.RandomState(0).permutation(8))
+    np.testing.assert_allclose(after[first], before, atol=1e-6)
+    assert np.ptp(before) > 0.01
+
+
 def test_the_table_has_every_score():
     assert set(table()) == set(NAMES)
 
 
 def test_every_probe_of_the_package_has_a_row():
-    """But for the rewinder, which the page names."""
     import sklflat
 
     public = {getattr(sklflat, name) for name in sklflat.__all__}
     probes = {c for c in public if isinstance(c, type) and issubclass(c, UnitProbe)}
-    assert probes - {BasinRewinder} == {type(probe) for probe in PROBES.values()}
+    assert probes == {BasinRewinder} | {type(probe) for probe in PROBES.values()}
+    assert REWOUND.startswith(BasinRewinder.__name__)
     scored = set(probing.ActivationProbe._parameter_constraints["unit_score"][0].options)
     assert {f"ActivationProbe, {name}" for name in scored} <= set(NAMES)
-    assert "`BasinRewinder` is not in the table" in PAGE.read_text()
     assert set(WITH_SIBLINGS) <= set(NAMES)

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 
 import sklflat
 from sklflat import AblationProbe, SAMClassifier
-from sklflat.exceptions import NoiseWarning, warn
+from sklflat.exceptions import NoiseWarning, collected_warnings, warn
 
 RNG = np.random.RandomState(0)
 X, Y = RNG.normal(size=(40, 3)), np.arange(40) % 2
@@ -69,3 +69,24 @@ def test_a_filter_by_the_callers_module_applies():
         call()
     assert len(caught) == 1
     assert sklflat.__name__ not in caught[0].filename.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_warnings_of_some_kinds_are_collected_and_others_shown_also_where_work_fails(fails):
+    def work():
+        with collected_warnings(lambda kind: issubclass(kind, NoiseWarning)) as collected:
+            warnings.warn("loud", NoiseWarning, stacklevel=1)
+            warnings.warn("other", DeprecationWarning, stacklevel=1)
+            warnings.warn("loud", NoiseWarning, stacklevel=1)
+            if fails:
+                raise ZeroDivisionError
+        return collected
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                work()
+        else:
+            assert [str(w.message) for w in work()] == ["loud", "loud"]
+    assert [str(w.message) for w in shown] == ["other"]

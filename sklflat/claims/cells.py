@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from sklflat._workers import parallel
 from sklflat.claims import data, networks
 from sklflat.claims.protocol import protocol_hash
 from sklflat.claims.registry import CLAIMS
-from sklflat.exceptions import DivergenceError
+from sklflat.exceptions import DivergenceError, collected_warnings
 from sklflat.storage import RunStore, fingerprint
 
 __all__ = ["Cell", "measure_all", "versions"]
@@ -91,34 +90,24 @@ def measure_cell(cell: Cell) -> dict[str, Any]:
         ``arms``, the metrics by arm, None if the training diverged; ``diverged``, the reason or
         None; ``warnings``, how often each kind was given.
     """
-    with one_thread(), warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
+    with one_thread(), collected_warnings(_are_of_training) as said:
         try:
             arms, diverged = CLAIMS[cell.claim].measure(cell.data, cell.seed), None
         except DivergenceError as error:
             arms, diverged = None, str(error)
-    counted, others = _sorted_out(said)
-    for message in others:  # not of this work: shown as ever
-        warnings.warn_explicit(message.message, message.category, message.filename, message.lineno)
+    counted = Counter(warning.category.__name__ for warning in said)
     return {
         "seed": cell.seed,
         "arms": None if arms is None else {a: _rounded(m) for a, m in arms.items()},
         "diverged": diverged,
-        "warnings": counted,
+        "warnings": dict(sorted(counted.items())),
     }
 
 
-def _sorted_out(
-    said: Sequence[warnings.WarningMessage],
-) -> tuple[dict[str, int], list[warnings.WarningMessage]]:
-    """How often each kind of warning of trainings and probes was given; and all other warnings."""
-    own = [w for w in said if issubclass(w.category, ConvergenceWarning) or _is_ours(w.category)]
-    counts = Counter(w.category.__name__ for w in own)
-    return dict(sorted(counts.items())), [w for w in said if w not in own]
-
-
-def _is_ours(category: type[Warning]) -> bool:
-    return category.__module__ == "sklflat.exceptions"
+def _are_of_training(category: type[Warning]) -> bool:
+    """Whether it is a kind of warning that trainings and probes give."""
+    ours = DivergenceError.__module__
+    return issubclass(category, ConvergenceWarning) or category.__module__ == ours
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -17,10 +17,15 @@ from sklflat.claims.results import Results, check_output, read_results
 from sklflat.claims.tables import changed_verdicts, details, summary, verdict_table
 from sklflat.exceptions import CommandError
 from sklflat.storage import RunStore, fingerprint
+from sklflat.storage.text_files import writable, write_text
 
 HELP = "Measure the seven claims on planted and real data, and say of each whether it holds."
 
 N_SEEDS, N_SEEDS_QUICK = 24, DECISION.min_seeds
+#: claims add up to a million for further networks, and generators take 32 bits
+LARGEST_SEED = 2**32 - 1_000_001
+#: of the names of the files that are written
+ENDS = (".json", ".md", ".html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,17 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     Returns
     -------
     status : int
-        0, whatever the verdicts are.
+        0, whatever the verdicts are; 130 after Ctrl-C.
 
     Raises
     ------
     CommandError
         If what was asked for cannot be done.
     """
-    path = Path("claims.json" if arguments.output is None else arguments.output)
-    if not path.name or path.is_dir():
-        raise CommandError(f"-o: {arguments.output!r} is a directory. Give the name of a file.")
-    files = [path.with_suffix(end) for end in (".json", ".md", ".html")]
+    files = _files("claims.json" if arguments.output is None else arguments.output)
     repeated = None if arguments.repeated is None else read_results(arguments.repeated)
     if arguments.show is not None:
         results = read_results(arguments.show)
@@ -68,19 +70,33 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     configuration = _configuration(arguments)
     check_output(files)
-    results = measured(configuration, arguments.cache_dir, arguments.jobs)
-    _write(files, results, repeated)
-    _print(results, repeated)
+    try:
+        results = measured(configuration, arguments.cache_dir, arguments.jobs)
+    except KeyboardInterrupt:
+        kept = arguments.cache_dir
+        said = "Nothing is kept: --cache-dir keeps what is finished."
+        if kept is not None:
+            said = f"What is finished is kept in {kept}: the same command goes on from there."
+        print(f"\nInterrupted. {said}", file=sys.stderr)
+        return 130
+    try:
+        _write(files, results, repeated)
+    finally:  # what was measured is not lost where the disk is full by now
+        _print(results, repeated)
     print(f"\nNumbers of every seed: {files[0]}; as a page: {files[2]}")
     return 0
 
 
+def _files(output: str) -> list[Path]:
+    """Of numbers, text and page."""
+    path = writable(output)
+    stem = path.with_suffix("") if path.suffix in ENDS else path
+    return [stem.with_name(f"{stem.name}{end}") for end in ENDS]
+
+
 def _write(files: Sequence[Path], results: Results, repeated: Results | None) -> None:
     for file, text in zip(files, _texts(results, repeated), strict=True):
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise CommandError(f"-o: {file} cannot be written: {error.strerror}.") from error
+        write_text(file, text)
 
 
 def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -92,8 +108,11 @@ def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:
         raise CommandError(
             f"--seeds {n} are too few: two make a spread, and {DECISION.min_seeds} a verdict."
         )
-    if arguments.first_seed < 0:
-        raise CommandError(f"--first-seed {arguments.first_seed}: seeds are not negative.")
+    first = arguments.first_seed
+    if not 0 <= first <= LARGEST_SEED - n:
+        raise CommandError(
+            f"--first-seed {first}: seeds are from 0 to {LARGEST_SEED}, and {n} are asked for."
+        )
     if arguments.jobs == 0:
         raise CommandError("--jobs 0: give 1 or more workers, or -1 for one a core.")
     numbers = sorted(set(arguments.only or CLAIMS))
@@ -110,7 +129,7 @@ def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     return {
         "seeds": n,
-        "first_seed": arguments.first_seed,
+        "first_seed": first,
         "claims": numbers,
         "data": list(DATA[:1] if arguments.quick else DATA),
     }

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import live, steps_of, train_all, whole_budget
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
 from sklflat.eigenspace import HessianSpectrum
 from sklflat.probing import baselines
@@ -30,35 +30,28 @@ RESPONSE, CURVATURE = "response to flat displacements", "curvature"
 NORM, NORM_LONG = "weight norm", "weight norm, equal gradients"
 VARIANCE, ABLATION = "activation variance", "ablation"
 RANDOM = "random"
+METRIC = "rank correlation"
 
 
 def _comparisons(where: str) -> tuple[Comparison, ...]:
-    def contrast(name: str, arm: str, against: str | None, **more: Any) -> Comparison:
-        given: dict[str, Any] = {
-            "metric": "rank correlation",
-            "smallest_effect": 0.1,
-            "where": where,
-        } | more
-        given = {"matched_in": "one network"} | given
-        return Comparison(name=name, arm=arm, against=against, **given)
-
+    contrast = contrasts_with(where=where, smallest_effect=0.1, matched_in="one network")
     beside: dict[str, Any] = {"primary": False}
     return (
-        contrast("flat alignment above chance", FLAT, None),
-        contrast("flat alignment above the weight norm", FLAT, NORM),
+        contrast("flat alignment above chance", METRIC, FLAT, None),
+        contrast("flat alignment above the weight norm", METRIC, FLAT, NORM),
         contrast(
-            *("flat alignment above the weight norm", FLAT, NORM_LONG),
+            *("flat alignment above the weight norm", METRIC, FLAT, NORM_LONG),
             matched_in="gradient evaluations",
         ),
-        contrast("response above chance", RESPONSE, None, **beside),
-        contrast("the opposite sign above chance", SHARP, None, **beside),
-        contrast("the opposite sign above the weight norm", SHARP, NORM, **beside),
-        contrast("the opposite sign above activation variance", SHARP, VARIANCE, **beside),
-        contrast("curvature of the unit above chance", CURVATURE, None, **beside),
-        contrast("curvature of the unit above the weight norm", CURVATURE, NORM, **beside),
-        contrast("weight norm above chance", NORM, None, **beside),
-        contrast("activation variance above chance", VARIANCE, None, **beside),
-        contrast("random score above chance", RANDOM, None, **beside),
+        contrast("response above chance", METRIC, RESPONSE, None, **beside),
+        contrast("the opposite sign above chance", METRIC, SHARP, None, **beside),
+        contrast("the opposite sign above the weight norm", METRIC, SHARP, NORM, **beside),
+        contrast("the opposite sign above activation variance", METRIC, SHARP, VARIANCE, **beside),
+        contrast("curvature of the unit above chance", METRIC, CURVATURE, None, **beside),
+        contrast("curvature of the unit above the weight norm", METRIC, CURVATURE, NORM, **beside),
+        contrast("weight norm above chance", METRIC, NORM, None, **beside),
+        contrast("activation variance above chance", METRIC, VARIANCE, None, **beside),
+        contrast("random score above chance", METRIC, RANDOM, None, **beside),
     )
 
 
@@ -214,7 +207,7 @@ def _worth(network: Any, rows: Rows, truth: Truth | None) -> NDArray[np.float64]
 def _agreement(scores: NDArray, worth: NDArray, planted: bool) -> dict[str, float]:
     """Rank correlation over live units; and of planted features the area of those recovered."""
     alive = ~np.isnan(worth)
-    found = {"rank correlation": float(spearmanr(scores[alive], worth[alive]).statistic)}
+    found = {METRIC: float(spearmanr(scores[alive], worth[alive]).statistic)}
     if planted:
         real = worth[alive] > PROTOCOL.setting("threshold")
         both = 0 < real.sum() < len(real)

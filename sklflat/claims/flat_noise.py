@@ -20,7 +20,7 @@ from sklflat.claims.networks import (
     train_all,
     whole_budget,
 )
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
 from sklflat.metrics import tree_explainability
 from sklflat.training import (
@@ -39,14 +39,9 @@ SHORT, SHORT_RANDOM = "flat noise of a given length", "random subspace of a give
 
 
 def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
-    def contrast(name: str, metric: str, arm: str, against: str, **more: Any) -> Comparison:
-        given: dict[str, Any] = {
-            "smallest_effect": smallest,
-            "where": where,
-            "matched_in": "gradient evaluations",
-        }
-        return Comparison(name=name, metric=metric, arm=arm, against=against, **given | more)
-
+    contrast = contrasts_with(
+        where=where, smallest_effect=smallest, matched_in="gradient evaluations"
+    )
     beside: dict[str, Any] = {"primary": False}
     fewer: dict[str, Any] = {"larger_is_claimed": False, "smallest_effect": 1.0, "primary": False}
     return (

@@ -8,15 +8,13 @@ does. There are two hidden layers, as what a first one reads moves along a strai
 there a path cannot say more than its ends.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
 from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import Trained, live, steps_of, train_all, whole_budget
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.connectivity import ModeConnectivityProbe
 from sklflat.datasets import Truth, make_shared_private
 from sklflat.metrics import tree_explainability
@@ -31,22 +29,15 @@ SINGLE, LONG = "single network", "single network, equal gradients"
 
 
 def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
-    def contrast(name: str, against: str, matched_in: str, **more: Any) -> Comparison:
-        given: dict[str, Any] = {
-            "metric": metric,
-            "arm": CORE,
-            "smallest_effect": smallest,
-            "where": where,
-        } | more
-        return Comparison(name=name, against=against, matched_in=matched_in, **given)
-
-    ablation = "units of the greatest rise of the loss"
+    contrast = contrasts_with(where=where, smallest_effect=smallest, matched_in="one network")
+    best, longer = "the best units of one network", "those of one trained twice as long"
+    ablation, live = "units of the greatest rise of the loss", "all live units"
     return (
-        contrast("core above the best units of one network", SINGLE, "accuracy"),
-        contrast("core above those of one trained twice as long", LONG, "gradient evaluations"),
-        contrast("core above agreement of the ends", ENDS, "one network"),
-        contrast(f"core above {ablation}", ablation, "one network", primary=False),
-        contrast("core above all live units", "all live units", "one network", primary=False),
+        contrast(f"core above {best}", metric, CORE, SINGLE, matched_in="accuracy"),
+        contrast(f"core above {longer}", metric, CORE, LONG, matched_in="gradient evaluations"),
+        contrast("core above agreement of the ends", metric, CORE, ENDS),
+        contrast(f"core above {ablation}", metric, CORE, ablation, primary=False),
+        contrast(f"core above {live}", metric, CORE, live, primary=False),
     )
 
 

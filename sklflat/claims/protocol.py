@@ -2,10 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["DECISION", "Comparison", "DecisionRule", "Protocol", "protocol_hash"]
+__all__ = [
+    "DECISION",
+    "Comparison",
+    "DecisionRule",
+    "Protocol",
+    "contrasts_with",
+    "protocol_hash",
+]
 
 #: versions of this page's meaning: a results file of another one cannot be read as this one
 SCHEMA = 1
@@ -80,6 +88,29 @@ class Comparison:
     null_value: float = 0.0
     larger_is_claimed: bool = True
     primary: bool = True
+
+
+def contrasts_with(**common: Any) -> Callable[..., Comparison]:
+    """Comparisons ``(name, metric, arm, against, **more)`` that have some fields in common.
+
+    Parameters
+    ----------
+    **common
+        Fields of :class:`Comparison`; ``more`` are others, or others than these.
+
+    Examples
+    --------
+    >>> from sklflat.claims.protocol import contrasts_with
+    >>> contrast = contrasts_with(smallest_effect=0.1, matched_in="accuracy")
+    >>> found = contrast("ours above theirs", "recovery", "ours", "theirs", primary=False)
+    >>> found.smallest_effect, found.primary
+    (0.1, False)
+    """
+
+    def contrast(name: str, metric: str, arm: str, against: str | None, **more: Any) -> Comparison:
+        return Comparison(name=name, metric=metric, arm=arm, against=against, **common | more)
+
+    return contrast
 
 
 @dataclass(frozen=True, kw_only=True)

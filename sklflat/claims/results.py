@@ -15,6 +15,7 @@ from sklflat.claims.protocol import DECISION, SCHEMA, protocol_hash
 from sklflat.claims.registry import CLAIMS, DATA, protocols
 from sklflat.claims.verdicts import Verdict, as_json, judge
 from sklflat.exceptions import CommandError
+from sklflat.storage.text_files import writable
 
 __all__ = ["Results", "check_output", "read_results"]
 
@@ -170,16 +171,42 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         whole = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise CommandError(f"{where} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"{where} is no file of results: {error}.") from error
     if not isinstance(whole, Mapping) or whole.get("format") != FORMAT:
         raise CommandError(f"{where} is no file of results of `sklflat claims`.")
-    _check_protocol(where, whole)
-    records = {
-        int(claim["number"]): {d: _rows(columns) for d, columns in claim["seeds"].items()}
-        for claim in whole["claims"]
-    }
-    return Results(whole["configuration"], whole["versions"], whole["begun"], records)
+    try:
+        _check_protocol(where, whole)
+        return _results(whole)
+    except CommandError:
+        raise
+    except Exception as error:  # whatever a part has become, no number of it is to be believed
+        what = f"{type(error).__name__}: {str(error)[:200]}"
+        raise CommandError(f"{where} is damaged ({what}). Measure again.") from error
+
+
+def _results(whole: Mapping[str, Any]) -> Results:
+    """What a file holds, all of which has been read and judged."""
+    configuration, versions = dict(whole["configuration"]), dict(whole["versions"])
+    first, n = configuration["first_seed"], configuration["seeds"]
+    if not (type(first) is type(n) is int and 0 <= n < 10**6):
+        raise ValueError(f"{n!r} seeds from {first!r}")
+    records: dict[int, dict[str, list[dict[str, Any]]]] = {}
+    for claim in whole["claims"]:
+        number = claim["number"]
+        if number in records or not set(claim["seeds"]) <= set(CLAIMS[number].protocol.data):
+            raise ValueError(f"claim {number} on {', '.join(claim['seeds'])}")
+        records[number] = {d: _rows(columns) for d, columns in claim["seeds"].items()}
+        for data, rows in records[number].items():
+            if [record["seed"] for record in rows] != list(range(first, first + n)):
+                raise ValueError(f"the seeds of claim {number}, {data}, are not {n} from {first}")
+    if whole["protocol_hash"] != protocol_hash(protocols(sorted(records))):
+        raise ValueError("the protocol's hash is another")
+    if not isinstance(whole["begun"], str) or not isinstance(versions["sklflat"], str):
+        raise TypeError("date and version are no text")
+    found = Results(configuration, versions, whole["begun"], records)
+    found.to_json()
+    return found
 
 
 def _check_protocol(where: str, whole: Mapping[str, Any]) -> None:
@@ -190,7 +217,8 @@ def _check_protocol(where: str, whole: Mapping[str, Any]) -> None:
     changed = [
         str(claim["number"])
         for claim in whole["claims"]
-        if claim["number"] not in CLAIMS
+        if type(claim["number"]) is not int
+        or claim["number"] not in CLAIMS
         or claim["protocol_hash"] != protocol_hash([CLAIMS[claim["number"]].protocol])
     ]
     if changed:
@@ -203,21 +231,23 @@ def _check_protocol(where: str, whole: Mapping[str, Any]) -> None:
 def check_output(paths: Sequence[Path]) -> None:
     """Make sure, before the work, that files can be written, and that none is another's.
 
+    Parameters
+    ----------
+    paths : sequence of Path
+        That of the numbers first. The others are taken to be drawn from it, if it is there.
+
     Raises
     ------
     CommandError
         Names the file and says what to do.
     """
-    for path in paths:
-        if path.is_dir():
-            raise CommandError(f"-o: {path} is a directory. Give the name of a file.")
-        if not path.parent.is_dir():
-            raise CommandError(
-                f"-o: there is no directory {path.parent}. Create it, or choose another."
-            )
-        place = path if path.exists() else path.parent
-        if not os.access(place, os.W_OK):
-            raise CommandError(f"-o: {path} cannot be written. Choose another file.")
-    first = paths[0]
+    first, *others = (writable(path) for path in paths)
     if first.exists() and first.stat().st_size:
         read_results(first)
+        return
+    for path in others:
+        if path.exists():
+            raise CommandError(
+                f"{path} would be overwritten, and is not of results: there is no {first}. Choose "
+                "another name, or move it away."
+            )

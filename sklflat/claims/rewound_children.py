@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from sklflat.claims.data import Rows, cut, real_rows
 from sklflat.claims.networks import live, steps_of, train_all, trained_from, whole_budget
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import make_spurious
 from sklflat.metrics.consistency import correlations, mean_of_pairs, standardised
 from sklflat.training import SAMClassifier
@@ -25,6 +25,7 @@ __all__ = ["PROTOCOL", "measure"]
 DIAL = (0.5, 1.5, 4.0)
 CHILDREN, SEEDS, FEWER = "children", "other seeds", "other seeds, equal gradients"
 VARIANCE = "activation variance"
+METRIC = "rank correlation"
 
 
 def arm(name: str, easiness: float) -> str:
@@ -33,27 +34,22 @@ def arm(name: str, easiness: float) -> str:
 
 
 def _comparisons(where: str) -> tuple[Comparison, ...]:
-    def contrast(
-        ease: float, name: str, against: str | None, matched_in: str, primary: bool = False
-    ) -> Comparison:
-        return Comparison(
-            name=f"{name} (ease {ease:g})",
-            metric="rank correlation",
-            arm=arm(CHILDREN, ease),
-            against=None if against is None else arm(against, ease),
-            matched_in=matched_in,
-            smallest_effect=0.1,
-            where=where,
-            primary=primary,
-        )
-
+    contrast = contrasts_with(where=where, smallest_effect=0.1, primary=False)
     found = []
     for ease in DIAL:
+        ours, place = arm(CHILDREN, ease), f" (ease {ease:g})"
+        others = (
+            ("above other seeds", SEEDS, "accuracy"),
+            ("above other seeds", FEWER, "gradient evaluations"),
+            ("above activation variance", VARIANCE, "one network"),
+        )
+        name = f"consistency of children above chance{place}"
         found += [
-            contrast(ease, "consistency of children above chance", None, "one network", True),
-            contrast(ease, "above other seeds", SEEDS, "accuracy"),
-            contrast(ease, "above other seeds", FEWER, "gradient evaluations"),
-            contrast(ease, "above activation variance", VARIANCE, "one network"),
+            contrast(name, METRIC, ours, None, matched_in="one network", primary=True),
+            *(
+                contrast(f"{name}{place}", METRIC, ours, arm(against, ease), matched_in=matched_in)
+                for name, against, matched_in in others
+            ),
         ]
     return tuple(found)
 
@@ -202,7 +198,7 @@ def _at_one_place(rows: Rows, cues: NDArray, seed: int) -> dict[str, dict[str, f
     leaning, real = _leaning(A[:, alive], cues)
     return {
         name: {
-            "rank correlation": float(spearmanr(values[alive], leaning).statistic),
+            METRIC: float(spearmanr(values[alive], leaning).statistic),
             "share of real units": float(real.mean()),
             "accuracy": accuracy[name],
             "gradients": cost[name],

@@ -23,7 +23,7 @@ from sklflat.claims.networks import (
     train_all,
     whole_budget,
 )
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
 from sklflat.metrics import tree_explainability
 from sklflat.metrics.consistency import correlations
@@ -47,22 +47,15 @@ _MATCHED = (
 
 def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, ...]:
     """Those of the primary metric, and what is reported beside them."""
-    accuracy, gradients = "accuracy", "gradient evaluations"
-
-    def contrast(name: str, metric: str, arm: str, against: str, **more: Any) -> Comparison:
-        given: dict[str, Any] = {
-            "smallest_effect": smallest,
-            "matched_in": gradients,
-            "where": where,
-        } | more
-        return Comparison(name=name, metric=metric, arm=arm, against=against, **given)
-
+    contrast = contrasts_with(
+        where=where, smallest_effect=smallest, matched_in="gradient evaluations"
+    )
     beside: dict[str, Any] = {"primary": False}
     lower: dict[str, Any] = {"primary": False, "larger_is_claimed": False}
-    at_equal_accuracy: dict[str, Any] = {"primary": False, "matched_in": accuracy}
+    at_equal_accuracy: dict[str, Any] = {"primary": False, "matched_in": "accuracy"}
     repeated = "reproduced by another seed"
     return (
-        contrast("SAM above plain training", metric, SAM_EARLY, PLAIN, matched_in=accuracy),
+        contrast("SAM above plain training", metric, SAM_EARLY, PLAIN, matched_in="accuracy"),
         contrast("SAM above plain training of twice the epochs", metric, SAM, LONG),
         contrast("SAM of a wide radius above plain", metric, WIDE, LONG, **beside),
         contrast(
@@ -94,7 +87,7 @@ def _comparisons(where: str, metric: str, smallest: float) -> tuple[Comparison, 
         ),
         contrast(
             *("SAM: measured sharpness lower", "sharpness", SAM_EARLY, PLAIN),
-            **lower | {"smallest_effect": 0.001, "matched_in": accuracy},
+            **lower | {"smallest_effect": 0.001, "matched_in": "accuracy"},
         ),
     )
 

@@ -12,7 +12,7 @@ from sklearn.frozen import FrozenEstimator
 
 from sklflat.claims.data import Rows, cut, real_rows
 from sklflat.claims.networks import steps_of, train_all, whole_budget
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_class_tree
 from sklflat.probing.baselines import ablation
 from sklflat.probing.sample import Sample
@@ -36,32 +36,27 @@ _HIDDEN = "class means of the hidden layer"
 
 
 def _comparisons(where: str, metric: str) -> tuple[Comparison, ...]:
-    def contrast(name: str, against: str, **more: Any) -> Comparison:
-        given: dict[str, Any] = {"metric": metric, "smallest_effect": 0.05, "where": where} | more
-        given = {"matched_in": "one network", "arm": TREE} | given
-        return Comparison(name=name, against=against, **given)
-
-    beside: dict[str, Any] = {"primary": False}
+    contrast = contrasts_with(where=where, smallest_effect=0.05, matched_in="one network")
+    tree, coarse = "tree of a temperature above", "coarse units are of the top level more than"
     found = [
-        contrast("tree of a temperature above that at T = 1", AT_ONE),
-        contrast("tree of a temperature above class means of the hidden layer", _HIDDEN),
-        contrast("above hard confusion", "hard confusion", **beside),
-        contrast("above class means of the inputs", "class means of the inputs", **beside),
-        contrast("above weights of the last layer", "weights of the last layer", **beside),
+        contrast(f"{tree} that at T = 1", metric, TREE, AT_ONE),
+        contrast(f"{tree} class means of the hidden layer", metric, TREE, _HIDDEN),
+        *(
+            contrast(f"above {way}", metric, TREE, way, primary=False)
+            for way in (
+                "hard confusion",
+                "class means of the inputs",
+                "weights of the last layer",
+            )
+        ),
     ]
     if where == "planted":
-        triplets: dict[str, Any] = {"metric": "triplet accuracy", "primary": False}
         found += [
-            contrast("triplets, above T = 1", AT_ONE, **triplets),
-            contrast("triplets, above class means of the hidden layer", _HIDDEN, **triplets),
-            Comparison(
-                name="coarse units are of the top level more than those that matter at T = 1",
-                metric="AUC of core units",
-                arm=COARSE,
-                against=MATTERS,
-                matched_in="one network",
-                smallest_effect=0.05,
+            *(
+                contrast(f"triplets, above {way}", "triplet accuracy", TREE, way, primary=False)
+                for way in (AT_ONE, _HIDDEN)
             ),
+            contrast(f"{coarse} those that matter at T = 1", "AUC of core units", COARSE, MATTERS),
         ]
     return tuple(found)
 

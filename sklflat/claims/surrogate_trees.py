@@ -16,7 +16,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from sklflat.claims.data import Rows, cut, real_rows
 from sklflat.claims.networks import steps_of, train_all, whole_budget
-from sklflat.claims.protocol import Comparison, Protocol
+from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import make_two_mechanisms
 from sklflat.probing.basin import sample_basin
 from sklflat.probing.resolve import resolve
@@ -35,14 +35,7 @@ CHILDREN = "surrogate, networks of other seeds as the basin"
 
 
 def _comparisons(where: str) -> tuple[Comparison, ...]:
-    def contrast(name: str, metric: str, arm: str, against: str | None, **more: Any) -> Comparison:
-        given: dict[str, Any] = {
-            "smallest_effect": 0.05,
-            "matched_in": "one network",
-            "where": where,
-        } | more
-        return Comparison(name=name, metric=metric, arm=arm, against=against, **given)
-
+    contrast = contrasts_with(where=where, smallest_effect=0.05, matched_in="one network")
     beside: dict[str, Any] = {"primary": False}
     half: dict[str, Any] = {"null_value": 0.5}
     return (

@@ -83,6 +83,9 @@ class Finding:
     def unmatched(self, rule: DecisionRule = DECISION) -> str:
         """By how much the arms differ in what they were to be matched in; empty if they do not."""
         matched_in = self.comparison.matched_in
+        of_what = {"accuracy": self.accuracy_gap, "gradient evaluations": self.gradient_ratio}
+        if np.isnan(of_what.get(matched_in, 0.0)):
+            return f"not matched: {matched_in} of some arm is not known"
         if matched_in == "accuracy" and abs(self.accuracy_gap) > rule.accuracy_tolerance:
             return f"not matched: held-out accuracy differs by {self.accuracy_gap:+.3f}"
         if matched_in == "gradient evaluations" and abs(self.gradient_ratio - 1) > 0.01:

@@ -22,11 +22,10 @@ def default_probes() -> list[Member]:
 
     None of them changes when a ReLU unit's scale moves from incoming to outgoing weights.
     """
-    curvature = HessianSpectrum(unit_score="curvature", metric="adaptive", n_components=1)
     return [
         ("ablation", AblationProbe()),
         ("correlation", ActivationProbe(unit_score="correlation")),
-        ("curvature", curvature),
+        ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive")),
     ]
 
 
@@ -52,6 +51,20 @@ def named(probes: Any) -> list[tuple[str, Any]]:
         n = 1 + sum(given == name or given.startswith(f"{name}-") for given in before)
         found.append((name if n == 1 else f"{name}-{n}", item))
     return found
+
+
+def replaced(probes: Any, changes: dict[str, Any]) -> list[Any]:
+    """The probes with others in the place of some, by name.
+
+    Examples
+    --------
+    >>> from sklflat import AblationProbe, ActivationProbe, TemperatureProbe
+    >>> from sklflat.consensus.members import replaced
+    >>> replaced([("a", AblationProbe()), ActivationProbe()], {"a": TemperatureProbe()})
+    [('a', TemperatureProbe()), ActivationProbe()]
+    """
+    pairs = zip(probes, named(probes), strict=True)
+    return [(name, changes[name]) if name in changes else item for item, (name, _) in pairs]
 
 
 def checked(probes: Any, layers: Any, own_parameters: Sequence[str]) -> list[Member]:
@@ -84,6 +97,10 @@ def checked(probes: Any, layers: Any, own_parameters: Sequence[str]) -> list[Mem
                 f"{type(probe.estimator).__name__}(...). All probes score the units of one "
                 "network: leave theirs None and give UnitConsensus(estimator=...)."
             )
+        try:
+            probe._validate_params()
+        except ValueError as error:
+            raise ValueError(f"probes: {name!r}: {error}") from error
         if probe.layers != "hidden" and list(probe.layers) != list(layers):
             raise ValueError(
                 f"probes: {name!r} has layers={probe.layers!r}, the consensus layers={layers!r}. "

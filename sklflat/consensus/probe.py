@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
-from sklflat.consensus.members import checked, for_network, named
+from sklflat.consensus.members import checked, for_network, named, replaced
 from sklflat.consensus.rank_aggregation import permuted_shares, rho_scores
 from sklflat.consensus.sample import ConsensusSample
 from sklflat.exceptions import NothingFoundWarning, warn
@@ -58,8 +58,7 @@ class UnitConsensus(UnitProbe):
             [
                 ("ablation", AblationProbe()),
                 ("correlation", ActivationProbe(unit_score="correlation")),
-                ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive",
-                                              n_components=1)),
+                ("curvature", HessianSpectrum(unit_score="curvature", metric="adaptive")),
             ]
     layers : "hidden" or tuple of str, default="hidden"
         All hidden layers, or some by name. Units are ranked within their layer, as scores of
@@ -173,11 +172,35 @@ class UnitConsensus(UnitProbe):
         found: dict[str, Any] = super().get_params(deep=deep)
         if not deep or not isinstance(self.probes, list | tuple):
             return found
+        own = super().get_params(deep=False)
         for name, probe in named(self.probes):
-            if isinstance(probe, UnitProbe):
+            if isinstance(probe, UnitProbe) and name not in own:  # fit says that it may not be
                 found[name] = probe
                 found |= {f"{name}__{key}": value for key, value in probe.get_params().items()}
         return found
+
+    def set_params(self, **params: Any) -> "UnitConsensus":
+        """Set parameters; a probe's name replaces it, ``name__parameter`` sets one of its own.
+
+        Parameters
+        ----------
+        **params
+            ``probes`` come first, then single ones, then parameters of these.
+
+        Returns
+        -------
+        self : UnitConsensus
+        """
+        if "probes" in params:
+            self.probes = params.pop("probes")
+        if isinstance(self.probes, list | tuple):
+            own = super().get_params(deep=False)
+            names = {name for name, _ in named(self.probes)} - own.keys()
+            changes = {name: params.pop(name) for name in names & params.keys()}
+            if changes:  # a list of its own, as the other may be another consensus's, too
+                self.probes = replaced(self.probes, changes)
+        super().set_params(**params)
+        return self
 
     # --- fit, step by step --------------------------------------------------------------------
 

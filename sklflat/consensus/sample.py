@@ -12,7 +12,8 @@ from sklflat.consensus.members import Member
 from sklflat.consensus.rank_aggregation import midranks, rho_scores
 from sklflat.probing.answers import checked_scores
 from sklflat.probing.dead_units import rounding_of
-from sklflat.probing.sample import OpenedRows, Sample
+from sklflat.probing.sample import Sample, shared_samples
+from sklflat.probing.split import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,9 @@ class ConsensusSample(Sample):
 
     def _scores_of(self, k: int) -> NDArray:
         name, probe = self.members[k]
-        sample = probe._prepare(OpenedRows.of(self._shared), check_random_state(self.seeds[k]))
+        rows, rng = Rows(self.raw, self.y, {}), check_random_state(self.seeds[k])
+        with shared_samples(probe.estimator, self._shared):
+            sample = probe._prepare(rows, rng)
         if sample.units is not self.units:
             raise ValueError(
                 f"probes: {name!r} scores the units of another network than the one it is given."

@@ -74,8 +74,8 @@ class LossSurface(Sample):
     operator : NetworkOperator
         In the parameters' own units.
     neurons : Neurons
-    pairs : Eigenpairs
-        In the metric, as all of the spectrum.
+    spectrum : HessianSpectrum
+        Of which only parameters are read.
     seeds : (int, int, int, int)
         Of the spectrum's random vectors, of those of the response, of the noise on units and of
         their clusters: no part's numbers depend on which others are computed.
@@ -83,34 +83,39 @@ class LossSurface(Sample):
 
     operator: NetworkOperator
     neurons: Neurons
-    pairs: Eigenpairs
+    spectrum: Any
     seeds: tuple[int, int, int, int]
     _others: list[CurvatureOperator] = field(init=False, default_factory=list)
 
     @classmethod
     def measured(cls, sample: Sample, spectrum: Any, rng: np.random.RandomState) -> "LossSurface":
-        """Linearise the loss on a sample and find eigenpairs.
-
-        Of the ``spectrum`` only its parameters are read.
-        """
+        """Linearise the loss on a sample; of the ``spectrum`` only parameters are read."""
         if spectrum.criterion is not None:
             sample = _with_criterion(sample, spectrum.criterion)
         operator = _linearised(sample, spectrum)
         neurons = Neurons.of(
             sample.units, operator.vector, spectrum.metric, spectrum.outgoing, operator.dtype
         )
-        seeds = _seed(rng), _seed(rng), _seed(rng), _seed(rng)
-        with _progress(operator, spectrum):
-            pairs = eigenpairs(
-                neurons.in_metric(operator),
-                spectrum.n_components,
+        more = {"operator": operator, "neurons": neurons, "spectrum": spectrum}
+        return cls.extending(sample, **more, seeds=(_seed(rng), _seed(rng), _seed(rng), _seed(rng)))
+
+    @cached_property
+    def pairs(self) -> Eigenpairs:
+        """In the metric, as all of the spectrum; warns of those that are not certified."""
+        spectrum, k = self.spectrum, self.spectrum.n_components
+        with _progress(self.operator, spectrum):
+            found = eigenpairs(
+                self.scaled,
+                k,
                 spectrum.which,
                 tol=spectrum.tol,
                 max_matvec=spectrum.max_iter,
-                capacity=_capacity(operator, spectrum.n_components),
-                seed=seeds[0],
+                capacity=_capacity(self.operator, k),
+                seed=self.seeds[0],
             )
-        return cls.extending(sample, operator=operator, neurons=neurons, pairs=pairs, seeds=seeds)
+        if not found.converged.all():
+            _warn_not_converged(found, spectrum.tol)
+        return found
 
     @property
     def n_matvec(self) -> int:
@@ -309,7 +314,7 @@ def _rows(operator: NetworkOperator, rows: Any) -> tuple[Tensor, Tensor, Tensor 
     return X[rows], y[rows], None if s is None else s[rows]
 
 
-def warn_not_converged(pairs: Eigenpairs, tol: float) -> None:
+def _warn_not_converged(pairs: Eigenpairs, tol: float) -> None:
     """Say which pairs are not certified, and how far off they are."""
     scale = max(float(np.abs(pairs.values).max()), np.finfo(float).tiny)
     warn(

@@ -11,7 +11,7 @@ from torch import nn
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.curvature import SpectralDensity, SpectralMeasures
-from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, LossSurface, warn_not_converged
+from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, LossSurface
 from sklflat.eigenspace.neurons import (
     Response,
     flat_alignment,
@@ -281,10 +281,7 @@ class HessianSpectrum(UnitProbe):
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> LossSurface:
         sample = super()._prepare(rows, rng)
-        surface = LossSurface.measured(sample, self, check_random_state(self.random_state))
-        if not surface.pairs.converged.all():
-            warn_not_converged(surface.pairs, self.tol)
-        return surface
+        return LossSurface.measured(sample, self, check_random_state(self.random_state))
 
     def _score_units(self, sample: Sample) -> NDArray:
         assert isinstance(sample, LossSurface)

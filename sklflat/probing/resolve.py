@@ -170,6 +170,11 @@ def _not_a_network(estimator: Any) -> TypeError:
         hint = " Wrap a trained module by sklflat.from_module(module, classes=...)."
     elif hasattr(estimator, "estimator"):  # it may change what the network says
         hint = " Give the network inside it, such as FrozenEstimator(fitted.estimator_)."
+    elif isinstance(estimator, list | tuple):
+        hint = (
+            " Units of one network are scored: give one of the list. UniversalityProbe and "
+            "ModeConnectivityProbe compare several networks, unit by unit."
+        )
     return TypeError(
         f"There is no network in estimator={type(estimator).__name__}(...). Accepted are "
         f"{_ACCEPTED}.{hint}"

@@ -18,7 +18,6 @@ from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
 from sklflat.probing.nulls import is_of_label, untrained_twins
 from sklflat.probing.resolve import resolve
-from sklflat.probing.split import Rows
 from sklflat.probing.time_series import memory
 from sklflat.probing.training_set import TrainingSet
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -31,12 +30,21 @@ _SHARED: ContextVar["list[_Opened] | None"] = ContextVar("shared_samples", defau
 
 
 @contextmanager
-def shared_samples() -> Iterator[None]:
+def shared_samples(estimator: Any = None, sample: "Sample | None" = None) -> Iterator[None]:
     """Within this, samples of one estimator on the very same rows are one object.
 
     So what several probes read of a frozen network, such as its activations, is computed once.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        Frozen; with ``sample``.
+    sample : Sample, default=None
+        What every sample of that estimator on the sample's own rows is, whatever its layers,
+        weights and precision.
     """
-    token = _SHARED.set([])
+    given = [] if sample is None else [_Opened(estimator, sample.raw, sample.y, None, sample)]
+    token = _SHARED.set(given)
     try:
         yield
     finally:
@@ -259,37 +267,19 @@ class Sample:
             yield replace(self, trained=twin, training=None)
 
 
-@dataclass(frozen=True)
-class OpenedRows(Rows):
-    """Rows on which a network is open already, for a probe that is to score it as it is.
-
-    Parameters
-    ----------
-    sample : Sample
-        Of these rows. What it has computed of them is not computed again.
-    """
-
-    sample: Sample | None = None
-
-    @classmethod
-    def of(cls, sample: Sample) -> "OpenedRows":
-        """The rows of a sample."""
-        return cls(sample.raw, sample.y, {}, sample.numbers, sample=sample)
-
-
 @dataclass(eq=False)
 class _Opened:
-    """What a sample is of: an estimator and rows, by identity, and how it is opened."""
+    """What a sample is of: an estimator and rows, by identity, and how it is opened; None: any."""
 
     estimator: Any
     X: Any
     y: Any
-    how: tuple[Any, ...]
+    how: tuple[Any, ...] | None
     sample: Any = None
 
     def is_same(self, other: "_Opened") -> bool:
         same = self.estimator is other.estimator and self.X is other.X and self.y is other.y
-        return same and self.how == other.how
+        return same and self.how in (None, other.how)
 
 
 def by_group(groups: NDArray | None, shares: NDArray) -> NDArray:

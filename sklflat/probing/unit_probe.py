@@ -40,7 +40,7 @@ from sklflat.probing.resolve import (
     unfitted,
 )
 from sklflat.probing.restricted import Restriction, restrict
-from sklflat.probing.sample import OpenedRows, Sample
+from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
@@ -178,8 +178,6 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> Sample:
         """Train what is to be trained; open the network and find its units."""
-        if isinstance(rows, OpenedRows) and rows.sample is not None:
-            return rows.sample
         training, in_time = None, is_in_time(self.holdout)
         if is_frozen(self.estimator):
             check_only_weights(rows.params)

@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import sys
-import tempfile
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from sklflat.report.data_files import BUNDLED, read_table
 from sklflat.report.parts import Page
 from sklflat.report.table_files import Format
 from sklflat.report.written import duration
+from sklflat.storage.text_files import writable
 
 HELP = "Train networks on a table and write a page on what in them is real."
 
@@ -144,35 +144,6 @@ def _check_numbers(seed: int, jobs: int) -> None:
         raise CommandError(f"--seed {seed} is not between 0 and {2**32 - 1:,}.")
     if jobs == 0:
         raise CommandError("--jobs 0 would do nothing: give 1, or -1 for all cores.")
-
-
-def writable(path: Path) -> Path:
-    """The path, if a file can be written there, which is tried.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    CommandError
-        If it cannot.
-    """
-    folder = path.parent
-    try:
-        if path.is_dir():
-            raise CommandError(f"{str(path)!r} is a directory: give --output the name of a file.")
-        if not folder.is_dir():
-            raise CommandError(f"There is no directory {str(folder)!r} to write {path.name!r} to.")
-        handle, name = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-        os.close(handle)
-        os.unlink(name)
-        if path.exists():
-            with path.open("a"):
-                pass
-    except OSError as error:
-        raise CommandError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
-    return path
 
 
 def _times(page: Page) -> str:

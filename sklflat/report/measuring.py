@@ -1,14 +1,13 @@
 """A section: one technique on one estimator, measured, read and drawn, or read from a store."""
 
 import time
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sklflat.exceptions import NothingFoundWarning
+from sklflat.exceptions import NothingFoundWarning, collected_warnings
 from sklflat.probing.resolve import resolve
 from sklflat.report.parts import Finding, Picture, Quantity, Section
 from sklflat.report.pictures import png_of
@@ -54,9 +53,7 @@ def measured(
 
 def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> tuple[Section, Any]:
     start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with collected_warnings() as caught:
         try:
             probe = technique.fit(subject)
             reading = technique.read(probe, subject)
@@ -66,7 +63,8 @@ def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> t
                 raise
             return Section(**head, left_out=f"{subject.name}: {error}"), None
     # that nothing was found is said by the findings, but why no unit can go is not
-    said = [w for w in caught if technique.says_shortage or w.category is not NothingFoundWarning]
+    left_out = (DeprecationWarning, *(() if technique.says_shortage else (NothingFoundWarning,)))
+    said = [w for w in caught if not issubclass(w.category, left_out)]
     notes = dict.fromkeys(str(w.message) for w in said)
     return Section(
         **head,

@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklflat.connectivity.networks import trainings_from_seeds
-from sklflat.exceptions import DivergenceError
+from sklflat.exceptions import DivergenceError, collected_warnings
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import ends_frozen, is_frozen, unfitted
 from sklflat.probing.split import Rows, split_rows
@@ -199,8 +199,7 @@ def train_all(
         own = np.random.RandomState(seed + 1)
         plans[name] = trainings_from_seeds(fresh, n, rows.without_groups(), own)
     everything = [t for plan in plans.values() for t in plan]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with collected_warnings() as caught:
         for _ in train(everything, **settings):
             pass
     said = _said_once(caught)

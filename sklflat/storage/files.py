@@ -71,7 +71,7 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray], info: Any
         arrays[_LONG_TEXT] = np.frombuffer(text.encode(), dtype=np.uint8)
         text = ""
     metadata = {"sklflat": text, "schema": str(SCHEMA), "checksum": _checksum(arrays, text, SCHEMA)}
-    _replace(path, to_safetensors(arrays, metadata))
+    replace_file(path, to_safetensors(arrays, metadata))
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], Any]:
@@ -225,7 +225,7 @@ def _checksum(arrays: dict[str, np.ndarray], text: str, schema: int) -> str:
 # --- writing whole or not at all ------------------------------------------------------------
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Write a new file beside the path, make it durable, and put it in place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:

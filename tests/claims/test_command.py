@@ -1,4 +1,4 @@
-"""``python -m sklflat claims``: files, resumption, unstable verdicts, and what is refused."""
+"""``python -m sklflat claims``: files, resumption, and unstable verdicts."""
 
 import json
 import re
@@ -17,46 +17,7 @@ from sklflat.claims.cells import Cell, measure_cell, rooms_below, source_hash
 from sklflat.claims.registry import CLAIMS, Claim
 from sklflat.claims.results import read_results
 from sklflat.claims.tables import changed_verdicts
-from sklflat.exceptions import DivergenceError
-
-
-def drawn(protocol, effect=1.0, diverges=lambda seed: False):
-    """A measurement of random numbers: all that claims are better, by an effect, in every arm."""
-
-    def measure(data, seed):
-        if diverges(seed):
-            raise DivergenceError(f"seed {seed}")
-        rng = np.random.RandomState(seed + 7 * protocol.number)
-        better = {c.arm for c in protocol.comparisons_on(data)}
-        metrics = {c.metric for c in protocol.comparisons_on(data)}
-        metrics |= {mediator for *_, mediator in protocol.mediators}
-        arms = {name for c in protocol.comparisons_on(data) for name in (c.arm, c.against) if name}
-        return {
-            arm: {m: effect * (arm in better) + 0.1 * rng.normal() for m in sorted(metrics)}
-            | {"accuracy": 0.9, "gradients": 100.0}
-            for arm in sorted(arms)
-        }
-
-    return measure
-
-
-@pytest.fixture
-def fast(monkeypatch):
-    """Claims that take no time; the function changes what they measure."""
-
-    def change(**more):
-        for number, claim in list(CLAIMS.items()):
-            fast = Claim(claim.protocol, drawn(claim.protocol, **more), claim.module)
-            monkeypatch.setitem(CLAIMS, number, fast)
-
-    change()
-    return change
-
-
-def claims(tmp_path, *options, name="found.json"):
-    """Run the command; the status and the path of its results."""
-    path = tmp_path / name
-    return main(["claims", "-o", str(path), *map(str, options)]), path
+from tests.claims._drawn import claims, drawn
 
 
 def test_three_files_and_a_table(fast, tmp_path, capsys):
@@ -225,68 +186,6 @@ def test_other_code_is_another_key(tmp_path):
     names = {path.name for path in rooms_below()}
     assert {"networks", "training", "probing", "_version.py"} <= names
     assert "claims" not in names
-
-
-# --- what is refused ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--only", "9"], "--only 9: claims are numbered 1 to 7"),
-        (["--seeds", "1"], "--seeds 1 are too few"),
-        (["--seeds", "-3"], "--seeds -3 are too few"),
-        (["--first-seed", "-1"], "--first-seed -1"),
-        (["--jobs", "0"], "--jobs 0"),
-        (["-o", "no/such/place.json"], "there is no directory no/such"),
-        (["-o", "."], "is a directory"),
-        (["--show", "no.json"], "no.json cannot be read"),
-        (["--cache-dir", ""], "cache_dir"),
-    ],
-)
-def test_refused_before_the_work(options, message, fast, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    fast(diverges=lambda seed: pytest.fail("work was done"))
-    assert main(["claims", *options]) == 1
-    assert message in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_fewer_than_nine_seeds_are_run_but_said_to_decide_nothing(fast, tmp_path, capsys):
-    _, path = claims(tmp_path, "--seeds", 8, "--only", 1)
-    assert "all verdicts will be inconclusive" in capsys.readouterr().err
-    assert read_results(path).verdicts("planted")[1].outcome == "inconclusive"
-
-
-def test_results_of_another_protocol_are_not_shown_and_not_overwritten(fast, tmp_path, capsys):
-    _, path = claims(tmp_path, "--seeds", 2, "--only", 3)
-    text = path.read_text().replace(
-        json.loads(path.read_text())["claims"][0]["protocol_hash"], "0" * 16
-    )
-    path.write_text(text)
-    for options in (["--show", str(path)], ["--repeated", str(path)], ["-o", str(path)]):
-        assert main(["claims", *options]) == 1
-        said = capsys.readouterr().err
-        assert "is of another protocol version: that of claim 3 has changed" in said
-        assert "sklflat 0" in said
-    assert path.read_text() == text
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is no file of results"),
-        ("[]", "is no file of results"),
-        ('{"format": "other"}', "is no file of results"),
-        ('{"format": "sklflat claims"}', "by another rule"),
-        ("", "is no file of results"),
-    ],
-)
-def test_other_files_are_not_results(text, message, tmp_path, capsys):
-    path = tmp_path / "x.json"
-    path.write_text(text)
-    assert main(["claims", "--show", str(path)]) == 1
-    assert message in capsys.readouterr().err
 
 
 # --- killed ---------------------------------------------------------------------------------------

@@ -136,6 +136,9 @@ def test_arms_that_are_not_matched_say_by_how_much():
     twice = find(gradients, readings_of([0.1, 0.2], gradients=(200, 100)))
     assert twice.unmatched() == "not matched: 2.00 times the gradient evaluations"
     assert find(COMPARISON, readings_of([0.1, 0.2])).unmatched() == ""
+    for comparison in (COMPARISON, gradients):
+        unknown = readings_of([0.1, 0.2], accuracies=(None, 0.9), gradients=(None, 100))
+        assert find(comparison, unknown).unmatched().endswith("is not known")
 
 
 def claim(number):

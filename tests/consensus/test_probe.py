@@ -28,6 +28,7 @@ from sklflat import (
     load,
     save,
 )
+from sklflat.eigenspace import loss_surface
 from sklflat.exceptions import NothingFoundWarning, RefitWarning
 from sklflat.networks.units import Units
 from tests._estimators import MOONS, SIDE, small
@@ -72,6 +73,16 @@ def test_activations_are_computed_once_for_all_probes(monkeypatch):
     probes = [ActivationProbe(unit_score=name) for name in names]
     UnitConsensus(network, probes, n_units=2, n_null=50).fit(X, y)
     assert passes == [len(X)]
+
+
+def test_eigenpairs_that_no_score_needs_are_not_computed(monkeypatch):
+    network, X, y = frozen()
+    probe = HessianSpectrum(unit_score="curvature", random_state=0)
+    alone = clone(probe).set_params(estimator=network, n_units=2, n_null=20).fit(X, y)
+    assert alone.eigenvalues_.shape == (10,)
+    monkeypatch.setattr(loss_surface, "eigenpairs", lambda *a, **k: pytest.fail("computed"))
+    found = UnitConsensus(network, [AblationProbe(), probe], n_units=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(found.probe_scores_[1], alone.unit_scores_)
 
 
 def test_scores_are_those_of_the_probes_by_themselves():
@@ -180,7 +191,7 @@ class NaN(AblationProbe):
 class OtherNetwork(AblationProbe):
     def _prepare(self, rows, rng):
         other = from_module(two_layer(*random_arrays(5)), classes=[0, 1, 2])
-        return AblationProbe(other)._prepare(type(rows).__mro__[1](rows.X, rows.y, {}), rng)
+        return AblationProbe(other)._prepare(rows, rng)
 
 
 REFUSED = {
@@ -198,6 +209,12 @@ REFUSED = {
     "sets": ([PruningPath(), *TWO], "chooses units as a set"),
     "same name": ([("a", AblationProbe()), ("a", AblationProbe())], "given twice"),
     "parameter": ([("layers", AblationProbe()), *TWO], "is a parameter of"),
+    "a name of its own": ([("estimator", AblationProbe()), *TWO], "is a parameter of"),
+    "a parameter that is none": (
+        [("odd", ActivationProbe(unit_score="nonsense")), TWO[0]],
+        "'odd': The 'unit_score' parameter of ActivationProbe",
+    ),
+    "layers that are none": ([AblationProbe(layers=None), *TWO], "'layers' parameter"),
     "underscores": ([("a__b", AblationProbe()), *TWO], "two underscores"),
     "NaN": ([("broken", NaN()), *TWO], "'broken': NaN._score_units returned NaN"),
     "another network": ([("other", OtherNetwork()), *TWO], "'other' scores the units of another"),
@@ -245,6 +262,50 @@ def test_parameters_of_the_probes_are_reached_by_name():
     probe.set_params(target__unit_score="variance", loss__negligible=0.1)
     assert probe.probes[1][1].unit_score == "variance"
     assert clone(probe).get_params()["loss__negligible"] == 0.1
+
+
+def test_a_probe_is_replaced_by_its_name_also_in_a_search():
+    given = [("loss", AblationProbe()), ActivationProbe(unit_score="variance")]
+    probe = quick(given)
+    other = HessianSpectrum(unit_score="curvature")
+    assert probe.set_params(loss=other).probes == [("loss", other), given[1]]
+    assert given[0][0] == "loss"
+    assert given[0][1] is not other
+    assert probe.get_params()["loss"] is other
+    assert probe.set_params(variance=other, variance__tol=0.5).probes[1] == ("variance", other)
+    assert other.tol == 0.5
+    probe.set_params(b__unit_score="variance", probes=[("a", other), ("b", ActivationProbe())])
+    assert probe.get_params()["b__unit_score"] == "variance"
+    with pytest.raises(ValueError, match="Invalid parameter 'loss'"):
+        probe.set_params(loss=other)
+    named = quick([("a", AblationProbe()), ("b", ActivationProbe())])
+    grid = {"unitconsensus__b": [ActivationProbe(unit_score="variance"), HessianSpectrum()]}
+    search = GridSearchCV(make_pipeline(named, LogisticRegression()), grid, cv=2)
+    best = search.fit(MOONS, SIDE).best_params_["unitconsensus__b"]
+    found = search.best_estimator_[0]
+    assert type(found.probes[1][1]) is type(best)
+    alone = quick([("a", AblationProbe()), ("b", best)]).fit(MOONS, SIDE)
+    np.testing.assert_array_equal(found.probe_scores_, alone.probe_scores_)
+
+
+def test_a_list_of_networks_is_refused_with_what_compares_them():
+    network, X, y = frozen()
+    with pytest.raises(TypeError, match=r"give one of the list. UniversalityProbe and"):
+        UnitConsensus([network, network], TWO).fit(X, y)
+
+
+def test_probes_of_opposite_signs_say_so():
+    class Least(ActivationProbe):
+        def _score_units(self, sample):
+            return -super()._score_units(sample)
+
+    network, X, y = frozen()
+    with pytest.warns(NothingFoundWarning):
+        found = UnitConsensus(network, [TWO[1], ("least", Least(unit_score="correlation"))]).fit(
+            X, y
+        )
+    assert found.agreement_.mean == pytest.approx(-1)
+    np.testing.assert_array_equal(found.unit_ranks_[0], 7 - found.unit_ranks_[1])
 
 
 @pytest.mark.parametrize("kept", [pickle, None])
