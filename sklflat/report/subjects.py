@@ -10,13 +10,19 @@ from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
+from sklflat.exceptions import DivergenceError
 from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.split import Rows, split_rows
 from sklflat.report.efforts import Effort
 from sklflat.report.encoding import encoder_of, inputs_of_categories
 from sklflat.report.stopping import stopped
 from sklflat.report.targets import TargetUnit
-from sklflat.report.trained_networks import TrainedNetworks, train_all, without_diverged
+from sklflat.report.trained_networks import (
+    TrainedNetworks,
+    brought,
+    train_all,
+    without_diverged,
+)
 from sklflat.training import SAMClassifier, SAMRegressor
 
 
@@ -218,7 +224,7 @@ def subjects_of(
 ) -> tuple[list[Subject], dict[str, str], tuple[str, ...]]:
     """Train what is to be trained, divide the rows, and say what was done to columns and target.
 
-    What of the estimators is left out, as its training diverged, is said at the end.
+    What of the estimators is left out, as it diverged, is said at the end.
 
     Parameters
     ----------
@@ -232,8 +238,7 @@ def subjects_of(
     given = {n: e for n, e in estimators.items() if is_given(e)}
     fresh = {n: e for n, e in estimators.items() if n not in given}
     fitted, scored = None, rows
-    trained: dict[str, TrainedNetworks] = {}
-    left_out: dict[str, str] = {}
+    ended: dict[str, TrainedNetworks | DivergenceError] = {}
     said = {"encoding of the columns": "as the estimators have it"}
     if fresh:
         fitted, scored = split_rows(rows, plan.holdout, plan.is_classification, rng)
@@ -251,37 +256,31 @@ def subjects_of(
         runs = None if cache_dir is None else Path(cache_dir) / "runs"
         settings = {"n_jobs": plan.n_jobs, "cache_dir": runs, "verbose": plan.verbose}
         ended = train_all(fresh, ready, encoder, plan.effort.n_models, seed, **settings)
-        trained, left_out = without_diverged(ended, next(iter(estimators)))
     scored = _some(scored, plan.effort.max_held_out, seed)
+    for name, one in given.items():
+        ended[name] = brought(one if isinstance(one, (list, tuple)) else [one], scored)
+    good, left_out = without_diverged(ended, next(iter(estimators)))
     rewinds = None if cache_dir is None else Path(cache_dir) / "rewinding"
 
-    def subject(name: str, networks: Any, found: TrainedNetworks | None) -> Subject:
+    def subject(name: str) -> Subject:
+        found, is_given = good[name], name in given
         return Subject(
             name,
-            tuple(networks),
+            found.networks,
             scored,
-            None if found is None else fitted,
-            None if found is None else found.fresh,
+            None if is_given else fitted,
+            found.fresh,
             rows,
             plan.effort,
             seed,
             plan.is_classification,
-            0 if found is None else found.n_failed,
-            () if found is None else found.notes,
+            found.n_failed,
+            found.notes,
             rewinds,
-            "" if found is None else stopped(found.n_epochs_short, plan.encodes, plan.effort),
+            "" if is_given else stopped(found.n_epochs_short, plan.encodes, plan.effort),
         )
 
-    subjects = []
-    for name, estimator in estimators.items():
-        found = trained.get(name)
-        if name in left_out:
-            continue
-        if found is None:
-            many = estimator if isinstance(estimator, (list, tuple)) else [estimator]
-            subjects.append(subject(name, many, None))
-        else:
-            subjects.append(subject(name, found.networks, found))
+    subjects = [subject(name) for name in estimators if name in good]
     return subjects, said, tuple(left_out.values())
 
 

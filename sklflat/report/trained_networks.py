@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -14,11 +15,14 @@ from sklearn.pipeline import Pipeline
 from sklflat.connectivity.networks import trainings_from_seeds
 from sklflat.exceptions import DivergenceError, DivergenceWarning, collected_warnings, warn
 from sklflat.probing.nulls import seeded
-from sklflat.probing.resolve import ends_frozen, unfitted
+from sklflat.probing.resolve import ends_frozen, resolve, unfitted
 from sklflat.probing.split import Rows
 from sklflat.report.stopping import epochs_short
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
+
+#: rows on which outputs have to be finite
+_N_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -136,9 +140,38 @@ def without_diverged(
         elif name == first:
             raise named_error(name, found)
         else:
-            left_out[name] = f"{name} is left out, as its training diverged: {found}"
+            left_out[name] = f"{name} is left out, as it diverged: {found}"
             warn(left_out[name], DivergenceWarning)
     return good, left_out
+
+
+def brought(networks: Sequence[Any], rows: Rows) -> TrainedNetworks | DivergenceError:
+    """Networks that were brought trained, without those whose outputs are no numbers.
+
+    Parameters
+    ----------
+    networks : sequence of frozen estimators
+    rows : Rows
+
+    Returns
+    -------
+    found : TrainedNetworks or DivergenceError
+        The error if it is so with the first.
+    """
+    few = rows.take(np.arange(min(len(rows), _N_LOOKED_AT))).X
+    good = tuple(each for each in networks if _is_finite(each, few))
+    if not good or good[0] is not networks[0]:
+        return DivergenceError("Outputs of the network that was given are not finite.")
+    return TrainedNetworks(good, len(networks) - len(good), (), None, 0)
+
+
+@torch.no_grad()
+def _is_finite(frozen: Any, X: Any) -> bool:
+    try:
+        trained = resolve(frozen)
+        return bool(trained.network.forward(trained.to_input(X)).isfinite().all())
+    except (ValueError, TypeError):  # it does not read these rows: predictions say why
+        return True
 
 
 def _whole(fresh: Any, encoder: Any) -> Any:

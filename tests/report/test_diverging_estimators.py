@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
-from sklflat import SAMClassifier
+from sklflat import SAMClassifier, from_module
 from sklflat.exceptions import DivergenceError, DivergenceWarning
 from sklflat.report.findings.thresholds import RETURN
 from sklflat.report.techniques.universality import mean_return_bound
@@ -13,13 +14,14 @@ from tests.report._reports import data, network, report
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+NAN = float("nan")
 #: a step of this length leaves what float32 can say
 WILD = network(solver="sgd", learning_rate_init=1e30, momentum=0)
 
 
 def test_one_of_several_is_left_out_and_named():
     made = report({"good": network(), "L": WILD, "other": network(0.1)}, ("prediction",))
-    with pytest.warns(DivergenceWarning, match=r"^L is left out, as its training diverged: ."):
+    with pytest.warns(DivergenceWarning, match=r"^L is left out, as it diverged: ."):
         made.fit(*data())
     assert list(made.estimators_) == ["good", "other"]
     assert list(made.page_.estimators) == ["good", "other"]
@@ -27,7 +29,7 @@ def test_one_of_several_is_left_out_and_named():
     (said,) = (s for s in made.page_.left_out if s.startswith("L "))
     assert said in made.page_.verdict
     for text in (made.to_html(), made.to_markdown(), json.loads(made.to_json())["left_out"][0]):
-        assert "L is left out, as its training diverged" in text
+        assert "L is left out, as it diverged" in text
 
 
 @pytest.mark.parametrize("estimators", [{"L": WILD}, {"L": WILD, "good": network()}])
@@ -45,16 +47,27 @@ def test_other_errors_name_the_estimator_too():
         report({"a": network(), "R": Refusing((4,))}, ("prediction",), n_models=0).fit(*data())
 
 
-def test_networks_that_are_given_are_named_where_their_outputs_are_no_numbers():
-    import torch
-
-    from sklflat import from_module
-
+def given(seed, value=None):
+    torch.manual_seed(seed)
     module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-    torch.nn.init.constant_(module[0].weight, float("nan"))
-    given = {"a": network(), "L": from_module(module, classes=[0, 1, 2])}
-    with pytest.raises(ValueError, match=r"^estimator 'L': "):
-        report(given, ("prediction",), n_models=0).fit(*data())
+    if value is not None:
+        torch.nn.init.constant_(module[0].weight, value)
+    return from_module(module, classes=[0, 1, 2])
+
+
+def test_networks_that_are_given_and_have_diverged_are_left_out():
+    found = {"a": [given(0), given(1), given(2, NAN), given(3)], "L": given(4, NAN)}
+    with pytest.warns(DivergenceWarning, match="^L is left out, as it diverged: Outputs of the"):
+        made = report(found, ("prediction", "universality")).fit(*data())
+    assert made.page_.section("universality", "a").quantity("further trainings").value == 2
+    assert "a: 1 further trainings diverged." in made.page_.left_out
+    with pytest.raises(DivergenceError, match=r"^estimator 'L': Outputs of the network"):
+        report({"L": given(4, NAN), "a": given(0)}, ("prediction",)).fit(*data())
+
+
+def test_a_network_that_does_not_read_the_rows_is_named():
+    with pytest.raises(ValueError, match=r"^estimator 'a': .*6"):
+        report({"a": given(0), "L": given(1)}, ("prediction",)).fit(*data(n_features=7))
 
 
 # --- what comes back no more than by chance -------------------------------------------------------
@@ -77,4 +90,6 @@ def test_bounds_of_nothing_bound_nothing():
     assert mean_return_bound(np.zeros((1, 8)), 100) == np.inf
     assert mean_return_bound(np.zeros((5, 0)), 100) == np.inf
     assert mean_return_bound(np.zeros((5, 8)), 0) == np.inf
-    assert mean_return_bound(np.zeros((5, 8)), 40) > RETURN > mean_return_bound(np.zeros((5, 8)), 400)
+    assert (
+        mean_return_bound(np.zeros((5, 8)), 40) > RETURN > mean_return_bound(np.zeros((5, 8)), 400)
+    )
