@@ -146,7 +146,7 @@ def train_all(
         if error is not None and i < n_needed:
             raise DivergenceError(
                 f"The first of {len(trainings)} networks {what}, which is the one that is scored, "
-                f"diverged: {error} If it is one of few, another random_state may do."
+                f"diverged: {error} If few diverge, another random_state may do."
             ) from error
     _count_failures(trainings[n_needed:], what, n_least)
     sets = [trainings[k : k + n_each] for k in range(0, len(trainings), n_each)]

@@ -75,7 +75,7 @@ def test_a_network_that_does_not_read_the_rows_is_named():
 
 @pytest.mark.parametrize("n_rows", [100, 1000])
 def test_return_above_chance_is_seldom_bounded_by_less(n_rows):
-    """Units that are copies of each other correlate by just more than the threshold: 5 % at most."""
+    """Copies of a unit correlate by just the threshold: in 5 % of the draws at most."""
     rng = np.random.RandomState(0)
     below = 0
     for _ in range(1000):

@@ -80,10 +80,12 @@ def test_a_marker_is_named_and_can_be_said():
     assert found.X["q"].isna().sum() == 6
     assert found.X["q"].dtype.kind == "f"
     found = read_table("data.csv", "kind", "auto", Format(categories=("q",)))
-    assert found.X["q"].nunique() == 55
-    assert (
-        refused(table(q=MARKED), categories=("p",)) == "--categories 'p': there is no such column."
-    )
+    assert found.said == ("Left out, being names of rows rather than categories: 'q'.",)
+    written(table(q=["?" if i % 10 == 0 else i % 7 for i in N]))
+    found = read_table("data.csv", "kind", "auto", Format(categories=("q",)))
+    assert set(found.X["q"]) == set("?0123456")
+    said = refused(table(q=MARKED), categories=("p",))
+    assert said == "--categories 'p': there is no such column."
 
 
 def test_a_marker_among_decimal_commas():
@@ -98,7 +100,7 @@ def test_a_marker_among_decimal_commas():
 def test_units_and_points_are_named():
     assert "Take out of the file what stands beside" in refused(table(q=[f"{i}%" for i in N]))
     written(table(), sep=";")
-    with pytest.raises(CommandError, match="'width' are text, such as .*--decimal"):
+    with pytest.raises(CommandError, match=r"'width' are text, such as .*--decimal"):
         read_table("data.csv", "kind", "auto", Format(";", ","))
 
 

@@ -44,10 +44,8 @@ def fit(subject: Subject) -> UniversalityProbe:
 
 def read(probe: UniversalityProbe, subject: Subject) -> Reading:
     """How many units come back, and how far that can be relied on."""
+    bound = _bound(probe, subject.held_out)
     n, alive, models = len(probe.universal_units_), n_living(probe), len(probe.returns_)
-    bound = mean_return_bound(
-        (probe.returns_ - probe.chance_)[:, ~probe.dead_], _n_independent(subject.held_out)
-    )
     finding = units_come_back(subject.name, n, alive, models, len(subject.held_out), bound)
     mean, chance = float(probe.returns_.mean()), float(probe.chance_.mean())
     reliability = float(probe.reliability_.excess)
@@ -130,6 +128,11 @@ def mean_return_bound(excess: NDArray, n_rows: float) -> float:
     means = excess.mean(axis=1)
     over_trainings = student_t.ppf(0.95, n_models - 1) * means.std(ddof=1) / sqrt(n_models)
     return float(means.mean() + hypot(over_trainings, norm.ppf(0.95) / sqrt(n_rows)))
+
+
+def _bound(probe: UniversalityProbe, rows: Rows) -> float:
+    excess = (probe.returns_ - probe.chance_)[:, ~probe.dead_]
+    return mean_return_bound(excess, _n_independent(rows))
 
 
 def _n_independent(rows: Rows) -> float:
