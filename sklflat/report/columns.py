@@ -161,7 +161,7 @@ def check_numbers(frame: Any) -> None:
     if "text" in kinds:
         said.append("Take out what stands before thousands; --decimal is what is before decimals.")
     name = shlex.quote(next(iter(found)))
-    said.append(f"Say --categories {name} where these are no numbers but names of kinds.")
+    said.append(f"Say --categories {name} where these are categories and no numbers.")
     raise CommandError(" ".join(said))
 
 

@@ -85,7 +85,7 @@ CASES = [
     (f.units_come_back, (1, 11, 5, 100, 0.1), "attention", "few of the same"),
     (f.units_come_back, (1, 11, 5, 100, 0.101), "inconclusive", "Few units are shown"),
     (f.units_come_back, (0, 8, 5, 1000, 0.1), "attention", "finds none of the same units"),
-    (f.units_come_back, (0, 100, 5, 40, 0.31), "inconclusive", "is no proof that others do not"),
+    (f.units_come_back, (0, 100, 5, 40, 0.31), "inconclusive", "which is no proof that none does"),
     (f.units_come_back, (0, 8, 5, 100, INF), "inconclusive", "No unit is shown"),
     (f.units_come_back, (8, 8, 5, 19, 0.0), "inconclusive", "too few"),
     (f.honest_confidence, (1.5, (1.01, 2.0), None), "attention", "Too sure"),

@@ -107,7 +107,7 @@ def test_networks_that_diverge_are_counted_and_left_out(monkeypatch):
         UniversalityProbe(estimator, **options).fit(X, Y)
     monkeypatch.setattr(Diverging, "failing", (0,))
     with pytest.raises(
-        DivergenceError, match="^The first of 5 networks .* scored, diverged: .*finite"
+        DivergenceError, match=r"^The first of 5 networks .* scored, diverged: .*finite"
     ):
         UniversalityProbe(estimator, **options).fit(X, Y)
 

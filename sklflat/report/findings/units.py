@@ -114,17 +114,18 @@ def units_come_back(
         said = f"Another training finds some of the same units: {numbers}"
         return Finding("SKF011", estimator, INCONCLUSIVE, said)
     few = "few of the same" if n_universal else "none of the same"
-    most = f"correlation with their partners is on average at most {bound:.2f} above chance"
+    most = f"units correlate with their partners by at most {bound:.2f} above chance on average"
     rule = f"(95 % bound; no more than chance is at most {RETURN:g})"
     if bound <= RETURN:
-        said = f"Another training finds {few} units: {numbers} Their {most} {rule}."
+        said = f"Another training finds {few} units: {numbers} Living {most} {rule}."
         return Finding("SKF011", estimator, ATTENTION, said)
     shown = "Few units are" if n_universal else "No unit is"
+    rest = "others do not" if n_universal else "none does"
     if isinf(bound):
         return Finding("SKF011", estimator, INCONCLUSIVE, f"{shown} shown to come back: {numbers}")
     said = (
-        f"{shown} shown to come back in another training, which is no proof that others do not: "
-        f"{numbers} All that these rows and trainings say is that {most} {rule}."
+        f"{shown} shown to come back in another training, which is no proof that {rest}: "
+        f"{numbers} What these rows and trainings do say is that {most} {rule}."
     )
     return Finding("SKF011", estimator, INCONCLUSIVE, said)
 
