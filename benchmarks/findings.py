@@ -152,7 +152,7 @@ def come_back(rng):
     others = [OTHERS[i] for i in rng.choice(20, 5, replace=False)]
     probe = UniversalityProbe([first, *others], random_state=rng)
     n = len(probe.fit(X, rng.randint(3, size=100)).universal_units_)
-    return f.units_come_back("a", n, 8, 5, 100).status != "attention"
+    return n > 0
 
 
 def honest(rng):

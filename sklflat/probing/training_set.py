@@ -116,8 +116,8 @@ def train_all(
     what : str
         They are, as in "2 of 8 networks trained on shuffled labels".
     n_needed : int, default=0
-        So many at the beginning of the list are needed, and are not counted: what such a training
-        ended with is raised.
+        So many at the beginning of the list are scored, and are not counted: if such a training
+        diverged, that is raised.
     n_least : int, default=1
         Of the others that have to be left.
     n_each : int, default=1
@@ -142,8 +142,13 @@ def train_all(
     """
     for i in train(trainings, n_jobs=n_jobs, **settings):
         error = trainings[i].error
-        if error is not None and (i < n_needed or not isinstance(error, DivergenceError)):
+        if error is not None and not isinstance(error, DivergenceError):
             raise error
+        if error is not None and i < n_needed:
+            raise DivergenceError(
+                f"The first of {len(trainings)} networks {what}, which is the one that is scored, "
+                f"diverged: {error} If few diverge, another random_state may do."
+            ) from error
     sets = [trainings[k : k + n_each] for k in range(0, len(trainings), n_each)]
     _count_failures(sets[n_needed:], what, n_least)
     return [t.estimator for own in sets if all(t.error is None for t in own) for t in own]

@@ -18,6 +18,7 @@ def page_of(
     sections: Sequence[Section],
     settings: dict[str, str],
     seconds: float,
+    diverged: Sequence[str] = (),
 ) -> Page:
     """Everything that the sections say, and what follows from several of them.
 
@@ -28,11 +29,14 @@ def page_of(
     sections : sequence of Section
     settings : dict of str to str
     seconds : float
+    diverged : sequence of str, default=()
+        Why estimators are left out.
     """
     names = tuple(s.name for s in subjects)
     tables = unit_tables(sections, names)
     findings = in_order([*(f for s in sections for f in s.findings), *between(sections, names)])
-    left_out = list(dict.fromkeys(f"{s.title}: {s.left_out}" for s in sections if s.left_out))
+    left_out = [*diverged]
+    left_out += list(dict.fromkeys(f"{s.title}: {s.left_out}" for s in sections if s.left_out))
     left_out += [
         f"{s.name}: {s.n_failed} further trainings diverged." for s in subjects if s.n_failed
     ]
@@ -44,7 +48,10 @@ def page_of(
         "What in these networks is real",
         names,
         data_quantities(rows, subjects[0]),
-        verdicts(findings, tables, {s.name: _background(s, sections) for s in subjects}),
+        (
+            *verdicts(findings, tables, {s.name: _background(s, sections) for s in subjects}),
+            *diverged,
+        ),
         compared(sections, tables, names),
         findings,
         tuple(s for s in sections if not s.left_out),

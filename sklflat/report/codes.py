@@ -83,7 +83,8 @@ CODES = {
     "SKF009": Code(
         "Flatter than the first estimator",
         "Trainings of both estimators, from the same seeds where they are trained here, end "
-        "equally sharp.",
+        "equally sharp. A difference that is shown passes where this one is flatter, or sharper by "
+        "at most 5 %, which is too little to matter.",
         "Prefer the other one if it predicts as well.",
         "More trainings (n_models).",
     ),
@@ -96,7 +97,8 @@ CODES = {
     "SKF011": Code(
         "Another training finds the same units",
         "The unit correlates no more with units of other trainings than a unit of a network that "
-        "has learned nothing (for every unit).",
+        "has learned nothing (for every unit). Needs attention where, the other way round, it "
+        "is shown that units correlate by at most 0.1 more on average, and else is open.",
         "Do not give a meaning to units that do not come back: another seed has others.",
         "More trainings (n_models) and held-out rows; the table of units says which come back.",
     ),

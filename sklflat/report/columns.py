@@ -1,19 +1,22 @@
 """Columns of a file as a network can read them, and what was left out or changed in words."""
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from sklflat.exceptions import CommandError
-from sklflat.report.table_files import listed_names
+from sklflat.report.table_files import listed_names, near
+from sklflat.report.text_columns import looks_like_dates, numbers_in_text
 
 #: share of different values from which on a column of text is taken for names of the rows
 _NAMES = 0.9
+_ODD_DATES = "what looks like dates in a form that is not read"
+_WRITE_DATES = "Write all dates as YYYY-MM-DD, and leave missing ones empty, to have them as days."
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 def usable_columns(frame: Any, target: str) -> tuple[Any, tuple[str, ...]]:
@@ -51,18 +54,29 @@ def usable_columns(frame: Any, target: str) -> tuple[Any, tuple[str, ...]]:
         "all missing": lambda c: bool(c.isna().all()),
         "the same in all rows": lambda c: not c.isna().any() and c.nunique() == 1,
         "the numbers of the rows": _counts_rows,
+        _ODD_DATES: lambda c: looks_like_dates(c) and _names_rows(c),
         "names of rows rather than categories": _names_rows,
     }
     for why, holds in tests.items():
         names = [c for c in X.columns if holds(X[c])]
         if names:
-            said.append(f"Left out, being {why}: {listed_names(names)}.")
+            said.append(f"Left out, being {why}: {listed_names(names)}.{_remedy(why)}")
         X = X.drop(columns=names)
     if not X.shape[1]:
         raise CommandError(
             f"Beside the target {target!r} there is no column to predict from. {' '.join(said)}"
         )
+    kinds = [c for c in X.columns if looks_like_dates(X[c])]
+    if kinds:
+        said.append(
+            f"Taken for categories, though they look like dates: {listed_names(kinds)}. "
+            f"{_WRITE_DATES}"
+        )
     return X, tuple(said)
+
+
+def _remedy(why: str) -> str:
+    return f" {_WRITE_DATES}" if why == _ODD_DATES else ""
 
 
 def _texts(column: Any) -> list[str] | None:
@@ -119,23 +133,61 @@ def _check_values(X: Any) -> None:
         )
 
 
-def check_decimals(frame: Any) -> None:
-    """Raise where numbers have a comma, and therefore were read as text.
+def check_numbers(frame: Any) -> None:
+    """Raise where columns of numbers were read as text, and say what to do.
 
     Parameters
     ----------
     frame : DataFrame
+        Categories that were declared as such are left alone.
     """
-    commas = [
-        c
-        for c in frame.columns
-        if (texts := _texts(frame[c])) and all(_DECIMAL_COMMA.fullmatch(v.strip()) for v in texts)
-    ]
+    found = {c: odd for c in frame.columns if (odd := numbers_in_text(frame[c])) is not None}
+    commas = [c for c, odd in found.items() if odd.kind == "text" and odd.has_comma]
     if commas:
         raise CommandError(
             f"The numbers in {listed_names(commas)} have a comma: say --decimal ',' if it stands "
             "before the decimals, or take it out if it stands before thousands."
         )
+    if not found:
+        return
+    said = [odd.said for odd in found.values()]
+    kinds = {odd.kind for odd in found.values()}
+    signs = [s for odd in found.values() if odd.kind == "others" for s in odd.signs]
+    if "others" in kinds:
+        few = " ".join(f"--missing {shlex.quote(s)}" for s in list(dict.fromkeys(signs))[:3])
+        said.append(f"Say {few} where that stands for missing values.")
+    if "unit" in kinds:
+        said.append("Take out of the file what stands beside numbers.")
+    if "text" in kinds:
+        said.append("Take out what stands before thousands; --decimal is what is before decimals.")
+    name = shlex.quote(next(iter(found)))
+    said.append(f"Say --categories {name} where these are categories and no numbers.")
+    raise CommandError(" ".join(said))
+
+
+def declared(frame: Any, categories: Sequence[str]) -> Any:
+    """The table with some columns as categories, whatever their values look like.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    categories : sequence of str
+        Names of columns.
+
+    Raises
+    ------
+    CommandError
+        If there is no such column.
+    """
+    made = frame.copy()
+    for name in categories:
+        if name not in frame.columns:
+            raise CommandError(
+                f"--categories {name!r}: there is no such column.{near(name, frame.columns)}"
+            )
+        values = frame[name]
+        made[name] = values.astype(str).where(values.notna()).astype("category")
+    return made
 
 
 def is_nested(column: Any) -> bool:

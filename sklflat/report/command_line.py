@@ -45,6 +45,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decimal", default=".", help="between a number and its decimals; default: a point"
     )
     parser.add_argument("--encoding", default="utf-8", help="of a CSV file; default: utf-8")
+    parser.add_argument(
+        "--missing",
+        action="append",
+        default=[],
+        metavar="SIGN",
+        help="stands for a missing value, as '?' may; may be given several times",
+    )
+    parser.add_argument(
+        "--categories",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="is of categories though its values look like numbers; may be given several times",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--jobs", type=int, default=1, help="processes; default: 1")
     parser.add_argument(
@@ -74,7 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
     _check_numbers(arguments.seed, arguments.jobs)
     separator = arguments.separator.replace("\\t", "\t")
     format_ = Format(_one_sign(separator, "separator"), _one_sign(arguments.decimal, "decimal"))
-    format_ = replace(format_, encoding=arguments.encoding)
+    format_ = replace(
+        format_,
+        encoding=arguments.encoding,
+        missing=tuple(arguments.missing),
+        categories=tuple(arguments.categories),
+    )
     table = read_table(arguments.data, arguments.target, arguments.task, format_)
     own = arguments.cache_dir is None
     cache_dir = Path(f"{output}.unfinished" if own else arguments.cache_dir)

@@ -10,7 +10,7 @@ from sklearn import datasets
 from sklearn.utils.multiclass import type_of_target
 
 from sklflat.exceptions import CommandError
-from sklflat.report.columns import check_decimals, is_nested, usable_columns
+from sklflat.report.columns import check_numbers, declared, is_nested, usable_columns
 from sklflat.report.table_files import Format, listed_names, near, read_frame
 
 BUNDLED = {
@@ -83,7 +83,8 @@ def read_table(data: str, target: str | None, task: str, format_: Format = _CSV)
         return Table(data, found.data, y, task_of(y, data, task), ())
     frame = read_frame(Path(data), format_, tuple(BUNDLED))
     column = _column(list(frame.columns), target)
-    check_decimals(frame)
+    frame = declared(frame, format_.categories)
+    check_numbers(frame.drop(columns=[column]) if task == "classification" else frame)
     y = _target(frame[column], column)
     X, said = usable_columns(frame.drop(columns=[column]), column)
     return Table(Path(data).name, X, y, task_of(y, column, task), said)

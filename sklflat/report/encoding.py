@@ -8,6 +8,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from sklflat.report.text_columns import looks_like_dates, numbers_in_text
+
 #: categories of a column beyond which the rare ones become one
 _MOST_CATEGORIES = 20
 
@@ -17,7 +19,7 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
 
     Numbers are standardised, with missing ones at the median and a column that says where. Text,
     categories and flags become a column of 0 and 1 for each category, missing being one; of more
-    than twenty categories the rare ones become one.
+    than twenty categories the rare ones become one: see :func:`inputs_of_categories`.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     Examples
     --------
     >>> import pandas as pd
-    >>> from sklflat.report.encoding import encoder_of
+    >>> from sklflat.report.encoding import encoder_of, inputs_of_categories
     >>> X = pd.DataFrame({"size": [1.0, None, 3.0], "colour": ["red", "blue", None]})
     >>> encoder, said = encoder_of(X)
     >>> encoder.fit_transform(X).shape
@@ -41,7 +43,9 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     ...     print(sentence)
     Standardised as numbers: size.
     Missing numbers are set to the median, with a column that says where: size.
-    One column for each category, missing being one: colour.
+    >>> for sentence in inputs_of_categories(encoder):
+    ...     print(sentence)
+    One input for each category, missing being one: colour (3).
     """
     if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
         return StandardScaler(), ("All columns are standardised.",)
@@ -57,8 +61,6 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
             f"Missing numbers are set to the median, with a column that says where: "
             f"{_names(holes)}."
         )
-    if others:
-        said.append(f"One column for each category, missing being one: {_names(others)}.")
     scale = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
@@ -71,6 +73,68 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     parts = [("numbers", scale, numbers)] * bool(numbers)
     parts += [("categories", one_hot, others)] * bool(others)
     return ColumnTransformer(parts, verbose_feature_names_out=False), tuple(said)
+
+
+def inputs_of_categories(encoder: Any) -> tuple[str, ...]:
+    """How many inputs a network has of each column of categories, and where rare ones are merged.
+
+    Parameters
+    ----------
+    encoder : fitted transformer
+        Of :func:`encoder_of`.
+    """
+    parts = {name: (part, columns) for name, part, columns in getattr(encoder, "transformers_", ())}
+    if "categories" not in parts:
+        return ()
+    one_hot, columns = parts["categories"]
+    n_all = [len(values) for values in one_hot.categories_]
+    n_merged = [0 if rare is None else len(rare) for rare in one_hot.infrequent_categories_]
+    counts = [n - m + (m > 0) for n, m in zip(n_all, n_merged, strict=True)]
+    inputs = [f"{c} ({n:,})" for c, n in zip(columns, counts, strict=True)]
+    said = [f"One input for each category, missing being one: {_names(inputs)}."]
+    merged = [
+        f"{c} ({m:,} of {n:,} categories)"
+        for c, m, n in zip(columns, n_merged, n_all, strict=True)
+        if m
+    ]
+    if merged:
+        said.append(f"The rare categories of a column are merged into one input: {_names(merged)}.")
+    return tuple(said)
+
+
+def check_text(X: Any) -> None:
+    """Raise where a DataFrame has numbers or dates that would be taken for categories.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame
+
+    Raises
+    ------
+    ValueError
+        Says which columns, and what to give in their place.
+    """
+    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+        return
+    said, name = [], ""
+    for c in X.columns:
+        odd = numbers_in_text(X[c])
+        if odd is not None:
+            text = f"X[{c!r}]"
+            if odd.kind == "unit":
+                text += "".join(f".str.replace({sign!r}, '')" for sign in odd.signs)
+            said.append(f"{odd.said} Give pd.to_numeric({text}, errors='coerce').")
+        elif X[c].dtype.kind == "M":
+            said.append(f"{c!r} has dates. Give (X[{c!r}] - X[{c!r}].min()).dt.days.")
+        elif looks_like_dates(X[c]):
+            said.append(f"{c!r} has dates in text. Give days, by pd.to_datetime(X[{c!r}]).")
+        else:
+            continue
+        name = name or repr(c)
+    if said:
+        raise ValueError(
+            f"{' '.join(said)} Where it is of categories: X[{name}].astype('category')."
+        )
 
 
 def _check_scale(X: Any, numbers: list[Any]) -> None:

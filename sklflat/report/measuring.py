@@ -13,6 +13,7 @@ from sklflat.report.parts import Finding, Picture, Quantity, Section
 from sklflat.report.pictures import png_of
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques import Reading, Technique
+from sklflat.report.trained_networks import named_error
 from sklflat.storage import RunStore, fingerprint
 
 
@@ -60,7 +61,7 @@ def _computed(technique: Technique, subject: Subject, head: dict[str, Any]) -> t
             picture = None if technique.draw is None else _picture(technique, probe, reading)
         except ValueError as error:  # of data or a network that a technique cannot treat
             if technique.key == "prediction":  # then they do not go together
-                raise
+                raise named_error(subject.name, error) from None
             return Section(**head, left_out=f"{subject.name}: {error}"), None
     # that nothing was found is said by the findings, but why no unit can go is not
     left_out = (DeprecationWarning, *(() if technique.says_shortage else (NothingFoundWarning,)))

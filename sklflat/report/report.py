@@ -25,7 +25,7 @@ from sklflat.probing.split import Rows
 from sklflat.report.assembly import page_of
 from sklflat.report.data_files import check_not_numbers
 from sklflat.report.efforts import EFFORTS
-from sklflat.report.encoding import as_table
+from sklflat.report.encoding import as_table, check_text
 from sklflat.report.formats import to_frame, to_json, to_markdown
 from sklflat.report.html import fragment, to_html
 from sklflat.report.measuring import measured, open_store
@@ -91,13 +91,24 @@ class MinimaReport(DocumentationLink, BaseEstimator):
     findings_ : tuple of Finding
         What needs attention first.
     estimators_ : dict of str to tuple of frozen estimators
-        The trained networks; the first of each is described.
+        The trained networks; the first of each is described. An estimator that diverges is left
+        out, and named on the page with its reason.
     probes_ : dict of (str, str) to probe
         By technique and estimator, what was fitted; sections that were kept from an earlier
         run have none.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Where X has names.
+
+    Raises
+    ------
+    DivergenceError
+        If the first estimator diverges, which others are compared with.
+
+    Warns
+    -----
+    DivergenceWarning
+        If another one diverges, and is left out.
 
     Examples
     --------
@@ -183,7 +194,7 @@ class MinimaReport(DocumentationLink, BaseEstimator):
             estimators = named(self.estimators)
             is_classification = task_of(estimators)
         plan = Plan(effort, is_classification, self.holdout, is_default, self.n_jobs, self.verbose)
-        subjects, said = subjects_of(estimators, rows, plan, rng, self.cache_dir)
+        subjects, said, left_out = subjects_of(estimators, rows, plan, rng, self.cache_dir)
         self.estimators_ = {s.name: s.networks for s in subjects}
         results = list(self._measured(chosen, subjects))
         results.sort(key=lambda r: [t.key for t in chosen].index(r[0].technique))
@@ -200,7 +211,7 @@ class MinimaReport(DocumentationLink, BaseEstimator):
             **said,
         }
         seconds = time.perf_counter() - start
-        self.page_ = page_of(rows, subjects, sections, settings, seconds)
+        self.page_ = page_of(rows, subjects, sections, settings, seconds, left_out)
         self.findings_ = self.page_.findings
         return self
 
@@ -225,6 +236,8 @@ class MinimaReport(DocumentationLink, BaseEstimator):
         X = X.toarray() if issparse(X) else X
         if not hasattr(X, "columns"):
             X = np.asarray(X)
+        if self.estimators is None:
+            check_text(X)
         X, y = indexable(as_table(X), np.asarray(y))
         return Rows(X, y, {k: v for k, v in fit_params.items() if v is not None})
 

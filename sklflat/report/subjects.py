@@ -1,29 +1,29 @@
 """What is looked at: estimators, trained once each from several seeds, and the rows to look on."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone, is_classifier
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.base import is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from sklflat.connectivity.networks import trainings_from_seeds
-from sklflat.exceptions import DivergenceError, collected_warnings
-from sklflat.probing.nulls import seeded
-from sklflat.probing.resolve import ends_frozen, is_frozen, unfitted
+from sklflat.exceptions import DivergenceError
+from sklflat.probing.resolve import is_frozen, unfitted
 from sklflat.probing.split import Rows, split_rows
 from sklflat.report.efforts import Effort
-from sklflat.report.encoding import encoder_of
-from sklflat.report.stopping import epochs_short, stopped
+from sklflat.report.encoding import encoder_of, inputs_of_categories
+from sklflat.report.stopping import stopped
 from sklflat.report.targets import TargetUnit
+from sklflat.report.trained_networks import (
+    TrainedNetworks,
+    brought,
+    train_all,
+    without_diverged,
+)
 from sklflat.training import SAMClassifier, SAMRegressor
-from sklflat.training.runs import Training
-from sklflat.training.stacking import train
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,99 +152,6 @@ def is_given(estimator: Any) -> bool:
     return is_frozen(estimator)
 
 
-@dataclass(frozen=True)
-class TrainedNetworks:
-    """Networks of one estimator from several seeds, and what training them has warned of."""
-
-    networks: tuple[Any, ...]
-    n_failed: int
-    notes: tuple[str, ...]
-    fresh: Any
-    n_epochs_short: int
-
-
-def train_all(
-    estimators: dict[str, Any],
-    rows: Rows,
-    encoder: Any,
-    n_models: int,
-    seed: int,
-    **settings: Any,
-) -> dict[str, TrainedNetworks]:
-    """Train every estimator from the same seeds, all at once.
-
-    Parameters
-    ----------
-    estimators : dict of str to estimator
-        Not frozen.
-    rows : Rows
-        As the encoder returns them.
-    encoder : fitted transformer or None
-        What stands before the networks.
-    n_models : int
-        Further trainings of each.
-    seed : int
-    **settings
-        Of :func:`~sklflat.training.stacking.train`.
-
-    Raises
-    ------
-    DivergenceError
-        If the first training of an estimator diverges.
-    """
-    plans: dict[str, list[Training]] = {}
-    for name, estimator in estimators.items():
-        fresh = seeded(unfitted(estimator), np.random.RandomState(seed))
-        n = 1 if ends_frozen(fresh) else n_models + 1
-        own = np.random.RandomState(seed + 1)
-        plans[name] = trainings_from_seeds(fresh, n, rows.without_groups(), own)
-    everything = [t for plan in plans.values() for t in plan]
-    with collected_warnings() as caught:
-        for _ in train(everything, **settings):
-            pass
-    said = _said_once(caught)
-    return {name: _of(plan, encoder, said) for name, plan in plans.items()}
-
-
-def _of(plan: Sequence[Training], encoder: Any, said: tuple[str, ...]) -> TrainedNetworks:
-    for i, training in enumerate(plan):
-        error = training.error
-        if error is not None and (i == 0 or not isinstance(error, DivergenceError)):
-            raise error
-    good = [t.estimator for t in plan if t.error is None]
-    return TrainedNetworks(
-        tuple(_frozen(e, encoder) for e in good),
-        len(plan) - len(good),
-        said,
-        _whole(plan[0].estimator, encoder),
-        epochs_short(plan[0].estimator),
-    )
-
-
-def _whole(fresh: Any, encoder: Any) -> Any:
-    """What can be trained again, the encoder included; None where the network is frozen."""
-    if ends_frozen(fresh):
-        return None
-    if encoder is None:
-        return clone(fresh)
-    return Pipeline([("encoder", clone(encoder)), ("network", clone(fresh))])
-
-
-def _frozen(fitted: Any, encoder: Any) -> Any:
-    if encoder is None:
-        return FrozenEstimator(fitted)
-    return FrozenEstimator(Pipeline([("encoder", encoder), ("network", fitted)]))
-
-
-def _said_once(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """Each message once; that the epochs ended training is one of its own kind."""
-    said = {}
-    for warning in caught:
-        kind = issubclass(warning.category, ConvergenceWarning)
-        said["convergence" if kind else str(warning.message)] = str(warning.message)
-    return tuple(said.values())
-
-
 def task_of(estimators: dict[str, Any]) -> bool:
     """Whether the estimators classify.
 
@@ -314,8 +221,10 @@ def subjects_of(
     plan: Plan,
     rng: np.random.RandomState,
     cache_dir: Any = None,
-) -> tuple[list[Subject], dict[str, str]]:
+) -> tuple[list[Subject], dict[str, str], tuple[str, ...]]:
     """Train what is to be trained, divide the rows, and say what was done to columns and target.
+
+    What of the estimators is left out, as it diverged, is said at the end.
 
     Parameters
     ----------
@@ -329,52 +238,50 @@ def subjects_of(
     given = {n: e for n, e in estimators.items() if is_given(e)}
     fresh = {n: e for n, e in estimators.items() if n not in given}
     fitted, scored = None, rows
-    trained: dict[str, TrainedNetworks] = {}
+    ended: dict[str, TrainedNetworks | DivergenceError] = {}
     said = {"encoding of the columns": "as the estimators have it"}
     if fresh:
         fitted, scored = split_rows(rows, plan.holdout, plan.is_classification, rng)
         encoder, ready = None, fitted
         if plan.encodes:
             encoder, words = encoder_of(rows.X)
-            said["encoding of the columns"] = " ".join(words)
             if not plan.is_classification:
                 unit = TargetUnit.of(fitted)
                 fitted, scored, rows = (unit.standardised(r) for r in (fitted, scored, rows))
                 said["target"] = unit.said
             encoded = np.asarray(encoder.fit_transform(fitted.X))
+            words = (*words, *inputs_of_categories(encoder))
+            said["encoding of the columns"] = " ".join(words)
             ready = Rows(encoded, fitted.y, fitted.params, fitted.numbers)
         runs = None if cache_dir is None else Path(cache_dir) / "runs"
         settings = {"n_jobs": plan.n_jobs, "cache_dir": runs, "verbose": plan.verbose}
-        trained = train_all(fresh, ready, encoder, plan.effort.n_models, seed, **settings)
+        ended = train_all(fresh, ready, encoder, plan.effort.n_models, seed, **settings)
     scored = _some(scored, plan.effort.max_held_out, seed)
+    for name, one in given.items():
+        ended[name] = brought(one if isinstance(one, (list, tuple)) else [one], scored)
+    good, left_out = without_diverged(ended, next(iter(estimators)))
     rewinds = None if cache_dir is None else Path(cache_dir) / "rewinding"
 
-    def subject(name: str, networks: Any, found: TrainedNetworks | None) -> Subject:
+    def subject(name: str) -> Subject:
+        found, is_given = good[name], name in given
         return Subject(
             name,
-            tuple(networks),
+            found.networks,
             scored,
-            None if found is None else fitted,
-            None if found is None else found.fresh,
+            None if is_given else fitted,
+            found.fresh,
             rows,
             plan.effort,
             seed,
             plan.is_classification,
-            0 if found is None else found.n_failed,
-            () if found is None else found.notes,
+            found.n_failed,
+            found.notes,
             rewinds,
-            "" if found is None else stopped(found.n_epochs_short, plan.encodes, plan.effort),
+            "" if is_given else stopped(found.n_epochs_short, plan.encodes, plan.effort),
         )
 
-    subjects = []
-    for name, estimator in estimators.items():
-        found = trained.get(name)
-        if found is None:
-            many = estimator if isinstance(estimator, (list, tuple)) else [estimator]
-            subjects.append(subject(name, many, None))
-        else:
-            subjects.append(subject(name, found.networks, found))
-    return subjects, said
+    subjects = [subject(name) for name in estimators if name in good]
+    return subjects, said, tuple(left_out.values())
 
 
 def _some(rows: Rows, n_most: int, seed: int) -> Rows:

@@ -230,7 +230,7 @@ def test_a_table_with_text_categories_and_missing_values():
     found = of_table(X, y, "prediction")
     assert number_of(found, "prediction", "plain", "accuracy") > 0.8
     said = found.page_.settings["encoding of the columns"]
-    assert "colour, kind" in said
+    assert "colour (3), kind (2)" in said
     assert "median" in said
     assert X["colour"].isna().any()  # the table of the user is as it was
 

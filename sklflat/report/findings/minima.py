@@ -119,7 +119,11 @@ def flatter_than_first(
         f"(p = {p_value:.2g}, {n_pairs} pairs of {pairs})."
     )
     if p_value <= LEVEL and 1 - ALIKE <= ratio <= 1 / (1 - ALIKE):
-        said = f"{estimator} is about as flat as {first}: {numbers}"
+        by = f"{'flatter' if ratio < 1 else 'sharper'} by {number(100 * abs(1 - ratio))} %"
+        said = (
+            f"{estimator} is {by} than {first}, which is shown, but too little to matter: "
+            f"{numbers} Passed says here that there is nothing to choose by (up to {ALIKE:.0%})."
+        )
         return Finding("SKF009", estimator, PASSED, said)
     if p_value <= LEVEL and ratio < 1:
         return Finding("SKF009", estimator, PASSED, f"{estimator} is flatter: {numbers}")

@@ -14,6 +14,8 @@ BARRIER = 0.02
 MOST = 0.5
 #: and below which it is said that few do
 FEW = 0.1
+#: mean correlation above chance up to which units come back no more than by chance
+RETURN = 0.1
 #: level of single tests
 LEVEL = 0.05
 #: fewer rows decide nothing

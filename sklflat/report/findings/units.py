@@ -3,9 +3,9 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
-from math import isnan
+from math import isinf, isnan
 
-from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
+from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, RETURN, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
 
@@ -92,7 +92,7 @@ def units_know_target(estimator: str, n_tied: int, n_living: int) -> Finding:
 
 
 def units_come_back(
-    estimator: str, n_universal: int, n_living: int, n_models: int, n_rows: int
+    estimator: str, n_universal: int, n_living: int, n_models: int, n_rows: int, bound: float
 ) -> Finding:
     """SKF011, from the units that return in other trainings above chance.
 
@@ -100,6 +100,8 @@ def units_come_back(
     ----------
     estimator : str
     n_universal, n_living, n_models, n_rows : int
+    bound : float
+        Upper 95 % bound of the mean correlation above chance of living units with their partners.
     """
     if n_rows < FEWEST_ROWS:
         return Finding("SKF011", estimator, INCONCLUSIVE, f"{too_few(n_rows)} what comes back.")
@@ -111,14 +113,24 @@ def units_come_back(
     if share >= MOST:
         said = f"Another training finds at least half of the same units: {numbers}"
         return Finding("SKF011", estimator, PASSED, said)
-    if 0 < share < FEW:
-        said = f"Another training finds few of the same units: {numbers}"
-        return Finding("SKF011", estimator, ATTENTION, said)
-    if n_universal:
+    if share >= FEW:
         said = f"Another training finds some of the same units: {numbers}"
         return Finding("SKF011", estimator, INCONCLUSIVE, said)
-    said = f"No unit is shown to come back in another training: {numbers}"
-    return Finding("SKF011", estimator, ATTENTION, said)
+    few = "few of the same" if n_universal else "none of the same"
+    most = f"units correlate with their partners by at most {bound:.2f} above chance on average"
+    rule = f"(95 % bound; no more than chance is at most {RETURN:g})"
+    if bound <= RETURN:
+        said = f"Another training finds {few} units: {numbers} Living {most} {rule}."
+        return Finding("SKF011", estimator, ATTENTION, said)
+    shown = "Few units are" if n_universal else "No unit is"
+    rest = "others do not" if n_universal else "none does"
+    if isinf(bound):
+        return Finding("SKF011", estimator, INCONCLUSIVE, f"{shown} shown to come back: {numbers}")
+    said = (
+        f"{shown} shown to come back in another training, which is no proof that {rest}: "
+        f"{numbers} What these rows and trainings do say is that {most} {rule}."
+    )
+    return Finding("SKF011", estimator, INCONCLUSIVE, said)
 
 
 def more_units_than_needed(

@@ -1,7 +1,14 @@
 """Which units come back when the network is trained again."""
 
+from math import hypot, inf, sqrt
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from sklflat.probing.split import Rows
 from sklflat.report.findings import units_come_back
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
@@ -37,8 +44,9 @@ def fit(subject: Subject) -> UniversalityProbe:
 
 def read(probe: UniversalityProbe, subject: Subject) -> Reading:
     """How many units come back, and how far that can be relied on."""
+    bound = _bound(probe, subject.held_out)
     n, alive, models = len(probe.universal_units_), n_living(probe), len(probe.returns_)
-    finding = units_come_back(subject.name, n, alive, models, len(subject.held_out))
+    finding = units_come_back(subject.name, n, alive, models, len(subject.held_out), bound)
     mean, chance = float(probe.returns_.mean()), float(probe.chance_.mean())
     reliability = float(probe.reliability_.excess)
     quantities = (
@@ -94,6 +102,45 @@ def read(probe: UniversalityProbe, subject: Subject) -> Reading:
         ),
         alt=alt,
     )
+
+
+def mean_return_bound(excess: NDArray, n_rows: float) -> float:
+    """Upper 95 % bound of the mean of returns above chance, over trainings and rows.
+
+    Correlations of one network's units with others' err together: the error over rows of their
+    mean is taken to be as large as that of a single one, 1 / sqrt(n_rows), which is the most that
+    it can be.
+
+    Parameters
+    ----------
+    excess : ndarray of shape (n_models, n_units)
+    n_rows : float
+        Independent rows.
+
+    Returns
+    -------
+    bound : float
+        Infinite for fewer than two trainings, or no units.
+    """
+    n_models, n_units = excess.shape
+    if n_models < 2 or not n_units or not n_rows:
+        return inf
+    means = excess.mean(axis=1)
+    over_trainings = student_t.ppf(0.95, n_models - 1) * means.std(ddof=1) / sqrt(n_models)
+    return float(means.mean() + hypot(over_trainings, norm.ppf(0.95) / sqrt(n_rows)))
+
+
+def _bound(probe: UniversalityProbe, rows: Rows) -> float:
+    excess = (probe.returns_ - probe.chance_)[:, ~probe.dead_]
+    return mean_return_bound(excess, _n_independent(rows))
+
+
+def _n_independent(rows: Rows) -> float:
+    """Groups where there are some, else rows of equal weight that these are worth."""
+    if rows.groups is not None:
+        return len(np.unique(rows.groups))
+    w = np.ones(len(rows)) if rows.weight is None else np.asarray(rows.weight, dtype=float)
+    return float(w.sum() ** 2 / np.square(w).sum()) if w.any() else 0.0
 
 
 def draw(probe: Any) -> Any:
