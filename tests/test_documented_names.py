@@ -113,7 +113,11 @@ def test_the_page_of_a_display_says_what_it_draws(name, display):
     module = next(module for module, found in documented() if found == display)
     found = getattr(import_module(module), display)
     text = f"{found.__doc__}{inspect.getdoc(found.from_estimator)}"
-    generic = {"UnitDisplay": "UnitProbe", "NoiseDisplay": "noise", "RadiusDisplay": "CV"}
+    generic = {
+        "UnitDisplay": "UnitProbe",
+        "NoiseDisplay": "trained with noise",
+        "RadiusDisplay": "SAMClassifierCV",
+    }
     assert name in text or generic.get(display, name) in text
 
 

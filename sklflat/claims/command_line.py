@@ -60,15 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     CommandError
         If what was asked for cannot be done.
     """
-    files = _files("claims.json" if arguments.output is None else arguments.output)
     repeated = None if arguments.repeated is None else read_results(arguments.repeated)
     if arguments.show is not None:
         results = read_results(arguments.show)
         if arguments.output is not None:
+            files = _files(arguments.output)
             check_output(files)
             _write(files, results, repeated)
         _print(results, repeated)
         return 0
+    files = _files("claims.json" if arguments.output is None else arguments.output)
     configuration = _configuration(arguments)
     check_output(files)
     try:

@@ -83,7 +83,8 @@ class OneChannel:
         Returns
         -------
         OneChannel, Tensor or None
-            ``None`` if the function is not known to do the same to every channel.
+            These copies themselves, if the function returns its argument. ``None`` if it is not
+            known to do the same to every channel, or returns a view, into which may be written.
         """
         name = name_of(func)
         if works_in_place(func, kwargs) or draws(name, kwargs):
@@ -111,10 +112,9 @@ class OneChannel:
             return len(args[0] if args else kwargs["pad"]) <= 2 * n_behind
         if name in _OVER_POSITIONS:
             axes = args[0] if args else kwargs.get("dim")
-            axes = [axes] if isinstance(axes, int) else axes or [0]
-            return all(axis % self.rows.ndim > self.axis for axis in axes)
-        if name == "flatten":
-            return (*args, *kwargs.values())[:1] == (1,) and self.rows[0].numel() == self._n
+            axes = axes if isinstance(axes, (list, tuple)) else [axes]
+            known = bool(axes) and all(isinstance(axis, int) for axis in axes)
+            return known and all(axis % self.rows.ndim > self.axis for axis in axes)
         return name in _SAME
 
     @property
@@ -123,9 +123,14 @@ class OneChannel:
 
     def _each(self, function: Callable[[Tensor], Any]) -> "OneChannel | None":
         """Copies of which a function has made others of the same channels."""
-        rows, changed = function(self.rows), function(self.changed)
+        rows = function(self.rows)
+        if rows is self.rows:
+            return self
         if not isinstance(rows, Tensor) or not rows.is_floating_point():
             return None
+        if rows.untyped_storage().data_ptr() == self.rows.untyped_storage().data_ptr():
+            return None
+        changed = function(self.changed)
         kept = rows.ndim > self.axis and rows.shape[self.axis] == self._n
         if not kept or changed.shape[self.axis] != len(self.channels):
             return None
@@ -153,19 +158,23 @@ class OneChannel:
             return OneChannel(rows, changed, self.channels, self.axis)
         if groups != 1:
             return None
+        changes = self.changed - self.rows[:, self.channels]
+        if not bool(changes.isfinite().all()):
+            return None
         out = func(self.rows, **given)
         copies = out.new_empty((len(self.channels), *out.shape))
         for i, channel in enumerate(self.channels.tolist()):
-            change = self.changed[:, i : i + 1] - self.rows[:, channel : channel + 1]
             filters = {"weight": weight[:, channel : channel + 1], "bias": None}
-            copies[i] = out + func(change, **(given | filters))
+            copies[i] = out + func(changes[:, i : i + 1], **(given | filters))
         return copies.flatten(0, 1)
 
     def _linear(self, func: Any, weight: Tensor, bias: Tensor | None = None) -> Tensor | None:
         if self.axis != self.rows.ndim - 1 or weight.ndim != 2:
             return None
-        out = func(self.rows, weight, bias)
         change = (self.changed - self.rows[..., self.channels]).movedim(-1, 0)
+        if not bool(change.isfinite().all()):
+            return None
+        out = func(self.rows, weight, bias)
         columns = weight.T[self.channels]
         shape = len(columns), *(1,) * (out.ndim - 1), columns.shape[1]
         return torch.addcmul(out, change[..., None], columns.view(shape)).flatten(0, 1)

@@ -95,6 +95,8 @@ class Widening(TorchFunctionMode):
             copies = self._standing.get(args[0]) if args and isinstance(args[0], Tensor) else None
             if isinstance(copies, OneChannel):
                 out = copies.through(func, args[1:], kwargs)
+                if out is copies:
+                    return args[0]
                 if isinstance(out, OneChannel):
                     return self.stand_in(out)
                 if out is not None:

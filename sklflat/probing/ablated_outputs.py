@@ -13,6 +13,7 @@ from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.tracing.layout import stored_like
 from sklflat.networks.widening import Widening
 from sklflat.probing.sample import Sample
+from sklflat.training.estimators.loss_landscape import evenly_spread
 
 #: rows of one forward pass, several copies of a batch with one unit ablated in each; and bytes of
 #: the widest layer of units in it
@@ -136,13 +137,14 @@ class OnceBefore:
             channels = torch.tensor([0, last], device=x.device)
             constants = torch.arange(2.0).to(x.device, self.sample.network.dtype)
             two = Ablation(layer, channels, constants, self)
-            self._known[layer] = self._is_same(two, x[:_N_COMPARED])
+            few = torch.as_tensor(evenly_spread(len(x), _N_COMPARED), device=x.device)
+            self._known[layer] = self._is_same(two, x[few])
         return self._known[layer]
 
     def _is_same(self, ablation: "Ablation", x: Tensor) -> bool:
         try:
             found, n_bytes = ablation.from_layer_on(self.sample, x)
-        except (RuntimeError, IndexError, ValueError, UnsupportedNetworkError):
+        except (RuntimeError, IndexError, TypeError, ValueError, UnsupportedNetworkError):
             return False  # it keeps the length of the batch, or has its rows elsewhere
         self._n_bytes[ablation.layer] = max(n_bytes, 1) / len(x)
         return same_outputs(found, ablation.from_input_on(self.sample, x))

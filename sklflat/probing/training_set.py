@@ -121,7 +121,8 @@ def train_all(
     n_least : int, default=1
         Of the others that have to be left.
     n_each : int, default=1
-        Neighbours that belong together: if one is left out, so are they all.
+        Neighbours that belong together: if one is left out, so are they all. Such sets are
+        counted then, in `n_needed` and `n_least` as well.
     **settings
         Of :func:`~sklflat.training.stacking.train`.
 
@@ -143,17 +144,20 @@ def train_all(
         error = trainings[i].error
         if error is not None and (i < n_needed or not isinstance(error, DivergenceError)):
             raise error
-    _count_failures(trainings[n_needed:], what, n_least)
     sets = [trainings[k : k + n_each] for k in range(0, len(trainings), n_each)]
+    _count_failures(sets[n_needed:], what, n_least)
     return [t.estimator for own in sets if all(t.error is None for t in own) for t in own]
 
 
-def _count_failures(trainings: list[Training], what: str, n_least: int) -> None:
-    """Say how many have failed; raise if these are too many."""
-    errors = [t.error for t in trainings if t.error is not None]
+def _count_failures(sets: list[list[Training]], what: str, n_least: int) -> None:
+    """Say how many have failed, of which one is enough in a set; raise if these are too many."""
+    failed = [[t.error for t in own if t.error is not None] for own in sets]
+    errors = [own[0] for own in failed if own]
     if not errors:
         return
-    n, found = len(trainings), f"{len(errors)} of {len(trainings)} networks {what} diverged"
+    n, alone = len(sets), len(sets[0]) == 1
+    found = f"{len(errors)} of {n} {'' if alone else f'sets of {len(sets[0])} '}networks {what}"
+    found += " diverged" if alone else " have one that diverged"
     if too_many_failed(len(errors), n) or n - len(errors) < n_least:
         raise DivergenceError(
             f"{found}, which is too many: more than a quarter, or fewer than {n_least} are left. "

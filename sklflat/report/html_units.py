@@ -71,7 +71,8 @@ def _table(table: UnitTable, name: str, n_most: int, n_cards: int) -> Iterator[s
     n_shown = sum(row[0] in table.cards for row in table.rows[:n_most])
     opened = "Open a name to see the unit's card."
     if n_cards < n_shown:
-        opened = f"The first {n_cards} open to a card; unit_card() of the probes has all."
+        opened = f"The first {n_cards} open to a card" if n_cards else "Cards are left out"
+        opened += "; unit_card() of the probes has all."
     yield f"<caption>Real units first.{cut} {opened}</caption>"
     heads = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.columns)
     yield f"<thead><tr>{heads}</tr></thead><tbody>"

@@ -6,8 +6,6 @@ import numpy as np
 
 from sklflat.report.parts import Quantity
 
-#: what differences of equal numbers leave
-_ROUNDING = 1e-14
 #: what is written where there is no number
 NOTHING = "–"
 
@@ -22,8 +20,8 @@ def number(value: Any) -> str:
     Examples
     --------
     >>> from sklflat.report.written import number
-    >>> [number(v) for v in (1234567, 0.123456, 12.345, 1e-9, True, None, "wide")]
-    ['1,234,567', '0.123', '12.3', '1e-09', 'yes', '–', 'wide']
+    >>> [number(v) for v in (1234567, 0.123456, 12.345, 3e-19, True, None, "wide")]
+    ['1,234,567', '0.123', '12.3', '3e-19', 'yes', '–', 'wide']
     """
     if value is None:
         return NOTHING
@@ -37,8 +35,6 @@ def number(value: Any) -> str:
             return NOTHING
         if np.isinf(value):
             return "unbounded"
-        if abs(value) < _ROUNDING:
-            value = 0.0
         if value == round(value) and 1e3 <= abs(value) < 1e15:
             return f"{value:,.0f}"
         return f"{value + 0.0:.3g}" if abs(value) < 1e3 else f"{value:.3g}"

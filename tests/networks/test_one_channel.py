@@ -79,7 +79,7 @@ ON_POSITIONS = {
     "mean of positions": (Call(lambda x: x.mean((-1, -2), keepdim=True)), (5, 5), True),
     "mean of channels": (Call(lambda x: x.mean(1, keepdim=True)), (7,), False),
     "mean of all": (Call(lambda x: x + x.mean()), (7,), False),
-    "mean, then flat": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (5, 5), True),
+    "mean, then flat": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (5, 5), False),
     "flat": (nn.Flatten(), (7,), False),
     "cast": (Call(lambda x: x.float().double().contiguous()), (7,), True),
     "convolution": (nn.Conv1d(C, 5, 3), (7,), False),
@@ -108,6 +108,12 @@ ON_POSITIONS = {
     "in place, by an operator": (Call(lambda x: (x.__iadd__(1), x)[1].relu()), (7,), False),
     "in a view": (Call(lambda x: (x[:, 1].mul_(2), x)[1].relu()), (7,), False),
     "by its length": (Call(lambda x: x.relu().view(x.size(0), -1)), (7,), False),
+    "in place, of itself": (Call(lambda x: F.dropout(x, 0.5, False).mul_(2) + x), (7,), False),
+    "in place, of a cast": (Call(lambda x: x.to(x.dtype).mul_(2) + x), (7,), False),
+    "in place, of what is detached": (Call(lambda x: x.detach().mul_(2) + x), (7,), False),
+    "in place, of a view": (Call(lambda x: x.flatten(1).mul_(2).mean() + x), (7,), False),
+    "in place, of what is contiguous": (Call(lambda x: x.contiguous().mul_(2) + x), (7,), False),
+    "out": (Call(lambda x: torch.clamp(x, max=0.3, out=x) + x), (7,), False),
     "comparison": (Call(lambda x: (x > 0).double()), (7,), False),
     "as a number": (Call(lambda x: x * float(x.sum())), (7,), False),
     "as NumPy": (Call(lambda x: x + torch.as_tensor(x.relu().numpy())), (7,), False),
@@ -159,3 +165,13 @@ def test_what_is_read_of_a_tensor_in_their_place_is_not_a_number():
     t = Widening(given.rows, len(CHANNELS)).stand_in(given)
     assert t.shape == given.joined().shape
     assert t.isnan().all()
+
+
+@pytest.mark.parametrize(("module", "axis"), [(nn.Conv1d(C, 5, 3), 1), (nn.Linear(C, 3), 2)])
+def test_a_row_without_end_stays_finite_where_its_channel_is_replaced(module, axis):
+    """The difference from what is infinite is no number; all of these copies are computed whole."""
+    given = copies(7, axis=axis)
+    given.rows.select(axis, 5)[2] = torch.inf
+    found, right, _ = through(module, given)
+    torch.testing.assert_close(found, right, rtol=0, atol=1e-13, equal_nan=True)
+    assert found[:N].isfinite().all()

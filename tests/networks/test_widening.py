@@ -200,3 +200,43 @@ def test_activations_in_place(style):
             z = sample.network.module(sample.X)
         right = float(nn.functional.cross_entropy(z, sample.target).detach()) - plain
         assert found[u] == pytest.approx(right, abs=1e-12)
+
+
+class BoundLate(nn.Module):
+    """Works in place on what a function returned as it was, which shows on large rows only."""
+
+    def __init__(self, alias):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+        self.alias = alias
+
+    def forward(self, X):
+        h = torch.relu(self.first(X))
+        z = self.alias(h)
+        z[z > 3] = 3
+        return self.last(h + 1)
+
+
+ALIASES = {
+    "dropout": lambda h: nn.functional.dropout(h, 0.5, training=False),
+    "cast": lambda h: h.to(h.dtype),
+    "detached": torch.Tensor.detach,
+    "flat": lambda h: h.flatten(1),
+    "view": lambda h: h[:, 1:],
+}
+
+
+@pytest.mark.parametrize("what", ALIASES)
+def test_what_is_written_into_an_alias_is_written_into_the_units(what):
+    """On rows 100 to 103 alone, which are none of those on which two ways are compared."""
+    X = np.random.RandomState(0).normal(size=(150, 4))
+    X[100:104] *= 20
+    module = BoundLate(ALIASES[what]).double()
+    sample = Sample.of(from_module(module, classes=[0, 1, 2]), X, np.arange(150) % 3)
+    once = OnceBefore(sample)
+    x = sample.network.prepare(sample.X)
+    ablation = Ablation(0, torch.arange(5), torch.randn(5).double(), once)
+    with torch.no_grad():
+        found, right = ablation.run(sample, x), ablation.from_input_on(sample, x)
+    torch.testing.assert_close(found, right, rtol=0, atol=1e-13)

@@ -68,12 +68,20 @@ def test_one_of_four_is_left_out(diverging):
 
 
 def test_a_pair_of_which_one_diverges_is_left_out(diverging):
-    whole = twins(diverging(), 3, n_each=2)
-    with pytest.warns(DivergenceWarning, match="1 of 6 networks"):
-        left = twins(diverging(3), 3, n_each=2)
-    assert len(left) == 4
+    whole = twins(diverging(), 4, n_each=2)
+    with pytest.warns(
+        DivergenceWarning, match=r"1 of 4 sets of 2 networks.*have one that diverged"
+    ):
+        left = twins(diverging(3), 4, n_each=2)
+    assert len(left) == 6
     for one, other in zip(left, [*whole[:2], *whole[4:]], strict=True):
         np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), atol=1e-5)
+
+
+def test_pairs_are_counted_not_networks(diverging):
+    """A quarter of the networks, and half of the pairs."""
+    with pytest.raises(DivergenceError, match=r"2 of 4 sets of 2 networks.*too many"):
+        twins(diverging(0, 3), 4, n_each=2)
 
 
 @pytest.mark.parametrize(("n", "failing"), [(4, (0, 3)), (1, (0,)), (8, (0, 1, 2))])
@@ -105,7 +113,7 @@ def test_a_fit_goes_on_without_one_that_diverged(name, diverging):
         probe(diverging(), **options, **QUICK).fit(X, Y)
     n_trained = Diverging.number
     assert not [w for w in heard if w.category is DivergenceWarning]
-    with pytest.warns(DivergenceWarning, match=r"1 of \d+ networks trained on shuffled labels"):
+    with pytest.warns(DivergenceWarning, match=r"1 of \d+ .*networks trained on shuffled labels"):
         found = probe(diverging(n_trained - 1), **options, **QUICK).fit(X, Y)
     assert len(found.p_values_) == 6
     assert ((found.p_values_ > 0) & (found.p_values_ <= 1)).all()

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from sklflat.probing.split import Rows
 from sklflat.report import CODES
 from sklflat.report import findings as f
+from sklflat.report.targets import TargetUnit, target_spread
 
 NAN, INF = float("nan"), float("inf")
 
@@ -146,3 +148,13 @@ def test_a_code_says_no_more_than_it_shows():
     numbers = f.tree_stands_for_network("a", 0.42, (1000.4, 800.0, 1200.0), "v", False).statement
     assert "agrees" not in numbers
     assert "%" not in numbers.replace("95 %", "")
+
+
+def test_small_units_of_a_target_are_written_as_they_are():
+    """Rounding is of differences of equal scores, not of numbers that have a unit."""
+    y = 1e-19 * np.array([1.0, 3.0])
+    unit = TargetUnit.of(Rows(np.zeros((2, 1)), y, {}))
+    assert "(mean 2e-19, standard deviation 1e-19)" in unit.said
+    spread = target_spread(y)
+    assert "with a mean of 2e-19" in spread.meaning
+    assert spread.value == pytest.approx(1e-19)

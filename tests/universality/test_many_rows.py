@@ -69,7 +69,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
 
 @pytest.mark.slow
 def test_memory_is_that_of_ten_times_fewer_rows():
-    """The activations of one network on all rows would take 61 MB more."""
+    """The activations of one network on all rows would take 55 MB more of so many more rows."""
     few, many = (
         float(
             subprocess.run(

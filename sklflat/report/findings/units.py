@@ -9,6 +9,9 @@ from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
 from sklflat.report.written import number
 
+#: what the difference of two equal scores leaves
+_ROUNDING = 1e-14
+
 
 def dead_units(estimator: str, n_dead: int, n_units: int, n_rows: int) -> Finding:
     """SKF003.
@@ -131,13 +134,13 @@ def more_units_than_needed(
         Of accuracy or R²: value, low, high.
     tol : float
     """
-    value, low, high = drop
+    value, low, high = (0.0 if abs(v) < _ROUNDING else v for v in drop)
     if isnan(value):
         said = "The held-out rows are too few to say whether fewer units would be enough."
         return Finding("SKF015", estimator, INCONCLUSIVE, said)
     apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
-        f"{n_kept} of {n_living} units score {apart if number(value) != '0' else 'the same as'} "
+        f"{n_kept} of {n_living} units score {apart if value else 'the same as'} "
         f"all (loss of score, 95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
     )
     if n_kept < n_living / 2 and high <= tol:

@@ -52,7 +52,8 @@ class PerturbedStep:
         self.perturbation = perturbation
         self.l2 = l2
         self.mask = mask
-        self._numbers: tuple[Tensor | None, Tensor | None] = None, None
+        #: the mask as numbers, and of which mask and type
+        self._numbers: tuple[Any, Tensor | None] = None, None
         self.seed = seed
         self.landscape: Landscape | None = None
         self.t = 0
@@ -118,8 +119,11 @@ class PerturbedStep:
 
     def _mask_like(self, w: Tensor) -> Tensor | None:
         """The mask as numbers of w's type, made once: a product with booleans takes far longer."""
-        if self.mask is not self._numbers[0]:
-            self._numbers = self.mask, None if self.mask is None else self.mask.to(w)
+        if self.mask is None:
+            return None
+        known, kind = self._numbers[0], (id(self.mask), self.mask._version, w.dtype, w.device)
+        if kind != known:
+            self._numbers = kind, self.mask.to(w)
         return self._numbers[1]
 
 

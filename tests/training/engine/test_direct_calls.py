@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.training.engine import direct_calls
 from sklflat.training.engine.direct_calls import direct_call
@@ -24,6 +25,18 @@ CALLS = {
     "mean": (OPS.mean.default, (A,), {}),
     "split": (OPS.split_with_sizes.default, (A, [1, 3], 1), {}),
 }
+
+
+class Operations(TorchDispatchMode):
+    """Those that come to the dispatcher."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.made.append(func)
+        return func(*args, **(kwargs or {}))
 
 
 def values(out):
@@ -57,8 +70,13 @@ def test_what_is_another_call_is_left_as_it_is(func, args):
 
 def test_nothing_is_computed_to_find_out(monkeypatch):
     monkeypatch.setattr(direct_calls, "_KNOWN", {})
-    # the answer given is what would have been returned; a wrong one shows that it is not computed
-    assert direct_call(OPS.relu.default, (A,), {}, torch.full((3, 4), 7.0)) is torch.relu
+    out = torch.relu(A)
+    with Operations() as operations:
+        assert direct_call(OPS.relu.default, (A,), {}, out) is torch.relu
+    assert operations.made == []
+    with operations:
+        torch.relu(A)
+    assert operations.made == [OPS.relu.default]
 
 
 def test_what_is_known_is_of_these_types():
