@@ -1,8 +1,16 @@
-"""The options that ``make test-fast`` and ``make test-draws`` give pytest."""
+"""The options of ``make test-fast`` and ``make test-draws``, and what holds in forked processes."""
 
+import os
+import threading
 from collections.abc import Callable
 
 import pytest
+from tqdm import tqdm
+
+# tqdm shares a lock with all forks: one that a test kills while it draws a bar would keep it, and
+# every bar after that would wait for ever
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: tqdm.set_lock(threading.RLock()))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
