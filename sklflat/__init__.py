@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sklflat.pruning import PruningDisplay, PruningPath
     from sklflat.report import MinimaReport
     from sklflat.rewinding import BasinDisplay, BasinRewinder
-    from sklflat.surrogate import SurrogateAligner, surrogate_fidelity
+    from sklflat.surrogate import SurrogateAligner, SurrogateDisplay, surrogate_fidelity
     from sklflat.temperature import (
         TemperatureClassifier,
         TemperatureDisplay,
@@ -72,6 +72,7 @@ __all__ = [
     "SpectrumDisplay",
     "StackedSearchCV",
     "SurrogateAligner",
+    "SurrogateDisplay",
     "TemperatureClassifier",
     "TemperatureDisplay",
     "TemperatureProbe",
@@ -116,6 +117,7 @@ _ROOM_OF = {
     "TemperatureDisplay": "sklflat.temperature",
     "TemperatureProbe": "sklflat.temperature",
     "SurrogateAligner": "sklflat.surrogate",
+    "SurrogateDisplay": "sklflat.surrogate",
     "UnitConsensus": "sklflat.consensus",
     "UnitDisplay": "sklflat.probing",
     "UniversalityDisplay": "sklflat.universality",

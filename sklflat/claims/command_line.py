@@ -12,9 +12,9 @@ from tqdm import tqdm
 from sklflat.claims.cells import Cell, measure_all, versions
 from sklflat.claims.page import html_page
 from sklflat.claims.protocol import DECISION
-from sklflat.claims.registry import CLAIMS, DATA
+from sklflat.claims.registry import CLAIMS, DATA, claim_number, claims_named
 from sklflat.claims.results import Results, check_output, read_results
-from sklflat.claims.tables import changed_verdicts, details, summary, verdict_table
+from sklflat.claims.tables import LEGEND, changed_verdicts, details, summary, verdict_table
 from sklflat.exceptions import CommandError
 from sklflat.storage import RunStore, fingerprint
 from sklflat.storage.text_files import writable, write_text
@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seeds", type=int, help=f"paired seeds ({N_SEEDS}; {N_SEEDS_QUICK} with --quick)")
     add("--first-seed", type=int, default=0, help="the first of them (0)")
-    add("--only", type=int, action="append", metavar="CLAIM", help="one claim; may be repeated")
+    only = f"one claim by number or word ({claims_named()}); may be repeated"
+    add("--only", action="append", metavar="CLAIM", help=only)
     add("--quick", action="store_true", help="planted data only, few seeds")
     add("--cache-dir", help="keeps what is measured; a run that was cut off goes on")
     add("-o", "--output", help="results (claims.json); .md and .html go beside it")
@@ -116,12 +117,7 @@ def _configuration(arguments: argparse.Namespace) -> dict[str, Any]:
         )
     if arguments.jobs == 0:
         raise CommandError("--jobs 0: give 1 or more workers, or -1 for one a core.")
-    numbers = sorted(set(arguments.only or CLAIMS))
-    for number in numbers:
-        if number not in CLAIMS:
-            raise CommandError(
-                f"--only {number}: claims are numbered {min(CLAIMS)} to {max(CLAIMS)}."
-            )
+    numbers = sorted({claim_number(word) for word in arguments.only or map(str, CLAIMS)})
     if n < DECISION.min_seeds:
         print(
             f"--seeds {n}: all verdicts will be inconclusive; {DECISION.min_seeds} seeds or more "
@@ -207,6 +203,7 @@ def _texts(results: Results, repeated: Results | None) -> tuple[str, str, str]:
         verdict_table(results, repeated),
         "",
         *details(results),
+        f"{LEGEND}\n",
     ]
     return results.to_json(), "\n".join(lines).rstrip() + "\n", html_page(results, repeated)
 

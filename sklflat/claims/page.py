@@ -1,12 +1,13 @@
 """Verdicts as one HTML page that needs nothing else: from each to the numbers of every seed."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 
 from sklflat.claims.protocol import Protocol
 from sklflat.claims.registry import CLAIMS
 from sklflat.claims.results import Results
-from sklflat.claims.tables import changed_verdicts, row, summary
+from sklflat.claims.tables import LEGEND, changed_verdicts, range_of, row, summary
 from sklflat.claims.verdicts import Finding, Verdict
 
 __all__ = ["html_page"]
@@ -48,9 +49,15 @@ def html_page(results: Results, repeated: Results | None = None) -> str:
         "numbers; in bold are the comparisons that decide, all of which must hold.</p>",
         *_overview(results, repeated),
         *_claims(results),
+        _legend(),
         "</body></html>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _legend() -> str:
+    text = re.sub(r"[*]+(.+?)[*]+", r"<b>\1</b>", escape(LEGEND))
+    return f"<p>{text}</p>"
 
 
 def _overview(results: Results, repeated: Results | None) -> Iterator[str]:
@@ -118,7 +125,8 @@ def _findings(verdict: Verdict) -> Iterator[str]:
 def _picture(f: Finding) -> str:
     """The interval, with zero and, shaded, what is smaller than the smallest effect of interest."""
     delta = f.comparison.smallest_effect
-    if not f.low <= f.high:
+    least, largest = range_of(f)
+    if not least <= f.low <= f.high <= largest:
         return ""
     farthest = 1.1 * max(abs(f.low), abs(f.high), 1.5 * delta)
 

@@ -14,8 +14,9 @@ from sklflat.claims import (
     surrogate_trees,
 )
 from sklflat.claims.protocol import Protocol
+from sklflat.exceptions import CommandError
 
-__all__ = ["CLAIMS", "DATA", "Claim", "protocols"]
+__all__ = ["CLAIMS", "DATA", "Claim", "claim_number", "claims_named", "protocols"]
 
 #: data sets, the planted one first
 DATA = ("planted", "digits", "breast cancer", "wine")
@@ -57,3 +58,43 @@ CLAIMS: dict[int, Claim] = {
 def protocols(numbers: Sequence[int] = tuple(CLAIMS)) -> list[Protocol]:
     """Protocols of some claims, or of all."""
     return [CLAIMS[k].protocol for k in numbers]
+
+
+def claims_named() -> str:
+    """Numbers and titles of all claims, in one line."""
+    return ", ".join(f"{number} {claim.protocol.title}" for number, claim in CLAIMS.items())
+
+
+def claim_number(word: str) -> int:
+    """The number of a claim that is meant by its number, or by a part of its title.
+
+    Parameters
+    ----------
+    word : str
+
+    Returns
+    -------
+    number : int
+
+    Raises
+    ------
+    CommandError
+        If it means none or several; names all.
+
+    Examples
+    --------
+    >>> from sklflat.claims.registry import claim_number
+    >>> claim_number("4"), claim_number("rewinding"), claim_number("flat directions")
+    (4, 3, 4)
+    """
+    titles = {number: claim.protocol.title.lower() for number, claim in CLAIMS.items()}
+    asked = word.strip().lower()
+    found = [n for n, title in titles.items() if asked in (str(n), title)]
+    found = found or [n for n, title in titles.items() if asked and asked in title]
+    if len(found) == 1:
+        return found[0]
+    said = f"this is in the titles of claims {' and '.join(map(str, found))}; " if found else ""
+    raise CommandError(
+        f"--only {word}: {said}claims are numbered {min(CLAIMS)} to {max(CLAIMS)}: "
+        f"{claims_named()}."
+    )

@@ -9,7 +9,22 @@ from sklflat.claims.registry import CLAIMS, protocols
 from sklflat.claims.results import Results
 from sklflat.claims.verdicts import Finding, Verdict
 
-__all__ = ["changed_verdicts", "details", "summary", "verdict_table"]
+#: what the columns of a table of comparisons are
+LEGEND = (
+    "*Columns.* **difference**: mean over seeds, positive where the claim holds; **95 % "
+    "interval**: of it; **of interest**: the smallest difference that is; **d_z**: the "
+    "difference in standard deviations of the seeds' differences; **P(better)**: share of the "
+    "seeds in which the claim holds, ties counted half; **p**: by flipping signs, before Holm's "
+    "method; **80 % power at**: the smallest difference that so many seeds see in four of five "
+    "runs; **accuracy** and **gradients**: difference in held-out accuracy and ratio of "
+    "gradient evaluations. **Ease** is how much more easily the spurious cue is learned than "
+    "the real one, which has 1. A dash stands for what is not known, or lies outside of what "
+    "the metric can take, as with few seeds."
+)
+#: least and largest value of the metrics that have both
+_RANGES = {"rank correlation": (-1.0, 1.0)}
+
+__all__ = ["LEGEND", "changed_verdicts", "details", "summary", "verdict_table"]
 
 
 def summary(results: Results) -> str:
@@ -103,20 +118,31 @@ def finding_table(verdict: Verdict) -> Iterator[str]:
         yield f"| {' | '.join(row(f))} |"
 
 
+def range_of(f: Finding) -> tuple[float, float]:
+    """Least and largest difference that the metric of a comparison can have."""
+    c = f.comparison
+    low, high = _RANGES.get(c.metric, (-np.inf, np.inf))
+    other = (low, high) if c.against is not None else (c.null_value, c.null_value)
+    ends = low - other[1], high - other[0]
+    return ends if c.larger_is_claimed else (-ends[1], -ends[0])
+
+
 def row(f: Finding) -> list[str]:
     """The cells of one comparison."""
     c = f.comparison
     name = f"**{c.name}**" if c.primary else c.name
+    low, high = range_of(f)
+    is_possible = bool(low <= f.low <= f.high <= high)
     return [
         name,
         c.matched_in,
         f"{f.mean:+.3f}",
-        f"{f.low:+.3f} to {f.high:+.3f}",
+        f"{f.low:+.3f} to {f.high:+.3f}" if is_possible else "–",
         f"{c.smallest_effect:g}",
         f"{f.d_z:+.2f}" if np.isfinite(f.d_z) else "–",
         f"{f.p_better:.2f}",
         f"{f.p_value:.2g}",
-        f"{f.smallest_seen:.3f}",
+        f"{f.smallest_seen:.3f}" if f.smallest_seen <= max(-low, high) else "–",
         f"{f.accuracy_gap:+.3f}",
         f"x {f.gradient_ratio:.2f}",
     ]

@@ -11,6 +11,7 @@ from sklearn.base import clone, is_classifier
 from sklflat.connectivity.path_builder import Data, as_of
 from sklflat.networks.network import copy_module
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
+from sklflat.probing.copies import refuse_copies
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
@@ -83,6 +84,8 @@ class Networks:
         y = y[:, 0] if y.shape[1:] == (1,) else y
         match = Data(X, first.to_target(y), matched.weight)
         states = [as_of(first.network, read_state(t.network.module)) for t in (first, *others)]
+        real = [[t.flatten() for t in s.values() if t.is_floating_point()] for s in states]
+        refuse_copies([torch.cat(tensors) for tensors in real], "weights")
         return cls(estimators, sample, match, states)
 
 

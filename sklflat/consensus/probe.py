@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
-from sklflat.consensus.members import checked, for_network, named, replaced
+from sklflat.consensus.members import checked, default_probes, for_network, named, replaced
 from sklflat.consensus.rank_aggregation import permuted_shares, rho_scores
 from sklflat.consensus.sample import ConsensusSample
 from sklflat.exceptions import NothingFoundWarning, warn
@@ -182,6 +182,9 @@ class UnitConsensus(UnitProbe):
     def set_params(self, **params: Any) -> "UnitConsensus":
         """Set parameters; a probe's name replaces it, ``name__parameter`` sets one of its own.
 
+        The default probes are reached by their names, too, and a probe that was reached by a name
+        keeps it, whatever its ``unit_score`` has become.
+
         Parameters
         ----------
         **params
@@ -190,15 +193,29 @@ class UnitConsensus(UnitProbe):
         Returns
         -------
         self : UnitConsensus
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter and no probe of a name; says which there are.
         """
         if "probes" in params:
             self.probes = params.pop("probes")
-        if isinstance(self.probes, list | tuple):
+        probes = default_probes() if self.probes is None else self.probes
+        if isinstance(probes, list | tuple):
             own = super().get_params(deep=False)
-            names = {name for name, _ in named(self.probes)} - own.keys()
-            changes = {name: params.pop(name) for name in names & params.keys()}
+            present = {name: probe for name, probe in named(probes) if name not in own}
+            asked = [key.partition("__")[0] for key in params]
+            for name in asked:
+                if name not in own and name not in present:
+                    raise ValueError(
+                        f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: "
+                        f"{list(own)!r}, and the names of the probes: {list(present)!r}."
+                    )
+            changes = {k: params.get(k, present[k]) for k in asked if k in present}
             if changes:  # a list of its own, as the other may be another consensus's, too
-                self.probes = replaced(self.probes, changes)
+                self.probes = replaced(probes, changes)
+            params = {key: value for key, value in params.items() if key not in present}
         super().set_params(**params)
         return self
 

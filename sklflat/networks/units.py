@@ -143,10 +143,24 @@ class Units:
         return f"<{len(self)} units: {sizes}>"
 
     def index(self, name: str) -> int:
-        """The number of the unit of a name; a ValueError names the nearest one."""
+        """The number of the unit of a name; a ValueError names the one that may be meant."""
+        if not isinstance(name, str):
+            such = f", such as {self.names[0]!r}" if self.names else ""
+            raise TypeError(f"A unit is called by its name{such}, got {name!r}.")
         if name not in self._numbers:
-            raise ValueError(f"There is no unit {name!r}.{near_miss(name, self.names)}")
+            meant = self._by_alias(name)
+            hint = f" Did you mean {meant!r}?" if meant else near_miss(name, self.names)
+            raise ValueError(f"There is no unit {name!r}.{hint}")
         return self._numbers[name]
+
+    def _by_alias(self, name: str) -> str | None:
+        """The unit of a name that has the module that feeds its layer in the layer's place."""
+        path, bracket, channel = name.rpartition("[")
+        for layer in self.layers:
+            meant = f"{layer.name}{bracket}{channel}"
+            if path in layer.aliases and meant in self._numbers:
+                return meant
+        return None
 
     # --- activations -------------------------------------------------------------------------
 

@@ -40,7 +40,8 @@ class UnitCard:
         Mean activation over each class; None for real targets.
     inputs : dict of name to float
         The inputs that move the unit most: the mean over samples of ``|da/dx_j|``, times the
-        standard deviation of x_j, as the network sees them.
+        standard deviation of x_j, as the network sees them. Those of images are called by their
+        place, ``x[channel, row, column]``.
     finding : str
         What is shown of the unit, in words; empty for most probes.
     null_hypothesis : str
@@ -164,7 +165,7 @@ class CardData:
         if self.class_means is not None and self.classes is not None:
             means = dict(zip(self.classes.tolist(), self.class_means[:, u].tolist(), strict=True))
         if features is None or len(features) != len(s):
-            features = [f"x{j}" for j in range(len(s))]
+            features = _input_names(self.rows.shape[1:], len(s))
         best = [j for j in np.argsort(-s, kind="stable")[:_N_TOP] if s[j] > 0]
         return UnitCard(
             name=self.names[u],
@@ -188,6 +189,13 @@ class CardData:
                 "did on the rows that the probe keeps. Fit the probe again."
             )
         return input_sensitivity(network, units, X, [u])[0]
+
+
+def _input_names(shape: tuple[int, ...], n: int) -> list[str]:
+    """Names of n inputs of rows of a shape: ``x3``, or ``x[0, 2, 5]`` where there are axes."""
+    if len(shape) < 2:
+        return [f"x{j}" for j in range(n)]
+    return [f"x[{', '.join(map(str, place))}]" for place in np.ndindex(shape)]
 
 
 def evenly_spread(rows: NDArray) -> NDArray:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.utils import check_consistent_length
 from torch import Tensor
 
@@ -31,6 +33,8 @@ from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows that the loss is compared on, and those that are linearised
 _N_ROWS, _N_LINEARISED = 256, 16
+#: p-value from which an accuracy is clearly below that of the most frequent class
+_CLEARLY = 0.001
 
 
 class NetworkChecks:
@@ -212,12 +216,23 @@ def _accuracy(trained: TrainedNetwork, x: Tensor, y: Any) -> Iterator[tuple[str,
     if z.ndim != 2 or z.shape[1] != len(trained.classes):
         return
     said, truth = z.numpy()[:, trained.order].argmax(axis=1), trained.numbers(y[rows])
-    share = np.bincount(truth.astype(int)).max() / len(truth)
+    counts = np.bincount(truth.astype(int))
     yield (
         "Accuracy",
         f"{np.mean(said == truth):.3g} on {len(truth)} rows, of which the most frequent class has "
-        f"{share:.3g}",
+        f"{counts.max() / len(truth):.3g}",
     )
+    if _is_below(said == truth, truth == counts.argmax()):
+        yield (
+            "Order of classes",
+            "the most frequent class is right more often: are classes in the order of the outputs?",
+        )
+
+
+def _is_below(right: NDArray, other: NDArray) -> bool:
+    """Whether one classifier is right less often than another on the same rows: exact McNemar."""
+    won, lost = int((right & ~other).sum()), int((other & ~right).sum())
+    return lost > won and binomtest(won, won + lost).pvalue <= _CLEARLY
 
 
 def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:

@@ -26,6 +26,11 @@ from sklflat.training.estimators.opened import opened
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
 from sklflat.training.estimators.trained_network import Joining, TrainedNetwork
 
+#: where X is of another shape than the module reads
+_SHAPE_REMEDY = (
+    "Give rows as the module reads them, such as (n, channels, height, width) to a Conv2d."
+)
+
 _CLASSIFY = (nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 
 
@@ -114,6 +119,12 @@ class ModuleTargets(ClassTargets):
         super().__init__(given)
         self.given = given
         self.order = np.argsort(given)
+
+    def _mismatch(self, width: int) -> OutputWidthError:
+        return OutputWidthError(
+            f"`classes` has {len(self.given)} labels, the module {width} outputs: pass "
+            "from_module(module, classes=[one label an output]), in the order of the outputs."
+        )
 
     def encode(self, y: np.ndarray, loss: str) -> np.ndarray:
         """Indices of outputs (n,), or 0.0 and 1.0 of shape (n, 1) for the logistic loss."""
@@ -218,7 +229,7 @@ class FittedModule(DocumentationLink, BaseEstimator):
         """Let a network whose loss nobody has said end in logits, if it ends in probabilities."""
         if "outputs" in network.verified or not len(x):
             return
-        self._check_width((*output_shape(network.forward, x[:2]), 1)[0])
+        self._check_width((*output_shape(network.forward, x[:2], _SHAPE_REMEDY), 1)[0])
         if isinstance(network.criterion.module, TaskLoss):
             forward = network.forward
             network.module = as_logits(network.module, x[:N_SETTLED], self._loss, forward)

@@ -52,6 +52,8 @@ class Consistency:
         Held-out accuracies (or R²), with ``holdout=None`` on rows trained on.
     reference_failed : bool
         Whether the child with the parent's own order of the rows failed.
+    by_chance : dict of str to float
+        What the mean score is under each null; empty where none was drawn.
     """
 
     step: int
@@ -66,6 +68,7 @@ class Consistency:
     n_failed: int
     child_scores: NDArray = field(repr=False)
     reference_failed: bool = False
+    by_chance: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def refused(cls, **known: Any) -> Self:
@@ -97,11 +100,13 @@ class Consistency:
                 f"rewound to step {self.step}: {self.n_failed} of {self.n_children} children "
                 "failed, which is too many to say what comes back"
             )
+        nulls = ", ".join(f"{value:.2f} by {name}" for name, value in self.by_chance.items())
+        beside = f"; beside it {nulls}" if nulls else ""
         cka = ", ".join(f"{name} {value:.2f}" for name, value in self.cka.items())
         return (
             f"rewound to step {self.step}: {self.n_children - self.n_failed} children, mean "
             f"consistency of {(~self.dead).sum()} units {self.mean:.2f} ({self.dead.sum()} more "
-            f"are dead), instability {self.instability:.3f}, CKA by layer: {cka}"
+            f"are dead{beside}), instability {self.instability:.3f}, CKA by layer: {cka}"
         )
 
 

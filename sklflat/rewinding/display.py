@@ -130,6 +130,6 @@ class BasinDisplay(PanelsDisplay):
         hardest = int(np.argmax([np.median(null.draws) for null in probe.nulls_]))
         UnitDisplay.from_estimator(probe, null=hardest, ax=ax)
         best = np.argsort(-np.where(probe.dead_, -np.inf, probe.unit_scores_))[:_N_NAMED]
-        names = "\n".join(f"{probe.unit_names_[u]}: {probe.unit_scores_[u]:.2f}" for u in best)
-        ax.text(0.97, 0.97, names, transform=ax.transAxes, ha="right", va="top", fontsize="x-small")
+        names = ", ".join(f"{probe.unit_names_[u]} {probe.unit_scores_[u]:.2f}" for u in best)
+        ax.set_title(f"highest: {names}", fontsize="x-small")  # above, where nothing is drawn
         return ax

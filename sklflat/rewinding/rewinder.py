@@ -19,7 +19,7 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_classes, with_column_as_vector
 from sklflat.probing.unit_probe import UnitProbe
 from sklflat.rewinding.recipe import check_rewindable
-from sklflat.rewinding.rewinding_nulls import rewinding_nulls
+from sklflat.rewinding.rewinding_nulls import beside_chance, rewinding_nulls
 from sklflat.rewinding.rewound_sample import AFTER, RewoundSample
 from sklflat.rewinding.study import rewound_sample
 from sklflat.training import SAMClassifier
@@ -313,7 +313,7 @@ class BasinRewinder(UnitProbe):
             None if self.onset_curve_ is None else self.onset_curve_.entered_at_init
         )
         self.step_ = sample.experiments[AFTER].step
-        self.consistency_ = sample.consistency
+        self.consistency_ = beside_chance(sample.consistency, self.nulls_)
         self.estimators_ = {
             name: [recipe.fitted(t) for t in e.good] for name, e in sample.experiments.items()
         }

@@ -1,6 +1,7 @@
 """How consistent units are by chance: fresh initialisations, shuffled labels, untrained twins."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklflat.exceptions import RewindingWarning, warn
 from sklflat.networks import ParameterVector
 from sklflat.probing.nulls import Null, Scored, null_by_layer, untrained_twins
 from sklflat.probing.resolve import resolve
-from sklflat.rewinding.consistency import Group
+from sklflat.rewinding.consistency import Consistency, Group
 from sklflat.rewinding.rewinds import children
 from sklflat.rewinding.rewound_sample import AFTER, RewoundSample
 from sklflat.training.runs import Training
@@ -47,6 +48,14 @@ def rewinding_nulls(sample: RewoundSample, n_draws: int, rng: np.random.RandomSt
     ]
     twins = (s for _ in range(n_sets) for s in _references(_twins(sample, n, rng)))
     return [*nulls, null_by_layer("untrained twins", twins, layer_of)]
+
+
+def beside_chance(
+    found: Mapping[str, Consistency], nulls: Sequence[Null]
+) -> dict[str, Consistency]:
+    """What came back, with the mean score under the nulls, which are of the ticket alone."""
+    by_chance = {null.name: float(np.mean(null.draws)) for null in nulls}
+    return dict(found) | {AFTER: replace(found[AFTER], by_chance=by_chance)}
 
 
 def _trained(

@@ -108,8 +108,8 @@ class SurrogateAligner(Readings):
     fidelity_ : FidelityReport
         Print it.
     rules_ : pandas.DataFrame
-        One row a leaf: condition, prediction, coverage, fidelity, support on held-out rows. Of a
-        linear model one row a coefficient.
+        One row a leaf: condition, prediction (and, of a classifier, its probability), coverage,
+        fidelity, support on held-out rows. Of a linear model one row a coefficient.
     agreement_, disagreement_ : pandas.DataFrame
         Regions in which surrogate, network and all models of the (first) basin say the same, and
         all others, with coverage and held-out accuracy.
@@ -144,7 +144,7 @@ class SurrogateAligner(Readings):
     >>> aligner.fidelity_.value > 0.9, aligner.fidelity_.verdict
     (True, 'as faithful as a student that never saw the network')
     >>> list(aligner.rules_.columns)
-    ['condition', 'prediction', 'coverage', 'fidelity', 'support']
+    ['condition', 'prediction', 'probability', 'coverage', 'fidelity', 'support']
     """
 
     _parameter_constraints = {

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from sklflat.probing.basin import sample_basin
+from sklflat.probing.copies import refuse_copies
 from sklflat.probing.decisions import MIN_ROWS
 from sklflat.probing.resolve import resolve
 from sklflat.surrogate.bisection import (
@@ -81,7 +83,8 @@ def given_models(sample: TaughtSample, source: str, estimators: Sequence[Any]) -
     Raises
     ------
     ValueError
-        If there are fewer than two, or one was trained on other targets than the network.
+        If there are fewer than two, two are the same one, or one was trained on other targets than
+        the network.
     """
     if len(estimators) < 2:
         raise ValueError(
@@ -97,6 +100,8 @@ def given_models(sample: TaughtSample, source: str, estimators: Sequence[Any]) -
         x = trained.to_input(sample.raw)
         if x.is_floating_point():
             profiles.append(attribution_profile(trained.network, x[:_MAX_ROWS]))
+    outputs = [torch.as_tensor(model.values).float() for model in answers]
+    refuse_copies(outputs, f"basin_models of {source!r}: outputs")
     shapes = {profile.shape for profile in profiles}
     whole = len(profiles) == len(answers) and len(shapes) == 1
     return BasinModels(source, answers, np.stack(profiles) if whole else None)

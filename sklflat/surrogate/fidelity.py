@@ -150,6 +150,8 @@ class FidelityReport:
         Share of the redraws in which the top splits come back; NaN where there are no splits.
     n_rows : int
         Held-out rows.
+    n_redraws : int, default=0
+        Times that the surrogate was taught again, which ``stability`` is a share of.
     """
 
     gain: Estimate
@@ -160,6 +162,7 @@ class FidelityReport:
     per_class: dict[Any, float]
     stability: float
     n_rows: int
+    n_redraws: int = 0
 
     @property
     def value(self) -> float:
@@ -208,7 +211,8 @@ class FidelityReport:
             lines.append(f"{name:<23}" + "".join(f"{x:10.3f}" for x in row))
         if not np.isnan(self.stability):
             word = "stable" if self.is_stable else "unstable"
-            lines += ["", f"top splits come back in {self.stability:.0%} of redraws: {word}"]
+            n, again = self.n_redraws, round(self.stability * self.n_redraws)
+            lines += ["", f"top splits come back in {again} of {n} redraws: {word}"]
         return "\n".join(lines)
 
     @property
@@ -235,6 +239,7 @@ def measure_fidelity(
     target: str,
     stability: float,
     rng: np.random.RandomState,
+    n_redraws: int = 0,
 ) -> FidelityReport:
     """Compare students on held-out rows.
 
@@ -247,6 +252,8 @@ def measure_fidelity(
     target : {"label", "proba", "logit"}
     stability : float
     rng : RandomState
+    n_redraws : int, default=0
+        That ``stability`` is a share of.
 
     Returns
     -------
@@ -282,6 +289,7 @@ def measure_fidelity(
         per_class=_per_class(held_out, next(iter(students.values()))),
         stability=stability,
         n_rows=len(held_out.answers),
+        n_redraws=n_redraws,
     )
 
 

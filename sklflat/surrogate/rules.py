@@ -104,6 +104,7 @@ def rules_of_tree(
     features: NDArray,
     faithful: NDArray,
     predicted: NDArray,
+    probability: NDArray | None,
     weight: NDArray,
 ) -> Rules:
     """The rules of a tree, with what held-out rows say of them.
@@ -119,14 +120,16 @@ def rules_of_tree(
         difference.
     predicted : ndarray of shape (n_nodes, ...)
         What is said at each node.
+    probability : ndarray of shape (n_nodes,) or None
+        That a node gives to what it says; None for a regressor.
     weight : ndarray of shape (n_samples,)
         Adds up to 1.
 
     Returns
     -------
     rules : Rules
-        "condition", "prediction", "coverage" (share of the held-out rows), "fidelity" among these
-        (NaN without any), and "support" (their number).
+        "condition", "prediction", "probability" (of a classifier), "coverage" (share of the
+        held-out rows), "fidelity" among these (NaN without any), and "support" (their number).
     """
     paths = paths_to_leaves(model.tree_)
     leaf_of = model.apply(features)
@@ -142,8 +145,11 @@ def rules_of_tree(
     prediction = [
         p.item() if p.ndim == 0 else p.tolist() for p in map(np.asarray, predicted[leaves])
     ]
-    names = ("condition", "prediction", "coverage", "fidelity", "support")
-    return Rules(names, (said, prediction, coverage, faithfulness, support))
+    found = {"condition": said, "prediction": prediction}
+    if probability is not None:
+        found["probability"] = probability[leaves].tolist()
+    found |= {"coverage": coverage, "fidelity": faithfulness, "support": support}
+    return Rules(tuple(found), tuple(found.values()))
 
 
 def rules_of_coefficients(model: Any, columns: Columns, classes: NDArray | None) -> Rules:

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from sklflat.surrogate.fidelity import Estimate
 from sklflat.surrogate.regions import Regions, gain_at_equal_margin, regions_of, who_is_same
@@ -26,7 +28,13 @@ def rules_of(sample: TaughtSample) -> Rules | None:
         faithful = 1 - sample.held_out.losses(sample.surrogate_answers)
         said = said_at_nodes(student)
         return rules_of_tree(
-            student.model, sample.columns, sample.features, faithful, said, sample.weights
+            student.model,
+            sample.columns,
+            sample.features,
+            faithful,
+            said,
+            probability_at_nodes(student),
+            sample.weights,
         )
     if hasattr(student.model, "coef_"):
         return rules_of_coefficients(student.model, sample.columns, student.classes)
@@ -44,6 +52,20 @@ def said_at_nodes(student: Student) -> NDArray:
         return student.classes[value[:, :, 0].argmax(axis=1)]
     boundary = 0.0 if student.target == "logit" else 0.5
     return student.classes[(value[:, 0, 0] > boundary).astype(int)]
+
+
+def probability_at_nodes(student: Student) -> NDArray | None:
+    """The probability that a tree gives, at each of its nodes, to the label it says there."""
+    value = student.model.tree_.value
+    if student.classes is None:
+        return None
+    if classifies(student.model):
+        return np.asarray(value[:, 0].max(axis=1) / value[:, 0].sum(axis=1))
+    said = value[:, :, 0]
+    if student.target == "logit":
+        said = softmax(said, axis=1) if said.shape[1] > 1 else expit(said)
+    first = np.maximum(said, 1 - said) if said.shape[1] == 1 else said
+    return np.asarray(first.max(axis=1).clip(0, 1))
 
 
 def regions_tables(

@@ -219,7 +219,10 @@ class TaughtSample(Sample):
         model = self.student.model
         redrawn = (s.model for s in self.redrawn()) if has_splits(model) else ()
         stable = stability(model, redrawn, self.columns.to_features(self.codes))
-        return measure_fidelity(self.held_out, students, self.lesson.target, stable, self.rng(2))
+        lesson = self.lesson
+        return measure_fidelity(
+            self.held_out, students, lesson.target, stable, self.rng(2), lesson.n_redraws
+        )
 
     def _constant(self) -> Answers:
         """What the network says of most rows taught on (its mean), for every held-out row."""

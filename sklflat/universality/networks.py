@@ -19,6 +19,7 @@ from sklflat.connectivity.networks import (
 from sklflat.exceptions import counted_convergence_warnings
 from sklflat.networks.network import working_precision
 from sklflat.networks.units import Units
+from sklflat.probing.copies import refuse_copies
 from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import ends_frozen, resolve, unfitted
@@ -100,14 +101,21 @@ class Networks:
         )
         sample.trained.numbers(sample.y)  # refuses labels that the network does not know
         few = scored.take(np.arange(min(len(scored), _N_COMPARED))).X
-        others = []
+        x = sample.trained.to_input(few)
+        others, said = [], [sample.network.outputs(x)]
+        done = [sample.units.activations(sample.network.module, x, len(x))]
         for number, estimator in enumerate(estimators[1:], start=1):
             trained = resolve(estimator, dtype)
-            check_same_input(sample.trained.to_input(few), _read(trained, few, number), number)
+            rows = _read(trained, few, number)
+            check_same_input(x, rows, number)
             check_same_task(sample.trained, trained, number)
             other = UnitsOf.find(trained.network.module, sample.X, layers)
             _check_same_layers(sample.units, other.units, number)
             others.append(other)
+            said.append(trained.network.outputs(rows))
+            done.append(other.units.activations(other.module, rows, len(rows)))
+        for found, what in ((said, "outputs"), (done, "activations")):
+            refuse_copies(found, f"{what} on {len(x)} rows")
         return cls(estimators, sample, others, n_failed)
 
 

@@ -138,8 +138,8 @@ class UniversalityProbe(UnitProbe):
     DivergenceError
         If the first network or more than a quarter of the further ones diverge.
     ValueError
-        If a frozen network comes without others, or others read other inputs, know other labels or
-        have another number of layers.
+        If a frozen network comes without others, or others read other inputs, know other labels,
+        have another number of layers, or are the same network as one before.
 
     Warns
     -----
@@ -157,13 +157,17 @@ class UniversalityProbe(UnitProbe):
 
     Examples
     --------
-    A network whose copies are its siblings returns in full:
+    A network whose siblings have the same units on other scales returns in full:
 
     >>> import numpy as np, torch
     >>> from sklflat import UniversalityProbe, from_module
-    >>> module = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
+    >>> W = torch.nn.Linear(2, 8).weight.detach()
+    >>> def network(scale):
+    ...     first, last = torch.nn.Linear(2, 8, bias=False), torch.nn.Linear(8, 2)
+    ...     _ = first.weight.data.copy_(scale * W)
+    ...     return from_module(torch.nn.Sequential(first, torch.nn.ReLU(), last), classes=[0, 1])
     >>> X = np.random.RandomState(0).normal(size=(50, 2))
-    >>> siblings = [from_module(module, classes=[0, 1])] * 3
+    >>> siblings = [network(scale) for scale in (1, 2, 3)]
     >>> probe = UniversalityProbe(siblings, n_units=2, random_state=0).fit(X, X[:, 0] > 0)
     >>> probe.returns_.round(6).min(), probe.transform(X).shape
     (np.float64(1.0), (50, 2))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from sklflat.__main__ import main
-from sklflat.claims import registry
+from sklflat.claims import Comparison, find, registry
 from sklflat.claims.cells import Cell, measure_cell, rooms_below, source_hash
 from sklflat.claims.registry import CLAIMS, Claim
 from sklflat.claims.results import read_results
-from sklflat.claims.tables import changed_verdicts
+from sklflat.claims.tables import changed_verdicts, range_of, row
 from tests.claims._drawn import claims, drawn
 
 
@@ -81,6 +81,44 @@ def test_the_page_is_whole_and_leads_from_a_verdict_to_every_seed(fast, tmp_path
     assert text.count("<summary>every seed</summary>") == len(page.ids) == 25
     rows = re.findall(r"<tr><td>(\d+)</td><td class='number'>", text)
     assert rows.count("0") == rows.count("2") == 25
+
+
+def test_claims_go_by_words_too_and_help_lists_them(fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 2, "--only", "rewinding", "--only", "Flat directions")
+    assert sorted(read_results(path).records) == [3, 4]
+    with pytest.raises(SystemExit):
+        main(["claims", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for number, claim in CLAIMS.items():
+        assert f"{number} {claim.protocol.title}" in said
+
+
+def test_a_legend_is_under_the_tables(fast, tmp_path):
+    _, path = claims(tmp_path, "--seeds", 2, "--only", 3)
+    for text in (path.with_suffix(".md").read_text(), path.with_suffix(".html").read_text()):
+        for word in ("d_z", "P(better)", "of interest", "Ease", "80 % power at"):
+            assert word in text[text.index("Columns") :]
+
+
+def test_what_a_rank_correlation_cannot_be_is_a_dash():
+    """Two seeds that differ by .6: the interval would reach from -3.5 to 4.1."""
+    names = {"name": "a", "arm": "one", "against": "two", "matched_in": "accuracy"}
+    far = Comparison(**names, metric="rank correlation", smallest_effect=0.1)
+    both = ("rank correlation", "area of all")
+    readings = [{"one": dict.fromkeys(both, value)} for value in (0.0, 0.6)]
+    for reading in readings:
+        reading["two"] = dict.fromkeys(reading["one"], 0.0)
+    cells = row(find(far, readings))
+    assert (cells[3], cells[8]) == ("–", "–")
+    free = row(find(replace(far, metric="area of all"), readings))
+    assert "–" not in (free[3], free[8])
+    near = [
+        {"one": {"rank correlation": 0.5 + k / 100}, "two": {"rank correlation": 0.0}}
+        for k in range(9)
+    ]
+    assert "–" not in row(find(far, near))
+    assert range_of(find(far, readings)) == (-2, 2)
+    assert range_of(find(replace(far, against=None), readings)) == (-1, 1)
 
 
 def test_what_is_read_again_is_what_was_written(fast, tmp_path, capsys, monkeypatch):

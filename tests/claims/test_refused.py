@@ -18,6 +18,8 @@ from tests.claims._drawn import claims, drawn
     ("options", "message"),
     [
         (["--only", "9"], "--only 9: claims are numbered 1 to 7"),
+        (["--only", "rewound"], "3 Rewinding, 4 Flat directions"),
+        (["--only", "flat"], "--only flat: this is in the titles of claims 4 and 5"),
         (["--seeds", "1"], "--seeds 1 are too few"),
         (["--seeds", "-3"], "--seeds -3 are too few"),
         (["--first-seed", "-1"], "--first-seed -1"),

@@ -338,6 +338,14 @@ def test_operations_that_are_not_understood():
         ModeConnectivityProbe(pair, **QUICK).fit(data, y)
 
 
+def test_the_same_network_twice_is_refused_by_number():
+    torch.manual_seed(0)
+    module, other = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1)) for _ in range(2))
+    data, y = np.random.RandomState(0).normal(size=(60, 4)), np.arange(60) / 60
+    with pytest.raises(ValueError, match=r"Networks 0 and 2 are the same one \(weights equal"):
+        ModeConnectivityProbe(frozen(module, other, module), **QUICK).fit(data, y)
+
+
 def test_a_path_that_is_not_finite_is_reported_point_by_point():
     data, y = np.random.RandomState(0).normal(size=(60, 4)), np.arange(60) / 60
 

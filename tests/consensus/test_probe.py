@@ -257,37 +257,6 @@ def test_in_a_pipeline_and_a_search_over_probes():
     assert found.transform(MOONS).shape == (120, search.best_params_["unitconsensus__n_units"])
 
 
-def test_parameters_of_the_probes_are_reached_by_name():
-    probe = quick([("loss", AblationProbe()), ("target", ActivationProbe())])
-    probe.set_params(target__unit_score="variance", loss__negligible=0.1)
-    assert probe.probes[1][1].unit_score == "variance"
-    assert clone(probe).get_params()["loss__negligible"] == 0.1
-
-
-def test_a_probe_is_replaced_by_its_name_also_in_a_search():
-    given = [("loss", AblationProbe()), ActivationProbe(unit_score="variance")]
-    probe = quick(given)
-    other = HessianSpectrum(unit_score="curvature")
-    assert probe.set_params(loss=other).probes == [("loss", other), given[1]]
-    assert given[0][0] == "loss"
-    assert given[0][1] is not other
-    assert probe.get_params()["loss"] is other
-    assert probe.set_params(variance=other, variance__tol=0.5).probes[1] == ("variance", other)
-    assert other.tol == 0.5
-    probe.set_params(b__unit_score="variance", probes=[("a", other), ("b", ActivationProbe())])
-    assert probe.get_params()["b__unit_score"] == "variance"
-    with pytest.raises(ValueError, match="Invalid parameter 'loss'"):
-        probe.set_params(loss=other)
-    named = quick([("a", AblationProbe()), ("b", ActivationProbe())])
-    grid = {"unitconsensus__b": [ActivationProbe(unit_score="variance"), HessianSpectrum()]}
-    search = GridSearchCV(make_pipeline(named, LogisticRegression()), grid, cv=2)
-    best = search.fit(MOONS, SIDE).best_params_["unitconsensus__b"]
-    found = search.best_estimator_[0]
-    assert type(found.probes[1][1]) is type(best)
-    alone = quick([("a", AblationProbe()), ("b", best)]).fit(MOONS, SIDE)
-    np.testing.assert_array_equal(found.probe_scores_, alone.probe_scores_)
-
-
 def test_a_list_of_networks_is_refused_with_what_compares_them():
     network, X, y = frozen()
     with pytest.raises(TypeError, match=r"give one of the list. UniversalityProbe and"):

@@ -1,6 +1,7 @@
 """Unit cards are made when they are asked for, of the unit that was scored."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -23,6 +24,35 @@ X, Y = random_data(0, n=300)
 COMMON = {"n_units": None, "n_null": 20, "random_state": 0}
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklflat.exceptions.ConnectivityWarning")
+
+
+class Images(nn.Module):
+    """A convolution that feeds a function, as in many networks that were written by hand."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.c1, self.norm, self.c2 = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 2)
+        self.last = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = torch.relu(self.c2(torch.relu(self.norm(self.c1(x)))))
+        return self.last(x.flatten(1))
+
+
+def test_a_unit_by_the_name_of_what_feeds_it_and_inputs_of_images_by_their_place():
+    images = np.random.RandomState(0).normal(size=(60, 1, 4, 4)).astype("float32")
+    probe = ActivationProbe(from_module(Images(), classes=[0, 1]), **COMMON)
+    probe.fit(images, np.arange(60) % 2)
+    for asked, meant in (("c1[0]", "relu[0]"), ("norm[1]", "relu[1]"), ("c2[2]", "relu_1[2]")):
+        with pytest.raises(
+            ValueError, match=rf"no unit {re.escape(repr(asked))}.*{re.escape(meant)}"
+        ):
+            probe.unit_card(asked)
+    with pytest.raises(TypeError, match=r"called by its name, such as 'relu\[0\]', got 5"):
+        probe.unit_card(5)
+    inputs = next(c.inputs for c in map(probe.unit_card, probe.unit_names_) if not c.dead)
+    assert set(inputs) <= {f"x[0, {i}, {j}]" for i in range(4) for j in range(4)}
 
 
 def frozen():

@@ -142,6 +142,19 @@ def test_what_the_table_says():
     assert "none: No hidden layer" in linear
 
 
+def test_classes_in_another_order_than_the_outputs_are_noticed():
+    rows = np.random.RandomState(0).normal(size=(90, 3))
+    names = np.array(["ash", "oak", "yew"])
+    y, module = names[rows.argmax(axis=1)], nn.Linear(3, 3)
+    with torch.no_grad():
+        _ = module.weight.copy_(torch.eye(3)), module.bias.zero_()
+    asked = "are classes in the order of the outputs?"
+    assert asked not in repr(check_network(from_module(module, classes=names), rows, y))
+    assert asked in repr(check_network(from_module(module, classes=names[[1, 2, 0]]), rows, y))
+    # chance is no wrong order: 30 rows of 90 right, as of the most frequent class
+    assert asked not in repr(check_network(from_module(module, classes=names), rows[::-1], y))
+
+
 def test_fitted_estimators_and_pipelines():
     model = make_pipeline(StandardScaler(), SAMClassifier(max_iter=3, random_state=0)).fit(X, Y)
     assert check_network(model, X, Y).passed

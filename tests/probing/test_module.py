@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sklflat import SAMClassifier, from_module
+from sklflat import AblationProbe, SAMClassifier, check_network, from_module
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from tests._estimators import IRIS, MOONS, SIDE, SPECIES
 
@@ -155,12 +155,22 @@ BAD = {
     "too few classes": (
         lambda m: from_module(m, classes=[0, 1]).predict(IRIS),
         OutputWidthError,
-        "3 outputs",
+        "`classes` has 2 labels, the module 3 outputs",
     ),
     "width of X": (
         lambda m: from_module(m, classes=NAMES).predict(IRIS[:, :3]),
         UnsupportedNetworkError,
-        "cannot be run on X of shape",
+        r"cannot be run on X of shape \(2, 3\): .*rows as the module reads them",
+    ),
+    "labels without classes, a probe": (
+        lambda m: AblationProbe(from_module(m)).fit(IRIS, NAMES[SPECIES]),
+        ValueError,
+        r"holds 'setosa'.*say so: from_module\(module, classes=",
+    ),
+    "labels without classes, checked": (
+        lambda m: check_network(from_module(m), IRIS, NAMES[SPECIES]),
+        ValueError,
+        r"say so: from_module\(module, classes=",
     ),
     "numbers and labels": (
         lambda m: from_module(m, nn.MSELoss(), NAMES),
@@ -170,7 +180,7 @@ BAD = {
     "one output": (
         lambda m: from_module(nn.Linear(4, 1), classes=[0, 1, 2]).predict(IRIS),
         OutputWidthError,
-        "1 outputs, but y has 3 classes",
+        "`classes` has 3 labels, the module 1 outputs",
     ),
     "probabilities": (
         lambda m: from_module(nn.Sequential(m, nn.Softmax(1)), nn.NLLLoss, NAMES).predict(IRIS),

@@ -47,7 +47,7 @@ PROBES = {
         [from_module(m, classes=[0, 1, 2]) for m in MODULES], n_points=5, random_state=0, **k
     ),
     "universality": lambda **k: UniversalityProbe(
-        [from_module(m, classes=[0, 1, 2]) for m in [*MODULES, MODULES[1]]], random_state=0, **k
+        [from_module(m, classes=[0, 1, 2]) for m in [*MODULES, single(2)]], random_state=0, **k
     ),
     "temperature": lambda **k: TemperatureProbe(NETWORK, n_bootstrap=5, random_state=0, **k),
     "pruning": lambda **k: PruningPath(NETWORK, n_random=5, random_state=0, **k),

@@ -239,6 +239,9 @@ def test_models_of_other_targets_and_single_ones_are_refused():
         SurrogateAligner(NET, basin_models=[other, other], **QUICK).fit(X, y)
     with pytest.raises(ValueError, match=r"basin_models has 1 of 'given'"):
         SurrogateAligner(NET, basin_models=[other], **QUICK).fit(X, y)
+    same = fitted(X, y)
+    with pytest.raises(ValueError, match=r"Networks 0 and 1 are the same one .*'given'"):
+        SurrogateAligner(NET, basin_models=[same, same], **QUICK).fit(X, y)
     with pytest.raises(TypeError, match="basin_models=3 must be None"):
         SurrogateAligner(NET, basin_models=3, **QUICK).fit(X, y)
 

@@ -67,6 +67,20 @@ def test_siblings_of_other_inputs_classes_and_layers():
         UniversalityProbe([frozen(), frozen(1), from_module(deep, classes=[0, 1, 2])]).fit(*FEW)
 
 
+def test_the_same_network_twice_is_refused_by_number():
+    with pytest.raises(ValueError, match=r"Networks 0 and 1 are the same one .outputs on 60 rows"):
+        UniversalityProbe([frozen()] * 3, **QUICK).fit(*FEW)
+    with pytest.raises(ValueError, match="Networks 1 and 3 are the same one"):
+        UniversalityProbe([frozen(), frozen(1), frozen(2), frozen(1)], **QUICK).fit(*FEW)
+    W1, b1, W2, b2 = random_arrays(1)
+    tuned = from_module(two_layer(W1, b1, 2 * W2, b2), classes=[0, 1, 2])
+    with pytest.raises(ValueError, match=r"Networks 1 and 2 .*activations on 60 rows"):
+        UniversalityProbe([frozen(), frozen(1), tuned], **QUICK).fit(*FEW)
+    single = from_module(two_layer(W1, b1, W2, b2).float(), classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="Networks 1 and 2 are the same one"):
+        UniversalityProbe([frozen(), frozen(1), single], **QUICK).fit(*FEW)
+
+
 def test_a_sibling_that_is_not_finite():
     arrays = random_arrays(1)
     arrays[0][0, 0] = np.nan

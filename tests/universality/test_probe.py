@@ -148,8 +148,9 @@ def test_one_to_one_gives_no_partner_twice(probe):
 def test_negatives_return_without_sign():
     arrays = random_arrays(0)
     W1, b1, W2, b2 = arrays
-    negative = -W1, -b1, -W2, b2
-    siblings = [from_module(two_layer(*a, nn.Tanh)) for a in (arrays, negative, negative)]
+    mixed = np.where(np.arange(len(b1)) % 2, 1, -1)  # the second has half of the signs
+    negatives = [(-W1, -b1, 2 * W2, b2), (W1 * mixed, b1 * mixed, 3 * W2, b2)]
+    siblings = [from_module(two_layer(*a, nn.Tanh)) for a in (arrays, *negatives)]
     inputs = np.random.RandomState(0).normal(size=(60, 4))
     y = np.random.RandomState(1).normal(size=(60, 3))
     signed = UniversalityProbe(siblings, **QUICK).fit(inputs, y)

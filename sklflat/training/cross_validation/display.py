@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 #: of L2 penalties, readable in greyscale
@@ -64,12 +65,14 @@ class RadiusDisplay:
         Parameters
         ----------
         estimator : SAMClassifierCV or SAMRegressorCV
+            Or a pipeline that ends in one.
         ax : matplotlib.axes.Axes, default=None
 
         Returns
         -------
         display : RadiusDisplay
         """
+        estimator = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         check_is_fitted(estimator)
         scoring = estimator.scoring
         name = (
@@ -119,11 +122,13 @@ class RadiusDisplay:
                 ax.plot(self.rhos[order], folds.T, color="0.8", linewidth=0.8, zorder=0)
         ax.axvline(self.rho, color="black", linewidth=0.8)
         ax.annotate(
-            f" rho = {self.rho:g}",
+            f" rho = {self.rho:g} ",
             (self.rho, 0.02),
             xycoords=("data", "axes fraction"),
             va="bottom",
+            ha="right" if self.rho == self.rhos.max() > self.rhos.min() else "left",
         )
+        ax.set_title(self._at_the_end(), fontsize="small")
         positive = self.rhos[self.rhos > 0]
         if len(positive):
             ax.set_xscale("symlog", linthresh=float(positive.min()))
@@ -135,3 +140,11 @@ class RadiusDisplay:
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
+
+    def _at_the_end(self) -> str:
+        """What there is to say of a choice at an end of the grid; 0 is none."""
+        least, largest = self.rhos.min(), self.rhos.max()
+        if least == largest or least < self.rho < largest or self.rho == 0:
+            return ""
+        which, others = ("largest", "larger") if self.rho == largest else ("least", "smaller")
+        return f"the {which} radius of the grid was chosen: {others} ones were not tried"

@@ -92,9 +92,23 @@ def reads_integers(module: nn.Module) -> bool:
     return any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in module.modules())
 
 
+#: where a network has another width than the data
+_WIDTH_REMEDY = "A module class whose __init__ takes 'n_features' gets the width from the data."
+
+
 @torch.no_grad()
-def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]:
-    """Shape of one sample's output, (k,) or (), found by running a network on a few."""
+def output_shape(
+    forward: Callable[[Tensor], Any], X: Tensor, remedy: str = _WIDTH_REMEDY
+) -> tuple[int, ...]:
+    """Shape of one sample's output, (k,) or (), found by running a network on a few.
+
+    Parameters
+    ----------
+    forward : callable
+    X : Tensor of shape (n, ...)
+    remedy : str
+        What to do, in a sentence, where X is of another shape than the network reads.
+    """
     try:
         with token_ids_named(forward):
             output = forward(X)
@@ -103,7 +117,6 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error.__cause__, IndexError):  # of token ids, and says all
             raise
-        remedy = "A module class whose __init__ takes 'n_features' gets the width from the data."
         if X.is_floating_point() and "indices" in str(error):
             remedy = "Token ids have to be integers: pass X.astype(int)."
         elif "argument" in str(error) and "forward()" in str(error):
@@ -111,9 +124,9 @@ def output_shape(forward: Callable[[Tensor], Any], X: Tensor) -> tuple[int, ...]
                 "Several inputs are passed as a dictionary of arrays by the names of forward's "
                 "arguments."
             )
+        integers = "" if X.is_floating_point() else f" and {X.dtype}"
         raise UnsupportedNetworkError(
-            f"The network cannot be run on X of shape {tuple(X.shape)} and {X.dtype}: {error}. "
-            f"{remedy}"
+            f"The network cannot be run on X of shape {tuple(X.shape)}{integers}: {error}. {remedy}"
         ) from error
     if not isinstance(output, Tensor) or output.ndim > 2 or output.shape[:1] != X.shape[:1]:
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

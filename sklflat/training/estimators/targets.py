@@ -1,5 +1,7 @@
 """Targets as a network needs them, and a network's output as scikit-learn returns it."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit, log_softmax, logit, softmax
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -93,6 +95,19 @@ class ClassTargets:
         return self.classes[decision.argmax(axis=1)]
 
 
+def as_values(y: Any) -> np.ndarray:
+    """Real targets as floats; labels in words raise a ValueError that says what to do."""
+    try:
+        return np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        values = np.ravel(np.asarray(y, dtype=object)).tolist()
+        word = next((value for value in values if isinstance(value, str)), values[0])
+        raise ValueError(
+            f"The network predicts numbers, but y holds {word!r}, which is none. "
+            "If y holds labels, say so: from_module(module, classes=[one label an output])."
+        ) from error
+
+
 class RealTargets:
     """Real targets, (n,) or (n, k)."""
 
@@ -119,7 +134,7 @@ class RealTargets:
 
     def encode(self, y: np.ndarray, loss: str) -> np.ndarray:
         """Targets of shape (n, k)."""
-        return np.array(y, dtype=float).reshape(len(y), -1)
+        return np.array(as_values(y)).reshape(len(y), -1)
 
     def predict(self, z: np.ndarray) -> np.ndarray:
         """Predictions in the shape of y; the Poisson loss means log-means."""

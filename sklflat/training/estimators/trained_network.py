@@ -19,7 +19,7 @@ from sklflat.networks.units import Units
 from sklflat.training.estimators.containers import as_arrays, joined
 from sklflat.training.estimators.data import Inputs
 from sklflat.training.estimators.outputs import in_logits, settle
-from sklflat.training.estimators.targets import ClassTargets
+from sklflat.training.estimators.targets import ClassTargets, as_values
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainedNetwork:
         A label that the network does not know raises a ValueError.
         """
         if self.classes is None or self.targets.multilabel:
-            return np.asarray(y, dtype=float)
+            return as_values(y)
         return ClassTargets.encode(self.targets, np.asarray(y), "softmax")
 
 

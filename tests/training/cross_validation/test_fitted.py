@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNetClassifier
 from torch import nn
 
@@ -112,6 +114,25 @@ def test_the_curve_is_drawn(clf):
         np.testing.assert_array_equal(drawn.get_xdata(), clf.rhos_)
     assert "accuracy" in display.ax_.get_ylabel()
     assert f"rho = {clf.rho_:g}" in "".join(t.get_text() for t in display.ax_.texts)
+
+
+def test_a_pipeline_is_drawn_by_its_last_step(clf):
+    given = make_pipeline(FunctionTransformer(), clf)
+    assert RadiusDisplay.from_estimator(given).rho == clf.rho_
+
+
+@pytest.mark.parametrize(
+    ("rho", "said"), [(0.0, ""), (0.1, ""), (0.5, "the largest radius of the grid was chosen")]
+)
+def test_a_choice_at_the_end_of_the_grid_is_said(rho, said):
+    given = {"rhos": np.array([0.0, 0.1, 0.5]), "alphas": np.array([1.0])}
+    scores = np.array([[[0.5], [0.6], [0.7]]])
+    display = RadiusDisplay(**given, scores=scores, rho=rho, alpha=1.0, score_name="R²").plot()
+    assert display.ax_.get_title().startswith(said)
+    assert bool(display.ax_.get_title()) == bool(said)
+    display.figure_.canvas.draw()
+    (label,) = display.ax_.texts
+    assert label.get_window_extent().x1 <= display.ax_.get_window_extent().x1 + 1
 
 
 def test_a_curve_with_failed_candidates_is_drawn():
