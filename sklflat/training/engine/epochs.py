@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from sklflat.exceptions import warn
 from sklflat.training.engine.epoch_loss import last_epoch
+from sklflat.training.engine.interrupts import interrupt_afterwards
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.engine.step import ascends_at_all
@@ -156,10 +157,11 @@ class EpochLoop:
 
     def _notify(self, hook: str) -> None:
         """Call callbacks, which stop training by a ``KeyboardInterrupt``."""
-        try:
-            self.net.notify(hook, dataset_train=self.batches.dataset, dataset_valid=None)
-        except KeyboardInterrupt:
-            self.record.ended = CALLBACK
+        with interrupt_afterwards():
+            try:
+                self.net.notify(hook, dataset_train=self.batches.dataset, dataset_valid=None)
+            except KeyboardInterrupt:
+                self.record.ended = CALLBACK
 
     def _count_epoch(self, bar: tqdm) -> None:
         """Record an epoch, and let the learning rate fall or training end by what it brought."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklflat.exceptions import DivergenceError
 from sklflat.training.engine.epochs import Epoch, Fitting, next_epoch
-from sklflat.training.runs.interrupts import Interrupt, deferred_interrupt
+from sklflat.training.engine.interrupts import Interrupt, deferred_interrupt
 from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 

@@ -20,12 +20,12 @@ from sklflat.exceptions import (
     UnsupportedNetworkError,
 )
 from sklflat.training.engine.epochs import Epoch, Fitting
+from sklflat.training.engine.interrupts import deferred_interrupt
 from sklflat.training.engine.loader import EpochSum
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs.alone import finish, train_alone
 from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.dispatch import dispatch
-from sklflat.training.runs.interrupts import deferred_interrupt
 from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 from sklflat.training.stacking.data import SharedData
@@ -256,6 +256,7 @@ class _StackTrainer:
             training.error = error
             return None
         if request is None:
+            training.check_interrupted()
             return None
         started = _StartedTraining(i, training, fitting, request, random_state)
         reason = why_not_stacked(request.net)

@@ -20,9 +20,9 @@ from skorch import NeuralNet
 
 from sklflat import ModeConnectivityProbe, SAMClassifier, StackedSearchCV
 from sklflat.storage import RunStore
+from sklflat.training.engine.interrupts import deferred_interrupt
 from sklflat.training.engine.net import PerturbedNetMixin
 from sklflat.training.runs import Training, run_directory
-from sklflat.training.runs.interrupts import deferred_interrupt
 from sklflat.training.stacking import train
 from sklflat.training.stacking.stack import Stack
 from tests._stacks import DIGITS, LABELS
@@ -279,6 +279,33 @@ def test_a_shared_generator_of_random_numbers_gives_each_its_own(tmp_path):
         np.testing.assert_array_equal(again, found[0])
     np.testing.assert_allclose(alone, found[0], atol=1e-8)
     assert not np.array_equal(found[0][0], found[0][1])
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:Training interrupted")
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_epoch_end"])
+@pytest.mark.parametrize("stack", [False, "auto"])
+def test_an_interrupt_while_callbacks_run_is_not_taken_for_theirs(
+    tmp_path, monkeypatch, hook, stack
+):
+    """Callbacks stop a training by the same exception, and what they stop has ended and is kept."""
+    expected = trained(None, models(2, max_iter=6), stack=stack)
+    original, left = NeuralNet.notify, [1]
+
+    def notify(self, method, **kwargs):
+        if method == hook and left:
+            left.clear()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        return original(self, method, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NeuralNet, "notify", notify)
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path, models(2, max_iter=6), stack=stack)
+    assert list(RunStore(tmp_path).keys()) == []
+    again = trained(tmp_path, models(2, max_iter=6), stack=stack)
+    np.testing.assert_array_equal(again, expected)
 
 
 def _press_and_wait():

@@ -21,7 +21,8 @@ from tests._stacks import DIGITS, LABELS, distance, estimators
 
 VARIANTS = ("sam", "asam", "gsam", "looksam", "fisher", "friendly", "momentum", "none")
 # what rounding may leave after three epochs
-TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
+# a stack takes products of few columns in another order, so single precision rounds otherwise
+TOLERANCE = {"float64": 1e-10, "float32": 2e-5}
 
 
 class Normalised(nn.Module):

@@ -45,6 +45,34 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def interrupt_afterwards() -> Iterator[None]:
+    """Hand an interrupt to whoever handles it after the block; the second one at once.
+
+    Callbacks stop training by raising ``KeyboardInterrupt``. While they run, the user's Ctrl-C must
+    not be taken for that: the training would be kept as one that has ended. Does nothing outside of
+    the main thread, or where SIGINT has no handler in Python.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pending: list[FrameType | None] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        pending.append(frame)
+        if len(pending) > 1:
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if len(pending) == 1:
+            before(signal.SIGINT, pending[0])
+
+
 def _default_handler() -> signal.Handlers | None:
     """The handler of SIGINT, if it is Python's own and may be changed here."""
     if threading.current_thread() is not threading.main_thread():
