@@ -83,8 +83,12 @@ class Widening(TorchFunctionMode):
         return t
 
     def joined(self, t: Tensor) -> Tensor:
-        """The copies themselves, where a tensor stands in place of some; else the tensor."""
-        return self._settled(t)
+        """The copies, where a tensor stands in place of some: the same from now on; else it."""
+        copies = self._standing.get(t)
+        if isinstance(copies, OneChannel):
+            copies = self._standing[t] = copies.joined()
+            self.begin(copies)
+        return t if copies is None else copies
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Called by PyTorch in place of every function."""
@@ -102,13 +106,13 @@ class Widening(TorchFunctionMode):
                 if out is not None:
                     self.begin(out)
                     return out
-        return self._joined(func, args, kwargs)
+        return self._widened(func, args, kwargs)
 
-    def _joined(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _widened(self, func: Any, args: Any, kwargs: Any) -> Any:
         """What a function makes of rows and of copies."""
         given, shape = tree_flatten((args, kwargs))
         if len(self._standing):
-            given = [self._settled(t) if isinstance(t, Tensor) else t for t in given]
+            given = [self.joined(t) if isinstance(t, Tensor) else t for t in given]
             args, kwargs = tree_unflatten(given, shape)
         wide = next((t for t in given if self._knows(t, self._wide)), None)
         has_rows = any(self._knows(t, self._rows) for t in given)
@@ -124,14 +128,6 @@ class Widening(TorchFunctionMode):
                     if wide is not None:
                         self._measure(t)
         return out
-
-    def _settled(self, t: Tensor) -> Tensor:
-        """The copies themselves, where a tensor stands in place of some: the same from now on."""
-        copies = self._standing.get(t)
-        if isinstance(copies, OneChannel):
-            copies = self._standing[t] = copies.joined()
-            self.begin(copies)
-        return t if copies is None else copies
 
     def _like(self, wide: Tensor, t: Tensor) -> Tensor:
         """Rows repeated as those that they meet; as they are, if they need not be."""

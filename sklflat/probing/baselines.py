@@ -13,7 +13,7 @@ from sklflat.networks import ParameterVector
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.activation import activation_variance
 from sklflat.probing.attribution import integrated_gradients, optimal_activation
-from sklflat.probing.card import evenly_spread, input_sensitivity
+from sklflat.probing.card import card_rows, input_sensitivity
 from sklflat.probing.sample import Sample
 
 __all__ = [
@@ -126,7 +126,7 @@ def input_permutation(sample: Sample, *, n_repeats: int = 5, random_state: Any =
             shuffled[:, j] = X[rng.permutation(len(X)), j]
             loss = network.loss(shuffled.view(sample.X.shape), sample.target, sample.weight)
             importance[j] += float(loss - plain) / n_repeats
-    rows = evenly_spread(np.flatnonzero(sample.weights > 0))
+    rows = card_rows(sample)
     S = input_sensitivity(network, sample.units, sample.X[rows])
     if S.shape[1] != len(importance):
         raise ValueError("input_permutation needs inputs that are numbers, not token ids.")

@@ -12,6 +12,7 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
 from sklflat.networks.units import Units
 from sklflat.probing.sample import Sample
+from sklflat.training.estimators.loss_landscape import evenly_spread
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: samples that a card lists, and rows over which input gradients are averaged
@@ -106,7 +107,7 @@ class CardData:
     def of(cls, sample: Sample) -> "CardData":
         """Collect from the sample that units are scored on."""
         classes = sample.trained.classes
-        kept = evenly_spread(np.flatnonzero(sample.weights > 0))
+        kept = card_rows(sample)
         n_units, by_class = len(sample.units), classes is not None and sample.y.ndim == 1
         sums, total = np.zeros((1, n_units)), np.zeros((1, 1))
         top, highest = np.zeros((0, n_units), dtype=int), np.zeros((0, n_units))
@@ -191,17 +192,17 @@ class CardData:
         return input_sensitivity(network, units, X, [u])[0]
 
 
+def card_rows(sample: Sample) -> NDArray:
+    """Some of the rows of positive weight, evenly spread, as data may be sorted."""
+    counted = np.flatnonzero(sample.weights > 0)
+    return counted[evenly_spread(len(counted), _N_ROWS)]
+
+
 def _input_names(shape: tuple[int, ...], n: int) -> list[str]:
     """Names of n inputs of rows of a shape: ``x3``, or ``x[0, 2, 5]`` where there are axes."""
     if len(shape) < 2:
         return [f"x{j}" for j in range(n)]
     return [f"x[{', '.join(map(str, place))}]" for place in np.ndindex(shape)]
-
-
-def evenly_spread(rows: NDArray) -> NDArray:
-    """Some of the rows, evenly spread, as data may be sorted."""
-    n = min(len(rows), _N_ROWS)
-    return rows[np.linspace(0, len(rows) - 1, n).round().astype(int)]
 
 
 def input_sensitivity(
