@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklflat.training.engine.direct_calls import direct_call
+from sklflat.training.engine.known_calls import Key, leaves, view_key, without_known, written
 from sklflat.training.engine.narrow_products import in_best_order
 from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 
@@ -28,19 +29,12 @@ _MAX_BYTES = 2**29
 
 _LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 
-Key = tuple[Any, ...]
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
 class NotReplayableError(Exception):
     """A computation cannot be replayed from a recording; says why."""
-
-
-def _key(t: Tensor) -> Key:
-    """Identifies a view of memory, which autograd may wrap in several objects."""
-    storage = t.untyped_storage()._cdata
-    return (storage, t.storage_offset(), tuple(t.shape), t.stride(), t.dtype)
 
 
 class Recorder(TorchDispatchMode):
@@ -131,23 +125,6 @@ class _ReadsValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _written(func: OpOverload, args: Args) -> list[Tensor]:
-    """The tensors among the arguments that an operation changes in place."""
-    declared = zip(args, func._schema.arguments, strict=False)
-    return [
-        a for a, d in declared if isinstance(a, Tensor) and d.alias_info and d.alias_info.is_write
-    ]
-
-
-def leaves(value: Any) -> list[Any]:
-    """The items of nested lists, tuples and dictionaries."""
-    if isinstance(value, (list, tuple)):
-        return [leaf for item in value for leaf in leaves(item)]
-    if isinstance(value, dict):
-        return [leaf for item in value.values() for leaf in leaves(item)]
-    return [value]
-
-
 class Tape:
     """Straight-line code made from a recording.
 
@@ -190,15 +167,15 @@ class Tape:
         self._storages: set[int] = set()
         self._n_names = 0
         for i, tensor in enumerate(inputs):
-            if _key(tensor) in self._names:
+            if view_key(tensor) in self._names:
                 raise NotReplayableError("two inputs are the same memory")
             self._define(tensor, f"i{i}")
         given = {t.untyped_storage()._cdata for t in inputs}
         for func, args, *_ in recorder.calls:
-            for written in _written(func, args):
-                if written.untyped_storage()._cdata in given:
-                    raise NotReplayableError(f"{func} changes an input in place")
-        self.lines = [line for call in recorder.calls for line in self._line(*call)]
+            if any(t.untyped_storage()._cdata in given for t in written(func, args)):
+                raise NotReplayableError(f"{func} changes an input in place")
+        calls, self._known = without_known(recorder.calls, inputs, outputs)
+        self.lines = [line for call in calls for line in self._line(*call)]
         names = [*(f"i{i}" for i in range(len(inputs))), "generator=None"]
         returned = ", ".join(self._name(t) for t in outputs)
         body = "\n    ".join(_delete_after_last_use([*self.lines, f"return ({returned},)"]))
@@ -206,7 +183,7 @@ class Tape:
         self._function: Callable[..., tuple[Tensor, ...]] | None = None
 
     def _define(self, tensor: Tensor, name: str) -> str:
-        self._names[_key(tensor)] = name
+        self._names[view_key(tensor)] = name
         self._storages.add(tensor.untyped_storage()._cdata)
         return name
 
@@ -217,11 +194,11 @@ class Tape:
     def _name(self, value: Any) -> str:
         """The expression that stands for a value."""
         if isinstance(value, Tensor):
-            name = self._names.get(_key(value))
+            name = self._names.get(view_key(value))
             if name is None:
                 if value.untyped_storage()._cdata in self._storages:
                     raise NotReplayableError("a view was made that the recorder did not see")
-                name = self._names[_key(value)] = self._constant(value)
+                name = self._names[view_key(value)] = self._constant(value)
             return name
         if isinstance(value, (list, tuple)):
             return "[" + ", ".join(self._name(v) for v in value) + "]"
@@ -233,7 +210,7 @@ class Tape:
         self, func: OpOverload, args: Args, kwargs: Kwargs, out: Any, draws: bool
     ) -> list[str]:
         tensors = [o for o in leaves(out) if isinstance(o, Tensor)]
-        if not func._schema.is_mutable and all(_key(o) in self._names for o in tensors):
+        if not func._schema.is_mutable and all(view_key(o) in self._names for o in tensors):
             return []  # another name for memory that already has one
         arguments = [self._name(a) for a in args]
         if draws:
@@ -268,14 +245,23 @@ class Tape:
             return ", ".join(self._targets(o) for o in out) + ","
         self._n_names += 1
         name = f"v{self._n_names}"
-        if isinstance(out, Tensor) and _key(out) not in self._names:
+        if isinstance(out, Tensor) and view_key(out) not in self._names:
             self._define(out, name)
         return name
 
     def same_as(self, other: "Tape") -> bool:
         """Whether another recording did the same with the same constants."""
         same = self.source == other.source and self._views == other._views
-        return same and all(map(_same, self.constants, other.constants))
+        pairs = zip(self.constants, other.constants, strict=False)
+        return same and all(a is b or self._are_known(other, a, b) or _same(a, b) for a, b in pairs)
+
+    def _are_known(self, other: "Tape", a: Any, b: Any) -> bool:
+        """Whether two constants are results of calls that are not made again, and equal."""
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+            return False
+        both = zip((self, other), (a, b), strict=True)
+        known = all(t.untyped_storage()._cdata in tape._known for tape, t in both)
+        return known and a.dtype == b.dtype and torch.equal(a, b)
 
     def compile(self) -> Callable[..., tuple[Tensor, ...]]:
         """The function ``replay(*inputs, generator)``; run it without autograd."""
@@ -346,7 +332,7 @@ def _delete_after_last_use(lines: list[str]) -> list[str]:
 
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return isinstance(a, Tensor) and isinstance(b, Tensor) and _key(a) == _key(b)
+        return isinstance(a, Tensor) and isinstance(b, Tensor) and view_key(a) == view_key(b)
     return a is b or (type(a) is type(b) and bool(operator.eq(a, b)))
 
 

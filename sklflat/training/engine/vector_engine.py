@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from sklflat.networks.functional import ParameterVector
+from sklflat.training.engine.known_calls import leaves
 from sklflat.training.engine.optimizer import maximizes, trained_parameters
 from sklflat.training.engine.passes import SideEffects
 from sklflat.training.engine.per_sample_gradients import squared_gradients
 from sklflat.training.engine.protocols import Batch, TrainedNet
 from sklflat.training.engine.replays import Replays, attributes, why_not_recorded
-from sklflat.training.engine.tape import Recorder, copies, leaves
+from sklflat.training.engine.tape import Recorder, copies
 from sklflat.training.engine.updates import VectorUpdate
 from sklflat.training.perturbations.base import Position
 

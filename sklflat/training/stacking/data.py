@@ -6,8 +6,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from sklflat.training.engine.known_calls import leaves
 from sklflat.training.engine.loader import TensorLoader
-from sklflat.training.engine.tape import leaves
 
 
 class StackedBatches:
@@ -40,17 +40,20 @@ class StackedBatches:
 
     def steps(self) -> Iterator[list[tuple[Hashable, int, int, list[int]]]]:
         """Per step the replicas that have a batch: kind, first and last row, and who they are."""
-        k = 0
-        while True:
-            groups: dict[tuple[Hashable, int, int], list[int]] = {}
-            for i, edges in self.edges.items():
-                if k + 1 < len(edges):
-                    start, stop = edges[k : k + 2]
-                    groups.setdefault((self.kinds[i], start, stop), []).append(i)
-            if not groups:
-                return
-            yield [(*key, members) for key, members in groups.items()]
-            k += 1
+        alike: dict[tuple[Hashable, tuple[int, ...]], list[int]] = {}
+        for i, edges in self.edges.items():
+            alike.setdefault((self.kinds[i], tuple(edges)), []).append(i)
+        for k in range(max(map(len, self.edges.values())) - 1):
+            groups: dict[tuple[Hashable, int, int], list[list[int]]] = {}
+            for (kind, ends), members in alike.items():
+                if k + 1 < len(ends):
+                    groups.setdefault((kind, ends[k], ends[k + 1]), []).append(members)
+            yield [(*key, self._in_order(parts)) for key, parts in groups.items()]
+
+    def _in_order(self, parts: list[list[int]]) -> list[int]:
+        if len(parts) == 1:
+            return parts[0]
+        return sorted((i for part in parts for i in part), key=self.position.__getitem__)
 
     def batch(self, members: list[int], start: int, stop: int) -> list[Tensor]:
         """Input, weights if there are any, and target, each of shape (R, stop - start, ...)."""

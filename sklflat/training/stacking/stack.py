@@ -5,10 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sklflat.networks.functional import ParameterVector
+from sklflat.training.engine.known_calls import leaves
 from sklflat.training.engine.loader import EpochSum, TensorLoader
 from sklflat.training.engine.optimizer import trained_parameters
 from sklflat.training.engine.passes import SideEffects
@@ -18,7 +20,7 @@ from sklflat.training.engine.replays import (
     tensors_kept_apart,
     why_not_recorded,
 )
-from sklflat.training.engine.tape import leaves
+from sklflat.training.engine.step import ascends_at_all
 from sklflat.training.engine.vector_engine import (
     MAX_RECORDED_PARAMETERS,
     CannotUseVector,
@@ -84,6 +86,9 @@ class Stack:
         self.replays.why_not = self.replays.why_not or why_not_recorded(modules, net.user_classes())
         self.run = self.vector.runner(net.module_)
         self._released: set[int] = set()
+        self._all = list(range(len(self.nets)))
+        template = self.perturbation.template
+        self._has_phases = template is not None and ascends_at_all(template)
 
     def _join_states(self) -> dict[str, Tensor] | None:
         first = self.nets[0].steps_.perturbation
@@ -134,15 +139,22 @@ class Stack:
         self.update.begin_epoch()
         self._read_parameters()
         self._losses = self.w.new_zeros(len(self.nets), dtype=torch.float64)
+        self._counts = np.zeros((len(self.nets), 4), dtype=int)
+        self._recording = {
+            i for i in loaders if self.nets[i].snapshots_at or self.nets[i]._states_at
+        }
         batches = StackedBatches(loaders)
         self._loaders, sums = loaders, batches.done
         for i, done in sums.items():
             self._losses[i] = done.loss
-        with tensors_kept_apart(self.nets[0].module_):
-            for groups in batches.steps():
-                for _, start, stop, members in groups:
-                    for rows in self._partition(members):
-                        self._step(rows, batches.batch(rows, start, stop), sums)
+        try:
+            with tensors_kept_apart(self.nets[0].module_):
+                for groups in batches.steps():
+                    for _, start, stop, members in groups:
+                        for rows in self._partition(members):
+                            self._step(rows, batches.batch(rows, start, stop), sums)
+        finally:
+            self._count(loaders, sums)
         for i, loss in enumerate(self._losses.tolist()):
             if i in sums:
                 sums[i].loss = loss / max(sums[i].n_samples, 1)
@@ -160,7 +172,7 @@ class Stack:
 
     def _partition(self, members: list[int]) -> Iterable[list[int]]:
         """Replicas in the same phase of the perturbation."""
-        if self.perturbation.template is None:
+        if not self._has_phases:
             return [members]
         steps = {i: self.nets[i].steps_.t for i in members}
         if len(set(steps.values())) == 1:
@@ -173,26 +185,22 @@ class Stack:
 
     def _step(self, rows: list[int], batch: list[Tensor], sums: dict[int, EpochSum]) -> None:
         nets = [self.nets[i] for i in rows]
-        for i, net in zip(rows, nets, strict=True):
-            if net.snapshots_at or net._states_at:
-                net.begin_step(partial(self._copy_state, i), partial(self._under_way, i, sums[i]))
-            else:
-                net.steps_.n_begun += 1
-        whole = rows == list(range(len(self.nets)))
+        for i in self._recording.intersection(rows):
+            self._count([i], sums)
+            under_way = partial(self._under_way, i, sums[i])
+            self.nets[i].begin_step(partial(self._copy_state, i), under_way)
+        whole = rows == self._all
         index: Any = None if whole else torch.as_tensor(rows, device=self.w.device)
         some = ReplicaStep(self, index, nets, batch)
         losses, direction, state = some.direction()
         ok = (direction.sum(1) + losses).isfinite()
         taken = ok.tolist()
         self._losses[slice(None) if index is None else index] += losses.double() * some.n_rows
-        for net, i, good in zip(nets, rows, taken, strict=True):
-            n_passes = len(some.passes)
-            net.steps_.n_gradient_evaluations += n_passes
-            net.steps_.t += good
-            net.steps_.n_skipped_steps += not good
-            sums[i].n_samples += some.n_rows
-            sums[i].n_batches += 1
-            sums[i].n_skipped += not good
+        own: Any = slice(None) if whole else rows
+        self._counts[own] += (1, some.n_rows, len(some.passes), 0)
+        self._counts[own, 3] += taken
+        if self._has_phases:  # which depend on the steps taken
+            self._count(rows, sums)
         some.advance_random_states(taken)
         if not all(taken):
             index = torch.as_tensor(rows, device=self.w.device)[ok]
@@ -205,6 +213,20 @@ class Stack:
             _write(self.others, index, some.after)
             if self.state is not None and state is not None:
                 _write(self.state, index, state)
+
+    def _count(self, rows: Iterable[int], sums: dict[int, EpochSum]) -> None:
+        """Hand what was counted of some replicas to them; step by step it takes its time."""
+        for i in rows:
+            n_steps, n_rows, n_passes, n_taken = self._counts[i].tolist()
+            steps, done = self.nets[i].steps_, sums[i]
+            steps.n_begun += 0 if i in self._recording else n_steps  # these count for themselves
+            steps.n_gradient_evaluations += n_passes
+            steps.t += n_taken
+            steps.n_skipped_steps += n_steps - n_taken
+            done.n_samples += n_rows
+            done.n_batches += n_steps
+            done.n_skipped += n_steps - n_taken
+            self._counts[i] = 0
 
     def _under_way(self, i: int, done: EpochSum) -> tuple[TensorLoader, EpochSum]:
         """The loader of a replica, and what is done of its epoch."""
