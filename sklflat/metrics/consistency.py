@@ -3,12 +3,19 @@
 What children of a rewind point and networks from other seeds have in common.
 """
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 #: resamples of rows and children
 N_BOOTSTRAP = 100
+#: share of a mean square that is left as a variance, below which it is computed anew
+_CANCELS = 1e-6
+#: length relative to the largest value, below which a unit may be constant
+_HARDLY = 1e-11
 
 
 def standardised(A: NDArray, weights: NDArray | None = None) -> NDArray:
@@ -65,6 +72,16 @@ def correlations(A: NDArray, weights: NDArray | None = None) -> NDArray:
     return z @ z.transpose(0, 2, 1)
 
 
+def mean_correlation(z: Sequence[NDArray]) -> NDArray:
+    """Mean correlation (n_units,) over pairs of R networks, of (n, n_units) ``standardised``.
+
+    As :func:`mean_of_pairs`, from the length of the sum over networks.
+    """
+    squares = sum(np.square(own).sum(axis=0) for own in z)
+    pairs = np.square(np.sum(z, axis=0)).sum(axis=0) - squares
+    return np.asarray(pairs / (len(z) * (len(z) - 1)))
+
+
 def mean_of_pairs(C: NDArray, counts: NDArray | None = None) -> NDArray:
     r"""Mean correlation (n_units,) over pairs of different networks.
 
@@ -99,16 +116,52 @@ def bootstrap_interval(
     A network that was drawn twice makes no pair with itself, which would correlate by 1.
     """
     R, n, _ = A.shape
-    s = np.ones(n) if weights is None else weights
-    draws = []
-    for _ in range(n_bootstrap):
-        rows = np.bincount(rng.randint(n, size=n), minlength=n)
-        networks = np.bincount(rng.randint(R, size=R), minlength=R)
-        while (networks > 0).sum() < 2:
-            networks = np.bincount(rng.randint(R, size=R), minlength=R)
-        draws.append(mean_of_pairs(correlations(A, s * rows), networks.astype(float)))
+    rows, networks = np.empty((n_bootstrap, n)), np.empty((n_bootstrap, R))
+    for b in range(n_bootstrap):
+        rows[b] = np.bincount(rng.randint(n, size=n), minlength=n)
+        networks[b] = np.bincount(rng.randint(R, size=R), minlength=R)
+        while (networks[b] > 0).sum() < 2:
+            networks[b] = np.bincount(rng.randint(R, size=R), minlength=R)
+    draws = resampled_means(A, rows if weights is None else rows * weights, networks)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
+
+
+def resampled_means(A: NDArray, weights: NDArray, counts: NDArray) -> NDArray:
+    """Mean correlations (B, n_units) over pairs of networks, for B weightings of rows and networks.
+
+    They are ``mean_of_pairs(correlations(A, weights[b]), counts[b])``, from sums of products that
+    one product of matrices forms for all b.
+
+    Parameters
+    ----------
+    A : ndarray of shape (R, n, n_units)
+    weights : ndarray of shape (B, n)
+        Of rows.
+    counts : ndarray of shape (B, R)
+        Of networks.
+    """
+    s = weights / weights.sum(axis=1, keepdims=True)
+    seen = (s > 0).any(axis=0)
+    s, A = s[:, seen], A[:, seen]
+    D = A - A.mean(axis=1, keepdims=True)
+    mean, square = s @ D, s @ np.square(D)  # (R, B, n_units)
+    variance = square - np.square(mean)
+    # where nearly nothing is left of a difference, or units hardly vary, it is not known so
+    scale = np.abs(A).max(axis=1)[:, None]
+    cancels = variance <= np.maximum(_CANCELS * square, np.square(_HARDLY * scale))
+    varies = np.ptp(A, axis=1) > 0
+    length = np.sqrt(np.where(cancels, 1.0, variance))
+    total = np.zeros(mean.shape[1:])
+    for i, j in combinations(range(len(A)), 2):
+        r = (s @ (D[i] * D[j]) - mean[i] * mean[j]) / (length[i] * length[j])
+        total += (counts[:, i] * counts[:, j])[:, None] * np.where(varies[i] & varies[j], r, 0.0)
+    n_pairs = (np.square(counts.sum(axis=1)) - np.square(counts).sum(axis=1)) / 2
+    found = total / n_pairs[:, None]
+    for b, units in enumerate((cancels & varies[:, None]).any(axis=0)):
+        if units.any():
+            found[b, units] = mean_of_pairs(correlations(A[:, :, units], s[b]), counts[b])
+    return found
 
 
 def mean_of_live(scores: NDArray, lives: NDArray) -> float:

@@ -13,9 +13,8 @@ from sklflat.metrics import debiased_cka, spearman_brown
 from sklflat.metrics._checks import varying
 from sklflat.metrics.consistency import (
     bootstrap_interval,
-    correlations,
+    mean_correlation,
     mean_of_live,
-    mean_of_pairs,
     partners,
     standardised,
 )
@@ -136,21 +135,31 @@ class Group:
         """Standardised activations (n, n_units) of each network, once for all its partners."""
         return [standardised(A) for A in self.match]
 
+    @cached_property
+    def _to_score(self) -> list[NDArray]:
+        """Standardised activations (m, n_units) of each network, once for all references."""
+        return [standardised(A, self.weights) for A in self.score]
+
+    def _orders(self, reference: int) -> list[NDArray]:
+        """Of each network the units (n_units,) that a reference's are matched with."""
+        z, same = self._to_match, np.arange(len(self.layer_of))
+        return [
+            same if k == reference else partners(z[reference], z[k], self.layer_of)
+            for k in range(len(z))
+        ]
+
     def aligned(self, reference: int = 0) -> NDArray:
-        """Activations (R, n, n_units) to score, units in the order of a reference, it first."""
-        others = [k for k in range(len(self.score)) if k != reference]
-        z = self._to_match
-        orders = [partners(z[reference], z[k], self.layer_of) for k in others]
-        parts = [self.score[k][:, order] for k, order in zip(others, orders, strict=True)]
-        return np.stack([self.score[reference], *parts])
+        """Activations (R, n, n_units) to score, units in the order of a reference."""
+        orders = self._orders(reference)
+        return np.stack([A[:, order] for A, order in zip(self.score, orders, strict=True)])
 
     def scores(self, reference: int = 0) -> tuple[NDArray, NDArray]:
         """Consistency (n_units,) of the reference's units, and which of them live."""
-        A = self.aligned(reference)
         seen = slice(None) if self.weights is None else self.weights > 0
-        lives = ~dead_units(A[0][seen], self.dtype)
-        found = mean_of_pairs(correlations(A, self.weights))
-        return np.where(lives, found, 0.0), lives
+        lives = ~dead_units(self.score[reference][seen], self.dtype)
+        orders = self._orders(reference)
+        aligned = [z[:, order] for z, order in zip(self._to_score, orders, strict=True)]
+        return np.where(lives, mean_correlation(aligned), 0.0), lives
 
     def cka(self, layers: Sequence[Any]) -> dict[str, float]:
         """Debiased CKA of each layer, mean over pairs; no matching is needed for it.

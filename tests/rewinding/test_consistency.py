@@ -9,6 +9,7 @@ from sklflat.metrics.consistency import (
     correlations,
     matched,
     mean_of_pairs,
+    resampled_means,
     too_many_failed,
 )
 from sklflat.rewinding.consistency import Consistency, Group
@@ -167,3 +168,23 @@ def test_a_failed_reference_is_said_to_be_what_failed():
     refused = Consistency.refused(**found(reference_failed=True))
     assert "the reference" in str(refused)
     assert "too many" not in str(refused)
+
+
+def test_resampled_means_are_those_of_each_weighting():
+    """Units of all kinds: dead, active in one row, with a large offset, hardly varying."""
+    rng = np.random.RandomState(0)
+    A = np.maximum(rng.normal(size=(4, 60, 8)) + rng.normal(size=(1, 60, 8)), 0.0)
+    A[:, :, 0] = 0.0
+    A[:, :, 1] = np.eye(60)[7]
+    A[:, :, 2] += 1e6
+    A[:, :, 3] = 1e9 + 1e-5 * A[:, :, 3]
+    A[2, :, 4] = 3.0
+    weights = rng.randint(3, size=(30, 60)) * rng.uniform(size=60)
+    weights[:, -5:] = 0.0
+    A[:, -5:] = np.inf
+    counts = rng.randint(3, size=(30, 4)).astype(float)
+    counts[:, :2] += 1
+    seen = A[:, :-5]
+    pairs = zip(weights[:, :-5], counts, strict=True)
+    by_hand = [mean_of_pairs(correlations(seen, s), m) for s, m in pairs]
+    np.testing.assert_allclose(resampled_means(A, weights, counts), by_hand, atol=1e-9)
