@@ -118,11 +118,14 @@ def above_chance(
 
     ``least`` are the p-values that the draws allow.
     """
+    lowest = p.min()
+    # more draws would find nothing where no unit is even beyond chance alone
+    more = resolution(least, dead) if lowest <= FDR else ""
     return Discoveries(
         discovered(q, dead, scores),
         p,
         f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
-        f"smallest p-value of {len(p)} units is {p.min():.3g}.{resolution(least, dead)}",
+        f"smallest p-value of {len(p)} units is {lowest:.3g}.{more}",
     )
 
 
