@@ -5,7 +5,8 @@ from sklflat.rewinding.consistency import Consistency
 from sklflat.rewinding.curvature_plateau import CurvaturePlateau
 from sklflat.rewinding.display import BasinDisplay
 from sklflat.rewinding.dose_display import DoseDisplay
-from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset, step_grid
+from sklflat.rewinding.onset import Instability, OnsetCurve, step_grid
+from sklflat.rewinding.onset_search import find_onset
 from sklflat.rewinding.parent import Parent
 from sklflat.rewinding.pruning import PrunableLayers, read_masks, write_masks
 from sklflat.rewinding.rewinder import BasinRewinder

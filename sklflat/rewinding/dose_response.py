@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
-from sklflat.rewinding.onset import Instability, OnsetCurve
+from sklflat.rewinding.onset import Instability, OnsetCurve, falling_curve
 from sklflat.rewinding.rewinds import Comparison, instability_of
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
@@ -44,8 +43,8 @@ def dose_response(
 def onset_of_all(points: Sequence[Instability], tol: float) -> OnsetCurve:
     """The onset where all steps were looked at: the first at which a falling curve is stable.
 
-    The curve is the falling one that is nearest to all looks (isotonic regression), so that one
-    look that is stable by luck makes no onset. A failed copy counts as an error of all rows.
+    The curve is that of :func:`~.onset.falling_curve`, so that one look that is stable by luck
+    makes no onset.
 
     Examples
     --------
@@ -57,8 +56,6 @@ def onset_of_all(points: Sequence[Instability], tol: float) -> OnsetCurve:
     >>> curve.onset, curve.contradictions
     (3, (1,))
     """
-    values = np.minimum([p.value for p in points], 1.0)
-    falling = IsotonicRegression(increasing=False).fit_transform(np.arange(len(points)), values)
-    stable = np.flatnonzero(falling <= tol)
+    stable = np.flatnonzero(falling_curve(points) <= tol)
     grid = tuple(p.step for p in points)
     return OnsetCurve(tuple(points), tol, grid, grid[stable[0]] if len(stable) else None)

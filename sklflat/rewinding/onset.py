@@ -1,12 +1,15 @@
 """The onset: the step from which on all continuations of a training end in one basin."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+
+from sklflat.rewinding.segments import n_networks
 
 
 def step_grid(n_steps: int, n_grid: int) -> tuple[int, ...]:
@@ -67,12 +70,17 @@ class Instability:
         return found if np.isfinite(found) else float("inf")
 
     @property
+    def n_copies(self) -> int:
+        """How many networks were compared, the parent among them."""
+        return n_networks(len(self.barriers))
+
+    @property
     def standard_error(self) -> float:
         """Of the mean over pairs, by the jackknife over copies, as pairs share these.
 
         NaN with fewer than three copies, or if one failed.
         """
-        n_copies = round((1 + np.sqrt(1 + 8 * len(self.barriers))) / 2)
+        n_copies = self.n_copies
         if n_copies < 3 or not np.isfinite(self.barriers).all():
             return float("nan")
         pairs = list(combinations(range(n_copies), 2))
@@ -146,57 +154,22 @@ class OnsetCurve:
         return pd.DataFrame(rows).set_index("step")
 
 
-def find_onset(
-    instability: Callable[[int], Instability], grid: Sequence[int], tol: float
-) -> OnsetCurve:
-    """The first stable step of a grid by bisection, if instability falls with the step.
+def falling_curve(points: Sequence[Instability]) -> NDArray:
+    """The falling curve (n_points,) that is nearest to some looks (isotonic regression).
 
-    The first step is looked at first. At the end of training nothing is left that could differ, so
-    that needs no look: of n steps about ``log2(n) + 2`` are looked at. Bisection itself cannot see
-    whether instability falls, so one more step is looked at, halfway from the onset to the end; if
-    it is not stable, it is among :attr:`OnsetCurve.contradictions`.
-
-    Parameters
-    ----------
-    instability : callable
-        ``instability(step) -> Instability``.
-    grid : sequence of int
-        Ascending, from 0.
-    tol : float
-        Instability up to which a step is stable.
-
-    Returns
-    -------
-    curve : OnsetCurve
-
-    References
-    ----------
-    J. Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", ICML 2020.
-    https://arxiv.org/abs/1912.05671
+    A look counts as often as copies were trained for it. A failed copy counts as an error of all
+    rows.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from sklflat.rewinding.onset import Instability, find_onset
-    >>> curve = find_onset(lambda k: Instability(k, np.array([1 / (1 + k)])), range(100), tol=0.1)
-    >>> curve.onset, len(curve.points)
-    (9, 9)
+    >>> from sklflat.rewinding.onset import Instability, falling_curve
+    >>> looks = [Instability(k, np.array([b])) for k, b in enumerate((0.5, 0.25, 0.375, 0.0))]
+    >>> falling_curve(looks).tolist()
+    [0.5, 0.3125, 0.3125, 0.0]
     """
-    found: dict[int, Instability] = {}
-
-    def is_stable(i: int) -> bool:
-        if i not in found:
-            found[i] = instability(grid[i])
-        return found[i].value <= tol
-
-    onset = 0
-    if not is_stable(0):
-        low, onset = 0, len(grid)
-        while onset - low > 1:
-            middle = (low + onset) // 2
-            low, onset = (low, middle) if is_stable(middle) else (middle, onset)
-    if onset < len(grid):
-        is_stable((onset + len(grid)) // 2)  # what was only concluded so far
-    points = tuple(found[i] for i in sorted(found))
-    at = grid[onset] if onset < len(grid) else None
-    return OnsetCurve(points, tol, tuple(grid), at)
+    values = np.minimum([p.value for p in points], 1.0)
+    weights = [p.n_copies - 1.0 for p in points]
+    regression = IsotonicRegression(increasing=False)
+    found: NDArray = regression.fit_transform(np.arange(len(points)), values, sample_weight=weights)
+    return found

@@ -123,8 +123,14 @@ class Recipe:
             rows = rows.take(numbers)  # each with the target that it was given
         return Training(estimator, rows.X, rows.y, dict(rows.params), **own)
 
-    def run(self, trainings: Sequence[Training]) -> None:
+    def run(self, trainings: Sequence[Training], are_copies: bool = True) -> None:
         """Train, as one stack where that is possible; what failed has its ``error``.
+
+        Parameters
+        ----------
+        trainings : sequence of Training
+        are_copies : bool, default=True
+            Whether they may end without convergence: what the parent says of itself is enough.
 
         Raises
         ------
@@ -133,8 +139,8 @@ class Recipe:
         """
         begun = time.perf_counter()
         with warnings.catch_warnings():
-            # copies of a training need not converge; what the first says of itself is enough
-            warnings.simplefilter("ignore", ConvergenceWarning)
+            if are_copies:
+                warnings.simplefilter("ignore", ConvergenceWarning)
             for _ in train(trainings, **self.settings):
                 pass
         self._count(trainings, time.perf_counter() - begun)
@@ -193,7 +199,7 @@ def split_in_three(
 def trained_parent(recipe: Recipe, states_at: Sequence[int]) -> Training:
     """A training that keeps its state at some steps, and has not failed."""
     parent = recipe.training(states_at=tuple(states_at))
-    recipe.run([parent])
+    recipe.run([parent], are_copies=False)
     if parent.error is not None:
         raise parent.error
     return parent

@@ -15,7 +15,8 @@ from sklflat.networks.units import Units
 from sklflat.probing.resolve import resolve
 from sklflat.probing.split import Rows
 from sklflat.rewinding.consistency import Group
-from sklflat.rewinding.onset import Instability, OnsetCurve, find_onset
+from sklflat.rewinding.onset import Instability, OnsetCurve
+from sklflat.rewinding.onset_search import find_onset
 from sklflat.rewinding.recipe import Recipe, n_trained, some_of
 from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.segments import segment_barriers
@@ -70,14 +71,17 @@ class Comparison:
         own = None if weight is None else weight[torch.as_tensor(numbers)]
         return self.recipe.inputs(numbers), self.recipe.rows.y[numbers], own
 
-    def barriers(self, trainings: Sequence[Training]) -> NDArray:
-        """Barriers of the training error between all pairs; NaN with one that failed."""
+    def barriers(self, trainings: Sequence[Training], known: NDArray | None = None) -> NDArray:
+        """Barriers of the training error between all pairs; NaN with one that failed.
+
+        ``known`` are those of the first few trainings.
+        """
         if any(t.error is not None for t in trainings):
             return np.full(1, np.nan)
         X, y, weight = self.trained_on
         networks = [resolve(t.estimator) for t in trainings]
         first = networks[0]
-        return segment_barriers(networks, first.to_input(X), first.to_target(y), weight)
+        return segment_barriers(networks, first.to_input(X), first.to_target(y), weight, known)
 
     def group(self, networks: Sequence[TrainedNetwork]) -> Group:
         """Their units' activations, to be matched and scored."""
@@ -109,37 +113,44 @@ def onset_curve(
     parent : Training
     tol : float
     seeds : sequence of int
-        Of the orders of the rows of the other copies, the same at every step. All pairs of copies
-        are compared.
+        Of the orders of the rows of the other copies, the same at every step; those of further
+        copies, where a step is looked at again, follow from them. All pairs of copies are compared.
     looked : callable
         Called with what every look has found.
     """
-    grid = sorted(parent.states)
+    grid, n, recipe = sorted(parent.states), len(seeds), comparison.recipe
+    copies: dict[int, list[Training]] = {step: [] for step in grid}
+    barriers: dict[int, NDArray] = {}
 
     def instability(step: int) -> Instability:
-        found = instability_at(comparison, parent, step, seeds)
+        known = copies[step]
+        further = np.random.RandomState(seeds[-1] + len(known) // n)
+        own = [int(further.randint(2**31 - 1)) for _ in seeds] if known else seeds
+        new = [recipe.training(start=Start(parent.states[step], seed)) for seed in own]
+        recipe.run(new)
+        known += new
+        found = instability_of(comparison, parent, step, known, barriers.get(step))
+        barriers[step] = found.barriers
         looked(found)
         return found
 
-    return find_onset(instability, grid, tol)
-
-
-def instability_at(
-    comparison: Comparison, parent: Training, step: int, seeds: Sequence[int]
-) -> Instability:
-    """Train copies from one step, as one stack, and compare them with the parent and each other."""
-    recipe = comparison.recipe
-    copies = [recipe.training(start=Start(parent.states[step], seed)) for seed in seeds]
-    recipe.run(copies)
-    return instability_of(comparison, parent, step, copies)
+    n_steps = parent.estimator.net_.steps_.n_begun
+    return find_onset(instability, grid, tol, cost=lambda step: n * (n_steps - step))
 
 
 def instability_of(
-    comparison: Comparison, parent: Training, step: int, copies: Sequence[Training]
+    comparison: Comparison,
+    parent: Training,
+    step: int,
+    copies: Sequence[Training],
+    known: NDArray | None = None,
 ) -> Instability:
-    """How far apart the parent and trained copies from one of its steps are."""
+    """How far apart the parent and trained copies from one of its steps are.
+
+    ``known`` are the barriers between the parent and the first few copies.
+    """
     together = [parent, *copies]
-    barriers = comparison.barriers(together)
+    barriers = comparison.barriers(together, known)
     consistency = float("nan")
     if np.isfinite(barriers).all():
         group = comparison.group([resolve(t.estimator) for t in together])

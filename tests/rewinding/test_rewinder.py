@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -369,3 +370,9 @@ def test_rows_of_weight_zero_are_not_matched_on_and_scores_say_where_they_are_fr
     ]
     np.testing.assert_array_equal(probes[0].unit_scores_, probes[1].unit_scores_)
     assert probes[0]._score_name == "consistency over retrained children, on rows trained on"
+
+
+def test_a_network_that_has_not_converged_is_said_to_be_so_once():
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(2\) reached") as caught:
+        BasinRewinder(SHORT, **ONCE).fit(IRIS, SPECIES)
+    assert sum(w.category is ConvergenceWarning for w in caught) == 1
