@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.blocks import Blocks, blocks_of
-from sklflat.networks.calls import CallCounter, ForwardPasses, structure_of
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.functional import ParameterVector
+from sklflat.networks.nonlinearity_calls import CallCounter, ForwardPasses, structure_of
 from sklflat.networks.tracing.discovery import discover
 from sklflat.networks.tracing.layout import stored_like
 from sklflat.networks.unit_layer import UnitLayer, chosen_layers, near_miss

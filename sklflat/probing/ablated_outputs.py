@@ -11,7 +11,7 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.one_channel import OneChannel
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.tracing.layout import stored_like
-from sklflat.networks.widening import Widening
+from sklflat.networks.widened_batch import Widening
 from sklflat.probing.sample import Sample
 from sklflat.training.estimators.loss_landscape import evenly_spread
 

@@ -13,7 +13,7 @@ from sklflat.report.html_units import units
 from sklflat.report.parts import Comparison, Finding, Page, Quantity, Section
 from sklflat.report.pictures import as_webp
 from sklflat.report.verdict import N_KEY, flatness_in_words
-from sklflat.report.written import duration, number, with_interval
+from sklflat.report.wording import duration, number, with_interval
 
 #: bytes that a page has at most
 MAX_BYTES = 400_000

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from sklflat.report.parts import Page, UnitTable
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: what the columns say
 COLUMNS = {

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sklflat.probing.split import Rows
 from sklflat.report.parts import Quantity
-from sklflat.report.written import listed, number
+from sklflat.report.wording import listed, number
 
 #: a standard deviation between these, and a mean up to the second, is called near unit scale
 _NEAR = (0.1, 10.0)

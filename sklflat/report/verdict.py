@@ -19,7 +19,7 @@ from sklflat.report.parts import (
     UnitTable,
 )
 from sklflat.report.techniques.prediction import difference
-from sklflat.report.written import listed, number
+from sklflat.report.wording import listed, number
 
 REAL = "real units"
 #: technique, quantity, name in the comparison; the first three answer the questions of the page

@@ -22,7 +22,7 @@ from sklflat.paths.losses import PathLosses, losses_of, points_of
 from sklflat.paths.paths import Path
 from sklflat.paths.repair.affine_layers import affine_layers
 from sklflat.paths.repair.hidden_layers import hidden_layers
-from sklflat.paths.repair.rescaling import (
+from sklflat.paths.repair.moment_corrections import (
     Moments,
     channels,
     correction,

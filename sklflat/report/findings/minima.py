@@ -15,7 +15,7 @@ from sklflat.report.findings.thresholds import (
     too_few,
 )
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 
 def flat_minimum(

@@ -5,7 +5,7 @@ Each is a pure function of numbers, so that both sides of its threshold are test
 
 from sklflat.report.findings.thresholds import FAITHFUL, FEWEST_ROWS, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: scores that differ by less are those of the same outputs, but for rounding
 _SAME = 1e-6

@@ -7,7 +7,7 @@ from math import isinf, isnan
 
 from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, RETURN, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: what the difference of two equal scores leaves
 _ROUNDING = 1e-14

@@ -9,7 +9,7 @@ from sklflat.report.findings import BARRIER, one_valley
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, fitted, unit_columns
-from sklflat.report.written import listed
+from sklflat.report.wording import listed
 
 
 def why_not(subject: Subject) -> str:

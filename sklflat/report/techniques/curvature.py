@@ -16,7 +16,7 @@ from sklflat.report.findings import FLAT, RADIUS, SHARP, at_rest, flat_minimum
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, always, unit_columns
-from sklflat.report.written import listed, number
+from sklflat.report.wording import listed, number
 
 
 @dataclass(frozen=True, eq=False)

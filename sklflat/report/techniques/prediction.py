@@ -14,7 +14,7 @@ from sklflat.report.findings import better_than_constant
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, always
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 
 @dataclass(frozen=True)

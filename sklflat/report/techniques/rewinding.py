@@ -11,7 +11,7 @@ from sklflat.report.findings import ticket
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import Reading, Technique, fitted
-from sklflat.report.written import number
+from sklflat.report.wording import number
 from sklflat.rewinding import BasinDisplay, BasinRewinder
 
 #: share of the rows that the rewinder looks on

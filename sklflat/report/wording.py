@@ -19,7 +19,7 @@ def number(value: Any) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import number
+    >>> from sklflat.report.wording import number
     >>> [number(v) for v in (1234567, 0.123456, 12.345, 3e-19, True, None, "wide")]
     ['1,234,567', '0.123', '12.3', '3e-19', 'yes', '–', 'wide']
     """
@@ -51,7 +51,7 @@ def with_interval(quantity: Quantity) -> str:
     Examples
     --------
     >>> from sklflat.report.parts import Quantity
-    >>> from sklflat.report.written import with_interval
+    >>> from sklflat.report.wording import with_interval
     >>> with_interval(Quantity("accuracy", 0.5, "", low=0.4, high=0.6))
     '0.5 (0.4 to 0.6)'
     """
@@ -72,7 +72,7 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import duration
+    >>> from sklflat.report.wording import duration
     >>> duration(0.04), duration(12.3), duration(192)
     ('0.0 s', '12.3 s', '3 min 12 s')
     """
@@ -91,7 +91,7 @@ def listed(words: list[str]) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import listed
+    >>> from sklflat.report.wording import listed
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
     """
