@@ -92,9 +92,8 @@ def bootstrap_interval(
     weights: NDArray | None,
     rng: np.random.RandomState,
     n_bootstrap: int = N_BOOTSTRAP,
-    level: float = 0.95,
 ) -> tuple[NDArray, NDArray]:
-    """Ends (n_units,) of the percentile interval over resampled rows and networks at once.
+    """Ends (n_units,) of the 95 % percentile interval over resampled rows and networks at once.
 
     A network that was drawn twice makes no pair with itself, which would correlate by 1.
     """
@@ -107,7 +106,7 @@ def bootstrap_interval(
         while (networks > 0).sum() < 2:
             networks = np.bincount(rng.randint(R, size=R), minlength=R)
         draws.append(mean_of_pairs(correlations(A, s * rows), networks.astype(float)))
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     return low, high
 
 

@@ -296,7 +296,10 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
             p-value rejects is its ``attrs["p_value"]``.
         """
         check_is_fitted(self)
-        return unit_table(self)
+        p, q = self.p_values_, self.q_values_
+        frame = unit_table(self, {"score": self.unit_scores_, "p_value": p, "q_value": q})
+        frame.attrs["p_value"] = self.null_hypothesis_
+        return frame
 
     @property
     def null_hypothesis_(self) -> str:
