@@ -71,6 +71,17 @@ class TargetUnit:
         )
 
 
+def total_variance(y: Any) -> float:
+    """Variance of targets, of several outputs added up: the squared error of the mean.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    """
+    y = np.asarray(y, dtype=float).reshape(len(y), -1)
+    return float(np.square(y - y.mean(axis=0)).sum(axis=1).mean())
+
+
 def target_spread(y: Any) -> Quantity:
     """The standard deviation of the targets that networks are given, and whether it is far from 1.
 

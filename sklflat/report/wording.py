@@ -1,5 +1,6 @@
-"""How numbers are written: the same in every format."""
+"""How numbers and lists are written: the same in every format."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -98,3 +99,21 @@ def listed(words: list[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def shortened(words: Sequence[str], most: int = 12) -> str:
+    """The first words of a list, and how many others there are.
+
+    Parameters
+    ----------
+    words : sequence of str
+    most : int, default=12
+
+    Examples
+    --------
+    >>> from sklflat.report.wording import shortened
+    >>> shortened(["a", "b"]), shortened(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    shown = ", ".join(words[:most])
+    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
