@@ -40,22 +40,22 @@ class Setting:
         self.network = Network(self.module, nn.CrossEntropyLoss())
         operator = Hessian(self.network, self.X, self.y)
         self.units = Units.find(self.network.module, self.X)
-        self.unit_directions = UnitDirections.of(
+        self.directions = UnitDirections.of(
             self.units, operator.vector, metric, outgoing, torch.float64
         )
-        scale = self.unit_directions.scale
+        scale = self.directions.scale
         self.operator = operator if scale is None else ScaledOperator(operator, scale)
         self.H = self.operator.dense()
         self.top = Subspace(eigenpairs(self.operator, k, tol=1e-10).vectors)
 
-    def directions(self):
+    def dense_directions(self):
         """The units' unit vectors (U, p), entry by entry."""
         w = self.network.vector.read()
         rows = []
         for u in range(len(self.units)):
             row = torch.zeros_like(w)
-            for e in self.unit_directions.blocks.indices(u).tolist():
-                row[e] = w[e] if self.unit_directions.scale is None else w[e].sign()
+            for e in self.directions.blocks.indices(u).tolist():
+                row[e] = w[e] if self.directions.scale is None else w[e].sign()
             rows.append(row / row.norm())
         return torch.stack(rows)
 
@@ -64,27 +64,27 @@ class Setting:
 @pytest.mark.parametrize("metric", ["plain", "adaptive"])
 def test_alignment_and_curvature_are_those_of_the_dense_matrix(metric, outgoing):
     s = Setting(metric=metric, outgoing=outgoing)
-    D = s.directions()
+    D = s.dense_directions()
     V = torch.linalg.eigh(s.H)[1][:, -3:]
     inside = (D @ V).square().sum(1)
-    np.testing.assert_allclose(flat_alignment(s.unit_directions, s.top), 1 - inside, atol=1e-8)
+    np.testing.assert_allclose(flat_alignment(s.directions, s.top), 1 - inside, atol=1e-8)
     expected = torch.einsum("ui,ij,uj->u", D, s.H, D)
-    np.testing.assert_allclose(unit_curvature(s.unit_directions, s.operator), expected, atol=1e-10)
+    np.testing.assert_allclose(unit_curvature(s.directions, s.operator), expected, atol=1e-10)
 
 
 def test_outgoing_adds_the_weights_that_read_a_unit():
     inner, outer = Setting(), Setting(outgoing=True)
     # 4 inputs and a bias; then 3 outputs too
-    assert inner.unit_directions.blocks.sizes.tolist() == [5] * 6
-    assert outer.unit_directions.blocks.sizes.tolist() == [8] * 6
+    assert inner.directions.blocks.sizes.tolist() == [5] * 6
+    assert outer.directions.blocks.sizes.tolist() == [8] * 6
 
 
 def test_null_of_alignment_is_the_law_of_uniform_directions_in_the_block():
     s = Setting(k=7)  # more than the 5 entries of a block
-    null = flat_alignment_null(s.unit_directions, s.top, 4000, np.random.RandomState(0))
+    null = flat_alignment_null(s.directions, s.top, 4000, np.random.RandomState(0))
     assert not null.pooled
     for u in (0, 4):
-        entries = s.unit_directions.blocks.indices(u)
+        entries = s.directions.blocks.indices(u)
         Z = torch.randn(4000, len(entries), dtype=torch.float64, generator=GENERATOR)
         D = torch.zeros(4000, s.operator.size, dtype=torch.float64)
         D[:, entries] = Z / Z.norm(dim=1, keepdim=True)
@@ -97,16 +97,16 @@ def test_p_values_of_alignment_are_uniform_for_random_weights():
     for seed in range(40):
         s = Setting()
         w = torch.randn(s.operator.size, dtype=torch.float64, generator=GENERATOR)
-        unit_directions = UnitDirections(s.unit_directions.blocks, w, None)
-        null = flat_alignment_null(unit_directions, s.top, 500, np.random.RandomState(seed))
-        p.extend(null.p_values(flat_alignment(unit_directions, s.top)))
+        directions = UnitDirections(s.directions.blocks, w, None)
+        null = flat_alignment_null(directions, s.top, 500, np.random.RandomState(seed))
+        p.extend(null.p_values(flat_alignment(directions, s.top)))
     assert 0.01 < np.mean(np.array(p) <= 0.05) < 0.1
 
 
 def test_null_of_curvature_matches_single_products():
     s = Setting()
-    null = unit_curvature_null(s.unit_directions, s.operator, 3000, np.random.RandomState(0))
-    entries = s.unit_directions.blocks.indices(2)
+    null = unit_curvature_null(s.directions, s.operator, 3000, np.random.RandomState(0))
+    entries = s.directions.blocks.indices(2)
     Z = torch.randn(3000, len(entries), dtype=torch.float64, generator=GENERATOR)
     Z = Z / Z.norm(dim=1, keepdim=True)
     block = s.H[entries][:, entries]
@@ -121,8 +121,8 @@ def test_adaptive_scores_do_not_change_when_relu_units_are_rescaled():
     one = Setting(two_layer(W1, b1, W2, b2), "adaptive")
     other = Setting(two_layer(W1 * factor, b1 * factor, W2 / factor[:, None], b2), "adaptive")
     for score in (
-        lambda s: flat_alignment(s.unit_directions, s.top),
-        lambda s: unit_curvature(s.unit_directions, s.operator),
+        lambda s: flat_alignment(s.directions, s.top),
+        lambda s: unit_curvature(s.directions, s.operator),
     ):
         np.testing.assert_allclose(score(one), score(other), rtol=1e-7, atol=1e-10)
 
@@ -133,8 +133,8 @@ def test_permuted_units_have_permuted_scores():
     one = Setting(two_layer(W1, b1, W2, b2, nn.Tanh))
     other = Setting(two_layer(W1[:, order], b1[order], W2[order], b2, nn.Tanh))
     np.testing.assert_allclose(
-        flat_alignment(other.unit_directions, other.top),
-        flat_alignment(one.unit_directions, one.top)[order],
+        flat_alignment(other.directions, other.top),
+        flat_alignment(one.directions, one.top)[order],
         atol=1e-8,
     )
 
@@ -142,7 +142,7 @@ def test_permuted_units_have_permuted_scores():
 def response(s):
     weights = np.full(len(s.X), 1 / len(s.X))
     return unit_response(
-        s.network, s.units, s.X, weights, s.unit_directions, s.top, s.operator, GENERATOR
+        s.network, s.units, s.X, weights, s.directions, s.top, s.operator, GENERATOR
     )
 
 
@@ -172,7 +172,7 @@ def test_response_works_for_other_architectures(name):
     s.network = Network(s.module, nn.CrossEntropyLoss())
     s.operator = Hessian(s.network, s.X, torch.arange(12) % 3)
     s.units = Units.find(s.network.module, s.X)
-    s.unit_directions = UnitDirections.of(s.units, s.operator.vector, "plain", False, torch.float64)
+    s.directions = UnitDirections.of(s.units, s.operator.vector, "plain", False, torch.float64)
     s.top = Subspace(eigenpairs(s.operator, 2).vectors)
     scores = response(s).scores()
     assert scores.shape == (len(s.units),)
@@ -186,14 +186,12 @@ def test_spectral_measures_are_those_of_the_dense_gauss_newton_matrix(name):
     network = Network(module, nn.CrossEntropyLoss())
     operator = GaussNewton(network, X, torch.arange(12) % 3)
     units = Units.find(network.module, X)
-    unit_directions = UnitDirections.of(units, operator.vector, "plain", False, torch.float64)
-    measures = block_measures(
-        GaussNewtonFactor(operator), unit_directions.blocks, unit_directions.d
-    )
+    directions = UnitDirections.of(units, operator.vector, "plain", False, torch.float64)
+    measures = block_measures(GaussNewtonFactor(operator), directions.blocks, directions.d)
     values, V = torch.linalg.eigh(operator.dense())
-    D = unit_directions.rows(torch.arange(len(units)))
+    D = directions.rows(torch.arange(len(units)))
     shares = (D @ V).square().numpy()
-    np.testing.assert_allclose(measures.weights.sum(1), unit_directions.are_defined, atol=1e-9)
+    np.testing.assert_allclose(measures.weights.sum(1), directions.are_defined, atol=1e-9)
     np.testing.assert_allclose(measures.mean, shares @ values.numpy(), atol=1e-12)
     # moments of second and third order, and the distribution function between eigenvalues
     for power in (2, 3):
