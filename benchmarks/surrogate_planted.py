@@ -29,6 +29,13 @@ PLANTED = {
     4: (20_000, (128, 128)),
     5: (60_000, (256, 256)),
 }
+TRAINING = {
+    "max_iter": 40,
+    "rho": 0.02,
+    "learning_rate_init": 0.003,
+    "batch_size": 256,
+    "dtype": "float32",
+}
 
 
 def recovered(depth, seed):
@@ -37,9 +44,7 @@ def recovered(depth, seed):
     X, y, truth = make_planted_tree(
         n + 4000, depth=depth, n_relevant=min(4, 2**depth - 1), random_state=seed
     )
-    net = SAMClassifier(
-        sizes, max_iter=40, rho=0.02, learning_rate_init=0.003, batch_size=256, random_state=seed
-    ).fit(X[:n], y[:n])
+    net = SAMClassifier(sizes, random_state=seed, **TRAINING).fit(X[:n], y[:n])
     said = net.predict(X[n:])
     lesson = lessons_of(resolve(FrozenEstimator(net)), X[:n], y[:n], seed)[0]
     student = student_of(lesson, depth)

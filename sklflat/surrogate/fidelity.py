@@ -116,9 +116,17 @@ def estimates(
     """Weighted means of columns with percentile intervals, and the resampled means."""
     weight = held_out.weight
     drawn = bootstrap_means(values, weight, rng, held_out.groups)
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    low, high = _ends(drawn)
     found = zip((weight @ values).tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(*each) for each in found], drawn
+
+
+def _ends(drawn: NDArray) -> NDArray[np.float64]:
+    """Ends (2, k) of 95 % intervals of resampled means (n_resamples, k); NaN if none is known."""
+    known = ~np.isnan(drawn).all(axis=0)
+    found = np.full((2, len(known)), np.nan)
+    found[:, known] = np.nanquantile(drawn[:, known], [0.025, 0.975], axis=0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -276,7 +284,7 @@ def measure_fidelity(
     gains = [
         Estimate(
             found[0].value - found[k].value,
-            *np.nanquantile(drawn[:, 0] - drawn[:, k], [0.025, 0.975]).tolist(),
+            *_ends(drawn[:, [0]] - drawn[:, [k]])[:, 0].tolist(),
         )
         for k in (1, 2)
     ]

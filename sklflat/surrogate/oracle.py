@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from sklflat.surrogate.columns import Columns
+from sklflat.surrogate.columns import Columns, filled
 
 #: standard deviation of the noise, in those of the columns
 BANDWIDTH = 0.35
@@ -38,7 +38,9 @@ def draw_oracle_samples(
 
     so that columns that move together go on doing so. With :math:`h = 0.35` and
     :math:`\lambda = 0.3` the variance is 12 % above that of the data. No value leaves the range
-    that its column has in the data, whole numbers stay whole, and a missing value stays missing.
+    that its column has in the data, a column of whole numbers, or of few different ones, takes the
+    nearest value that the data have (an encoder of categories knows no others), and a missing value
+    stays missing.
     Binary and categorical columns take, in half of the samples, all their values from one of the
     five rows whose numbers are next to those of the row, so that no combination of them is made up.
 
@@ -87,7 +89,8 @@ def draw_oracle_samples(
     if numeric.any():
         values = codes[:, numeric]
         moved = samples[:, numeric] + _noise(values, n_samples, rng)
-        moved = np.where(columns.whole[numeric], np.round(moved), moved)
+        for j in np.flatnonzero(columns.whole[numeric]):
+            moved[:, j] = _nearest(moved[:, j], values[:, j])
         samples[:, numeric] = np.clip(moved, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
     if columns.discrete.any():
         donors = _neighbours(codes[:, numeric], rng)[
@@ -101,7 +104,8 @@ def draw_oracle_samples(
 
 def _noise(values: NDArray, n_samples: int, rng: np.random.RandomState) -> NDArray:
     """Noise (n_samples, n_columns) with the covariance of the values, drawn to its diagonal."""
-    centred = np.nan_to_num(values - np.nanmean(values, axis=0))
+    known = filled(values)
+    centred = known - known.mean(axis=0)
     scale = centred.std(axis=0)
     # of the standardised values, so that columns of any size are alike
     Z = centred / np.where(scale > 0, scale, 1)
@@ -113,13 +117,20 @@ def _noise(values: NDArray, n_samples: int, rng: np.random.RandomState) -> NDArr
     return BANDWIDTH * scale * noise
 
 
+def _nearest(moved: NDArray, values: NDArray) -> NDArray:
+    """For each number (n_samples,) the nearest of some values; NaN for NaN."""
+    seen = np.unique(values[np.isfinite(values)])
+    found = seen[np.searchsorted((seen[1:] + seen[:-1]) / 2, moved)]
+    return np.where(np.isnan(moved), np.nan, found)
+
+
 def _neighbours(values: NDArray, rng: np.random.RandomState) -> NDArray[np.int64]:
     """For each row, ``N_NEIGHBOURS`` rows next to it; any at all, where there are no numbers."""
     n = len(values)
     if values.shape[1] == 0 or n <= N_NEIGHBOURS:
         return rng.randint(n, size=(n, N_NEIGHBOURS))
-    filled = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
-    scale = filled.std(axis=0)
-    Z = (filled - filled.mean(axis=0)) / np.where(scale > 0, scale, 1)
+    known = filled(values)
+    scale = known.std(axis=0)
+    Z = (known - known.mean(axis=0)) / np.where(scale > 0, scale, 1)
     found = NearestNeighbors(n_neighbors=N_NEIGHBOURS + 1).fit(Z)
     return found.kneighbors(Z, return_distance=False)[:, 1:]
