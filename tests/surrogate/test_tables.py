@@ -18,7 +18,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sklflat import SAMClassifier, SurrogateAligner, from_module
 from sklflat.exceptions import SurrogateWarning
-from sklflat.surrogate import Columns, draw_oracle_samples, teach
+from sklflat.surrogate import AlternatingTreeClassifier, Columns, draw_oracle_samples, teach
 from sklflat.surrogate.coefficients import coefficients
 from sklflat.surrogate.student import check_surrogate
 from sklflat.surrogate.teacher import Answers
@@ -252,3 +252,17 @@ def test_columns_without_names_are_not_mistaken_for_numbers():
     X = X.rename(columns={"year": 0, "city": 7})
     assert Columns.of(X).names[:1] == ("x0",)
     assert "x7 = Rome" in Columns.of(X).feature_names
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_classes", [2, 26])
+def test_students_of_many_classes_are_grown_without_a_warning(n_classes):
+    """scikit-learn takes labels for numbers where more than 20 rows have few in common."""
+    rng = np.random.RandomState(0)
+    z = 3 * rng.normal(size=(500, n_classes))
+    network = Answers(
+        z - z.mean(axis=1, keepdims=True), np.array(list("abcdefghijklmnopqrstuvwxyz"))[:n_classes]
+    )
+    X = rng.normal(size=(500, 3))
+    student = teach(AlternatingTreeClassifier(2), "proba", X, network)
+    assert student.model.classes_.tolist() == network.classes.tolist()
