@@ -110,7 +110,8 @@ class SurrogateAligner(Readings):
         Print it.
     rules_ : pandas.DataFrame
         One row a leaf: condition, prediction (and, of a classifier, its probability), coverage,
-        fidelity, support on held-out rows. Of a linear model one row a coefficient.
+        fidelity, support on held-out rows. Of a linear model one row a coefficient, in the order
+        of what a standard deviation of its feature changes.
     agreement_, disagreement_ : pandas.DataFrame
         Regions in which surrogate, network and all models of the (first) basin say the same, and
         all others, with coverage and held-out accuracy.

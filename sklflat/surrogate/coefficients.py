@@ -85,17 +85,24 @@ def _slopes(steps: Pipeline, features: NDArray) -> NDArray[np.float64] | None:
     return slopes if near else None
 
 
-def rules_of_coefficients(coef: NDArray, columns: Columns, classes: NDArray | None) -> Rules:
-    """The coefficients of a linear model that are not 0, the largest first.
+def rules_of_coefficients(
+    coef: NDArray, columns: Columns, features: NDArray, classes: NDArray | None
+) -> Rules:
+    """The coefficients of a linear model that are not 0, first those that change the output most.
+
+    Coefficients of features in different units cannot be compared, so beside each is what a
+    standard deviation of its feature changes ("per_deviation"), and that is their order.
 
     Parameters
     ----------
     coef : ndarray of shape (n_outputs, n_features)
     columns : Columns
+    features : ndarray of shape (n_samples, n_features)
     classes : ndarray of shape (n_classes,) or None
     """
     output, feature = np.nonzero(coef)
-    order = np.argsort(-np.abs(coef[output, feature]), kind="stable")
+    changed = coef * filled(features).std(axis=0)
+    order = np.argsort(-np.abs(changed[output, feature]), kind="stable")
     output, feature = output[order], feature[order]
     if classes is None:
         said: list[Any] = output.tolist()
@@ -103,6 +110,5 @@ def rules_of_coefficients(coef: NDArray, columns: Columns, classes: NDArray | No
         of_output = classes[-1:] if len(coef) == 1 else classes
         said = of_output[output].tolist()
     names = [columns.feature_names[f] for f in feature]
-    return Rules(
-        ("feature", "output", "coefficient"), (names, said, coef[output, feature].tolist())
-    )
+    numbers = [values[output, feature].tolist() for values in (coef, changed)]
+    return Rules(("feature", "output", "coefficient", "per_deviation"), (names, said, *numbers))

@@ -206,7 +206,17 @@ def _as_floats(column: Any) -> NDArray[np.float64]:
 
 
 def _listed(column: Any) -> list[Any]:
-    return list(np.asarray(column).tolist())
+    """Values of a column, None for pandas.NA, as which its types of columns take it."""
+    return [None if _is_unknowable(v) else v for v in np.asarray(column).tolist()]
+
+
+def _is_unknowable(value: Any) -> bool:
+    """Whether not even that is known of a value, whether it is itself: pandas.NA."""
+    try:
+        bool(value != value)
+    except TypeError:
+        return True
+    return False
 
 
 def _categories(column: Any) -> tuple[Any, ...]:
@@ -225,10 +235,7 @@ def _most_frequent(column: Any, categories: tuple[Any, ...]) -> tuple[int, ...]:
 
 def _key(value: Any) -> Any:
     """A value, or None if it is missing."""
-    try:
-        return None if value is None or value != value else value
-    except TypeError:  # of pandas.NA not even that is known
-        return None
+    return None if value is None or _is_unknowable(value) or value != value else value
 
 
 def _said(category: Any) -> str:

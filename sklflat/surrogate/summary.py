@@ -46,7 +46,7 @@ def rules_of(sample: TaughtSample) -> Rules | None:
         classes = getattr(student.model, "classes_", classes)
         if len(coef) != (1 if len(classes) == 2 else len(classes)):
             return None
-    return rules_of_coefficients(coef, sample.columns, classes)
+    return rules_of_coefficients(coef, sample.columns, sample.features, classes)
 
 
 def _values(sample: TaughtSample) -> dict[int, NDArray]:

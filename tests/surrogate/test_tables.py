@@ -16,7 +16,7 @@ from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardSca
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from sklflat import SAMClassifier, SurrogateAligner, from_module
+from sklflat import SAMClassifier, SurrogateAligner, from_module, load, save
 from sklflat.exceptions import SurrogateWarning
 from sklflat.surrogate import AlternatingTreeClassifier, Columns, draw_oracle_samples, teach
 from sklflat.surrogate.coefficients import coefficients
@@ -150,6 +150,19 @@ def test_missing_values_of_every_kind_are_known_as_missing():
         assert (again.dtypes == table.dtypes).all()
 
 
+def test_a_surrogate_of_a_table_with_missing_values_comes_back_from_a_file(tmp_path):
+    X, _ = people()
+    y = np.where(X["income"] > 2e4, "yes", "no")
+    X["city"] = X["city"].where(np.arange(400) % 3 > 0, None)
+    X = X.convert_dtypes()
+    before = make_column_transformer((StandardScaler(), ["income"]))  # no category is read
+    aligner = SurrogateAligner(make_pipeline(before, NET), **QUICK).fit(X, y)
+    save(aligner, tmp_path / "aligner.sklflat")
+    again = load(tmp_path / "aligner.sklflat")
+    np.testing.assert_array_equal(again.transform(X), aligner.transform(X))
+    pd.testing.assert_frame_equal(again.rules_, aligner.rules_)
+
+
 def test_a_column_of_names_costs_fifty_features():
     n = 20_000
     names = np.array([f"person {k}" for k in range(n)], dtype=object)
@@ -203,6 +216,10 @@ def test_coefficients_are_named_by_the_classes_that_the_network_says():
     rules = aligner.fit(frame[kept], network.labels[kept]).rules_
     assert set(rules["output"]) == {"b"}
     slopes = dict(zip(rules["feature"], rules["coefficient"], strict=True))
+    changed = dict(zip(rules["feature"], rules["per_deviation"], strict=True))
+    for name in "uvw":  # of held-out rows, a quarter of these
+        assert changed[name] / slopes[name] == pytest.approx(frame[kept][name].std(), rel=0.3)
+    assert (rules["per_deviation"].abs().diff().dropna() <= 0).all()
     expected = W[1] - W[0]
     assert [np.sign(slopes[name]) for name in "uvw"] == np.sign(expected).tolist()
 
