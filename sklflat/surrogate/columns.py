@@ -13,8 +13,6 @@ from sklflat.training.estimators.containers import is_several
 NUMBER, INTEGER, BINARY, CATEGORY = "number", "integer", "binary", "category"
 #: categories of one column that a student can ask for
 _MOST = 50
-#: different numbers, at most, of a column in which each is there five times and more in the mean
-_FEW, _TIMES = 20, 5
 
 
 @dataclass(frozen=True)
@@ -31,8 +29,7 @@ class Columns:
     ----------
     names : tuple of str
     kinds : tuple of str
-        "number", "integer" (all values are whole, or few and repeated), "binary" (at most two
-        values) or "category".
+        "number", "integer" (all values are whole), "binary" (at most two values) or "category".
     categories : tuple of tuple
         The categories of each column; empty for numbers.
     asked : tuple of tuple of int
@@ -87,7 +84,7 @@ class Columns:
 
     @property
     def whole(self) -> NDArray[np.bool_]:
-        """Mask (n_columns,) of the columns of whole numbers, or of few that are repeated."""
+        """Mask (n_columns,) of the columns of whole numbers."""
         return np.array([kind == INTEGER for kind in self.kinds], dtype=bool)
 
     @property
@@ -249,8 +246,6 @@ def _numbered(column: Any, categories: tuple[Any, ...]) -> NDArray[np.float64]:
 
 def _kind_of_numbers(values: NDArray) -> str:
     known = values[np.isfinite(values)]
-    n_values = len(np.unique(known))
-    if n_values <= 2:
+    if len(np.unique(known)) <= 2:
         return BINARY
-    few = n_values <= min(_FEW, len(known) / _TIMES)
-    return INTEGER if few or (known == np.round(known)).all() else NUMBER
+    return INTEGER if (known == np.round(known)).all() else NUMBER

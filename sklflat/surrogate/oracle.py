@@ -10,6 +10,8 @@ from sklflat.surrogate.columns import Columns, filled
 BANDWIDTH = 0.35
 #: share of the noise's variance that is independent between columns
 INDEPENDENT = 0.3
+#: how often a value is there, in the mean, in a column that takes no others
+_REPEATED = 5
 #: rows among which discrete values are exchanged
 N_NEIGHBOURS = 5
 #: oracle samples a row, and of all rows together
@@ -38,9 +40,9 @@ def draw_oracle_samples(
 
     so that columns that move together go on doing so. With :math:`h = 0.35` and
     :math:`\lambda = 0.3` the variance is 12 % above that of the data. No value leaves the range
-    that its column has in the data, a column of whole numbers, or of few different ones, takes the
-    nearest value that the data have (an encoder of categories knows no others), and a missing value
-    stays missing.
+    that its column has in the data, whole numbers stay whole, and a missing value stays missing.
+    Columns whose values are there five times and more in the mean take the nearest of these, as
+    numbers may be codes, and an encoder of categories knows no others.
     Binary and categorical columns take, in half of the samples, all their values from one of the
     five rows whose numbers are next to those of the row, so that no combination of them is made up.
 
@@ -89,8 +91,11 @@ def draw_oracle_samples(
     if numeric.any():
         values = codes[:, numeric]
         moved = samples[:, numeric] + _noise(values, n_samples, rng)
-        for j in np.flatnonzero(columns.whole[numeric]):
-            moved[:, j] = _nearest(moved[:, j], values[:, j])
+        moved = np.where(columns.whole[numeric], np.round(moved), moved)
+        for j, column in enumerate(values.T):
+            seen, count = np.unique(column[np.isfinite(column)], return_counts=True)
+            if count.mean() >= _REPEATED:
+                moved[:, j] = _nearest(moved[:, j], seen)
         samples[:, numeric] = np.clip(moved, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
     if columns.discrete.any():
         donors = _neighbours(codes[:, numeric], rng)[
@@ -117,9 +122,8 @@ def _noise(values: NDArray, n_samples: int, rng: np.random.RandomState) -> NDArr
     return BANDWIDTH * scale * noise
 
 
-def _nearest(moved: NDArray, values: NDArray) -> NDArray:
-    """For each number (n_samples,) the nearest of some values; NaN for NaN."""
-    seen = np.unique(values[np.isfinite(values)])
+def _nearest(moved: NDArray, seen: NDArray) -> NDArray:
+    """For each number (n_samples,) the nearest of some rising ones; NaN for NaN."""
     found = seen[np.searchsorted((seen[1:] + seen[:-1]) / 2, moved)]
     return np.where(np.isnan(moved), np.nan, found)
 

@@ -123,7 +123,7 @@ def test_oracle_samples_make_up_no_code():
     X, _ = people(1000)
     columns = Columns.of(X)
     assert columns.kinds == (
-        "integer", "number", "integer", "category", "integer", "category", "category",
+        "integer", "number", "integer", "category", "number", "category", "category",
     )  # fmt: skip
     drawn = columns.to_data(
         draw_oracle_samples(columns.codes(X), columns, 5000, np.random.RandomState(0)), X
