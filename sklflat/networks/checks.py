@@ -4,6 +4,7 @@ A check compares two computations that have to agree. It returns the deviation, 
 :meth:`Check.require` refuses the network with what was compared.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,6 +101,35 @@ def relative_difference(found: Tensor, right: Tensor) -> float:
     known = right.isfinite()
     scale = float(torch.maximum(right[known].abs().max(), found[known].abs().max()))
     return float((found[~same] - right[~same]).abs().max()) / scale
+
+
+def require_finite(module: nn.Module, values: Tensor, what: str) -> None:
+    """Raise a ValueError if what a network gives for some rows is no finite number.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Whose parameters and buffers are looked at for the reason.
+    values : Tensor of shape (n_samples, ...)
+    what : str
+        What they are.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.checks import require_finite
+    >>> require_finite(torch.nn.Linear(1, 1), torch.ones(2, 1), "outputs")
+    """
+    finite = values.reshape(len(values), -1).isfinite().all(dim=1)
+    if finite.all():
+        return
+    tensors = itertools.chain(module.named_parameters(), module.named_buffers())
+    broken = [name for name, t in tensors if t.isnan().any()]
+    why = "Look for what overflows, such as large inputs or the logarithm of 0."
+    if broken:
+        why = f"{broken[0]!r} holds NaN: the training has diverged, or the file is damaged."
+    count = f"{int((~finite).sum())} of {len(finite)} rows"
+    raise ValueError(f"The network's {what} are not finite for {count}. {why}")
 
 
 def refuse_scripted(module: nn.Module, what: str) -> None:

@@ -78,9 +78,10 @@ def _versions(module: nn.Module) -> list[tuple[int, int]]:
 
 
 def prepared(module: nn.Module, X: Tensor) -> Tensor:
-    """A copy of X on the device of a module, floating-point numbers in its precision."""
-    like = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if like is None:
-        return X.clone()
+    """A copy of X on the device of a module, floating-point numbers in its precision.
+
+    A module without parameters of such numbers, as a quantised one, is taken to be of float32.
+    """
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     # a copy, as a module may work in place
     return X.to(like.device, like.dtype if X.is_floating_point() else X.dtype, copy=True)

@@ -48,7 +48,10 @@ class ParameterVector:
     def __init__(self, named_parameters: Iterable[tuple[str | None, nn.Parameter]]) -> None:
         unique = {id(p): (name, p) for name, p in named_parameters if p.requires_grad}
         if not unique:
-            raise ValueError("The network has no parameter with requires_grad=True to train.")
+            raise ValueError(
+                "The network has no parameter with requires_grad=True: nothing can be trained, and "
+                "there is no gradient. Call requires_grad_(True) on those that are meant."
+            )
         self.names = [name for name, _ in unique.values()]
         self.parameters = [p for _, p in unique.values()]
         for name, p in unique.values():

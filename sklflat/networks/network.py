@@ -21,6 +21,8 @@ from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.token_ids import token_ids_named
 
+_PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+
 
 def copy_module(module: nn.Module) -> nn.Module:
     """A deep copy in evaluation mode, also of a module that keeps a tensor of its last pass.
@@ -37,7 +39,7 @@ def copy_module(module: nn.Module) -> nn.Module:
     kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
     try:
         copied = copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf})
-        return _uncompiled(copied).eval()
+        return _unwrapped(copied).eval()
     except TypeError as error:
         raise TypeError(
             f"{type(module).__name__} cannot be copied: {error}. Networks are run as copies, so "
@@ -46,11 +48,12 @@ def copy_module(module: nn.Module) -> nn.Module:
         ) from error
 
 
-def _uncompiled(module: nn.Module) -> nn.Module:
-    """What torch.compile has made a module and its parts from: these can be looked into."""
-    module = getattr(module, "_orig_mod", module)
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """A module without the wrappers of torch.compile and DataParallel around it and its parts."""
+    while hasattr(module, "_orig_mod") or isinstance(module, _PARALLEL):
+        module = getattr(module, "_orig_mod" if hasattr(module, "_orig_mod") else "module")
     for name, child in module.named_children():
-        plain = _uncompiled(child)
+        plain = _unwrapped(child)
         if plain is not child:
             setattr(module, name, plain)
     return module

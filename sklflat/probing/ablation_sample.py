@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sklflat.networks.checks import require_finite
 from sklflat.probing.ablated_outputs import Ablated, Passes, ablated_outputs, outputs
 from sklflat.probing.decisions import Decisions, decide
 from sklflat.probing.progress import progress
@@ -137,6 +138,8 @@ class AblationSample(Sample):
         """Losses (n_samples,) of the whole network and the weights by which they are divided."""
         terms = np.zeros((2, self.n_samples))
         for rows, z in outputs(self):
+            counted = torch.as_tensor(self._sample_weight[rows.numpy()] > 0)
+            require_finite(self.network.module, z[counted.to(z.device)], "outputs")
             terms[:, rows.numpy()] = self._terms(rows, z, 1)[..., 0]
         return terms[0], terms[1]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklflat.exceptions import NoUnitsError
 from sklflat.networks import Network
+from sklflat.networks.checks import require_finite
 from sklflat.networks.units import Units
 from sklflat.probing.dead_units import dead_units
 from sklflat.probing.nulls import is_of_label, untrained_twins
@@ -246,6 +247,14 @@ class Sample:
     def scoreless(self) -> NDArray:
         """Mask (n_units,) of units that score 0 whatever chance is: the dead, for most scores."""
         return self.dead
+
+    def require_finite(self, *, outputs: bool) -> None:
+        """Raise a ValueError if activations (or outputs) of rows that count are not finite."""
+        rows = torch.as_tensor(self.weights > 0)
+        values = torch.as_tensor(self.activations)
+        require_finite(self.network.module, values[rows], "activations")
+        if outputs:
+            require_finite(self.network.module, self.network.outputs(self.X[rows]), "outputs")
 
     def shuffled_label_twins(
         self, n: int, rng: np.random.RandomState, verbose: int = 0

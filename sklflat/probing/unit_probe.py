@@ -163,6 +163,7 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
         return self
 
     def _score(self, sample: Sample, rng: np.random.RandomState) -> None:
+        sample.require_finite(outputs=False)
         short = too_short(sample.n_samples, sample.n_independent) if sample.in_time else ""
         scores = checked_scores(self, self._score_units(sample), sample.scoreless)
         self.unit_scores_ = np.where(sample.scoreless, 0.0, scores)

@@ -222,6 +222,7 @@ class PruningPath(UnitProbe):
         sample = with_judged(choosing, judging, forward=forward, refit=bool(self.refit))
         for part in (sample, sample.judged):
             check_targets(part)
+            part.require_finite(outputs=True)
         return sample
 
     def _score(self, sample: PathSample, rng: np.random.RandomState) -> None:  # type: ignore[override]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.checks import require_finite
 from sklflat.temperature.softened import logits_of_margin
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
@@ -85,8 +86,12 @@ def answers_of(trained: TrainedNetwork, X: Any) -> Answers:
     ------
     UnsupportedNetworkError
         If it gives several labels to a sample.
+    ValueError
+        If an output is not finite.
     """
-    return read_answers(trained, trained.network.outputs(trained.to_input(X)).numpy())
+    z = trained.network.outputs(trained.to_input(X))
+    require_finite(trained.network.module, z, "outputs")
+    return read_answers(trained, z.numpy())
 
 
 def read_answers(trained: TrainedNetwork, z: NDArray) -> Answers:

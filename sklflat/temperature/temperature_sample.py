@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sklflat._compat import safe_indexing
 from sklflat.exceptions import NothingFoundWarning, warn
+from sklflat.networks.checks import require_finite
 from sklflat.probing.nulls import n_untrained
 from sklflat.probing.sample import Sample
 from sklflat.temperature.profiles import (
@@ -99,8 +100,7 @@ class TemperatureSample(Sample):
                 "trees. Give more rows, or raise holdout.",
                 NothingFoundWarning,
             )
-        if not np.isfinite(z).all():
-            raise ValueError("The network's outputs are not finite on these rows.")
+        require_finite(sample.network.module, torch.as_tensor(z), "outputs")
         return cls.extending(
             sample,
             logits=z,

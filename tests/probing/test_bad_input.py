@@ -2,12 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from sklflat import AblationProbe, ActivationProbe, HessianSpectrum, SAMClassifier, from_module
+from sklflat import (
+    AblationProbe,
+    ActivationProbe,
+    HessianSpectrum,
+    PruningPath,
+    SAMClassifier,
+    SurrogateAligner,
+    TemperatureProbe,
+    UnitConsensus,
+    from_module,
+)
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
 from tests._estimators import IRIS, SPECIES
 from tests._probes import random_arrays, random_data, two_layer
@@ -109,3 +120,59 @@ def test_labels_are_not_taken_for_numbers_by_activations(unit_score):
     probe = ActivationProbe(from_module(two_layer(*random_arrays(0))), unit_score=unit_score)
     with pytest.raises(OutputWidthError, match=r"3 outputs .* 1 targets.*classes="):
         probe.fit(X, y)
+
+
+class Logarithm(nn.Module):
+    def forward(self, x):
+        return x.log()
+
+
+def with_nan(place):
+    module = nn.Sequential(
+        nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)
+    ).eval()
+    with torch.no_grad():
+        module.state_dict()[place].view(-1)[0] = np.nan
+    return module
+
+
+NOT_FINITE = {
+    "weight": (with_nan("0.weight"), "'0.weight' holds NaN"),
+    "statistic": (with_nan("1.running_var"), "'1.running_var' holds NaN"),
+    "inside": (
+        nn.Sequential(nn.Linear(4, 6), Logarithm(), nn.ReLU(), nn.Linear(6, 3)),
+        "activations are not finite for .* of .* rows. Look for what overflows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_FINITE)
+@pytest.mark.parametrize(
+    "probe",
+    [
+        ActivationProbe,
+        AblationProbe,
+        PruningPath,
+        TemperatureProbe,
+        SurrogateAligner,
+        UnitConsensus,
+    ],
+)
+def test_networks_that_are_not_finite_are_refused(case, probe):
+    module, message = NOT_FINITE[case]
+    message = message.replace("activations", "(activations|outputs)")
+    with pytest.raises(ValueError, match=message):
+        probe(from_module(module, classes=LABELS), random_state=0).fit(IRIS, NAMES)
+
+
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning")
+@pytest.mark.parametrize("probe", [AblationProbe, PruningPath, TemperatureProbe, SurrogateAligner])
+def test_outputs_that_are_not_finite_are_refused(probe):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3), Logarithm())
+    with torch.no_grad():  # the first output of every second row is negative
+        hidden = module[:2](torch.as_tensor(IRIS, dtype=torch.float32))
+        module[2].bias[0] -= (hidden @ module[2].weight[0] + module[2].bias[0]).median()
+    estimator = from_module(module, criterion=nn.CrossEntropyLoss(), classes=LABELS)
+    with pytest.raises(ValueError, match=r"outputs are not finite for .* of .* rows"):
+        probe(estimator, random_state=0).fit(IRIS, NAMES)

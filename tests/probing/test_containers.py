@@ -102,12 +102,14 @@ def test_scripted_modules_predict_but_hide_what_probes_need(compiled):
 def test_compiled_modules_are_what_they_were_made_from():
     module = plain()
     inside = nn.Sequential(torch.compile(module[:2], backend="eager"), module[2])
-    for given in (torch.compile(module, backend="eager"), inside):
+    parallel = nn.DataParallel(torch.compile(module, backend="eager"))
+    for given in (torch.compile(module, backend="eager"), inside, parallel):
         model = from_module(given, classes=[0, 1, 2])
         right = from_module(module, classes=[0, 1, 2])
         np.testing.assert_allclose(model.predict_proba(X), right.predict_proba(X), atol=1e-9)
         scores = [ActivationProbe(e, random_state=0).fit(X, y).unit_scores_ for e in (model, right)]
         np.testing.assert_allclose(*scores, atol=1e-9)
+        assert len(HessianSpectrum(model, n_components=1).fit(X, y).eigenvalues_) == 1
         assert SAMClassifier(net=given, max_iter=2).fit(X, y).predict(X).shape == y.shape
 
 
