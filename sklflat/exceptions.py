@@ -4,10 +4,11 @@ Every error also is the builtin that scikit-learn would raise in its place, so t
 written for scikit-learn catches it unchanged. :func:`warn` points at the line of the caller.
 """
 
+import difflib
 import inspect
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from sklearn.exceptions import ConvergenceWarning
@@ -224,3 +225,24 @@ def counted_convergence_warnings(n: int) -> Iterator[None]:
             if count > 1:
                 text += f" So it is with {count} of {n} trainings."
             warn(text, ConvergenceWarning)
+
+
+def did_you_mean(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> str:
+    """A question for a message, whether one of some names was meant; empty if none is near.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+    n : int, default=1
+        Names to ask of at most.
+    cutoff : float, default=0.6
+        How near these have to be, from 0 to 1.
+
+    Examples
+    --------
+    >>> did_you_mean("widht", ["width", "depth"])
+    " Did you mean 'width'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=n, cutoff=cutoff)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sklflat.claims.cells import Cell, measure_all, versions
-from sklflat.claims.page import html_page
+from sklflat.claims.html_page import html_page
 from sklflat.claims.protocol import DECISION
 from sklflat.claims.registry import CLAIMS, DATA, claim_number, claims_named
 from sklflat.claims.results import Results, check_output, read_results

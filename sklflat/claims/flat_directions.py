@@ -15,13 +15,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import roc_auc_score
 
 from sklflat.claims.data import Rows, rows_with_truth
-from sklflat.claims.networks import live, steps_of, train_all, whole_budget
+from sklflat.claims.networks import classifier, live, train_all
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
 from sklflat.eigenspace import HessianSpectrum
 from sklflat.probing import baselines
 from sklflat.probing.sample import Sample
-from sklflat.training import SAMClassifier
 
 __all__ = ["PROTOCOL", "measure"]
 
@@ -111,18 +110,7 @@ def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all scores, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all scores, for one seed: see :class:`~sklflat.claims.registry.Claim`."""
     rows, truth = rows_of(data, seed)
     network = _network(rows, PROTOCOL.count("epochs"), seed)
     own = float(network.n_gradient_evaluations_)
@@ -159,16 +147,8 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _network(rows: Rows, epochs: int, seed: int) -> Any:
-    estimator = SAMClassifier(
-        (PROTOCOL.count("width"),),
-        rho=0.0,
-        batch_size=PROTOCOL.count("batch_size"),
-        learning_rate_init=PROTOCOL.setting("learning_rate"),
-        random_state=seed,
-        **whole_budget(epochs),
-    )
-    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), epochs)
-    return train_all([estimator], rows, [n_steps])[0].estimator
+    estimator = classifier(PROTOCOL, epochs, random_state=seed)
+    return train_all([estimator], rows)[0].estimator
 
 
 def _eigenspace_scores(

@@ -15,14 +15,13 @@ from sklflat.claims.networks import (
     Trained,
     live,
     match_accuracy,
+    network_parameters,
     rank_of,
-    steps_of,
+    single_feature_score,
     train_all,
-    whole_budget,
 )
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
-from sklflat.metrics import tree_explainability
 from sklflat.training import (
     FlatNoiseClassifier,
     FlatNoiseRegressor,
@@ -124,22 +123,10 @@ def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all arms, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all arms, for one seed: see :class:`~sklflat.claims.registry.Claim`."""
     rows, truth = rows_of(data, seed)
     estimators = _estimators(seed, regression=truth is not None)
-    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), PROTOCOL.count("epochs"))
-    trained = train_all(list(estimators.values()), rows, [n_steps] * len(estimators))
+    trained = train_all(list(estimators.values()), rows)
     by_arm: dict[str, Trained] = dict(zip(estimators, trained, strict=True))
     networks = {name: found.estimator for name, found in by_arm.items()}
     networks[FLAT_EARLY], networks[RANDOM_EARLY] = match_accuracy(
@@ -149,13 +136,7 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _estimators(seed: int, regression: bool) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        "hidden_layer_sizes": (PROTOCOL.count("width"),),
-        "batch_size": PROTOCOL.count("batch_size"),
-        "learning_rate_init": PROTOCOL.setting("learning_rate"),
-        "random_state": seed,
-        **whole_budget(PROTOCOL.count("epochs")),
-    }
+    common = network_parameters(PROTOCOL) | {"random_state": seed}
     sigma, length = PROTOCOL.setting("sigma"), PROTOCOL.setting("length")
 
     noisy = FlatNoiseRegressor if regression else FlatNoiseClassifier
@@ -187,9 +168,5 @@ def _metrics(network: Any, rows: Rows, truth: Truth | None) -> dict[str, float]:
         "live units": float(own.shape[1]),
         "rank": rank_of(own),
     }
-    if truth is not None:
-        found["recovery"] = float(truth.recovery(own).mean())
-    else:
-        explained = tree_explainability(own, rows.X_test, max_cuts=16)
-        found["explainability"] = float(explained.mean())
-    return found
+    metric = "explainability" if truth is None else "recovery"
+    return found | {metric: float(single_feature_score(own, rows, truth).mean())}

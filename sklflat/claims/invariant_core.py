@@ -8,19 +8,19 @@ does. There are two hidden layers, as what a first one reads moves along a strai
 there a path cannot say more than its ends.
 """
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 
 from sklflat.claims.data import Rows, rows_with_truth
-from sklflat.claims.networks import Trained, live, steps_of, train_all, whole_budget
+from sklflat.claims.networks import Trained, classifier, live, single_feature_score, train_all
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.connectivity import ModeConnectivityProbe
 from sklflat.datasets import Truth, make_shared_private
-from sklflat.metrics import tree_explainability
 from sklflat.probing.baselines import ablation
 from sklflat.probing.sample import Sample
-from sklflat.training import SAMClassifier
 
 __all__ = ["PROTOCOL", "measure"]
 
@@ -101,20 +101,9 @@ def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all ways to choose units, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all ways to choose units: see :class:`~sklflat.claims.registry.Claim`."""
     rows, truth = rows_of(data, seed)
-    first, second, long = _networks(rows, seed)
+    networks = first, second, _ = _networks(rows, seed)
     probe = ModeConnectivityProbe(
         [FrozenEstimator(first.estimator), FrozenEstimator(second.estimator)],
         n_units=1,
@@ -122,31 +111,24 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
         random_state=seed,
     ).fit(rows.X_match, rows.y_match)
     metric = "explainability" if truth is None else "recovery"
-    samples = {id(t): _sample(t, rows.X_match, rows.y_match) for t in (first, second, long)}
-    layer_of = samples[id(first)].units.layer_of
-    worth = {id(t): _worth(t, rows, truth) for t in (first, second, long)}
-    own = worth[id(first)]
-
-    def best(scores: NDArray, of: NDArray) -> float:
-        return _best(scores, of, layer_of)
-
-    by_variance = {
-        id(t): best(samples[id(t)].activations.var(axis=0), worth[id(t)])
-        for t in (first, second, long)
-    }
+    samples = [_sample(t, rows.X_match, rows.y_match) for t in networks]
+    worth = [_worth(t, rows, truth) for t in networks]
+    own = worth[0]
+    best = partial(_best, layer_of=samples[0].units.layer_of)
+    by_variance = [best(s.activations.var(axis=0), w) for s, w in zip(samples, worth, strict=True)]
     cost = float(first.estimator.n_gradient_evaluations_)
-    accuracies = [_accuracy(t, rows) for t in (first, second, long)]
+    accuracies = [_accuracy(t, rows) for t in networks]
     pair = {"accuracy": float(np.mean(accuracies[:2])), "gradients": 2 * cost}
-    rises = ablation(samples[id(first)])
+    rises = ablation(samples[0])
     found = {
         CORE: {metric: best(probe.unit_scores_, own), **pair},
         ENDS: {metric: best(np.where(probe.dead_, -1, probe.core_.ends), own), **pair},
         SINGLE: {
-            metric: max(by_variance[id(t)] for t in (first, second)),
+            metric: max(by_variance[:2]),
             "accuracy": pair["accuracy"],
             "gradients": cost,
         },
-        LONG: {metric: by_variance[id(long)], "accuracy": accuracies[2], "gradients": 2 * cost},
+        LONG: {metric: by_variance[2], "accuracy": accuracies[2], "gradients": 2 * cost},
         "units of the greatest rise of the loss": {metric: best(rises, own), **pair},
         "all live units": {metric: float(np.nanmean(own)), **pair},
     }
@@ -157,19 +139,12 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
 def _networks(rows: Rows, seed: int) -> list[Trained]:
     """Two networks of seeds of their own, and one that is trained for twice the epochs."""
     epochs = PROTOCOL.count("epochs")
+    sizes = (PROTOCOL.count("width"),) * PROTOCOL.count("depth")
     estimators = [
-        SAMClassifier(
-            (PROTOCOL.count("width"),) * PROTOCOL.count("depth"),
-            rho=0.0,
-            batch_size=PROTOCOL.count("batch_size"),
-            learning_rate_init=PROTOCOL.setting("learning_rate"),
-            random_state=s,
-            **whole_budget(e),
-        )
+        classifier(PROTOCOL, e, hidden_layer_sizes=sizes, random_state=s)
         for s, e in ((seed, epochs), (seed + 500_000, epochs), (seed, 2 * epochs))
     ]
-    n_steps = [steps_of(rows, PROTOCOL.count("batch_size"), e.max_iter) for e in estimators]
-    return train_all(estimators, rows, n_steps)
+    return train_all(estimators, rows)
 
 
 def _accuracy(network: Trained, rows: Rows) -> float:
@@ -183,11 +158,7 @@ def _sample(network: Trained, X: NDArray, y: NDArray) -> Sample:
 def _worth(network: Trained, rows: Rows, truth: Truth | None) -> NDArray[np.float64]:
     """How closely each unit follows a feature; NaN for units that are constant."""
     A = _sample(network, rows.X_test, rows.y_test).activations
-    if truth is not None:
-        found = truth.recovery(A)
-    else:
-        found = tree_explainability(A, rows.X_test, max_cuts=16)
-    return np.where(live(A), found, np.nan)
+    return np.where(live(A), single_feature_score(A, rows, truth), np.nan)
 
 
 def _best(scores: NDArray, worth: NDArray, layer_of: NDArray) -> float:

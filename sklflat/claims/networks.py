@@ -10,19 +10,30 @@ import torch
 from numpy.typing import NDArray
 
 from sklflat.claims.data import Rows
-from sklflat.metrics import effective_rank, matched_correlation, neural_collapse
+from sklflat.claims.protocol import Protocol
+from sklflat.datasets import Truth
+from sklflat.metrics import (
+    effective_rank,
+    matched_correlation,
+    neural_collapse,
+    tree_explainability,
+)
+from sklflat.training import SAMClassifier
 from sklflat.training.runs import Training
 from sklflat.training.runs.start import Start
 from sklflat.training.stacking import train
 
 __all__ = [
     "Trained",
+    "classifier",
     "collapse",
     "live",
     "match_accuracy",
+    "network_parameters",
     "rank_of",
     "reproduced",
     "sharpness_of",
+    "single_feature_score",
     "steps_of",
     "train_all",
     "trained_from",
@@ -40,9 +51,31 @@ def whole_budget(epochs: int) -> dict[str, Any]:
     return {"max_iter": epochs, "n_iter_no_change": epochs + 1, "tol": 0.0}
 
 
-def steps_of(rows: Rows, batch_size: int, epochs: int) -> int:
-    """Steps of a training."""
-    return epochs * int(np.ceil(rows.n_train / batch_size))
+def network_parameters(protocol: Protocol, epochs: int | None = None) -> dict[str, Any]:
+    """Parameters of a network by the sizes of a protocol; all epochs are used up.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    epochs : int, default=None
+        None takes those of the protocol.
+    """
+    return {
+        "hidden_layer_sizes": (protocol.count("width"),),
+        "batch_size": protocol.count("batch_size"),
+        "learning_rate_init": protocol.setting("learning_rate"),
+        **whole_budget(protocol.count("epochs") if epochs is None else epochs),
+    }
+
+
+def classifier(protocol: Protocol, epochs: int | None = None, **changed: Any) -> SAMClassifier:
+    """A classifier by the sizes of a protocol, trained plainly unless ``rho`` is ``changed``."""
+    return SAMClassifier(**{"rho": 0.0} | network_parameters(protocol, epochs) | changed)
+
+
+def steps_of(estimator: Any, n_train: int) -> int:
+    """Steps of a training that uses up its epochs."""
+    return int(estimator.max_iter * np.ceil(n_train / estimator.batch_size))
 
 
 @dataclass(frozen=True)
@@ -90,7 +123,6 @@ class Trained:
 def train_all(
     estimators: Sequence[Any],
     rows: Rows | Sequence[tuple[NDArray, NDArray]],
-    n_steps: Sequence[int],
     *,
     initial: Sequence[torch.Tensor | None] | None = None,
 ) -> list[Trained]:
@@ -99,10 +131,9 @@ def train_all(
     Parameters
     ----------
     estimators : sequence of estimator
+        That use up their epochs.
     rows : Rows, or sequence of (X, y)
         The same for all, or one pair each.
-    n_steps : sequence of int
-        Of each training.
     initial : sequence of Tensor or None, default=None
         Parameters to start from.
 
@@ -116,6 +147,7 @@ def train_all(
         If one diverges.
     """
     pairs = [(rows.X, rows.y)] * len(estimators) if isinstance(rows, Rows) else list(rows)
+    n_steps = [steps_of(e, len(X)) for e, (X, _) in zip(estimators, pairs, strict=True)]
     starts = [None] * len(estimators) if initial is None else list(initial)
     trainings = [
         Training(e, X, y, snapshots_at=_moments(n), initial=w)
@@ -161,6 +193,21 @@ def live(A: NDArray) -> NDArray[np.bool_]:
     """Mask (n_units,) of units that vary over the rows (n_samples, n_units)."""
     deviation = A.std(axis=0)
     return np.asarray(deviation > 1e-6 * max(float(A.std()), 1e-300))
+
+
+def single_feature_score(A: NDArray, rows: Rows, truth: Truth | None) -> NDArray[np.float64]:
+    """How closely each unit follows one planted feature; on real data, a small tree of the inputs.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n_test, n_units)
+        Activations on the rows judged on.
+    rows : Rows
+    truth : Truth or None
+    """
+    if truth is not None:
+        return truth.recovery(A)
+    return tree_explainability(A, rows.X_test, max_cuts=16)
 
 
 def rank_of(A: NDArray) -> float:

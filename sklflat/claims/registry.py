@@ -30,7 +30,8 @@ class Claim:
     ----------
     protocol : Protocol
     measure : callable
-        ``measure(data, seed)`` gives metrics by arm.
+        Metrics of all arms by ``measure(data, seed)``: of a data set by its name, one of the
+        protocol's, and for one seed; a dict of str to dict of str to float, by arm and metric.
     module : module
         Whose source the kept numbers depend on.
     """

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from sklflat.claims.data import Rows, cut, real_rows
-from sklflat.claims.networks import live, steps_of, train_all, trained_from, whole_budget
+from sklflat.claims.networks import classifier, live, steps_of, train_all, trained_from
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import make_spurious
 from sklflat.metrics.consistency import correlations, mean_of_pairs, standardised
-from sklflat.training import SAMClassifier
 
 __all__ = ["PROTOCOL", "measure"]
 
@@ -128,18 +127,7 @@ def _with_cue(rows: Rows, seed: int, ease: float) -> tuple[Rows, NDArray]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all scores at every place of the dial, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all scores at every easiness: see :class:`~sklflat.claims.registry.Claim`."""
     found: dict[str, dict[str, float]] = {}
     for ease in DIAL:
         rows, cues = rows_of(data, seed, ease)
@@ -149,26 +137,13 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
 
 def _at_one_place(rows: Rows, cues: NDArray, seed: int) -> dict[str, dict[str, float]]:
     n_children = PROTOCOL.count("n_children")
-    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), PROTOCOL.count("epochs"))
+    network = classifier(PROTOCOL, random_state=seed)
+    n_steps = steps_of(network, rows.n_train)
     rewound_to = round(PROTOCOL.setting("rewound_to") * n_steps)
-    network = SAMClassifier(
-        (PROTOCOL.count("width"),),
-        rho=0.0,
-        batch_size=PROTOCOL.count("batch_size"),
-        learning_rate_init=PROTOCOL.setting("learning_rate"),
-        random_state=seed,
-        **whole_budget(PROTOCOL.count("epochs")),
-    )
     parent, children = trained_from(network, rows, rewound_to, n_children)
     seeds = [seed + 500_000 + k for k in range(n_children)]
-    others = [
-        t.estimator
-        for t in train_all(
-            [network.__class__(**network.get_params()).set_params(random_state=s) for s in seeds],
-            rows,
-            [n_steps] * n_children,
-        )
-    ]
+    estimators = [classifier(PROTOCOL, random_state=s) for s in seeds]
+    others = [t.estimator for t in train_all(estimators, rows)]
     A = parent.transform(rows.X_test)
     alive = live(A)
     B = np.stack([c.transform(rows.X_test) for c in children])

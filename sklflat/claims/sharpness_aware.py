@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 from sklflat.claims.data import Rows, rows_with_truth
 from sklflat.claims.networks import (
     Trained,
+    classifier,
     collapse,
     live,
     match_accuracy,
     rank_of,
     reproduced,
     sharpness_of,
-    steps_of,
+    single_feature_score,
     train_all,
-    whole_budget,
 )
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_teacher_student
-from sklflat.metrics import tree_explainability
 from sklflat.metrics.consistency import correlations
 from sklflat.training import SAMClassifier
 
@@ -164,25 +163,14 @@ def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all arms, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all arms, for one seed: see :class:`~sklflat.claims.registry.Claim`."""
     rows, truth = rows_of(data, seed)
     epochs = PROTOCOL.count("epochs")
     kinds = {
-        SAM: _network(epochs, rho=PROTOCOL.setting("radius")),
-        LONG: _network(2 * epochs),
-        DECAY: _network(2 * epochs, alpha=PROTOCOL.setting("alpha")),
-        WIDE: _network(epochs, rho=PROTOCOL.setting("wide_radius")),
+        SAM: classifier(PROTOCOL, rho=PROTOCOL.setting("radius")),
+        LONG: classifier(PROTOCOL, 2 * epochs),
+        DECAY: classifier(PROTOCOL, 2 * epochs, alpha=PROTOCOL.setting("alpha")),
+        WIDE: classifier(PROTOCOL, rho=PROTOCOL.setting("wide_radius")),
     }
     first, second = _all_kinds(kinds, rows, (seed, seed + ANOTHER))
     networks = {name: (first[name].estimator, second[name].estimator) for name in kinds}
@@ -197,24 +185,12 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def _network(epochs: int, rho: float = 0.0, alpha: float = 1e-4) -> SAMClassifier:
-    return SAMClassifier(
-        (PROTOCOL.count("width"),),
-        rho=rho,
-        alpha=alpha,
-        batch_size=PROTOCOL.count("batch_size"),
-        learning_rate_init=PROTOCOL.setting("learning_rate"),
-        **whole_budget(epochs),
-    )
-
-
 def _all_kinds(
     kinds: dict[str, SAMClassifier], rows: Rows, seeds: tuple[int, ...]
 ) -> list[dict[str, Trained]]:
     """One network of each kind for every seed."""
     estimators = [_seeded(network, seed) for seed in seeds for network in kinds.values()]
-    n_steps = [steps_of(rows, PROTOCOL.count("batch_size"), e.max_iter) for e in estimators]
-    trained = iter(train_all(estimators, rows, n_steps))
+    trained = iter(train_all(estimators, rows))
     return [{name: next(trained) for name in kinds} for _ in seeds]
 
 
@@ -237,12 +213,8 @@ def _metrics(pair: tuple[Any, Any], rows: Rows, truth: Truth | None) -> dict[str
         "sharpness": sharpness_of(one, rows.X, rows.y),
         "reproduced": reproduced(own, B[:, live(B)]),
     }
-    if truth is not None:
-        found["recovery"] = float(truth.recovery(own).mean())
-    else:
-        explained = tree_explainability(own, rows.X_test, max_cuts=16)
-        found["explainability"] = float(explained.mean())
-    return found
+    metric = "explainability" if truth is None else "recovery"
+    return found | {metric: float(single_feature_score(own, rows, truth).mean())}
 
 
 def _dose_slopes(
@@ -254,9 +226,8 @@ def _dose_slopes(
     xi *= start.norm() / xi.norm()
     doses = PROTOCOL.setting("dose") * np.array(_FACTORS)
     estimators = [_seeded(network, seed) for network, _ in kinds.values() for _ in doses]
-    n_steps = [reference.n_steps for _, reference in kinds.values() for _ in doses]
     initial = [start + float(dose) * xi for _ in kinds for dose in doses]
-    perturbed = iter(train_all(estimators, rows, n_steps, initial=initial))
+    perturbed = iter(train_all(estimators, rows, initial=initial))
     slopes = {}
     for name, (_, reference) in kinds.items():
         A = reference.estimator.transform(rows.X_test)

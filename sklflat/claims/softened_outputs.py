@@ -11,14 +11,13 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 
 from sklflat.claims.data import Rows, cut, real_rows
-from sklflat.claims.networks import steps_of, train_all, whole_budget
+from sklflat.claims.networks import classifier, train_all
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import Truth, make_class_tree
 from sklflat.probing.baselines import ablation
 from sklflat.probing.sample import Sample
 from sklflat.temperature import TemperatureProbe
 from sklflat.temperature.profiles import unit_profiles
-from sklflat.training import SAMClassifier
 
 __all__ = ["PROTOCOL", "measure"]
 
@@ -126,18 +125,7 @@ def rows_of(data: str, seed: int) -> tuple[Rows, Truth | None]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all trees, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all trees, for one seed: see :class:`~sklflat.claims.registry.Claim`."""
     rows, truth = rows_of(data, seed)
     network = _network(rows, seed)
     probe = _probe(network, rows, seed)
@@ -164,18 +152,8 @@ def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _network(rows: Rows, seed: int) -> Any:
-    epochs = PROTOCOL.count("epochs")
-    estimator = SAMClassifier(
-        (PROTOCOL.count("width"),),
-        rho=0.0,
-        alpha=PROTOCOL.setting("alpha"),
-        batch_size=PROTOCOL.count("batch_size"),
-        learning_rate_init=PROTOCOL.setting("learning_rate"),
-        random_state=seed,
-        **whole_budget(epochs),
-    )
-    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), epochs)
-    return train_all([estimator], rows, [n_steps])[0].estimator
+    estimator = classifier(PROTOCOL, alpha=PROTOCOL.setting("alpha"), random_state=seed)
+    return train_all([estimator], rows)[0].estimator
 
 
 def _probe(network: Any, rows: Rows, seed: int) -> TemperatureProbe:

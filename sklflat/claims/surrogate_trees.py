@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import adjusted_mutual_info_score
 
 from sklflat.claims.data import Rows, cut, real_rows
-from sklflat.claims.networks import steps_of, train_all, whole_budget
+from sklflat.claims.networks import classifier, train_all
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import make_two_mechanisms
 from sklflat.probing.basin import sample_basin
@@ -23,7 +23,6 @@ from sklflat.probing.resolve import resolve
 from sklflat.surrogate import SurrogateAligner, degeneracy_test
 from sklflat.surrogate.degeneracy import apart, output_variance
 from sklflat.surrogate.teacher import Answers, answers_of, read_answers
-from sklflat.training import SAMClassifier
 
 __all__ = ["PROTOCOL", "measure"]
 
@@ -138,18 +137,7 @@ def rows_of(data: str, seed: int) -> tuple[Rows, list[NDArray], NDArray]:
 
 
 def measure(data: str, seed: int) -> dict[str, dict[str, float]]:
-    """Metrics of all arms, for one seed.
-
-    Parameters
-    ----------
-    data : str
-    seed : int
-
-    Returns
-    -------
-    readings : dict of str to dict of str to float
-        By arm and metric.
-    """
+    """Metrics of all arms, for one seed: see :class:`~sklflat.claims.registry.Claim`."""
     rows, mechanisms, both = rows_of(data, seed)
     network, others, one_sided, hidden = _networks(rows, mechanisms, seed)
     aligner = SurrogateAligner(
@@ -235,20 +223,9 @@ def _networks(
         *range(seed + 500_000, seed + 500_000 + n),
         *range(seed + 600_000, seed + 600_000 + n),
     ]
-    estimators = [
-        SAMClassifier(
-            (PROTOCOL.count("width"),),
-            rho=0.0,
-            batch_size=PROTOCOL.count("batch_size"),
-            learning_rate_init=PROTOCOL.setting("learning_rate"),
-            random_state=s,
-            **whole_budget(PROTOCOL.count("epochs")),
-        )
-        for s in seeds
-    ]
-    n_steps = steps_of(rows, PROTOCOL.count("batch_size"), PROTOCOL.count("epochs"))
+    estimators = [classifier(PROTOCOL, random_state=s) for s in seeds]
     pairs = [(rows.X, rows.y)] * (1 + n) + masked
-    trained = [t.estimator for t in train_all(estimators, pairs, [n_steps] * len(pairs))]
+    trained = [t.estimator for t in train_all(estimators, pairs)]
     return trained[0], trained[1 : 1 + n], trained[1 + n :], hidden
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklflat.claims.power import smallest_effect_seen
 from sklflat.claims.protocol import DECISION, Comparison, DecisionRule, Protocol
+from sklflat.claims.statistical_power import smallest_effect_seen
 from sklflat.metrics import holm, mean_bounds, sign_flip_test
 
 __all__ = ["Finding", "Verdict", "decide", "find", "judge"]

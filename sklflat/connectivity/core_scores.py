@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sklflat.metrics._checks import varying
+from sklflat.metrics._checks import standardised
+
+#: variance, as a share of the mean square, up to which a unit is constant but for rounding
+_LEAST_VARIANCE = 1e-6
 
 
 class LeastCorrelation:
@@ -206,13 +209,12 @@ def eligible_units(
     last: ArrayLike,
     weight: ArrayLike | None = None,
     *,
-    floor: float = 1e-6,
     min_rows: float = 4.0,
 ) -> NDArray[np.bool_]:
     r"""Units with a signal at both ends, without which a correlation says nothing.
 
     A unit counts if its variance is above rounding,
-    :math:`\mathrm{Var}_x a > \mathrm{floor} \cdot E_x a^2`, and rests on several samples:
+    :math:`\mathrm{Var}_x a > 10^{-6} E_x a^2`, and rests on several samples:
     :math:`(\sum_x d^2)^2 / \sum_x d^4 \ge \mathrm{min\_rows}` with :math:`d = a - E_x a`. A unit
     that fires once has 1, and correlates with any other that fires on the same sample. Neither
     depends on the scale of a unit.
@@ -222,7 +224,6 @@ def eligible_units(
     first, last : arrays of shape (n_samples, n_units)
         Activations at the two ends.
     weight : array of shape (n_samples,), default=None
-    floor : float, default=1e-6
     min_rows : float, default=4.0
 
     Returns
@@ -246,7 +247,7 @@ def eligible_units(
         d2 = np.square(a - s @ a)
         variance = s @ d2
         fourth = np.square(s) @ np.square(d2)
-        spread = variance > floor * (s @ np.square(a))
+        spread = variance > _LEAST_VARIANCE * (s @ np.square(a))
         both &= spread & (variance**2 >= min_rows * fourth)
     return both
 
@@ -260,13 +261,5 @@ def _weights(n_samples: int, weight: ArrayLike | None) -> NDArray:
 def _standardised(A: ArrayLike, weight: ArrayLike | None) -> NDArray:
     """Columns whose products add up to correlations; 0 for constant ones."""
     a = np.asarray(A, dtype=float)
-    if weight is None:
-        s, root = np.full(len(a), 1 / len(a)), np.ones((len(a), 1))
-    else:
-        s = _weights(len(a), weight)
-        root = np.sqrt(s)[:, None]
-        a = np.where(s[:, None] > 0, a, a[s > 0][:1])  # a row without weight is not seen
-    varies = varying(a)
-    d = np.where(varies, a - s @ a, 0)
-    d = d / np.where(varies, np.abs(d).max(axis=0), 1) * root
-    return d / np.where(varies, np.linalg.norm(d, axis=0), 1)
+    s = _weights(len(a), weight)
+    return standardised(np.where(s[:, None] > 0, a, a[s > 0][:1]), s)  # unseen without weight

@@ -10,6 +10,7 @@ from sklearn.base import clone, is_classifier
 
 from sklflat.connectivity.path_builder import Data, as_of
 from sklflat.networks.network import copy_module
+from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
 from sklflat.probing.copies import refuse_copies
 from sklflat.probing.nulls import reseeded, seeded, split_halves
@@ -127,10 +128,7 @@ def _check_same_function(
     write_state(copy, as_of(first.network, read_state(other.network.module)))
     found = copy(first.network.prepare(X).clone()).double()
     expected = other.network.forward(X).to(found)
-    scale = float(expected.abs().max()) if expected.numel() else 0.0
-    if found.shape != expected.shape or not torch.allclose(
-        found, expected, rtol=0, atol=_APART * scale, equal_nan=True
-    ):
+    if not same_outputs(found, expected, _APART):
         raise ValueError(
             f"Network {number} is of another architecture than the first: its weights in the first "
             "one's module do not compute what it computes. They may differ in what has no weights, "

@@ -10,10 +10,10 @@ from sklearn.utils import check_random_state
 from sklflat.consensus.agreement import RankAgreement, rank_agreement
 from sklflat.consensus.members import Member
 from sklflat.consensus.rank_aggregation import midranks, rho_scores
-from sklflat.probing.answers import checked_scores
 from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.sample import Sample, shared_samples
 from sklflat.probing.split import Rows
+from sklflat.probing.subclass_checks import checked_scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sklflat.curvature.landscape import Landscape
 from sklflat.curvature.network_operator import NetworkOperator
 from sklflat.curvature.noise_gauge import NoiseGauge, Rise
 from sklflat.curvature.operator import CurvatureOperator, MatrixOperator, ScaledOperator
-from sklflat.curvature.power import power_iteration, stochastic_power_iteration
+from sklflat.curvature.power_iteration import power_iteration, stochastic_power_iteration
 from sklflat.curvature.sharpness import sharpness
 from sklflat.curvature.spectral_measures import SpectralMeasures, block_measures
 from sklflat.curvature.subspace import (

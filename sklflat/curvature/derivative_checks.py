@@ -1,6 +1,6 @@
 """Products with curvature, compared with differences of what they are derivatives of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -101,17 +101,6 @@ def check_products(operator: Differentiated) -> Check:
     )
 
 
-def require_products(operator: Differentiated) -> None:
-    """Raise an UnsupportedNetworkError if products are known to be wrong.
-
-    Raises
-    ------
-    UnsupportedNetworkError
-    """
-    check = check_products(operator)
-    check.require()
-
-
 def _counted_rows(operator: Differentiated) -> list[Any]:
     """Data (X, y, sample_weight) of some rows, from all over them, that have a weight."""
     X, y, s = operator.data
@@ -184,22 +173,26 @@ def _norm(v: Tensor) -> float:
     return largest * float((v / largest).norm()) if 0 < largest < float("inf") else largest
 
 
+def autograd_nodes(outputs: Iterable[Tensor]) -> set[Any]:
+    """All functions between leaves and some tensors, as autograd has recorded them."""
+    found: set[Any] = set()
+    ahead = [t.grad_fn for t in outputs]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            ahead += [following for following, _ in node.next_functions]
+    return found
+
+
 def _suspects(operator: Differentiated) -> str:
     """Names of the functions of the user's own on the way to the loss."""
     x, *targets = next(iter(operator.network.pairs(*operator.data)))
     loss, _ = operator.network.sums(operator.outputs_at(x), *targets)
-    seen: set[Any] = set()
-    names: dict[str, None] = {}
-    ahead = [loss.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(node, torch.autograd.function.BackwardCFunction):
-            names[type(node).__name__.removesuffix("Backward")] = None
-        ahead += [following for following, _ in node.next_functions]
+    nodes = autograd_nodes([loss])
+    own = [node for node in nodes if isinstance(node, torch.autograd.function.BackwardCFunction)]
+    names = {type(node).__name__.removesuffix("Backward") for node in own}
     if names:
         return f"Of the functions {sorted(names)}, one has no right derivative."
-    operations = sorted({node.name().removesuffix("0").removesuffix("Backward") for node in seen})
+    operations = sorted({node.name().removesuffix("0").removesuffix("Backward") for node in nodes})
     return f"One of {operations} has no right derivative."

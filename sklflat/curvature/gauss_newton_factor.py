@@ -13,6 +13,7 @@ from sklflat.curvature.gauss_newton import GaussNewton
 from sklflat.curvature.network_operator import exact_arithmetic
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Blocks
+from sklflat.networks.hooks import temporary_hooks
 
 #: layers that are a matrix applied at positions
 _KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -190,12 +191,8 @@ def _captured(module: nn.Module, vector: Any) -> Iterator[dict[int, list[_Call]]
         calls[id(module)].append(_Call(inputs[0].detach().clone(), output))
         return output.clone()  # what follows may work in place
 
-    handles = [m.register_forward_hook(note) for m in layers]
-    try:
+    with temporary_hooks(m.register_forward_hook(note) for m in layers):
         yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _layers(calls: dict[int, list[_Call]], operator: GaussNewton, z: Tensor) -> list["_Layer"]:

@@ -14,6 +14,7 @@ from sklflat.curvature.displacements import Spread, normal
 from sklflat.curvature.hessian import Hessian
 from sklflat.curvature.operator import CurvatureOperator, ScaledOperator
 from sklflat.networks import Network, ParameterVector
+from sklflat.networks.hooks import temporary_hooks
 
 #: outputs that change by less than this share of their spread do not depend on a parameter's length
 _UNCHANGED = 0.01
@@ -242,13 +243,9 @@ class Landscape:
                 triangles[name] = torch.linalg.qr(rows, mode="r")[1]
 
             handles.append(module.register_forward_hook(see))
-        try:
-            with torch.no_grad():
-                for x in self.network.batches(self.inputs):
-                    self.network.forward(x)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with temporary_hooks(handles), torch.no_grad():
+            for x in self.network.batches(self.inputs):
+                self.network.forward(x)
         self.n_passes += 1
         unseen = w.new_zeros(0, 0)
         tol = max(_RANK_TOL, _ROUNDINGS * torch.finfo(self.network.dtype).eps)

@@ -10,7 +10,11 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sklflat.curvature.derivative_checks import WrittenOut, require_products
+from sklflat.curvature.derivative_checks import (
+    WrittenOut,
+    autograd_nodes,
+    check_products,
+)
 from sklflat.curvature.operator import CurvatureOperator
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector
@@ -69,19 +73,11 @@ def differentiable_again(first: Sequence[Tensor | None]) -> dict[int, Tensor]:
     once: PyTorch cuts the graph there, so a second derivative would not fail, but miss that part.
     """
     outputs = {i: g for i, g in enumerate(first) if g is not None and g.requires_grad}
-    seen: set[Any] = set()
-    ahead = [t.grad_fn for t in outputs.values()]
-    while ahead:
-        node = ahead.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if "Error" in node.name():
-            raise UnsupportedNetworkError(
-                "The loss cannot be differentiated twice: it runs through a function that is "
-                "marked once_differentiable."
-            )
-        ahead += [following for following, _ in node.next_functions]
+    if any("Error" in node.name() for node in autograd_nodes(outputs.values())):
+        raise UnsupportedNetworkError(
+            "The loss cannot be differentiated twice: it runs through a function that is "
+            "marked once_differentiable."
+        )
     return outputs
 
 
@@ -152,7 +148,7 @@ class NetworkOperator(CurvatureOperator):
         self._kept: list[Linear] = []
         self._start()
         if self.derivative not in self.network.verified:
-            require_products(self)
+            check_products(self).require()
             self.network.verified.add(self.derivative)
 
     # --- what a subclass says -----------------------------------------------------------------

@@ -14,6 +14,8 @@ from sklflat.curvature.landscape import Landscape
 
 #: the largest factor of a single correction of the scale
 _LARGEST_STEP = 4.0
+#: scales that are tried at most for the largest one that is allowed
+_MOST_STEPS = 24
 #: a measured rise this near to the wanted one is met
 _MET = 0.03
 #: a rise that differs from the wanted one by this share is not measured precisely
@@ -202,15 +204,15 @@ class NoiseGauge:
         return c, rise
 
     def largest_scale(
-        self, allowed: Callable[[float], bool], start: float, largest: float, n_steps: int = 8
+        self, allowed: Callable[[float], bool], start: float, largest: float
     ) -> float:
-        """The largest scale c that is allowed, to a factor of ``2 ** (1 / 2 ** (n_steps / 2))``.
+        """The largest scale c that is allowed, to a twentieth.
 
         Found by doubling or halving from ``start``, then by bisection; 0 if nothing is.
         """
         low, high = 0.0, math.inf
         c = min(start, largest)
-        for _ in range(3 * n_steps):
+        for _ in range(_MOST_STEPS):
             if allowed(c):
                 low = c
             else:

@@ -34,7 +34,6 @@ def follow_top(
     most: int,
     before: tuple[Tensor, Tensor] | None = None,
     *,
-    least: int | None = None,
     tol: float = 0.005,
     seed: int = 0,
 ) -> TopPairs:
@@ -49,11 +48,9 @@ def follow_top(
     ----------
     operator : CurvatureOperator
     most : int
-        Pairs at the most, fewer than parameters.
+        Pairs at the most, fewer than parameters; at the least are a third of them, rounded up.
     before : tuple of (values (k,), vectors (k, p)), default=None
         Pairs of the matrix as it was. None begins with a random vector.
-    least : int, default=None
-        Pairs at the least; None is a third of ``most``, rounded up.
     tol : float, default=0.005
         Residual, relative to the largest eigenvalue, at which no further product is made.
     seed : int, default=0
@@ -73,7 +70,7 @@ def follow_top(
     """
     generator = torch.Generator().manual_seed(seed)
     p = operator.size
-    least = -(-most // 3) if least is None else least
+    least = -(-most // 3)
     known = before is not None and bool(before[1].any())
     n_steps = min(p, max(2 * most, most + 3))
     if not known:

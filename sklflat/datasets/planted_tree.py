@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from sklflat._compat import Interval
+from sklflat.datasets.decision_tree import PlantedTree
 from sklflat.datasets.draws import Seed, flip_labels, validated
-from sklflat.datasets.tree import PlantedTree
 from sklflat.datasets.truth import Truth
 
 __all__ = ["make_planted_tree"]

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_scalar
 
-from sklflat.datasets import hierarchy
+from sklflat.datasets import class_tree_scores
+from sklflat.datasets.decision_tree import PlantedTree
 from sklflat.datasets.network import PlantedNetwork
 from sklflat.datasets.scoring import best_correlations, mask_auc, regions_auc
-from sklflat.datasets.tree import PlantedTree
 
 __all__ = ["Truth"]
 
@@ -98,14 +98,14 @@ class Truth:
     @property
     def has_hierarchy(self) -> bool:
         """Whether the class tree groups classes at all; a star does not."""
-        return bool(hierarchy.resolves(self.cophenetic_distances).any())
+        return bool(class_tree_scores.resolves(self.cophenetic_distances).any())
 
     @property
     def cophenetic_distances(self) -> NDArray[np.float64]:
         """Heights at which two classes meet in the tree, shape (n_classes, n_classes)."""
         if self.linkage is None:
             raise ValueError("This generator plants no class tree; use make_class_tree.")
-        return hierarchy.cophenetic_distances(self.linkage)
+        return class_tree_scores.cophenetic_distances(self.linkage)
 
     def auc(
         self,
@@ -274,7 +274,7 @@ class Truth:
         >>> round(truth.cophenetic_correlation(-truth.cophenetic_distances), 12)
         1.0
         """
-        return hierarchy.cophenetic_correlation(self.cophenetic_distances, proposal)
+        return class_tree_scores.cophenetic_correlation(self.cophenetic_distances, proposal)
 
     def triplet_accuracy(self, proposal: ArrayLike) -> float:
         """Share of triplets of classes whose closest pair is proposed as planted.
@@ -307,7 +307,7 @@ class Truth:
         >>> round(truth.triplet_accuracy(np.ones((8, 8))), 12)
         0.333333333333
         """
-        return hierarchy.triplet_accuracy(self.cophenetic_distances, proposal)
+        return class_tree_scores.triplet_accuracy(self.cophenetic_distances, proposal)
 
     def subset(self, samples: ArrayLike) -> "Truth":
         """Restrict to some samples, as a split of X and y does.

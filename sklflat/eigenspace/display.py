@@ -69,8 +69,13 @@ class SpectrumDisplay:
             trace=getattr(spectrum, "trace_", None),
             trace_std=getattr(spectrum, "trace_std_", None),
         ).plot(axes)
-        UnitDisplay.from_estimator(spectrum, ax=display.axes_[2])
-        display.axes_[2].set_title("units")
+        ax = display.axes_[2]
+        if len(spectrum.unit_names_):
+            UnitDisplay.from_estimator(spectrum, ax=ax)
+            ax.set_title("units")
+        else:
+            ax.set_axis_off()
+            ax.text(0.5, 0.5, "no hidden units", ha="center")
         return display
 
     def plot(self, axes: Any = None) -> "SpectrumDisplay":

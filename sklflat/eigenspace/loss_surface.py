@@ -37,8 +37,8 @@ from sklflat.curvature import (
 )
 from sklflat.curvature.density import rest_of_quadrature
 from sklflat.eigenspace.clusters import cluster_units
-from sklflat.eigenspace.neurons import Neurons, Response, unit_response
 from sklflat.eigenspace.noise import noise_rises
+from sklflat.eigenspace.unit_directions import Response, UnitDirections, unit_response
 from sklflat.exceptions import warn
 from sklflat.networks import ParameterVector
 from sklflat.probing.sample import Sample
@@ -73,7 +73,7 @@ class LossSurface(Sample):
     ----------
     operator : NetworkOperator
         In the parameters' own units.
-    neurons : Neurons
+    directions : UnitDirections
     spectrum : HessianSpectrum
         Of which only parameters are read.
     seeds : (int, int, int, int)
@@ -82,7 +82,7 @@ class LossSurface(Sample):
     """
 
     operator: NetworkOperator
-    neurons: Neurons
+    directions: UnitDirections
     spectrum: Any
     seeds: tuple[int, int, int, int]
     _others: list[CurvatureOperator] = field(init=False, default_factory=list)
@@ -93,10 +93,10 @@ class LossSurface(Sample):
         if spectrum.criterion is not None:
             sample = _with_criterion(sample, spectrum.criterion)
         operator = _linearised(sample, spectrum)
-        neurons = Neurons.of(
+        directions = UnitDirections.of(
             sample.units, operator.vector, spectrum.metric, spectrum.outgoing, operator.dtype
         )
-        more = {"operator": operator, "neurons": neurons, "spectrum": spectrum}
+        more = {"operator": operator, "directions": directions, "spectrum": spectrum}
         return cls.extending(sample, **more, seeds=(_seed(rng), _seed(rng), _seed(rng), _seed(rng)))
 
     @cached_property
@@ -125,7 +125,7 @@ class LossSurface(Sample):
     @cached_property
     def scaled(self) -> CurvatureOperator:
         """The operator in the metric."""
-        return self.neurons.in_metric(self.operator)
+        return self.directions.in_metric(self.operator)
 
     @cached_property
     def top(self) -> Subspace:
@@ -140,7 +140,7 @@ class LossSurface(Sample):
             self.units,
             self.X,
             self.weights,
-            self.neurons,
+            self.directions,
             self.top,
             self.scaled,
             torch.Generator().manual_seed(self.seeds[1]),
@@ -189,11 +189,12 @@ class LossSurface(Sample):
         """
         n_outputs = self.network.outputs(self.X[:1]).shape[1]
         n = _N_FACTOR_ROWS // n_outputs
-        if n == 0 or self.neurons.scale is not None or not len(self.units):
+        if n == 0 or self.directions.scale is not None or not len(self.units):
             return None
         X, y, s = _rows(self.operator, slice(n))
         operator = GaussNewton(self.network, X, y, s, memory_budget=self.operator.memory_budget)
-        return block_measures(GaussNewtonFactor(operator), self.neurons.blocks, self.neurons.d)
+        factor, own = GaussNewtonFactor(operator), self.directions
+        return block_measures(factor, own.blocks, own.d)
 
     def layer_eigenvalues(self, k: int, tol: float) -> dict[str, NDArray]:
         """Top eigenvalues of the blocks of single layers."""
@@ -209,7 +210,7 @@ class LossSurface(Sample):
             op = type(self.operator)(
                 self.network, X, y, s, vector=own, memory_budget=self.operator.memory_budget
             )
-            scaled = op if self.neurons.scale is None else ScaledOperator(op, own.read().abs())
+            scaled = op if self.directions.scale is None else ScaledOperator(op, own.read().abs())
             values[layer] = eigenpairs(scaled, min(k, op.size), tol=tol, seed=self.seeds[0]).values
             self._others.append(op)
         return values
@@ -218,7 +219,7 @@ class LossSurface(Sample):
         """Overlap of the gradient covariance's top subspace with the pairs'."""
         X, y, s = self.operator.data
         budget = self.operator.memory_budget
-        proxy = self.neurons.in_metric(
+        proxy = self.directions.in_metric(
             GradientCovariance(self.network, X, y, s, memory_budget=budget)
         )
         self._others.append(proxy)
@@ -228,7 +229,7 @@ class LossSurface(Sample):
     @property
     def _live(self) -> NDArray:
         """Mask (n_units,) of units that do something and have parameters."""
-        return ~self.dead & self.neurons.are_defined
+        return ~self.dead & self.directions.are_defined
 
     def noise_rises(self, level: float) -> NDArray:
         """Rise of the loss by noise on single units' parameters, shape (n_units,).
@@ -242,7 +243,7 @@ class LossSurface(Sample):
             rows = np.sort(rng.permutation(self.n_samples)[:_MAX_NOISE_ROWS])
             X, y, s = _rows(self.operator, rows)
             rises[chosen] = noise_rises(
-                self.network, X, y, s, self.neurons.blocks, chosen, level=level, seed=_seed(rng)
+                self.network, X, y, s, self.directions.blocks, chosen, level=level, seed=_seed(rng)
             )
         return rises
 
@@ -251,7 +252,7 @@ class LossSurface(Sample):
         live, rng = self._live, np.random.RandomState(self.seeds[3])
         labels, p_value = np.full(len(live), -1), float("nan")
         if live.any():
-            loadings = self.neurons.loadings(self.pairs.vectors).double().cpu().numpy()
+            loadings = self.directions.loadings(self.pairs.vectors).double().cpu().numpy()
             strata = self.units.layer_of[live]
             labels[live], p_value = cluster_units(loadings[:, live], strata, n_clusters, rng)
         return labels, p_value

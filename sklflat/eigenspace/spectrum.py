@@ -12,16 +12,16 @@ from torch import nn
 from sklflat._compat import Interval, StrOptions
 from sklflat.curvature import SpectralDensity, SpectralMeasures
 from sklflat.eigenspace.loss_surface import OPERATORS, TRACES, LossSurface
-from sklflat.eigenspace.neurons import (
+from sklflat.eigenspace.noise import RankCorrelation
+from sklflat.eigenspace.optional_parts import PARTS, measured_parts
+from sklflat.eigenspace.perturbed_networks import perturbed
+from sklflat.eigenspace.unit_directions import (
     Response,
     flat_alignment,
     flat_alignment_null,
     unit_curvature,
     unit_curvature_null,
 )
-from sklflat.eigenspace.noise import RankCorrelation
-from sklflat.eigenspace.optional_parts import PARTS, measured_parts
-from sklflat.eigenspace.perturbed_networks import perturbed
 from sklflat.probing.nulls import Null
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows
@@ -286,18 +286,18 @@ class HessianSpectrum(UnitProbe):
     def _score_units(self, sample: Sample) -> NDArray:
         assert isinstance(sample, LossSurface)
         if self.unit_score == "curvature":
-            return unit_curvature(sample.neurons, sample.scaled)
+            return unit_curvature(sample.directions, sample.scaled)
         if self.unit_score == "response":
             return sample.response.scores()
-        return flat_alignment(sample.neurons, sample.top)
+        return flat_alignment(sample.directions, sample.top)
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, LossSurface)
         if self.unit_score == "curvature":
-            return [unit_curvature_null(sample.neurons, sample.scaled, n_draws, rng)]
+            return [unit_curvature_null(sample.directions, sample.scaled, n_draws, rng)]
         if self.unit_score == "response":
             return [sample.response.null(n_draws, rng)]
-        return [flat_alignment_null(sample.neurons, sample.top, n_draws, rng)]
+        return [flat_alignment_null(sample.directions, sample.top, n_draws, rng)]
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, LossSurface)
@@ -308,7 +308,7 @@ class HessianSpectrum(UnitProbe):
         self.residuals_ = pairs.residuals
         self.converged_ = bool(pairs.converged.all())
         self.n_iter_ = pairs.n_matvec
-        self.loadings_ = sample.neurons.loadings(pairs.vectors).double().cpu().numpy().T
+        self.loadings_ = sample.directions.loadings(pairs.vectors).double().cpu().numpy().T
         self.loss_ = operator.loss
         self.gradient_norm_ = float(operator.gradient.norm())
         self.rounding_error_ = operator.rounding_error()

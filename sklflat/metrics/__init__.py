@@ -1,6 +1,5 @@
 """Plain functions on arrays: what a network's units and predictions are worth, and how sure."""
 
-from sklflat.metrics.agreement import intraclass_correlation, spearman_brown
 from sklflat.metrics.calibration import expected_calibration_error
 from sklflat.metrics.collapse import NeuralCollapse, neural_collapse
 from sklflat.metrics.disentanglement import DCI, dci, mutual_information_gap
@@ -16,6 +15,7 @@ from sklflat.metrics.multiple_testing import benjamini_hochberg, holm, monte_car
 from sklflat.metrics.paired_rates import paired_rate_interval
 from sklflat.metrics.prediction import Fidelity, fidelity, prediction_disagreement
 from sklflat.metrics.rank import effective_rank, participation_ratio
+from sklflat.metrics.reliability import intraclass_correlation, spearman_brown
 from sklflat.metrics.selectivity import class_selectivity, target_correlation
 from sklflat.metrics.similarity import UnitMatching, debiased_cka, matched_correlation
 

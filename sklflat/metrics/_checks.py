@@ -6,7 +6,7 @@ from sklearn.utils import check_array, column_or_1d
 
 from sklflat._compat import check_sample_weight
 
-__all__ = ["check_labels", "check_vector", "check_weights", "varying"]
+__all__ = ["check_labels", "check_vector", "check_weights", "standardised", "varying"]
 
 
 def varying(A: NDArray) -> NDArray[np.bool_]:
@@ -15,6 +15,17 @@ def varying(A: NDArray) -> NDArray[np.bool_]:
     Up to rounding: what is left of a constant after subtracting its mean is not variance.
     """
     return np.ptp(A, axis=0) > 1e-12 * np.abs(A).max(axis=0)
+
+
+def standardised(A: NDArray, s: NDArray) -> NDArray[np.float64]:
+    """Columns (n, n_units) of mean 0 and length 1, whose products are correlations; or of zeros.
+
+    Weights ``s`` (n,) add up to 1, and the products are weighted by them.
+    """
+    varies = varying(A)
+    centred = np.where(varies, A - s @ A, 0)
+    centred *= np.sqrt(s)[:, None] / np.where(varies, np.abs(centred).max(axis=0), 1)
+    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1)
 
 
 def check_labels(y: ArrayLike, name: str = "y", *, advice: str) -> NDArray:

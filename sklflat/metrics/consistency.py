@@ -109,9 +109,8 @@ def bootstrap_interval(
     weights: NDArray | None,
     rng: np.random.RandomState,
     n_bootstrap: int = N_BOOTSTRAP,
-    level: float = 0.95,
 ) -> tuple[NDArray, NDArray]:
-    """Ends (n_units,) of the percentile interval over resampled rows and networks at once.
+    """Ends (n_units,) of the 95 % percentile interval over resampled rows and networks at once.
 
     A network that was drawn twice makes no pair with itself, which would correlate by 1.
     """
@@ -123,7 +122,7 @@ def bootstrap_interval(
         while (networks[b] > 0).sum() < 2:
             networks[b] = np.bincount(rng.randint(R, size=R), minlength=R)
     draws = resampled_means(A, rows if weights is None else rows * weights, networks)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     return low, high
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
-from sklflat.metrics._checks import varying
+from sklflat.metrics._checks import standardised, varying
 
 __all__ = ["UnitMatching", "debiased_cka", "matched_correlation"]
 
@@ -178,14 +178,7 @@ def _correlations(A: NDArray, B: NDArray, weight: NDArray) -> NDArray:
     if seen.sum() < 2:
         return np.zeros((A.shape[1], B.shape[1]))
     s = weight[seen] / weight[seen].sum()
-    return np.clip(_standardised(A[seen], s).T @ _standardised(B[seen], s), -1.0, 1.0)
-
-
-def _standardised(A: NDArray, s: NDArray) -> NDArray:
-    varies = varying(A)
-    centred = np.where(varies, A - s @ A, 0)
-    centred *= np.sqrt(s)[:, None] / np.where(varies, np.abs(centred).max(axis=0), 1)
-    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1)
+    return np.clip(standardised(A[seen], s).T @ standardised(B[seen], s), -1.0, 1.0)
 
 
 def _pair(A: ArrayLike, B: ArrayLike, min_samples: int) -> tuple[NDArray, NDArray]:

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.moments import RunningMoments
 
 
@@ -75,7 +76,8 @@ def recompute_batch_statistics(
     if not layers:
         return 0
     gathering = _Gathering([x for x in inputs if len(x)])
-    with _evaluated(module, layers), gathering.hooked(layers):
+    hooks = [layer.register_forward_pre_hook(gathering.before) for layer in layers]
+    with temporary_hooks(hooks), _evaluated(module, layers):
         gathering.run(module)
     gathering.write(unbiased)
     return len(layers)
@@ -158,17 +160,8 @@ class _Gathering:
                     "the statistics of its batch normalisation are not defined."
                 )
 
-    @contextmanager
-    def hooked(self, layers: Sequence[nn.Module]) -> Iterator[None]:
-        """While it is entered, calls of the layers are gathered."""
-        handles = [layer.register_forward_pre_hook(self._before) for layer in layers]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _before(self, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def before(self, layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        """Gather the input of a call of a layer, or let the layer use what is known of it."""
         k, self._position = self._position, self._position + 1
         if k == len(self.calls):
             self.calls.append(_Call(layer))

@@ -60,7 +60,9 @@ def check_buffers(module: nn.Module, anchors: Sequence[Mapping[str, Tensor]], x:
     known |= {name for names, _ in _spectral_norms(module) for name in names}
     first = anchors[0]
     for name, _ in module.named_buffers():
-        others = [other[name] for other in anchors[1:] if not _are_equal(first[name], other[name])]
+        others = [
+            other[name] for other in anchors[1:] if relative_difference(first[name], other[name])
+        ]
         if name in known or not others or _is_free(module, anchors, name, others, x):
             continue
         raise UnsupportedNetworkError(
@@ -87,10 +89,6 @@ def write_mixed(
     if sum(bool(c) for c in coefficients) > 1:
         for _, advance in _spectral_norms(module):
             _converge(advance)
-
-
-def _are_equal(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a, b) or relative_difference(a, b) == 0.0
 
 
 def _is_free(

@@ -6,7 +6,7 @@ A check compares two computations that have to agree. It returns the deviation, 
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -315,3 +315,25 @@ def has_independent_rows(forward: Callable[[Tensor], Tensor], x: Tensor) -> Chec
         "means nothing: let batch normalisation keep running statistics "
         "(track_running_stats=True), or normalise by layers, groups or instances.",
     )
+
+
+def row_checks(
+    forward: Callable[[Tensor], Tensor], x: Tensor, whole_batch: bool
+) -> Iterator[Check]:
+    """All checks of rows; a network that is not deterministic would fail the others by chance.
+
+    Parameters
+    ----------
+    forward : callable
+        Outputs (n, ...) of rows (n, ...).
+    x : Tensor of shape (n, ...)
+    whole_batch : bool
+        Whether rows may depend on each other.
+    """
+    first = is_deterministic(forward, x)
+    yield first
+    if not first.passed:  # what follows would differ by chance
+        return
+    yield is_the_same_with_gradients(forward, x)
+    if len(x) > 1 and not whole_batch:
+        yield has_independent_rows(forward, x)

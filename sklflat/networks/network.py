@@ -11,12 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
-from sklflat.networks.checks import (
-    checked_rows,
-    has_independent_rows,
-    is_deterministic,
-    is_the_same_with_gradients,
-)
+from sklflat.networks.checks import checked_rows, row_checks
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.token_ids import token_ids_named
@@ -296,11 +291,9 @@ class Network:
         if "rows" in self.verified or not len(X):
             return
         x = checked_rows(X)
-        is_deterministic(self.forward, x).require()
-        is_the_same_with_gradients(self.forward, x).require()
+        for check in row_checks(self.forward, x, self.whole_batch):
+            check.require()
         if self.whole_batch or len(x) > 1:
-            if not self.whole_batch:
-                has_independent_rows(self.forward, x).require()
             self.verified.add("rows")
 
     @torch.no_grad()

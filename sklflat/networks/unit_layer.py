@@ -1,12 +1,11 @@
 """One layer of units, and layers by their names."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import UnsupportedNetworkError, did_you_mean
 from sklflat.networks.tracing.layout import Layout
 
 
@@ -68,7 +67,8 @@ def chosen_layers(layers: Sequence[UnitLayer], names: str | Sequence[str]) -> li
     for name in wanted:
         if name not in known:
             raise ValueError(
-                f"layers={names!r}: there is no hidden layer {name!r}.{near_miss(name, known)} "
+                f"layers={names!r}: there is no hidden layer {name!r}."
+                f"{did_you_mean(name, known, cutoff=0.5)} "
                 f"There are {sorted(own)}, which also go by the names of the modules that feed "
                 f"them: {sorted(set(known) - own)}."
             )
@@ -77,9 +77,3 @@ def chosen_layers(layers: Sequence[UnitLayer], names: str | Sequence[str]) -> li
         for layer in layers
         if any(name == layer.name or (name not in own and name in layer.aliases) for name in wanted)
     ]
-
-
-def near_miss(name: str, known: Sequence[str]) -> str:
-    """A sentence that asks whether the known name most like an unknown one was meant."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""

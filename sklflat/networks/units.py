@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.exceptions import UnsupportedNetworkError, did_you_mean
 from sklflat.networks.blocks import Blocks, blocks_of
-from sklflat.networks.calls import CallCounter, ForwardPasses, structure_of
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.functional import ParameterVector
+from sklflat.networks.nonlinearity_calls import CallCounter, ForwardPasses, structure_of
 from sklflat.networks.tracing.discovery import discover
 from sklflat.networks.tracing.layout import stored_like
-from sklflat.networks.unit_layer import UnitLayer, chosen_layers, near_miss
+from sklflat.networks.unit_layer import UnitLayer, chosen_layers
 
 __all__ = ["Blocks", "UnitLayer", "Units"]
 
@@ -149,7 +149,9 @@ class Units:
             raise TypeError(f"A unit is called by its name{such}, got {name!r}.")
         if name not in self._numbers:
             meant = self._by_alias(name)
-            hint = f" Did you mean {meant!r}?" if meant else near_miss(name, self.names)
+            hint = (
+                f" Did you mean {meant!r}?" if meant else did_you_mean(name, self.names, cutoff=0.5)
+            )
             raise ValueError(f"There is no unit {name!r}.{hint}")
         return self._numbers[name]
 

@@ -3,7 +3,6 @@
 from sklflat.probing.ablation import AblationProbe
 from sklflat.probing.activation import ActivationProbe
 from sklflat.probing.basin import Basin, sample_basin
-from sklflat.probing.card import UnitCard
 from sklflat.probing.check_network import NetworkChecks, check_network
 from sklflat.probing.decisions import Decisions
 from sklflat.probing.display import UnitDisplay
@@ -14,6 +13,7 @@ from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import resolve
 from sklflat.probing.restricted import Restriction
 from sklflat.probing.sample import Sample
+from sklflat.probing.unit_card import UnitCard
 from sklflat.probing.unit_probe import UnitProbe
 
 __all__ = [

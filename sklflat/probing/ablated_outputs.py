@@ -11,7 +11,7 @@ from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks.one_channel import OneChannel
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.tracing.layout import stored_like
-from sklflat.networks.widening import Widening
+from sklflat.networks.widened_batch import Widening
 from sklflat.probing.sample import Sample
 from sklflat.training.estimators.loss_landscape import evenly_spread
 
@@ -119,7 +119,7 @@ class OnceBefore:
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
-        self._known: dict[int, bool] = {}
+        #: bytes of a row by layer; 0 where all is computed for every copy
         self._n_bytes: dict[int, float] = {}
 
     def copies_of(self, layer: int, x: Tensor) -> int:
@@ -132,22 +132,22 @@ class OnceBefore:
         """Whether two copies of x that part at a layer end as those that are apart from x on."""
         if len(x) < 2:
             return False  # one row meets any number of them without an error
-        if layer not in self._known:
+        if layer not in self._n_bytes:
             last = self.sample.units.layers[layer].n_units - 1
             channels = torch.tensor([0, last], device=x.device)
             constants = torch.arange(2.0).to(x.device, self.sample.network.dtype)
             two = Ablation(layer, channels, constants, self)
             few = torch.as_tensor(evenly_spread(len(x), _N_COMPARED), device=x.device)
-            self._known[layer] = self._is_same(two, x[few])
-        return self._known[layer]
+            self._n_bytes[layer] = self._bytes_if_same(two, x[few])
+        return self._n_bytes[layer] > 0
 
-    def _is_same(self, ablation: "Ablation", x: Tensor) -> bool:
+    def _bytes_if_same(self, ablation: "Ablation", x: Tensor) -> float:
         try:
             found, n_bytes = ablation.from_layer_on(self.sample, x)
         except (RuntimeError, IndexError, TypeError, ValueError, UnsupportedNetworkError):
-            return False  # it keeps the length of the batch, or has its rows elsewhere
-        self._n_bytes[ablation.layer] = max(n_bytes, 1) / len(x)
-        return same_outputs(found, ablation.from_input_on(self.sample, x))
+            return 0.0  # it keeps the length of the batch, or has its rows elsewhere
+        is_same = same_outputs(found, ablation.from_input_on(self.sample, x))
+        return max(n_bytes, 1) / len(x) if is_same else 0.0
 
 
 class Ablation:

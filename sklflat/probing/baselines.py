@@ -13,8 +13,8 @@ from sklflat.networks import ParameterVector
 from sklflat.probing.ablated_outputs import ablation_losses
 from sklflat.probing.activation import activation_variance
 from sklflat.probing.attribution import integrated_gradients, optimal_activation
-from sklflat.probing.card import card_rows, input_sensitivity
 from sklflat.probing.sample import Sample
+from sklflat.probing.unit_card import card_rows, input_sensitivity
 
 __all__ = [
     "BASELINES",
@@ -97,8 +97,8 @@ def input_permutation(sample: Sample, *, n_repeats: int = 5, random_state: Any =
 
     with :math:`I_j` the rise of the loss when input j is shuffled among the samples (not below 0)
     and :math:`S_{uj}` how far input j moves unit u
-    (:func:`~sklflat.probing.card.input_sensitivity`). ReLU rescaling and duplication do not change
-    it. One pass over the data for every input and repeat.
+    (:func:`~sklflat.probing.unit_card.input_sensitivity`). ReLU rescaling and duplication do not
+    change it. One pass over the data for every input and repeat.
 
     Parameters
     ----------

@@ -19,11 +19,9 @@ from sklflat.networks import Network
 from sklflat.networks.checks import (
     Check,
     checked_rows,
-    has_independent_rows,
-    is_deterministic,
-    is_the_same_with_gradients,
     precision_inside,
     relative_difference,
+    row_checks,
 )
 from sklflat.networks.outputs import LogOdds, LogProbabilities
 from sklflat.networks.units import Units
@@ -153,7 +151,7 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
         )
     network, target = trained.network, trained.to_target(y)
     with torch.no_grad():
-        checks = list(_of_rows(network, checked_rows(x)))
+        checks = list(row_checks(network.forward, checked_rows(x), network.whole_batch))
     rows_are_fine = all(check.passed for check in checks)
     if rows_are_fine:
         checks.append(_asked("Does the loss add up?", lambda: _of_loss(network, x, target)))
@@ -173,16 +171,6 @@ def _asked(question: str, ask: Callable[[], Check]) -> Check:
         return ask()
     except (TypeError, ValueError) as error:
         return Check(question, "nothing, as it was refused,", float("inf"), 0.0, str(error))
-
-
-def _of_rows(network: Network, x: Tensor) -> Iterator[Check]:
-    first = is_deterministic(network.forward, x)
-    yield first
-    if not first.passed:  # what follows would differ by chance
-        return
-    yield is_the_same_with_gradients(network.forward, x)
-    if len(x) > 1 and not network.whole_batch:
-        yield has_independent_rows(network.forward, x)
 
 
 def _of_products(operator: Callable[[], NetworkOperator]) -> Check:

@@ -13,7 +13,7 @@ __all__ = ["refuse_copies"]
 _ROUNDINGS = 100
 
 
-def refuse_copies(found: Sequence[Tensor], where: str, number: int = 0) -> None:
+def refuse_copies(found: Sequence[Tensor], where: str) -> None:
     """Raise if two networks are the same, so that one of them says nothing of another training.
 
     Parameters
@@ -23,8 +23,6 @@ def refuse_copies(found: Sequence[Tensor], where: str, number: int = 0) -> None:
         finite, are not compared.
     where : str
         What was compared, and where the networks come from: for the message.
-    number : int, default=0
-        Of the first network.
 
     Raises
     ------
@@ -47,7 +45,7 @@ def refuse_copies(found: Sequence[Tensor], where: str, number: int = 0) -> None:
             eps = max(_eps(one), _eps(other))
             if varies and same_outputs(other.to(one), one, _ROUNDINGS * eps):
                 raise ValueError(
-                    f"Networks {number + i} and {number + j} are the same one ({where} equal up to "
+                    f"Networks {i} and {j} are the same one ({where} equal up to "
                     "rounding), and what comes back in a copy says nothing. Give networks from "
                     "other trainings, each with a seed of its own."
                 )

@@ -117,7 +117,9 @@ class UnitDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, probe: Any, *, null: int = 0, ax: Any = None) -> "UnitDisplay":
+    def from_estimator(
+        cls, probe: Any, *, null: int = 0, selected: Any = None, ax: Any = None
+    ) -> "UnitDisplay":
         """Draw a fitted probe.
 
         Parameters
@@ -126,6 +128,8 @@ class UnitDisplay:
             Fitted.
         null : int, default=0
             Which of ``probe.nulls_``.
+        selected : ndarray of shape (n_units,), bool, default=None
+            Units that are drawn filled; None is ``probe.support_``.
         ax : matplotlib.axes.Axes, default=None
 
         Returns
@@ -139,7 +143,7 @@ class UnitDisplay:
             scores=probe.unit_scores_,
             low=low,
             high=high,
-            selected=probe.support_,
+            selected=probe.support_ if selected is None else selected,
             dead=probe.dead_,
             null_name=chosen.name,
             names=probe.unit_names_,

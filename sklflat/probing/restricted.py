@@ -1,6 +1,7 @@
 """A network reduced to some of its units, and whether it matters which."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -125,11 +126,7 @@ def restrict(
     is_number = isinstance(n_random, Integral) and not isinstance(n_random, bool)
     if n_random != "auto" and not (is_number and int(n_random) >= 1):
         raise ValueError(f"n_random must be 'auto' or an int of at least 1, got {n_random!r}.")
-    trained = probe._trained_network()
-
-    def reduced(keep: NDArray) -> Any:
-        return _estimator(probe, trained, keep)
-
+    reduced = partial(_estimator, probe, probe._trained_network())
     chosen = reduced(keep)
     score = float(chosen.score(X, y))
     random: list[float] = []

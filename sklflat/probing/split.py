@@ -79,6 +79,12 @@ class Rows:
         numbers = indices if self.numbers is None else self.numbers[indices]
         return Rows(safe_indexing(self.X, indices), self.y[indices], params, numbers)
 
+    def at_most(self, n: int, rng: np.random.RandomState) -> "Rows":
+        """All of the rows, or so many of them at random, in their order."""
+        if len(self) <= n:
+            return self
+        return self.take(np.sort(rng.choice(len(self), n, replace=False)))
+
 
 def split_rows(
     rows: Rows,

@@ -19,8 +19,6 @@ from sklflat._compat import (
     fit_context,
 )
 from sklflat.exceptions import NoUnitsError
-from sklflat.probing.answers import checked_nulls, checked_scores, require_parameters
-from sklflat.probing.card import CardData, UnitCard
 from sklflat.probing.false_discovery import (
     FDR,
     Discoveries,
@@ -42,8 +40,10 @@ from sklflat.probing.resolve import (
 from sklflat.probing.restricted import Restriction, restrict
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_only_weights, split_rows
+from sklflat.probing.subclass_checks import checked_nulls, checked_scores, require_parameters
 from sklflat.probing.time_series import check_in_time, is_in_time, too_short
 from sklflat.probing.training_set import TrainingSet
+from sklflat.probing.unit_card import CardData, UnitCard
 from sklflat.probing.unit_table import unit_table
 from sklflat.training.estimators.containers import as_arrays, is_several
 from sklflat.training.estimators.trained_network import TrainedNetwork
@@ -297,7 +297,10 @@ class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEst
             p-value rejects is its ``attrs["p_value"]``.
         """
         check_is_fitted(self)
-        return unit_table(self)
+        p, q = self.p_values_, self.q_values_
+        frame = unit_table(self, {"score": self.unit_scores_, "p_value": p, "q_value": q})
+        frame.attrs["p_value"] = self.null_hypothesis_
+        return frame
 
     @property
     def null_hypothesis_(self) -> str:

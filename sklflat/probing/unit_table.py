@@ -5,13 +5,15 @@ from typing import Any
 import numpy as np
 
 
-def unit_table(probe: Any) -> Any:
+def unit_table(probe: Any, own: dict[str, Any]) -> Any:
     """A DataFrame with one row a unit: see ``UnitProbe.to_frame``.
 
     Parameters
     ----------
     probe : UnitProbe
         Fitted.
+    own : dict of str to ndarray of shape (n_units,)
+        What this probe says of each unit, by column.
     """
     import pandas as pd
 
@@ -19,14 +21,10 @@ def unit_table(probe: Any) -> Any:
     columns = {
         "layer": layers[probe.units_.layer_of],
         "channel": probe.units_.channel_of,
-        "score": probe.unit_scores_,
-        "p_value": probe.p_values_,
-        "q_value": probe.q_values_,
+        **own,
         "selected": probe.support_,
         "dead": probe.dead_,
         "mean": probe.unit_means_,
         "variance": probe.unit_variances_,
     }
-    frame = pd.DataFrame(columns, index=pd.Index(probe.unit_names_, name="unit"))
-    frame.attrs["p_value"] = probe.null_hypothesis_
-    return frame
+    return pd.DataFrame(columns, index=pd.Index(probe.unit_names_, name="unit"))

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sklflat.networks.same_outputs import same_outputs
 from sklflat.probing.sample import Sample
 from sklflat.pruning.output_layer import OutputLayer
 
@@ -116,6 +117,4 @@ class LinearReadout:
 
 
 def _close(found: Tensor, right: Tensor) -> bool:
-    scale = float(right.abs().max()) if right.numel() else 0.0
-    tol = 1e-9 if right.dtype == torch.float64 else _ACCURACY
-    return torch.allclose(found, right, rtol=0.0, atol=tol * scale)
+    return same_outputs(found, right, 1e-9 if right.dtype == torch.float64 else _ACCURACY)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sklflat.exceptions import UnsupportedNetworkError
+from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.network import Network
 from sklflat.probing.sample import Sample
 
@@ -39,12 +40,8 @@ class OutputLayer:
 
         parts = network.module.named_modules()
         linear = [(p, m) for p, m in parts if isinstance(m, nn.Linear)]
-        handles = [m.register_forward_hook(keep(path)) for path, m in linear]
-        try:
+        with temporary_hooks(m.register_forward_hook(keep(path)) for path, m in linear):
             network.forward(x)
-        finally:
-            for handle in handles:
-                handle.remove()
         if not ran or ran[-1][1] != 2 or [p for p, _ in ran].count(ran[-1][0]) > 1:
             return None
         return cls(ran[-1][0])
@@ -69,16 +66,13 @@ class OutputLayer:
             if of_layer:
                 said.append(out.clone())
 
-        handle = layer.register_forward_hook(keep)
         replace = (lambda _, a: a) if ablation is None else ablation
-        try:
+        with layer.register_forward_hook(keep):
             for x in sample.network.batches(sample.X):
                 with sample.units.replaced(replace):
                     z = sample.network.forward(x)
                 if not of_layer:
                     said.append(z)
-        finally:
-            handle.remove()
         return torch.cat(read), torch.cat(said)
 
 

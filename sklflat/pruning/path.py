@@ -4,7 +4,6 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
@@ -17,6 +16,8 @@ from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, check_only_weights, split_rows
 from sklflat.probing.time_series import is_in_time
 from sklflat.probing.unit_probe import UnitProbe
+from sklflat.probing.unit_table import unit_table
+from sklflat.pruning.baselines import baseline_orders
 from sklflat.pruning.findings import MIN_JUDGED, findings, shortage
 from sklflat.pruning.losses import check_targets
 from sklflat.pruning.sample import MAX_CHOOSING, PathSample, with_judged
@@ -202,8 +203,7 @@ class PruningPath(UnitProbe):
         else:
             fitted = chosen if is_search(fresh) else chosen.without_groups()
             self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
-        if len(chosen) > MAX_CHOOSING:
-            chosen = chosen.take(np.sort(rng.choice(len(chosen), MAX_CHOOSING, replace=False)))
+        chosen = chosen.at_most(MAX_CHOOSING, rng)
         choosing, judging = (
             Sample.of(
                 self.estimator_,
@@ -234,7 +234,7 @@ class PruningPath(UnitProbe):
         self.path_ = table_of(
             judge,
             self.order_,
-            sample.baseline_orders(),
+            baseline_orders(sample, sample.free),
             random,
             sizes,
             sizes_of_random_sets(n_units, coarse=judge.readout is None),
@@ -323,16 +323,4 @@ class PruningPath(UnitProbe):
             ``dead``, ``mean`` and ``variance``; indexed by the units' names.
         """
         check_is_fitted(self)
-        import pandas as pd
-
-        layers = np.array([layer.name for layer in self.units_.layers], dtype=object)
-        columns: dict[str, NDArray] = {
-            "layer": layers[self.units_.layer_of],
-            "channel": self.units_.channel_of,
-            "place": np.argsort(self.order_) + 1,
-            "selected": self.support_,
-            "dead": self.dead_,
-            "mean": self.unit_means_,
-            "variance": self.unit_variances_,
-        }
-        return pd.DataFrame(columns, index=pd.Index(self.unit_names_, name="unit"))
+        return unit_table(self, {"place": np.argsort(self.order_) + 1})

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.probing.sample import Sample
-from sklflat.pruning.baselines import baseline_orders
 from sklflat.pruning.greedy import passes_order, readout_order, refitted_order
 from sklflat.pruning.joint_ablation import LinearReadout
 from sklflat.pruning.judge import Judge
@@ -74,10 +73,6 @@ class PathSample(Sample):
         if self.readout is not None:
             return readout_order(self, self.readout, self.free, forward=self.forward)
         return passes_order(self, self.means, self.free, forward=self.forward)
-
-    def baseline_orders(self) -> dict[str, NDArray]:
-        """Orders by simple scores."""
-        return baseline_orders(self, self.free)
 
     def random_orders(self, n: int, rng: np.random.RandomState) -> NDArray:
         """Random orders (n, n_units), dead units last."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
+from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.units import Units
 from sklflat.probing.restricted import RestrictedModule
@@ -117,12 +118,8 @@ def _inputs_of_layers(restricted: nn.Module, module: nn.Module, x: Tensor) -> di
     layers = [
         (p, m) for p, m in module.named_modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))
     ]
-    handles = [m.register_forward_pre_hook(keep(path)) for path, m in layers]
-    try:
+    with temporary_hooks(m.register_forward_pre_hook(keep(path)) for path, m in layers):
         restricted(x.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
     return read
 
 

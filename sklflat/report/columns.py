@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sklflat.exceptions import CommandError
-from sklflat.report.table_files import listed_names, near
+from sklflat.exceptions import CommandError, did_you_mean
+from sklflat.report.table_files import listed_names
 from sklflat.report.text_columns import looks_like_dates, numbers_in_text
 
 #: share of different values from which on a column of text is taken for names of the rows
@@ -60,7 +60,8 @@ def usable_columns(frame: Any, target: str) -> tuple[Any, tuple[str, ...]]:
     for why, holds in tests.items():
         names = [c for c in X.columns if holds(X[c])]
         if names:
-            said.append(f"Left out, being {why}: {listed_names(names)}.{_remedy(why)}")
+            remedy = f" {_WRITE_DATES}" if why == _ODD_DATES else ""
+            said.append(f"Left out, being {why}: {listed_names(names)}.{remedy}")
         X = X.drop(columns=names)
     if not X.shape[1]:
         raise CommandError(
@@ -73,10 +74,6 @@ def usable_columns(frame: Any, target: str) -> tuple[Any, tuple[str, ...]]:
             f"{_WRITE_DATES}"
         )
     return X, tuple(said)
-
-
-def _remedy(why: str) -> str:
-    return f" {_WRITE_DATES}" if why == _ODD_DATES else ""
 
 
 def _texts(column: Any) -> list[str] | None:
@@ -182,9 +179,8 @@ def declared(frame: Any, categories: Sequence[str]) -> Any:
     made = frame.copy()
     for name in categories:
         if name not in frame.columns:
-            raise CommandError(
-                f"--categories {name!r}: there is no such column.{near(name, frame.columns)}"
-            )
+            meant = did_you_mean(name, frame.columns, 3)
+            raise CommandError(f"--categories {name!r}: there is no such column.{meant}")
         values = frame[name]
         made[name] = values.astype(str).where(values.notna()).astype("category")
     return made

@@ -12,7 +12,7 @@ from sklflat.exceptions import CommandError
 from sklflat.report.data_files import BUNDLED, read_table
 from sklflat.report.parts import Page
 from sklflat.report.table_files import Format
-from sklflat.report.written import duration
+from sklflat.report.wording import duration
 from sklflat.storage.text_files import writable
 
 HELP = "Train networks on a table and write a page on what in them is real."

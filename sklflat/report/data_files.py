@@ -9,9 +9,9 @@ import numpy as np
 from sklearn import datasets
 from sklearn.utils.multiclass import type_of_target
 
-from sklflat.exceptions import CommandError
+from sklflat.exceptions import CommandError, did_you_mean
 from sklflat.report.columns import check_numbers, declared, is_nested, usable_columns
-from sklflat.report.table_files import Format, listed_names, near, read_frame
+from sklflat.report.table_files import Format, listed_names, read_frame
 
 BUNDLED = {
     "digits": datasets.load_digits,
@@ -106,7 +106,7 @@ def _column(columns: list[str], target: str | None) -> str:
         )
     if target not in columns:
         raise CommandError(
-            f"There is no column {target!r}.{near(target, columns)} There are "
+            f"There is no column {target!r}.{did_you_mean(target, columns, 3)} There are "
             f"{listed_names(columns)}."
         )
     return target

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklflat.report.text_columns import looks_like_dates, numbers_in_text
+from sklflat.report.wording import shortened
 
 #: categories of a column beyond which the rare ones become one
 _MOST_CATEGORIES = 20
@@ -47,7 +48,7 @@ def encoder_of(X: Any) -> tuple[Any, tuple[str, ...]]:
     ...     print(sentence)
     One input for each category, missing being one: colour (3).
     """
-    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+    if not _is_frame(X):
         return StandardScaler(), ("All columns are standardised.",)
     numbers = [c for c in X.columns if _is_number(X[c])]
     _check_scale(X, numbers)
@@ -91,14 +92,16 @@ def inputs_of_categories(encoder: Any) -> tuple[str, ...]:
     n_merged = [0 if rare is None else len(rare) for rare in one_hot.infrequent_categories_]
     counts = [n - m + (m > 0) for n, m in zip(n_all, n_merged, strict=True)]
     inputs = [f"{c} ({n:,})" for c, n in zip(columns, counts, strict=True)]
-    said = [f"One input for each category, missing being one: {_names(inputs)}."]
+    said = [f"One input for each category, missing being one: {shortened(inputs)}."]
     merged = [
         f"{c} ({m:,} of {n:,} categories)"
         for c, m, n in zip(columns, n_merged, n_all, strict=True)
         if m
     ]
     if merged:
-        said.append(f"The rare categories of a column are merged into one input: {_names(merged)}.")
+        said.append(
+            f"The rare categories of a column are merged into one input: {shortened(merged)}."
+        )
     return tuple(said)
 
 
@@ -114,7 +117,7 @@ def check_text(X: Any) -> None:
     ValueError
         Says which columns, and what to give in their place.
     """
-    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+    if not _is_frame(X):
         return
     said, name = [], ""
     for c in X.columns:
@@ -150,14 +153,16 @@ def _check_scale(X: Any, numbers: list[Any]) -> None:
         )
 
 
+def _names(columns: list[Any]) -> str:
+    return shortened([str(c) for c in columns])
+
+
+def _is_frame(X: Any) -> bool:
+    return hasattr(X, "dtypes") and hasattr(X, "columns")
+
+
 def _is_number(column: Any) -> bool:
     return getattr(column.dtype, "kind", "O") in "iuf"
-
-
-def _names(columns: list[Any]) -> str:
-    """The first columns by name, and how many there are beside these."""
-    shown = ", ".join(str(c) for c in columns[:12])
-    return shown if len(columns) <= 12 else f"{shown} and {len(columns) - 12} more"
 
 
 def as_table(X: Any) -> Any:
@@ -167,7 +172,7 @@ def as_table(X: Any) -> Any:
     ----------
     X : array-like or DataFrame
     """
-    if not hasattr(X, "dtypes") or not hasattr(X, "columns"):
+    if not _is_frame(X):
         return X
     made = X.copy()
     for name in X.columns:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sklflat.report.codes import CODES, false_alarm, link
 from sklflat.report.parts import Page, Section, UnitTable, as_plain
-from sklflat.report.written import duration, number, with_interval
+from sklflat.report.wording import duration, number, with_interval
 
 
 def to_json(page: Page) -> str:

@@ -9,11 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 from sklflat.report.codes import CODES, false_alarm, link
-from sklflat.report.html_units import units
+from sklflat.report.html_tables import table, units
 from sklflat.report.parts import Comparison, Finding, Page, Quantity, Section
 from sklflat.report.pictures import as_webp
 from sklflat.report.verdict import N_KEY, flatness_in_words
-from sklflat.report.written import duration, number, with_interval
+from sklflat.report.wording import duration, number, with_interval
 
 #: bytes that a page has at most
 MAX_BYTES = 400_000
@@ -173,19 +173,23 @@ def _navigation(page: Page) -> Iterator[str]:
 def _comparison(page: Page) -> Iterator[str]:
     yield '<section aria-labelledby="comparison">'
     yield '<h2 id="comparison">Comparison of the estimators</h2>'
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of the comparison">'
-    yield '<table class="stack">'
-    yield "<caption>In brackets: 95 % intervals. What was not measured is a dash.</caption>"
-    heads = "".join(f'<th scope="col">{escape(n)}</th>' for n in ("Number", *page.estimators))
-    yield f'<thead><tr>{heads}<th scope="col">What it says</th></tr></thead><tbody>'
-    for row in page.comparison:
-        cells = "".join(
-            f'<td class="n" data-label="{escape(name, quote=True)}">{data(v)}</td>'
-            for name, v in zip(page.estimators, row.values, strict=True)
-        )
-        yield f'<tr><th scope="row">{escape(row.name)}</th>{cells}'
-        yield f"<td>{escape(row.meaning)}</td></tr>"
-    yield "</tbody></table></div></section>"
+    yield from table(
+        "Table of the comparison",
+        'class="stack"',
+        "In brackets: 95 % intervals. What was not measured is a dash.",
+        ("Number", *page.estimators, "What it says"),
+        (_compared(page.estimators, row) for row in page.comparison),
+    )
+    yield "</section>"
+
+
+def _compared(estimators: Sequence[str], row: Comparison) -> str:
+    cells = "".join(
+        f'<td class="n" data-label="{escape(name, quote=True)}">{data(v)}</td>'
+        for name, v in zip(estimators, row.values, strict=True)
+    )
+    name, meaning = escape(row.name), escape(row.meaning)
+    return f'<tr><th scope="row">{name}</th>{cells}<td>{meaning}</td></tr>'
 
 
 def _findings(page: Page) -> Iterator[str]:
@@ -197,15 +201,14 @@ def _findings(page: Page) -> Iterator[str]:
         "absent. How often a code is reported where nothing is there was measured; rates are of "
         "one check, so of twenty checks at 5 % one is expected to be wrong.</p>"
     )
-    yield '<div class="wide" tabindex="0" role="region" aria-label="Table of findings">'
-    yield '<table class="stack found">'
-    yield "<caption>What needs attention first, then what is open, then what passed.</caption>"
-    heads = ("Code", "Status", "Estimator", "What was found", "What is rejected, and how sure")
-    cells = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    yield f"<thead><tr>{cells}</tr></thead><tbody>"
-    for finding in page.findings:
-        yield _finding(finding)
-    yield "</tbody></table></div></section>"
+    yield from table(
+        "Table of findings",
+        'class="stack found"',
+        "What needs attention first, then what is open, then what passed.",
+        ("Code", "Status", "Estimator", "What was found", "What is rejected, and how sure"),
+        map(_finding, page.findings),
+    )
+    yield "</section>"
 
 
 def _finding(finding: Finding) -> str:
@@ -246,18 +249,17 @@ def _article(section: Section, share: float) -> Iterator[str]:
         yield f"<figcaption>{escape(picture.alt)}</figcaption></figure>"
     elif picture is not None:
         yield f'<p class="soft">Picture left out for size. It shows: {escape(picture.alt)}</p>'
-    label = escape(of, quote=True)
-    yield f'<div class="wide" tabindex="0" role="region" aria-label="Numbers: {label}">'
-    yield '<table class="stack">'
-    yield f"<caption>{escape(of)}</caption>"
-    heads = "".join(f'<th scope="col">{h}</th>' for h in ("Number", "Value", "What it says"))
-    yield f"<thead><tr>{heads}</tr></thead><tbody>"
-    for q in section.quantities:
-        yield (
+    yield from table(
+        f"Numbers: {of}",
+        'class="stack"',
+        escape(of),
+        ("Number", "Value", "What it says"),
+        (
             f'<tr><th scope="row">{escape(q.name)}</th><td class="n">{data(q)}</td>'
             f"<td>{escape(q.meaning)}</td></tr>"
-        )
-    yield "</tbody></table></div>"
+            for q in section.quantities
+        ),
+    )
     yield f"<p><strong>Compared with:</strong> {escape(section.null)}</p>"
     if section.notes:
         yield "<ul>" + "".join(f"<li>Note: {escape(n)}</li>" for n in section.notes) + "</ul>"

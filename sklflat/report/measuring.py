@@ -9,12 +9,15 @@ import numpy as np
 
 from sklflat.exceptions import NothingFoundWarning, collected_warnings
 from sklflat.probing.resolve import resolve
-from sklflat.report.parts import Finding, Picture, Quantity, Section
+from sklflat.report.parts import Finding, Picture, Quantity, Section, plain
 from sklflat.report.pictures import png_of
 from sklflat.report.subjects import Subject
 from sklflat.report.techniques import Reading, Technique
 from sklflat.report.trained_networks import named_error
 from sklflat.storage import RunStore, fingerprint
+
+#: name of numbers that JSON cannot hold
+_NOT_FINITE = "not finite"
 
 
 def measured(
@@ -137,7 +140,8 @@ def _keep(store: RunStore, key: str, section: Section) -> None:
     arrays = {}
     if picture is not None:
         arrays["png"] = np.frombuffer(picture.pop("png"), dtype=np.uint8)
-    store.put(key, arrays, {"section": _coded(info), "picture": picture})
+    found = plain(info, lambda value: {_NOT_FINITE: str(value)})
+    store.put(key, arrays, {"section": found, "picture": picture})
 
 
 def _restored(head: dict[str, Any], arrays: dict[str, np.ndarray], info: Any) -> Section:
@@ -152,23 +156,10 @@ def _restored(head: dict[str, Any], arrays: dict[str, np.ndarray], info: Any) ->
     return Section(**{**fields, **head})
 
 
-def _coded(value: Any) -> Any:
-    """What JSON can hold: numbers that are not finite are named."""
-    if isinstance(value, dict):
-        return {k: _coded(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_coded(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"not finite": str(value)}
-    return value
-
-
 def _decoded(value: Any) -> Any:
     if isinstance(value, dict):
-        if set(value) == {"not finite"}:
-            return float(value["not finite"])
+        if set(value) == {_NOT_FINITE}:
+            return float(value[_NOT_FINITE])
         return {k: _decoded(v) for k, v in value.items()}
     return [_decoded(v) for v in value] if isinstance(value, list) else value
 

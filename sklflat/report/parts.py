@@ -1,6 +1,6 @@
 """What a report consists of: plain dataclasses, which every format is written from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -252,16 +252,24 @@ def as_plain(part: Any) -> Any:
     ----------
     part : dataclass instance
     """
-    return _plain(asdict(part))
+    left_out = ("png", "details")
+    fields = asdict(part, dict_factory=lambda own: {k: v for k, v in own if k not in left_out})
+    return plain(fields, lambda value: None if np.isnan(value) else str(value))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any, not_finite: Callable[[float], Any]) -> Any:
+    """A value as dictionaries, lists, strings and Python numbers.
+
+    Parameters
+    ----------
+    value : object
+    not_finite : callable
+        What stands for NaN and the infinities, which JSON cannot hold.
+    """
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items() if k not in ("png", "details")}
+        return {str(k): plain(v, not_finite) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v, not_finite) for v in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None if np.isnan(value) else str(value)
-    return value
+        value = value.item()
+    return not_finite(value) if isinstance(value, float) and not np.isfinite(value) else value

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -261,7 +260,8 @@ class MinimaReport(DocumentationLink, BaseEstimator):
         with tqdm(total=total, unit="section", disable=not self.verbose) as bar:
             if n_jobs > 1 and len(subjects) > 1:
                 work = joblib.delayed(_sections_of)
-                tasks = (work(_keys(techniques), s, store) for s in subjects)
+                keys = [t.key for t in techniques]  # by which a worker finds them
+                tasks = (work(keys, s, store) for s in subjects)
                 for found in parallel(n_jobs, return_as="generator")(tasks):
                     bar.update(len(found))
                     yield from found
@@ -347,16 +347,10 @@ class MinimaReport(DocumentationLink, BaseEstimator):
 # --- parts of fit ---------------------------------------------------------------------------------
 
 
-def _keys(techniques: Sequence[Any]) -> tuple[str, ...]:
-    """Keys of techniques, by which a worker finds them."""
-    return tuple(t.key for t in techniques)
-
-
 def _sections_of(keys: Sequence[str], subject: Subject, store: Any) -> list[tuple[Section, Any]]:
     """All sections of one subject."""
-    look = partial(measured, subject=subject, store=store)
     with shared_samples():
-        return [look(t) for t in TECHNIQUES if t.key in keys]
+        return [measured(t, subject, store) for t in TECHNIQUES if t.key in keys]
 
 
 def _check_measured(sections: Sequence[Section], names: Iterable[str]) -> None:

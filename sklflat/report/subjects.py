@@ -79,9 +79,9 @@ class Subject:
         """The network that is described."""
         return self.networks[0]
 
-    def some(self, rows: Rows, n_most: int) -> Rows:
+    def at_most(self, rows: Rows, n_most: int) -> Rows:
         """At most so many of the rows, drawn by the seed."""
-        return _some(rows, n_most, self.seed)
+        return rows.at_most(n_most, np.random.RandomState(self.seed))
 
 
 def default_estimators(is_classification: bool, effort: Effort) -> dict[str, Any]:
@@ -256,7 +256,7 @@ def subjects_of(
         runs = None if cache_dir is None else Path(cache_dir) / "runs"
         settings = {"n_jobs": plan.n_jobs, "cache_dir": runs, "verbose": plan.verbose}
         ended = train_all(fresh, ready, encoder, plan.effort.n_models, seed, **settings)
-    scored = _some(scored, plan.effort.max_held_out, seed)
+    scored = scored.at_most(plan.effort.max_held_out, np.random.RandomState(seed))
     for name, one in given.items():
         ended[name] = brought(one if isinstance(one, (list, tuple)) else [one], scored)
     good, left_out = without_diverged(ended, next(iter(estimators)))
@@ -282,11 +282,3 @@ def subjects_of(
 
     subjects = [subject(name) for name in estimators if name in good]
     return subjects, said, tuple(left_out.values())
-
-
-def _some(rows: Rows, n_most: int, seed: int) -> Rows:
-    """At most so many of the rows, drawn by the seed."""
-    if len(rows) <= n_most:
-        return rows
-    rng = np.random.RandomState(seed)
-    return rows.take(np.sort(rng.choice(len(rows), n_most, replace=False)))

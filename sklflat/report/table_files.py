@@ -1,15 +1,15 @@
 """CSV and parquet files as DataFrames, with what cannot be read said in words."""
 
 import csv
-import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sklflat.exceptions import CommandError
+from sklflat.exceptions import CommandError, did_you_mean
+from sklflat.report.wording import shortened
 
 #: what columns may be separated by, and how that is said
 _SEPARATORS = {";": ";", "\t": "\\t", "|": "|", ",": ","}
@@ -63,7 +63,7 @@ def read_frame(path: Path, format_: Format, bundled: Sequence[str] = ()) -> Any:
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else Path()
         names = [*bundled, *(p.name for p in folder.iterdir() if p.is_file())]
-        raise CommandError(f"There is no file {str(path)!r}.{near(path.name, names)}")
+        raise CommandError(f"There is no file {str(path)!r}.{did_you_mean(path.name, names, 3)}")
     if path.is_dir():
         raise CommandError(f"{str(path)!r} is a directory: give a CSV or parquet file.")
     if path.suffix.lower() in _SHEETS:
@@ -176,25 +176,11 @@ def _check_names(frame: Any, path: Path, separator: str | None) -> None:
         raise CommandError(f"Columns have the same name, {listed_names(twice)}: rename them.")
 
 
-def near(name: str, names: Iterable[str]) -> str:
-    """A question whether one of the names was meant; empty if none is near.
-
-    Parameters
-    ----------
-    name : str
-    names : iterable of str
-    """
-    close = difflib.get_close_matches(name, list(names), n=3)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-
-
-def listed_names(names: Sequence[str], most: int = 12) -> str:
+def listed_names(names: Sequence[str]) -> str:
     """The first names in quotation marks, and how many others there are.
 
     Parameters
     ----------
     names : sequence of str
-    most : int
     """
-    shown = ", ".join(repr(n) for n in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return shortened([repr(name) for name in names])

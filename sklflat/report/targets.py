@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sklflat.probing.split import Rows
 from sklflat.report.parts import Quantity
-from sklflat.report.written import listed, number
+from sklflat.report.wording import listed, number
 
 #: a standard deviation between these, and a mean up to the second, is called near unit scale
 _NEAR = (0.1, 10.0)
@@ -69,6 +69,17 @@ class TargetUnit:
             f"{_written(self.scale)}), and "
             "all numbers of this page are in that unit."
         )
+
+
+def total_variance(y: Any) -> float:
+    """Variance of targets, of several outputs added up: the squared error of the mean.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    """
+    y = np.asarray(y, dtype=float).reshape(len(y), -1)
+    return float(np.square(y - y.mean(axis=0)).sum(axis=1).mean())
 
 
 def target_spread(y: Any) -> Quantity:

@@ -141,8 +141,8 @@ def _are_most(some: dict[str, int], counts: Counter[str]) -> bool:
     return len(some) > _MOST * len(counts) or sum(some.values()) > _MOST * counts.total()
 
 
-def _are_not(signs: tuple[str, ...], most: int = 3) -> str:
-    shown = ", ".join(map(repr, signs[:most]))
-    if len(signs) > most:
-        return f"{shown} and {len(signs) - most:,} other values are not"
+def _are_not(signs: tuple[str, ...]) -> str:
+    shown = ", ".join(map(repr, signs[:3]))
+    if len(signs) > 3:
+        return f"{shown} and {len(signs) - 3:,} other values are not"
     return f"{shown} is not" if len(signs) == 1 else f"{shown} are not"

@@ -18,8 +18,8 @@ from sklflat.report.parts import (
     Section,
     UnitTable,
 )
-from sklflat.report.techniques.prediction import difference
-from sklflat.report.written import listed, number
+from sklflat.report.techniques.prediction import are_rates, difference
+from sklflat.report.wording import listed, number
 
 REAL = "real units"
 #: technique, quantity, name in the comparison; the first three answer the questions of the page
@@ -41,6 +41,8 @@ COMPARED = (
     ("rewinding", "score of retrained tickets", "Score of tickets"),
 )
 N_KEY = 3
+#: units that a sentence names at most
+_N_NAMED = 8
 
 
 def compared(
@@ -85,7 +87,7 @@ def between(sections: Sequence[Section], estimators: Sequence[str]) -> tuple[Fin
         if one and other and len(one["losses"]) == len(other["losses"]):
             losses = np.array(one["losses"]), np.array(other["losses"])
             values = difference(*losses, scale=one["scale"][0])
-            score = "accuracy" if _is_rate(losses) else "R²"
+            score = "accuracy" if are_rates(*losses) else "R²"
             found.append(estimators_differ(name, estimators[0], values, score, len(losses[0])))
         one, other = (_details(sections, "curvature", e) for e in (estimators[0], name))
         if one and other and one["known"] == other["known"]:  # else losses are of other rows
@@ -119,10 +121,6 @@ def flatter(
     p = float(sign_flip_test(d)) if d.any() else 1.0
     ratio, least = float(np.exp(d.mean())), 2.0 ** (1 - n)
     return [flatter_than_first(name, first, ratio, p, n, least, are_trained_here)]
-
-
-def _is_rate(losses: Sequence[Any]) -> bool:
-    return all(set(np.unique(v)) <= {0.0, 1.0} for v in losses)
 
 
 def _details(sections: Sequence[Section], technique: str, estimator: str) -> dict[str, list[float]]:
@@ -326,7 +324,7 @@ def _valley_and_return(own: dict[str, Finding]) -> str:
     return finding.statement
 
 
-def _real_units(table: UnitTable | None, n_most: int = 8) -> str:
+def _real_units(table: UnitTable | None) -> str:
     """Units that are needed and come back, by name."""
     if table is None or "verdict" not in table.columns:
         return "Which of its units are needed was not measured."
@@ -336,7 +334,7 @@ def _real_units(table: UnitTable | None, n_most: int = 8) -> str:
         if not needed:
             return f"None of {len(table.rows)} units is shown to be needed."
         n = f"{len(needed)} of {len(table.rows)}"
-        return f"{n} units are shown to be needed: {_some(needed, n_most)}."
+        return f"{n} units are shown to be needed: {_some(needed)}."
     if not of[BOTH]:
         said = f"No unit of {len(table.rows)} is shown to be real, which is to be needed and to "
         said += "come back in other trainings"
@@ -344,14 +342,14 @@ def _real_units(table: UnitTable | None, n_most: int = 8) -> str:
         return said + (f"; {only} are needed in this network only." if only else ".")
     return (
         f"{len(of[BOTH])} of {len(table.rows)} units are real, being needed and coming back in "
-        f"other trainings: {_some(of[BOTH], n_most)}."
+        f"other trainings: {_some(of[BOTH])}."
     )
 
 
-def _some(names: list[str], n_most: int) -> str:
-    shown = names[:n_most]
-    if len(names) > n_most:
-        n_others = len(names) - n_most
+def _some(names: list[str]) -> str:
+    shown = names[:_N_NAMED]
+    if len(names) > _N_NAMED:
+        n_others = len(names) - _N_NAMED
         shown = [*shown, "another" if n_others == 1 else f"{number(n_others)} others"]
     return listed(shown)
 

@@ -11,7 +11,7 @@ import torch
 from sklflat.storage import code, values
 from sklflat.storage.libraries import name_of
 from sklflat.storage.outside import UnkeyableError
-from sklflat.storage.overlaps import Overlaps
+from sklflat.storage.shared_memory import Overlaps
 
 
 def fingerprint(*objects: Any, given: Sequence[Any] = ()) -> str:

@@ -12,7 +12,7 @@ from sklflat.temperature.class_similarity import (
     merge_temperatures,
 )
 from sklflat.temperature.class_tree import ClassTree, branches, grow, share_with
-from sklflat.temperature.reproduced import reproduced_p_value
+from sklflat.temperature.reproducibility import reproduced_p_value
 from sklflat.temperature.resampled_rows import ResampledRows, softmax_distances
 from sklflat.temperature.stability import tree_p_value
 

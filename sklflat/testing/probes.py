@@ -86,11 +86,11 @@ def _module(seed: int, n_outputs: int, order: NDArray | None = None) -> nn.Modul
     return module
 
 
-def _ready(probe: UnitProbe, seed: int = 0) -> UnitProbe:
+def _ready(probe: UnitProbe) -> UnitProbe:
     """The probe, unfitted, of a frozen network, or else of its own estimator."""
     if judges_frozen_networks(probe):
-        return _on_network(probe, seed)
-    return clone(probe).set_params(n_units=None, random_state=seed)
+        return _on_network(probe, 0)
+    return clone(probe).set_params(n_units=None, random_state=0)
 
 
 def _on_network(probe: UnitProbe, seed: int, order: NDArray | None = None) -> UnitProbe:

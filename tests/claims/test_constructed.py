@@ -11,17 +11,18 @@ import pytest
 from scipy.cluster.hierarchy import linkage
 from scipy.spatial.distance import squareform
 
-from sklflat.claims import (
-    flat_directions,
-    flat_noise,
+from sklflat.claims.registry import CLAIMS, protocols
+from sklflat.claims.verdicts import judge
+
+(
+    sharpness_aware,
     invariant_core,
     rewound_children,
-    sharpness_aware,
+    flat_directions,
+    flat_noise,
     softened_outputs,
     surrogate_trees,
-)
-from sklflat.claims.registry import protocols
-from sklflat.claims.verdicts import judge
+) = (claim.module for claim in CLAIMS.values())
 
 N_SEEDS = 12
 OUTCOMES = ("supported", "refuted", "inconclusive")
@@ -175,7 +176,7 @@ def noise(outcome, seed, monkeypatch, rng):
     module = flat_noise
     _, truth = module.rows_of("planted", seed)
 
-    def train_all(estimators, rows, n_steps):
+    def train_all(estimators, rows):
         names = list(module._estimators(seed, regression=True))
         noisy = spreads(outcome, (module.FLAT,), names, rng)
         return [Kept(following(truth.latent, noisy[name], 32, rng)) for name in names]

@@ -9,7 +9,6 @@ from sklflat.claims.mediation import mediation
 from sklflat.claims.networks import (
     Trained,
     match_accuracy,
-    steps_of,
     train_all,
     trained_from,
     whole_budget,
@@ -31,8 +30,7 @@ def network(epochs, **more):
 
 
 def trained(epochs, data, **more):
-    estimator = network(epochs, **more)
-    return train_all([estimator], data, [steps_of(data, estimator.batch_size, epochs)])[0]
+    return train_all([network(epochs, **more)], data)[0]
 
 
 def test_a_checkpoint_is_the_network_of_a_shorter_training():
@@ -115,7 +113,7 @@ def test_mediation_is_the_least_squares_line():
     a, b = np.linalg.lstsq(np.column_stack([np.ones(24), m]), y, rcond=None)[0]
     assert found.direct == pytest.approx(a)
     assert found.slope == pytest.approx(b)
-    assert found.direct + found.mediated == pytest.approx(y.mean())
+    assert found.total == pytest.approx(y.mean())
     assert found.direct_low < 0.2 < found.direct_high
 
 

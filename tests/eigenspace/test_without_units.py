@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from sklflat import ActivationProbe, HessianSpectrum, from_module
+from sklflat import ActivationProbe, HessianSpectrum, SpectrumDisplay, from_module
 from sklflat.exceptions import NoUnitsError
 
 X = np.random.RandomState(0).normal(size=(60, 4))
@@ -84,3 +84,11 @@ def test_a_layer_that_is_asked_for_has_to_be_there():
     probe = HessianSpectrum(from_module(nn.Linear(4, 3), classes=[0, 1, 2]), layers=["relu"])
     with pytest.raises(NoUnitsError):
         probe.fit(X, y)
+
+
+def test_the_picture_of_a_network_without_units_says_so():
+    pytest.importorskip("matplotlib")
+    torch.manual_seed(0)
+    frozen = from_module(nn.Linear(4, 3), classes=[0, 1, 2])
+    display = SpectrumDisplay.from_estimator(HessianSpectrum(frozen, n_components=2).fit(X, y))
+    assert [text.get_text() for text in display.axes_[2].texts] == ["no hidden units"]

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat.networks.one_channel import OneChannel
-from sklflat.networks.widening import Widening
+from sklflat.networks.widened_batch import Widening
 
 N, C = 4, 6
 CHANNELS = torch.tensor([5, 0, 3])

@@ -18,8 +18,8 @@ from sklflat.networks.state import read_state, write_state
 from sklflat.paths.barriers import walk_barriers
 from sklflat.paths.losses import path_losses
 from sklflat.paths.paths import BezierPath, LinearPath
+from sklflat.paths.repair.moment_corrections import Rescaled
 from sklflat.paths.repair.repair import Repair, repaired, repaired_losses
-from sklflat.paths.repair.rescaling import Rescaled
 from sklflat.probing import resolve
 from sklflat.symmetry import find_symmetry
 from tests.aligned_cases import ALIGNED

@@ -8,7 +8,7 @@ from torch import nn
 
 from sklflat import AblationProbe, HessianSpectrum, SAMClassifier, from_module
 from sklflat.curvature import Subspace
-from sklflat.eigenspace.neurons import Neurons, Response, flat_alignment_null
+from sklflat.eigenspace.unit_directions import Response, UnitDirections, flat_alignment_null
 from sklflat.exceptions import NothingFoundWarning
 from sklflat.networks import ParameterVector
 from sklflat.networks.units import Units
@@ -80,9 +80,9 @@ def test_above_a_thousand_units_a_single_one_can_pass():
     module = two_layer(RNG(0).normal(size=(1, 1100)), np.zeros(1100), np.zeros((1100, 1)), [0.0])
     vector = ParameterVector.of(module)
     units = Units.find(module, torch.zeros(3, 1).double())
-    neurons = Neurons.of(units, vector, "plain", False, torch.float64)
+    directions = UnitDirections.of(units, vector, "plain", False, torch.float64)
     v = torch.randn(1, len(vector), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    null = flat_alignment_null(neurons, Subspace(v / v.norm()), 22_000, RNG(0))
+    null = flat_alignment_null(directions, Subspace(v / v.norm()), 22_000, RNG(0))
     assert n_to_pass(null.least_p_values(1100), np.zeros(1100, dtype=bool)) == 1
 
 

@@ -306,6 +306,9 @@ def test_display(probe):
     outside = (display.high < display.ax_.get_ylim()[0]).sum()
     marks = [c for c in display.ax_.collections if "chance lies below" in str(c.get_label())]
     assert sum(len(c.get_offsets()) for c in marks) == outside
+    other = UnitDisplay.from_estimator(probe, selected=probe.dead_)
+    assert other.selected is probe.dead_
+    assert display.selected is probe.support_
 
 
 def test_clone_and_pickle(probe):

@@ -15,7 +15,7 @@ from sklflat.report.formats import to_frame, to_json, to_markdown
 from sklflat.report.html import MAX_BYTES, fragment, to_html
 from sklflat.report.parts import Picture
 from sklflat.report.pictures import png_of
-from sklflat.report.written import with_interval
+from sklflat.report.wording import with_interval
 from tests.report._reports import fitted, network
 
 VOID = {"meta", "img", "br", "input"}

@@ -9,6 +9,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList
 
+from sklflat.networks.hooks import temporary_hooks
+
 #: layers of exactly these classes are affine, and a correction can become part of their weights
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -62,11 +64,8 @@ def affine_layers(module: nn.Module, x: Tensor) -> tuple[dict[str, int], list[st
         part.register_forward_hook(lambda part, given, out, name=name: see(name, part, given, out))
         for name, part in candidates.items()
     ]
-    try:
+    with temporary_hooks(handles):
         module(x.clone())
-    finally:
-        for handle in handles:
-            handle.remove()
     once = [name for name in candidates if name in found and calls[name] == 1]
     held = {id(p) for name in once for p in module.get_submodule(name).parameters()}
     held |= {

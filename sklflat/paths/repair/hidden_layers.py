@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklflat.networks.hooks import temporary_hooks
+
 
 @torch.enable_grad()
 def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[str]:
@@ -57,10 +59,9 @@ def hidden_layers(module: nn.Module, x: Tensor, names: Sequence[str]) -> list[st
     for p in non_trainable:
         p.requires_grad_(True)
     try:
-        module(x.clone())
+        with temporary_hooks(handles):
+            module(x.clone())
     finally:
-        for handle in handles:
-            handle.remove()
         for p in non_trainable:
             p.requires_grad_(False)
     readers = _readers(inputs)

@@ -14,6 +14,7 @@ from sklflat.exceptions import ConnectivityWarning, UnsupportedNetworkError, war
 from sklflat.networks import Network
 from sklflat.networks.batch_statistics import recompute_batch_statistics, tracking_layers
 from sklflat.networks.buffers import check_buffers, write_mixed
+from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.moments import RunningMoments
 from sklflat.networks.network import copy_module
 from sklflat.networks.same_outputs import same_outputs
@@ -22,7 +23,7 @@ from sklflat.paths.losses import PathLosses, losses_of, points_of
 from sklflat.paths.paths import Path
 from sklflat.paths.repair.affine_layers import affine_layers
 from sklflat.paths.repair.hidden_layers import hidden_layers
-from sklflat.paths.repair.rescaling import (
+from sklflat.paths.repair.moment_corrections import (
     Moments,
     channels,
     correction,
@@ -326,9 +327,9 @@ class Repair:
             recompute_batch_statistics(module, self._batches, unbiased=False)
 
 
-def _listed(names: Sequence[str], n_shown: int = 5) -> str:
-    shown = ", ".join(map(repr, names[:n_shown]))
-    return shown if len(names) <= n_shown else f"{shown} and {len(names) - n_shown} more"
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:5]))
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
 
 
 class _StopForward(Exception):
@@ -379,8 +380,5 @@ def _forward_hooks(
         )
         for name in names
     ]
-    try:
+    with temporary_hooks(handles):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -3,6 +3,8 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
+from functools import partial
+
 from sklflat.report.findings.thresholds import (
     ALIKE,
     BARRIER,
@@ -15,7 +17,7 @@ from sklflat.report.findings.thresholds import (
     too_few,
 )
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 
 def flat_minimum(
@@ -39,6 +41,7 @@ def flat_minimum(
     are_trained_on : bool, default=True
         Whether the loss is of the rows trained on; else these are not known, and it is of others.
     """
+    finding = partial(Finding, "SKF007", estimator)
     value, low, high = (r / constant_loss if constant_loss > 0 else float("nan") for r in rise)
     loss = "training loss" if are_trained_on else "loss on the rows given"
     said = (
@@ -48,16 +51,14 @@ def flat_minimum(
     )
     if not certified:
         said = f"The sharpest direction is not certified, so flatness is open: {said}"
-        return Finding("SKF007", estimator, INCONCLUSIVE, said)
+        return finding(INCONCLUSIVE, said)
     if high <= FLAT:
-        return Finding("SKF007", estimator, PASSED, f"{_found('flat', are_trained_on)}: {said}")
+        return finding(PASSED, f"{_found('flat', are_trained_on)}: {said}")
     if low >= SHARP:
-        return Finding("SKF007", estimator, ATTENTION, f"{_found('sharp', are_trained_on)}: {said}")
+        return finding(ATTENTION, f"{_found('sharp', are_trained_on)}: {said}")
     if low > FLAT:
-        return Finding(
-            "SKF007", estimator, ATTENTION, f"{_found('not flat', are_trained_on)}: {said}"
-        )
-    return Finding("SKF007", estimator, INCONCLUSIVE, f"Flatness is undecided: {said}")
+        return finding(ATTENTION, f"{_found('not flat', are_trained_on)}: {said}")
+    return finding(INCONCLUSIVE, f"Flatness is undecided: {said}")
 
 
 def _found(kind: str, is_minimum: bool) -> str:
@@ -112,6 +113,7 @@ def flatter_than_first(
         Whether pairs have one seed and the loss is that of training; else they are in the order
         given, and the loss is that of the rows given.
     """
+    finding = partial(Finding, "SKF009", estimator)
     pairs = "trainings from the same seeds" if are_trained_here else "the networks given"
     where = "" if are_trained_here else "on the rows given "
     numbers = (
@@ -124,14 +126,13 @@ def flatter_than_first(
             f"{estimator} is {by} than {first}, which is shown, but too little to matter: "
             f"{numbers} Passed says here that there is nothing to choose by (up to {ALIKE:.0%})."
         )
-        return Finding("SKF009", estimator, PASSED, said)
+        return finding(PASSED, said)
     if p_value <= LEVEL and ratio < 1:
-        return Finding("SKF009", estimator, PASSED, f"{estimator} is flatter: {numbers}")
+        return finding(PASSED, f"{estimator} is flatter: {numbers}")
     if p_value <= LEVEL:
-        return Finding("SKF009", estimator, ATTENTION, f"{estimator} is sharper: {numbers}")
+        return finding(ATTENTION, f"{estimator} is sharper: {numbers}")
     few = f" So few pairs cannot go below p = {least:.2g}." if least > LEVEL else ""
-    said = f"It is not shown that one is flatter: {numbers}{few}"
-    return Finding("SKF009", estimator, INCONCLUSIVE, said)
+    return finding(INCONCLUSIVE, f"It is not shown that one is flatter: {numbers}{few}")
 
 
 def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale: float) -> Finding:
@@ -148,6 +149,7 @@ def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale:
     scale : float
         What 100 % is: 1 for shares of rows, the targets' variance for numbers.
     """
+    finding = partial(Finding, "SKF010", estimator)
     share, margin = barrier / scale, 1.96 * error / scale
     said = (
         f"the largest rise of the held-out error on the straight way between two trainings with "
@@ -155,17 +157,14 @@ def one_valley(estimator: str, barrier: float, error: float, n_rows: int, scale:
         f"rows; one valley is at most {BARRIER:.0%})."
     )
     if share != share:
-        said = "The error is not finite somewhere between two trainings."
-        return Finding("SKF010", estimator, ATTENTION, said)
+        return finding(ATTENTION, "The error is not finite somewhere between two trainings.")
     if n_rows < FEWEST_ROWS:
-        return Finding("SKF010", estimator, INCONCLUSIVE, f"{too_few(n_rows)}.")
+        return finding(INCONCLUSIVE, f"{too_few(n_rows)}.")
     if share + margin <= BARRIER:
-        return Finding("SKF010", estimator, PASSED, f"Two trainings end in one valley: {said}")
+        return finding(PASSED, f"Two trainings end in one valley: {said}")
     if share - margin > BARRIER:
-        said = f"Two trainings do not end in one valley: {said}"
-        return Finding("SKF010", estimator, ATTENTION, said)
-    said = f"Whether two trainings end in one valley is undecided: {said}"
-    return Finding("SKF010", estimator, INCONCLUSIVE, said)
+        return finding(ATTENTION, f"Two trainings do not end in one valley: {said}")
+    return finding(INCONCLUSIVE, f"Whether two trainings end in one valley is undecided: {said}")
 
 
 def ticket(estimator: str, sparsity: float, drop: float, margin: float, n_networks: int) -> Finding:
@@ -182,13 +181,14 @@ def ticket(estimator: str, sparsity: float, drop: float, margin: float, n_networ
         To both sides of it, of its 95 % interval over retrained networks and rows.
     n_networks : int
     """
+    finding = partial(Finding, "SKF016", estimator)
     said = (
         f"with {sparsity:.0%} of the weights pruned and the rest retrained, the score falls by "
         f"{number(drop)} (95 % margin {number(margin)}, {n_networks} retrained networks; a ticket "
         f"loses less than {TICKET:g})."
     )
     if drop + margin < TICKET:
-        return Finding("SKF016", estimator, PASSED, f"A ticket was found: {said}")
+        return finding(PASSED, f"A ticket was found: {said}")
     if drop - margin >= TICKET:
-        return Finding("SKF016", estimator, ATTENTION, f"No ticket at this sparsity: {said}")
-    return Finding("SKF016", estimator, INCONCLUSIVE, f"Whether it is a ticket is open: {said}")
+        return finding(ATTENTION, f"No ticket at this sparsity: {said}")
+    return finding(INCONCLUSIVE, f"Whether it is a ticket is open: {said}")

@@ -3,9 +3,11 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
+from functools import partial
+
 from sklflat.report.findings.thresholds import FAITHFUL, FEWEST_ROWS, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: scores that differ by less are those of the same outputs, but for rounding
 _SAME = 1e-6
@@ -55,28 +57,26 @@ def estimators_differ(
     score : str
     n_rows : int
     """
+    finding = partial(Finding, "SKF002", estimator)
     value, low, high = difference
     numbers = (
         f"{score} {number(value)} apart, 95 % interval {number(low)} to {number(high)} "
         f"({n_rows:,} held-out rows)"
     )
     if n_rows < FEWEST_ROWS:
-        return Finding("SKF002", estimator, INCONCLUSIVE, f"{too_few(n_rows)} which is better.")
+        return finding(INCONCLUSIVE, f"{too_few(n_rows)} which is better.")
     if low > 0:
-        said = f"{estimator} is better than {first}: {numbers}."
-        return Finding("SKF002", estimator, ATTENTION, said)
+        return finding(ATTENTION, f"{estimator} is better than {first}: {numbers}.")
     if high < 0:
-        said = f"{estimator} is worse than {first}: {numbers}."
-        return Finding("SKF002", estimator, ATTENTION, said)
+        return finding(ATTENTION, f"{estimator} is worse than {first}: {numbers}.")
     if max(-low, high) < _SAME:
         said = (
             f"{estimator} and {first} have the same score on each of {n_rows:,} held-out rows. If "
             "their outputs are the same, too, one may be the other with rescaled weights, and a "
             "difference in flatness says nothing of what they have learned."
         )
-        return Finding("SKF002", estimator, INCONCLUSIVE, said)
-    said = f"It is not shown that {estimator} and {first} differ: {numbers}."
-    return Finding("SKF002", estimator, INCONCLUSIVE, said)
+        return finding(INCONCLUSIVE, said)
+    return finding(INCONCLUSIVE, f"It is not shown that {estimator} and {first} differ: {numbers}.")
 
 
 def honest_confidence(
@@ -92,21 +92,21 @@ def honest_confidence(
     bound : str or None
         The end of the allowed range at which it is.
     """
+    finding = partial(Finding, "SKF012", estimator)
     low, high = interval
     numbers = (
         f"the most likely temperature is {number(temperature)} "
         f"(95 % interval {number(low)} to {number(high)}; 1 is honest)."
     )
     if bound is not None:
-        return Finding("SKF012", estimator, INCONCLUSIVE, f"Confidence is open: {numbers}")
+        return finding(INCONCLUSIVE, f"Confidence is open: {numbers}")
     if low > 1:
-        return Finding("SKF012", estimator, ATTENTION, f"Too sure of itself: {numbers}")
+        return finding(ATTENTION, f"Too sure of itself: {numbers}")
     if high < 1:
-        return Finding("SKF012", estimator, ATTENTION, f"Not sure enough of itself: {numbers}")
+        return finding(ATTENTION, f"Not sure enough of itself: {numbers}")
     if high > 2 * low:
-        said = f"The rows do not say whether confidence is honest: {numbers}"
-        return Finding("SKF012", estimator, INCONCLUSIVE, said)
-    return Finding("SKF012", estimator, PASSED, f"Confidence is not shown to be off: {numbers}")
+        return finding(INCONCLUSIVE, f"The rows do not say whether confidence is honest: {numbers}")
+    return finding(PASSED, f"Confidence is not shown to be off: {numbers}")
 
 
 def class_hierarchy(estimator: str, has_hierarchy: bool, said: str) -> Finding:
@@ -144,6 +144,7 @@ def tree_stands_for_network(
     is_classifier : bool, default=True
         Whether fidelity is a share of rows; else it is R² to the network's outputs.
     """
+    finding = partial(Finding, "SKF014", estimator)
     value, low, high = gain
     numbers = (
         f"it agrees on {fidelity:.1%} of held-out rows, {number(value)} more than a tree that "
@@ -157,14 +158,13 @@ def tree_stands_for_network(
             f"{verdict}."
         )
     if low > 0 and fidelity >= FAITHFUL:
-        return Finding("SKF014", estimator, PASSED, f"A small tree stands for it: {numbers}")
+        return finding(PASSED, f"A small tree stands for it: {numbers}")
     if low > 0:
         said = f"A small tree says something of it, but too little to stand for it: {numbers}"
-        return Finding("SKF014", estimator, INCONCLUSIVE, said)
+        return finding(INCONCLUSIVE, said)
     if high < 0:
-        return Finding("SKF014", estimator, ATTENTION, f"A small tree does not: {numbers}")
-    said = f"Not supported that a small tree stands for it: {numbers}"
-    return Finding("SKF014", estimator, INCONCLUSIVE, said)
+        return finding(ATTENTION, f"A small tree does not: {numbers}")
+    return finding(INCONCLUSIVE, f"Not supported that a small tree stands for it: {numbers}")
 
 
 def _bounded(value: float, most: float = 2.0) -> str:

@@ -3,11 +3,12 @@
 Each is a pure function of numbers, so that both sides of its threshold are tested.
 """
 
+from functools import partial
 from math import isinf, isnan
 
 from sklflat.report.findings.thresholds import FEW, FEWEST_ROWS, MOST, RETURN, too_few
 from sklflat.report.parts import ATTENTION, INCONCLUSIVE, PASSED, Finding
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: what the difference of two equal scores leaves
 _ROUNDING = 1e-14
@@ -40,20 +41,21 @@ def needed_units(
     rows_for_half : float
         About how many rows would decide half of the undecided; NaN or infinite if not known.
     """
+    finding = partial(Finding, "SKF004", estimator)
     more = ""
     if rows_for_half == rows_for_half and rows_for_half != float("inf"):
         more = f" About {number(round(rows_for_half, -2) or rows_for_half)} held-out rows would "
         more += "decide half of those that are open."
     if n_needed:
         said = f"{n_needed} of {n_living} living units are shown to be needed.{more}"
-        return Finding("SKF004", estimator, PASSED, said)
+        return finding(PASSED, said)
     if n_living and n_negligible == n_living:
         said = (
             f"All of {n_living} living units are negligible one by one: each can be done without."
         )
-        return Finding("SKF004", estimator, ATTENTION, said)
+        return finding(ATTENTION, said)
     said = f"No unit of {n_living} is shown to be needed; that is no proof that none is.{more}"
-    return Finding("SKF004", estimator, INCONCLUSIVE, said)
+    return finding(INCONCLUSIVE, said)
 
 
 def harmful_units(estimator: str, n_harmful: int, n_undecided: int, n_living: int) -> Finding:
@@ -64,15 +66,15 @@ def harmful_units(estimator: str, n_harmful: int, n_undecided: int, n_living: in
     estimator : str
     n_harmful, n_undecided, n_living : int
     """
+    finding = partial(Finding, "SKF005", estimator)
     if n_harmful:
         each = ", each alone," if n_harmful > 1 else ""
         said = f"Without {n_harmful} of {n_living} units{each} the held-out loss falls."
-        return Finding("SKF005", estimator, ATTENTION, said)
+        return finding(ATTENTION, said)
     if n_undecided > n_living / 2:
         said = f"No unit is shown to harm, but {n_undecided} of {n_living} are undecided."
-        return Finding("SKF005", estimator, INCONCLUSIVE, said)
-    said = f"No unit of {n_living} is shown to harm, and most are decided."
-    return Finding("SKF005", estimator, PASSED, said)
+        return finding(INCONCLUSIVE, said)
+    return finding(PASSED, f"No unit of {n_living} is shown to harm, and most are decided.")
 
 
 def units_know_target(estimator: str, n_tied: int, n_living: int) -> Finding:
@@ -103,34 +105,33 @@ def units_come_back(
     bound : float
         Upper 95 % bound of the mean correlation above chance of living units with their partners.
     """
+    finding = partial(Finding, "SKF011", estimator)
     if n_rows < FEWEST_ROWS:
-        return Finding("SKF011", estimator, INCONCLUSIVE, f"{too_few(n_rows)} what comes back.")
+        return finding(INCONCLUSIVE, f"{too_few(n_rows)} what comes back.")
     numbers = (
         f"{n_universal} of {n_living} living units are shown to come back in {n_models} further "
         "trainings."
     )
     share = n_universal / max(n_living, 1)
     if share >= MOST:
-        said = f"Another training finds at least half of the same units: {numbers}"
-        return Finding("SKF011", estimator, PASSED, said)
+        return finding(PASSED, f"Another training finds at least half of the same units: {numbers}")
     if share >= FEW:
-        said = f"Another training finds some of the same units: {numbers}"
-        return Finding("SKF011", estimator, INCONCLUSIVE, said)
+        return finding(INCONCLUSIVE, f"Another training finds some of the same units: {numbers}")
     few = "few of the same" if n_universal else "none of the same"
     most = f"units correlate with their partners by at most {bound:.2f} above chance on average"
     rule = f"(95 % bound; no more than chance is at most {RETURN:g})"
     if bound <= RETURN:
         said = f"Another training finds {few} units: {numbers} Living {most} {rule}."
-        return Finding("SKF011", estimator, ATTENTION, said)
+        return finding(ATTENTION, said)
     shown = "Few units are" if n_universal else "No unit is"
     rest = "others do not" if n_universal else "none does"
     if isinf(bound):
-        return Finding("SKF011", estimator, INCONCLUSIVE, f"{shown} shown to come back: {numbers}")
+        return finding(INCONCLUSIVE, f"{shown} shown to come back: {numbers}")
     said = (
         f"{shown} shown to come back in another training, which is no proof that {rest}: "
         f"{numbers} What these rows and trainings do say is that {most} {rule}."
     )
-    return Finding("SKF011", estimator, INCONCLUSIVE, said)
+    return finding(INCONCLUSIVE, said)
 
 
 def more_units_than_needed(
@@ -146,20 +147,18 @@ def more_units_than_needed(
         Of accuracy or R²: value, low, high.
     tol : float
     """
+    finding = partial(Finding, "SKF015", estimator)
     value, low, high = (0.0 if abs(v) < _ROUNDING else v for v in drop)
     if isnan(value):
         said = "The held-out rows are too few to say whether fewer units would be enough."
-        return Finding("SKF015", estimator, INCONCLUSIVE, said)
+        return finding(INCONCLUSIVE, said)
     apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
         f"{n_kept} of {n_living} units score {apart if value else 'the same as'} "
         f"all (loss of score, 95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
     )
     if n_kept < n_living / 2 and high <= tol:
-        said = f"More than half of the units can go together: {numbers}"
-        return Finding("SKF015", estimator, ATTENTION, said)
+        return finding(ATTENTION, f"More than half of the units can go together: {numbers}")
     if n_kept < n_living and high <= tol:
-        said = f"Some of the units can go together: {numbers}"
-        return Finding("SKF015", estimator, PASSED, said)
-    said = f"No smaller number of units is shown to be enough: {numbers}"
-    return Finding("SKF015", estimator, INCONCLUSIVE, said)
+        return finding(PASSED, f"Some of the units can go together: {numbers}")
+    return finding(INCONCLUSIVE, f"No smaller number of units is shown to be enough: {numbers}")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.probing import AblationProbe
+from sklflat.probing import AblationProbe, UnitDisplay
 from sklflat.probing.ablation import needed_beyond_chance
 from sklflat.report.findings import dead_units, harmful_units, needed_units
 from sklflat.report.parts import Quantity
@@ -17,7 +17,6 @@ from sklflat.report.techniques.base import (
     fitted,
     n_living,
     unit_columns,
-    unit_figure,
 )
 
 
@@ -109,7 +108,7 @@ def _quantities(counts: dict[str, int], untied: int, n: int, dead: int) -> tuple
 
 def draw(probe: Any) -> Any:
     """The units' scores against chance."""
-    return unit_figure(probe, needed_and_tied(probe))
+    return UnitDisplay.from_estimator(probe, selected=needed_and_tied(probe)).figure_
 
 
 ABLATION = Technique(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklflat.probing import ActivationProbe
+from sklflat.probing import ActivationProbe, UnitDisplay
 from sklflat.probing.false_discovery import discovered
 from sklflat.report.findings import units_know_target
 from sklflat.report.parts import Quantity
@@ -17,7 +17,6 @@ from sklflat.report.techniques.base import (
     fitted,
     n_living,
     unit_columns,
-    unit_figure,
 )
 
 
@@ -74,7 +73,7 @@ def read(probe: ActivationProbe, subject: Subject) -> Reading:
 
 def draw(probe: Any) -> Any:
     """The units' scores against chance."""
-    return unit_figure(probe, tied_units(probe))
+    return UnitDisplay.from_estimator(probe, selected=tied_units(probe)).figure_
 
 
 ACTIVATION = Technique(

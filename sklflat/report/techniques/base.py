@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sklflat.probing import UnitDisplay
 from sklflat.report.parts import Finding, Quantity
 from sklflat.report.subjects import Subject
 
@@ -110,26 +109,15 @@ def n_living(probe: Any) -> int:
     return int((~probe.dead_).sum())
 
 
-def unit_figure(probe: Any, found: Any) -> Any:
-    """Scores of units against chance, those found filled; none is where nothing was found.
+def figure_of(display: Any) -> Callable[[Any], Any]:
+    """What draws a fitted probe by its display.
 
     Parameters
     ----------
-    probe : UnitProbe
-    found : ndarray of shape (n_units,), bool
+    display : class
+        With a method ``from_estimator``.
     """
-    null = probe.nulls_[0]
-    low, high = null.range(len(probe.unit_scores_))
-    display = UnitDisplay(
-        scores=probe.unit_scores_,
-        low=low,
-        high=high,
-        selected=found,
-        dead=probe.dead_,
-        null_name=null.name,
-        names=probe.unit_names_,
-    )
-    return display.plot(label=getattr(probe, "unit_score", probe._score_name)).figure_
+    return lambda probe: display.from_estimator(probe).figure_
 
 
 def unit_columns(probe: Any, **columns: Any) -> dict[str, list[Any]]:

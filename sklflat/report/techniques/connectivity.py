@@ -8,8 +8,9 @@ from sklflat.connectivity import ModeConnectivityProbe, PathDisplay
 from sklflat.report.findings import BARRIER, one_valley
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
-from sklflat.report.techniques.base import Reading, Technique, fitted, unit_columns
-from sklflat.report.written import listed
+from sklflat.report.targets import total_variance
+from sklflat.report.techniques.base import Reading, Technique, figure_of, fitted, unit_columns
+from sklflat.report.wording import listed
 
 
 def why_not(subject: Subject) -> str:
@@ -39,8 +40,7 @@ def read(probe: ModeConnectivityProbe, subject: Subject) -> Reading:
     n = len(subject.held_out) - len(subject.held_out) // 2  # the other half is matched on
     scale, error = 1.0, barrier_error(values, n)
     if not subject.is_classifier:
-        y = np.asarray(subject.held_out.y, dtype=float).reshape(len(subject.held_out), -1)
-        scale = float(np.square(y - y.mean(axis=0)).sum(axis=1).mean())
+        scale = total_variance(subject.held_out.y)
         error = float(np.max(values)) / np.sqrt(n)
     finding = one_valley(subject.name, barrier, error, n, scale)
     core = [str(u) for u in probe.unit_names_[probe.core_.mask]]
@@ -115,11 +115,6 @@ def barrier_error(errors: Any, n_rows: int) -> float:
     return float(np.sqrt(variance / n_rows))
 
 
-def draw(probe: Any) -> Any:
-    """Losses and errors along the path."""
-    return PathDisplay.from_estimator(probe).figure_
-
-
 CONNECTIVITY = Technique(
     "connectivity",
     "One valley",
@@ -128,5 +123,5 @@ CONNECTIVITY = Technique(
     why_not,
     fit,
     read,
-    draw,
+    figure_of(PathDisplay),
 )

@@ -15,8 +15,9 @@ from sklflat.probing.split import Rows
 from sklflat.report.findings import FLAT, RADIUS, SHARP, at_rest, flat_minimum
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
+from sklflat.report.targets import total_variance
 from sklflat.report.techniques.base import Reading, Technique, always, unit_columns
-from sklflat.report.written import listed, number
+from sklflat.report.wording import listed, number
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class Flatness:
 def fit(subject: Subject) -> Flatness:
     """Eigenpairs on the rows trained on, or on those given for a network brought trained."""
     rows = subject.held_out if subject.trained_on is None else subject.trained_on
-    rows, effort = subject.some(rows, subject.effort.max_rows), subject.effort
+    rows, effort = subject.at_most(rows, subject.effort.max_rows), subject.effort
     weights = _weights_only(rows.params)
     spectrum = HessianSpectrum(
         subject.network,
@@ -103,10 +104,9 @@ def constant_loss(rows: Rows, subject: Subject) -> float:
     rows : Rows
     subject : Subject
     """
-    y = np.asarray(rows.y)
     if not subject.is_classifier:
-        y = y.astype(float).reshape(len(y), -1)
-        return float(np.square(y - y.mean(axis=0)).sum(axis=1).mean() / 2)
+        return total_variance(rows.y) / 2
+    y = np.asarray(rows.y)
     shares = [
         np.unique(column, return_counts=True)[1] / len(y) for column in y.reshape(len(y), -1).T
     ]
@@ -195,22 +195,12 @@ def _quantities(found: Flatness, loss: str) -> list[Quantity]:
 
 def draw(found: Flatness) -> Any:
     """Eigenvalues, density and units."""
-    spectrum = found.spectrum
-    if not len(spectrum.unit_names_):
-        axes = axes_for(None, 3, figsize=(14, 4), layout="constrained")
-        display = SpectrumDisplay(
-            eigenvalues=spectrum.eigenvalues_,
-            residuals=spectrum.residuals_,
-            converged=spectrum.converged_,
-            density=getattr(spectrum, "density_", None),
-        ).plot(axes)
-        axes[2].remove()  # of the units, of which there are none
-        return display.figure_
-    if spectrum.density:
-        return SpectrumDisplay.from_estimator(spectrum).figure_
     axes = axes_for(None, 3, figsize=(14, 4), layout="constrained")
-    display = SpectrumDisplay.from_estimator(spectrum, axes=axes)
-    axes[1].remove()  # of the density, which was not computed
+    display = SpectrumDisplay.from_estimator(found.spectrum, axes=axes)
+    if not found.spectrum.density:
+        axes[1].remove()
+    if not len(found.spectrum.unit_names_):
+        axes[2].remove()
     return display.figure_
 
 

@@ -13,8 +13,9 @@ from sklflat.probing.split import Rows
 from sklflat.report.findings import better_than_constant
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
+from sklflat.report.targets import total_variance
 from sklflat.report.techniques.base import Reading, Technique, always
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,23 @@ def difference(worse: NDArray, better: NDArray, scale: float = 1.0) -> tuple[flo
     """
     d = (worse - better) / scale
     value = float(d.mean())
-    if set(np.unique(worse)) | set(np.unique(better)) <= {0.0, 1.0}:
+    if are_rates(worse, better):
         ends = paired_rate_interval(int((d > 0).sum()), int((d < 0).sum()), len(d))
         return value, float(ends.low), float(ends.high)
     if len(d) < 2:
         return value, -np.inf, np.inf
     low, high = mean_bounds(d)
     return value, float(low), float(high)
+
+
+def are_rates(*losses: NDArray) -> bool:
+    """Whether losses are of rows that are right or wrong.
+
+    Parameters
+    ----------
+    *losses : ndarray of shape (n_rows,)
+    """
+    return all(set(np.unique(own)) <= {0.0, 1.0} for own in losses)
 
 
 def predictions(subject: Subject) -> Predictions:
@@ -94,8 +105,7 @@ def predictions(subject: Subject) -> Predictions:
         y, said = (np.asarray(v, dtype=float).reshape(len(y), -1) for v in (y, said))
         mean = np.asarray(reference, dtype=float).reshape(len(reference), -1).mean(axis=0)
         losses, constant = (np.square(y - p).sum(axis=1) for p in (said, mean))
-        scale = float(np.square(y - y.mean(axis=0)).sum(axis=1).mean())
-        scale = scale if scale > 0 else 1.0
+        scale = total_variance(y) or 1.0
         own = np.nan if known is None else _score(subject, known)
         return Predictions(losses, constant, scale, np.nan, own, "R²")
     if y.ndim > 1:  # several labels a row

@@ -1,7 +1,5 @@
 """How many units are needed together."""
 
-from typing import Any
-
 import numpy as np
 
 from sklflat.pruning import PruningDisplay, PruningPath
@@ -12,6 +10,7 @@ from sklflat.report.techniques.base import (
     Reading,
     Technique,
     always,
+    figure_of,
     fitted,
     n_living,
     unit_columns,
@@ -69,11 +68,6 @@ def read(path: PruningPath, subject: Subject) -> Reading:
     )
 
 
-def draw(path: Any) -> Any:
-    """The path beside random sets."""
-    return PruningDisplay.from_estimator(path).figure_
-
-
 PRUNING = Technique(
     "pruning",
     "Units that are needed together",
@@ -82,6 +76,6 @@ PRUNING = Technique(
     always,
     fit,
     read,
-    draw,
+    figure_of(PruningDisplay),
     says_shortage=True,
 )

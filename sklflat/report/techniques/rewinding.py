@@ -1,7 +1,5 @@
 """Whether most weights can go, and from where on training is settled."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t
@@ -10,8 +8,8 @@ from sklflat.probing.resolve import is_search
 from sklflat.report.findings import ticket
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
-from sklflat.report.techniques.base import Reading, Technique, fitted
-from sklflat.report.written import number
+from sklflat.report.techniques.base import Reading, Technique, figure_of, fitted
+from sklflat.report.wording import number
 from sklflat.rewinding import BasinDisplay, BasinRewinder
 
 #: share of the rows that the rewinder looks on
@@ -125,11 +123,6 @@ def margin_of(scores: ArrayLike) -> float:
     return float(t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
 
 
-def draw(rewinder: Any) -> Any:
-    """Rounds, onset and units."""
-    return BasinDisplay.from_estimator(rewinder).figure_
-
-
 REWINDING = Technique(
     "rewinding",
     "Tickets and onset",
@@ -138,6 +131,6 @@ REWINDING = Technique(
     why_not,
     fit,
     read,
-    draw,
+    figure_of(BasinDisplay),
     divides_anew=True,
 )

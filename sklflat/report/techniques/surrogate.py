@@ -1,11 +1,16 @@
 """Whether a small tree can stand for the network."""
 
-from typing import Any
-
 from sklflat.report.findings import tree_stands_for_network
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
-from sklflat.report.techniques.base import Reading, Technique, always, fitted, unit_columns
+from sklflat.report.techniques.base import (
+    Reading,
+    Technique,
+    always,
+    figure_of,
+    fitted,
+    unit_columns,
+)
 from sklflat.surrogate import SurrogateAligner, SurrogateDisplay
 
 
@@ -19,7 +24,7 @@ def fit(subject: Subject) -> SurrogateAligner:
         min_fidelity=0.0,  # the finding says it
         random_state=subject.seed,
     )
-    return fitted(aligner, subject.some(subject.held_out, effort.max_rows))
+    return fitted(aligner, subject.at_most(subject.held_out, effort.max_rows))
 
 
 def read(aligner: SurrogateAligner, subject: Subject) -> Reading:
@@ -84,11 +89,6 @@ def read(aligner: SurrogateAligner, subject: Subject) -> Reading:
     )
 
 
-def draw(aligner: Any) -> Any:
-    """Fidelity, disagreement and the tree."""
-    return SurrogateDisplay.from_estimator(aligner).figure_
-
-
 SURROGATE = Technique(
     "surrogate",
     "A small tree in its place",
@@ -97,5 +97,5 @@ SURROGATE = Technique(
     always,
     fit,
     read,
-    draw,
+    figure_of(SurrogateDisplay),
 )

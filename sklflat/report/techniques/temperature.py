@@ -1,13 +1,11 @@
 """Whether confidence is honest, and whether classes form a hierarchy."""
 
-from typing import Any
-
 import numpy as np
 
 from sklflat.report.findings import class_hierarchy, honest_confidence
 from sklflat.report.parts import Quantity
 from sklflat.report.subjects import Subject
-from sklflat.report.techniques.base import Reading, Technique, fitted, unit_columns
+from sklflat.report.techniques.base import Reading, Technique, figure_of, fitted, unit_columns
 from sklflat.temperature import TemperatureDisplay, TemperatureProbe
 from sklflat.temperature.sweep import FEWEST_CLASSES
 
@@ -81,11 +79,6 @@ def read(probe: TemperatureProbe, subject: Subject) -> Reading:
     )
 
 
-def draw(probe: Any) -> Any:
-    """Tree, stability and profiles."""
-    return TemperatureDisplay.from_estimator(probe).figure_
-
-
 TEMPERATURE = Technique(
     "temperature",
     "Confidence and classes",
@@ -94,5 +87,5 @@ TEMPERATURE = Technique(
     why_not,
     fit,
     read,
-    draw,
+    figure_of(TemperatureDisplay),
 )

@@ -1,7 +1,6 @@
 """Which units come back when the network is trained again."""
 
 from math import hypot, inf, sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from sklflat.report.subjects import Subject
 from sklflat.report.techniques.base import (
     Reading,
     Technique,
+    figure_of,
     fitted,
     n_living,
     unit_columns,
@@ -44,7 +44,8 @@ def fit(subject: Subject) -> UniversalityProbe:
 
 def read(probe: UniversalityProbe, subject: Subject) -> Reading:
     """How many units come back, and how far that can be relied on."""
-    bound = _bound(probe, subject.held_out)
+    excess = (probe.returns_ - probe.chance_)[:, ~probe.dead_]
+    bound = mean_return_bound(excess, _n_independent(subject.held_out))
     n, alive, models = len(probe.universal_units_), n_living(probe), len(probe.returns_)
     finding = units_come_back(subject.name, n, alive, models, len(subject.held_out), bound)
     mean, chance = float(probe.returns_.mean()), float(probe.chance_.mean())
@@ -130,22 +131,12 @@ def mean_return_bound(excess: NDArray, n_rows: float) -> float:
     return float(means.mean() + hypot(over_trainings, norm.ppf(0.95) / sqrt(n_rows)))
 
 
-def _bound(probe: UniversalityProbe, rows: Rows) -> float:
-    excess = (probe.returns_ - probe.chance_)[:, ~probe.dead_]
-    return mean_return_bound(excess, _n_independent(rows))
-
-
 def _n_independent(rows: Rows) -> float:
     """Groups where there are some, else rows of equal weight that these are worth."""
     if rows.groups is not None:
         return len(np.unique(rows.groups))
     w = np.ones(len(rows)) if rows.weight is None else np.asarray(rows.weight, dtype=float)
     return float(w.sum() ** 2 / np.square(w).sum()) if w.any() else 0.0
-
-
-def draw(probe: Any) -> Any:
-    """Returns of all units against chance."""
-    return UniversalityDisplay.from_estimator(probe).figure_
 
 
 UNIVERSALITY = Technique(
@@ -156,5 +147,5 @@ UNIVERSALITY = Technique(
     why_not,
     fit,
     read,
-    draw,
+    figure_of(UniversalityDisplay),
 )

@@ -15,8 +15,8 @@ from sklflat.curvature import (
     block_measures,
     eigenpairs,
 )
-from sklflat.eigenspace.neurons import (
-    Neurons,
+from sklflat.eigenspace.unit_directions import (
+    UnitDirections,
     flat_alignment,
     flat_alignment_null,
     unit_curvature,
@@ -40,20 +40,22 @@ class Setting:
         self.network = Network(self.module, nn.CrossEntropyLoss())
         operator = Hessian(self.network, self.X, self.y)
         self.units = Units.find(self.network.module, self.X)
-        self.neurons = Neurons.of(self.units, operator.vector, metric, outgoing, torch.float64)
-        scale = self.neurons.scale
+        self.directions = UnitDirections.of(
+            self.units, operator.vector, metric, outgoing, torch.float64
+        )
+        scale = self.directions.scale
         self.operator = operator if scale is None else ScaledOperator(operator, scale)
         self.H = self.operator.dense()
         self.top = Subspace(eigenpairs(self.operator, k, tol=1e-10).vectors)
 
-    def directions(self):
+    def dense_directions(self):
         """The units' unit vectors (U, p), entry by entry."""
         w = self.network.vector.read()
         rows = []
         for u in range(len(self.units)):
             row = torch.zeros_like(w)
-            for e in self.neurons.blocks.indices(u).tolist():
-                row[e] = w[e] if self.neurons.scale is None else w[e].sign()
+            for e in self.directions.blocks.indices(u).tolist():
+                row[e] = w[e] if self.directions.scale is None else w[e].sign()
             rows.append(row / row.norm())
         return torch.stack(rows)
 
@@ -62,27 +64,27 @@ class Setting:
 @pytest.mark.parametrize("metric", ["plain", "adaptive"])
 def test_alignment_and_curvature_are_those_of_the_dense_matrix(metric, outgoing):
     s = Setting(metric=metric, outgoing=outgoing)
-    D = s.directions()
+    D = s.dense_directions()
     V = torch.linalg.eigh(s.H)[1][:, -3:]
     inside = (D @ V).square().sum(1)
-    np.testing.assert_allclose(flat_alignment(s.neurons, s.top), 1 - inside, atol=1e-8)
+    np.testing.assert_allclose(flat_alignment(s.directions, s.top), 1 - inside, atol=1e-8)
     expected = torch.einsum("ui,ij,uj->u", D, s.H, D)
-    np.testing.assert_allclose(unit_curvature(s.neurons, s.operator), expected, atol=1e-10)
+    np.testing.assert_allclose(unit_curvature(s.directions, s.operator), expected, atol=1e-10)
 
 
 def test_outgoing_adds_the_weights_that_read_a_unit():
     inner, outer = Setting(), Setting(outgoing=True)
     # 4 inputs and a bias; then 3 outputs too
-    assert inner.neurons.blocks.sizes.tolist() == [5] * 6
-    assert outer.neurons.blocks.sizes.tolist() == [8] * 6
+    assert inner.directions.blocks.sizes.tolist() == [5] * 6
+    assert outer.directions.blocks.sizes.tolist() == [8] * 6
 
 
 def test_null_of_alignment_is_the_law_of_uniform_directions_in_the_block():
     s = Setting(k=7)  # more than the 5 entries of a block
-    null = flat_alignment_null(s.neurons, s.top, 4000, np.random.RandomState(0))
+    null = flat_alignment_null(s.directions, s.top, 4000, np.random.RandomState(0))
     assert not null.pooled
     for u in (0, 4):
-        entries = s.neurons.blocks.indices(u)
+        entries = s.directions.blocks.indices(u)
         Z = torch.randn(4000, len(entries), dtype=torch.float64, generator=GENERATOR)
         D = torch.zeros(4000, s.operator.size, dtype=torch.float64)
         D[:, entries] = Z / Z.norm(dim=1, keepdim=True)
@@ -95,16 +97,16 @@ def test_p_values_of_alignment_are_uniform_for_random_weights():
     for seed in range(40):
         s = Setting()
         w = torch.randn(s.operator.size, dtype=torch.float64, generator=GENERATOR)
-        neurons = Neurons(s.neurons.blocks, w, None)
-        null = flat_alignment_null(neurons, s.top, 500, np.random.RandomState(seed))
-        p.extend(null.p_values(flat_alignment(neurons, s.top)))
+        directions = UnitDirections(s.directions.blocks, w, None)
+        null = flat_alignment_null(directions, s.top, 500, np.random.RandomState(seed))
+        p.extend(null.p_values(flat_alignment(directions, s.top)))
     assert 0.01 < np.mean(np.array(p) <= 0.05) < 0.1
 
 
 def test_null_of_curvature_matches_single_products():
     s = Setting()
-    null = unit_curvature_null(s.neurons, s.operator, 3000, np.random.RandomState(0))
-    entries = s.neurons.blocks.indices(2)
+    null = unit_curvature_null(s.directions, s.operator, 3000, np.random.RandomState(0))
+    entries = s.directions.blocks.indices(2)
     Z = torch.randn(3000, len(entries), dtype=torch.float64, generator=GENERATOR)
     Z = Z / Z.norm(dim=1, keepdim=True)
     block = s.H[entries][:, entries]
@@ -119,8 +121,8 @@ def test_adaptive_scores_do_not_change_when_relu_units_are_rescaled():
     one = Setting(two_layer(W1, b1, W2, b2), "adaptive")
     other = Setting(two_layer(W1 * factor, b1 * factor, W2 / factor[:, None], b2), "adaptive")
     for score in (
-        lambda s: flat_alignment(s.neurons, s.top),
-        lambda s: unit_curvature(s.neurons, s.operator),
+        lambda s: flat_alignment(s.directions, s.top),
+        lambda s: unit_curvature(s.directions, s.operator),
     ):
         np.testing.assert_allclose(score(one), score(other), rtol=1e-7, atol=1e-10)
 
@@ -131,15 +133,17 @@ def test_permuted_units_have_permuted_scores():
     one = Setting(two_layer(W1, b1, W2, b2, nn.Tanh))
     other = Setting(two_layer(W1[:, order], b1[order], W2[order], b2, nn.Tanh))
     np.testing.assert_allclose(
-        flat_alignment(other.neurons, other.top),
-        flat_alignment(one.neurons, one.top)[order],
+        flat_alignment(other.directions, other.top),
+        flat_alignment(one.directions, one.top)[order],
         atol=1e-8,
     )
 
 
 def response(s):
     weights = np.full(len(s.X), 1 / len(s.X))
-    return unit_response(s.network, s.units, s.X, weights, s.neurons, s.top, s.operator, GENERATOR)
+    return unit_response(
+        s.network, s.units, s.X, weights, s.directions, s.top, s.operator, GENERATOR
+    )
 
 
 def test_response_is_the_finite_difference_of_activations():
@@ -168,7 +172,7 @@ def test_response_works_for_other_architectures(name):
     s.network = Network(s.module, nn.CrossEntropyLoss())
     s.operator = Hessian(s.network, s.X, torch.arange(12) % 3)
     s.units = Units.find(s.network.module, s.X)
-    s.neurons = Neurons.of(s.units, s.operator.vector, "plain", False, torch.float64)
+    s.directions = UnitDirections.of(s.units, s.operator.vector, "plain", False, torch.float64)
     s.top = Subspace(eigenpairs(s.operator, 2).vectors)
     scores = response(s).scores()
     assert scores.shape == (len(s.units),)
@@ -182,12 +186,12 @@ def test_spectral_measures_are_those_of_the_dense_gauss_newton_matrix(name):
     network = Network(module, nn.CrossEntropyLoss())
     operator = GaussNewton(network, X, torch.arange(12) % 3)
     units = Units.find(network.module, X)
-    neurons = Neurons.of(units, operator.vector, "plain", False, torch.float64)
-    measures = block_measures(GaussNewtonFactor(operator), neurons.blocks, neurons.d)
+    directions = UnitDirections.of(units, operator.vector, "plain", False, torch.float64)
+    measures = block_measures(GaussNewtonFactor(operator), directions.blocks, directions.d)
     values, V = torch.linalg.eigh(operator.dense())
-    D = neurons.rows(torch.arange(len(units)))
+    D = directions.rows(torch.arange(len(units)))
     shares = (D @ V).square().numpy()
-    np.testing.assert_allclose(measures.weights.sum(1), neurons.are_defined, atol=1e-9)
+    np.testing.assert_allclose(measures.weights.sum(1), directions.are_defined, atol=1e-9)
     np.testing.assert_allclose(measures.mean, shares @ values.numpy(), atol=1e-12)
     # moments of second and third order, and the distribution function between eigenvalues
     for power in (2, 3):

@@ -40,7 +40,7 @@ def pair_effects(N: NDArray) -> NDArray:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklflat.temperature.reproduced import pair_effects
+    >>> from sklflat.temperature.reproducibility import pair_effects
     >>> r, c = np.array([1.0, 2.0, 3.0, 0.5]), np.array([1.0, 2.0, 1.0, 3.0])
     >>> np.abs(pair_effects(np.outer(r, c))).max() < 1e-6
     np.True_

@@ -1,5 +1,6 @@
-"""How numbers are written: the same in every format."""
+"""How numbers and lists are written: the same in every format."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def number(value: Any) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import number
+    >>> from sklflat.report.wording import number
     >>> [number(v) for v in (1234567, 0.123456, 12.345, 3e-19, True, None, "wide")]
     ['1,234,567', '0.123', '12.3', '3e-19', 'yes', '–', 'wide']
     """
@@ -51,7 +52,7 @@ def with_interval(quantity: Quantity) -> str:
     Examples
     --------
     >>> from sklflat.report.parts import Quantity
-    >>> from sklflat.report.written import with_interval
+    >>> from sklflat.report.wording import with_interval
     >>> with_interval(Quantity("accuracy", 0.5, "", low=0.4, high=0.6))
     '0.5 (0.4 to 0.6)'
     """
@@ -72,7 +73,7 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import duration
+    >>> from sklflat.report.wording import duration
     >>> duration(0.04), duration(12.3), duration(192)
     ('0.0 s', '12.3 s', '3 min 12 s')
     """
@@ -91,10 +92,28 @@ def listed(words: list[str]) -> str:
 
     Examples
     --------
-    >>> from sklflat.report.written import listed
+    >>> from sklflat.report.wording import listed
     >>> listed(["a"]), listed(["a", "b", "c"])
     ('a', 'a, b and c')
     """
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def shortened(words: Sequence[str], most: int = 12) -> str:
+    """The first words of a list, and how many others there are.
+
+    Parameters
+    ----------
+    words : sequence of str
+    most : int, default=12
+
+    Examples
+    --------
+    >>> from sklflat.report.wording import shortened
+    >>> shortened(["a", "b"]), shortened(["a", "b", "c", "d"], 2)
+    ('a, b', 'a, b and 2 more')
+    """
+    shown = ", ".join(words[:most])
+    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"

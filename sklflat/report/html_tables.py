@@ -1,11 +1,11 @@
-"""The table of units: sorts and filters where scripts run, and says all where they do not."""
+"""Tables of the page, that of units among them, which scripts sort and filter."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Any
 
 from sklflat.report.parts import Page, UnitTable
-from sklflat.report.written import number
+from sklflat.report.wording import number
 
 #: what the columns say
 COLUMNS = {
@@ -32,6 +32,33 @@ COLUMNS = {
 }
 
 
+def table(
+    label: str, attributes: str, caption: str, heads: Iterable[str], rows: Iterable[str]
+) -> Iterator[str]:
+    """A table that scrolls by itself where it is wider than the window.
+
+    Parameters
+    ----------
+    label : str
+        What a screen reader calls it.
+    attributes : str
+        HTML, of the element.
+    caption : str
+        HTML.
+    heads : iterable of str
+        Names of the columns.
+    rows : iterable of str
+        HTML.
+    """
+    yield f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">'
+    yield f"<table {attributes}>"
+    yield f"<caption>{caption}</caption>"
+    cells = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    yield f"<thead><tr>{cells}</tr></thead><tbody>"
+    yield from rows
+    yield "</tbody></table></div>"
+
+
 def units(page: Page, n_most: int, n_cards: int) -> Iterator[str]:
     """The section of all units.
 
@@ -46,46 +73,44 @@ def units(page: Page, n_most: int, n_cards: int) -> Iterator[str]:
     if not page.units:
         return
     yield '<section class="units-of" aria-labelledby="units"><h2 id="units">Table of units</h2>'
-    shown = dict.fromkeys(c for table in page.units for c in table.columns)
+    shown = dict.fromkeys(c for own in page.units for c in own.columns)
     yield "<details><summary>What the columns say</summary><dl>"
     for name in shown:
         yield f"<dt>{escape(name)}</dt><dd>{escape(COLUMNS.get(name, ''))}</dd>"
     yield "</dl></details>"
-    for number_, table in enumerate(page.units):
-        yield from _table(table, f"filter-{number_}", n_most, n_cards)
+    for place, own in enumerate(page.units):
+        yield from _units_of(own, f"filter-{place}", n_most, n_cards)
     yield "</section>"
 
 
-def _table(table: UnitTable, name: str, n_most: int, n_cards: int) -> Iterator[str]:
-    of = escape(table.estimator)
+def _units_of(units: UnitTable, name: str, n_most: int, n_cards: int) -> Iterator[str]:
+    of = escape(units.estimator)
     yield f"<h3>Units of {of}</h3>"
     yield f'<p class="filter" id="{name}" hidden><label>Filter the units of {of} by name, evidence '
     yield "or verdict <input type='search'></label> <output></output></p>"
-    yield f'<div class="wide" tabindex="0" role="region" aria-label="Units of {of}">'
-    yield f'<table class="units" data-filter="{name}">'
-    cut = (
-        ""
-        if len(table.rows) <= n_most
-        else (f" The first {n_most} of {len(table.rows):,} are shown; to_json() has all.")
-    )
-    n_shown = sum(row[0] in table.cards for row in table.rows[:n_most])
+    cut = ""
+    if len(units.rows) > n_most:
+        cut = f" The first {n_most} of {len(units.rows):,} are shown; to_json() has all."
+    n_shown = sum(row[0] in units.cards for row in units.rows[:n_most])
     opened = "Open a name to see the unit's card."
     if n_cards < n_shown:
         opened = f"The first {n_cards} open to a card" if n_cards else "Cards are left out"
         opened += "; unit_card() of the probes has all."
-    yield f"<caption>Real units first.{cut} {opened}</caption>"
-    heads = "".join(f'<th scope="col">{escape(c)}</th>' for c in table.columns)
-    yield f"<thead><tr>{heads}</tr></thead><tbody>"
-    for place, row in enumerate(table.rows[:n_most]):
-        card = table.cards.get(row[0]) if place < n_cards else None
-        label = escape(str(row[0]))
-        if card:
-            label = f"<details><summary>{label}</summary><pre>{escape(card)}</pre></details>"
-        cells = "".join(_cell(value) for value in row[1:])
-        exact = escape(str(row[0]), quote=True)
-        yield f'<tr><th scope="row" data-value="{exact}">{label}</th>{cells}</tr>'
-    yield "</tbody></table></div>"
+    yield from table(
+        f"Units of {units.estimator}",
+        f'class="units" data-filter="{name}"',
+        f"Real units first.{cut} {opened}",
+        units.columns,
+        (
+            _row(row, units.cards.get(row[0]) if place < n_cards else None)
+            for place, row in enumerate(units.rows[:n_most])
+        ),
+    )
 
 
-def _cell(value: Any) -> str:
-    return f"<td>{escape(number(value))}</td>"
+def _row(row: tuple[Any, ...], card: str | None) -> str:
+    label = exact = escape(str(row[0]))
+    if card:
+        label = f"<details><summary>{label}</summary><pre>{escape(card)}</pre></details>"
+    cells = "".join(f"<td>{escape(number(value))}</td>" for value in row[1:])
+    return f'<tr><th scope="row" data-value="{exact}">{label}</th>{cells}</tr>'

@@ -31,7 +31,7 @@ def correction(found: Moments, wanted: Moments) -> tuple[Tensor, Tensor]:
     Examples
     --------
     >>> import torch
-    >>> from sklflat.paths.repair.rescaling import correction
+    >>> from sklflat.paths.repair.moment_corrections import correction
     >>> found = torch.tensor([1.0, 0.0]), torch.tensor([2.0, 1e-7])
     >>> correction(found, (torch.tensor([0.0, 0.0]), torch.tensor([3.0, 3.0])))
     (tensor([1.5000, 1.0000]), tensor([-1.5000,  0.0000]))
@@ -54,7 +54,7 @@ class Rescaled(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from sklflat.paths.repair.rescaling import Rescaled
+    >>> from sklflat.paths.repair.moment_corrections import Rescaled
     >>> layer = torch.nn.Linear(1, 2, bias=False)
     >>> _ = torch.nn.init.ones_(layer.weight)
     >>> Rescaled(layer, torch.tensor([2.0, 3.0]), torch.ones(2))(torch.tensor([[5.0]])).tolist()

@@ -26,7 +26,7 @@ _N_RANDOM = 3
 
 
 @dataclass(frozen=True)
-class Neurons:
+class UnitDirections:
     """Units as directions in parameter space.
 
     A unit's direction u is the part of ``d`` in its own block of parameters, in unit length.
@@ -48,7 +48,7 @@ class Neurons:
     @classmethod
     def of(
         cls, units: Units, vector: ParameterVector, metric: str, outgoing: bool, dtype: torch.dtype
-    ) -> "Neurons":
+    ) -> "UnitDirections":
         """The units of a network, in the "plain" or "adaptive" metric.
 
         With ``outgoing``, what reads a unit belongs to it too.
@@ -80,12 +80,12 @@ class Neurons:
         tiny = torch.finfo(self.d.dtype).tiny
         return self.blocks.sum(V * self.d) / self.norms.clamp_min(tiny)
 
-    def rows(self, numbers: Tensor, directions: Tensor | None = None) -> Tensor:
+    def rows(self, numbers: Tensor, drawn: Tensor | None = None) -> Tensor:
         """Some units' unit vectors, or other directions cut to their blocks, as rows (b, p)."""
         D = torch.zeros(len(numbers), len(self.d), dtype=self.d.dtype, device=self.d.device)
         for row, u in enumerate(numbers.tolist()):
             entries = self.blocks.indices(u)
-            own = self.d[entries] if directions is None else directions[row, : len(entries)]
+            own = self.d[entries] if drawn is None else drawn[row, : len(entries)]
             D[row, entries] = own / own.norm().clamp_min(torch.finfo(D.dtype).tiny)
         return D
 
@@ -100,17 +100,17 @@ def _union(a: Blocks, b: Blocks) -> Blocks:
 # --- flat alignment ---------------------------------------------------------------------------
 
 
-def flat_alignment(neurons: Neurons, top: Subspace) -> NDArray:
+def flat_alignment(directions: UnitDirections, top: Subspace) -> NDArray:
     r"""Share of each unit's direction in the complement of a subspace, shape (U,).
 
     .. math:: 1 - \sum_{i \le k} (u_j \cdot v_i)^2
     """
-    inside = neurons.loadings(top.vectors).double().square().sum(0)
-    return np.where(neurons.are_defined, 1 - inside.cpu().numpy(), 0.0)
+    inside = directions.loadings(top.vectors).double().square().sum(0)
+    return np.where(directions.are_defined, 1 - inside.cpu().numpy(), 0.0)
 
 
 def flat_alignment_null(
-    neurons: Neurons, top: Subspace, n_draws: int, rng: np.random.RandomState
+    directions: UnitDirections, top: Subspace, n_draws: int, rng: np.random.RandomState
 ) -> Null:
     r"""The same shares of directions that are uniform inside each unit's own block.
 
@@ -120,7 +120,7 @@ def flat_alignment_null(
     compared with its own draws, so the layer a unit is in makes no difference. As permutations of
     targets do, the same :math:`\chi^2` serve all units.
     """
-    blocks = [neurons.blocks.indices(u) for u in range(len(neurons.blocks))]
+    blocks = [directions.blocks.indices(u) for u in range(len(directions.blocks))]
     n, k = min(n_draws, _MAX_DRAWS // max(1, len(blocks))), len(top)
     draws = np.zeros((n, len(blocks)))
     z = rng.chisquare(1, size=(n, k))
@@ -145,28 +145,33 @@ def flat_alignment_null(
 # --- curvature --------------------------------------------------------------------------------
 
 
-def unit_curvature(neurons: Neurons, operator: CurvatureOperator) -> NDArray:
+def unit_curvature(directions: UnitDirections, operator: CurvatureOperator) -> NDArray:
     r"""Curvature along each unit's direction, :math:`u_j^\top A\, u_j`, shape (U,)."""
-    return _curvature(neurons, operator, None)
+    return _curvature(directions, operator, None)
 
 
 def unit_curvature_null(
-    neurons: Neurons, operator: CurvatureOperator, n_draws: int, rng: np.random.RandomState
+    directions: UnitDirections,
+    operator: CurvatureOperator,
+    n_draws: int,
+    rng: np.random.RandomState,
 ) -> Null:
     """Curvature along directions that are uniform inside each unit's own block."""
-    n = max(int(np.ceil(n_draws / len(neurons.blocks))), 20)
-    widest = int(neurons.blocks.sizes.max())
+    n = max(int(np.ceil(n_draws / len(directions.blocks))), 20)
+    widest = int(directions.blocks.sizes.max())
     draws = []
     for _ in range(n):
-        G = torch.as_tensor(rng.normal(size=(len(neurons.blocks), widest))).to(neurons.d)
-        draws.append(_curvature(neurons, operator, G))
+        G = torch.as_tensor(rng.normal(size=(len(directions.blocks), widest))).to(directions.d)
+        draws.append(_curvature(directions, operator, G))
     return Null("directions in its parameters", np.stack(draws))
 
 
-def _curvature(neurons: Neurons, operator: CurvatureOperator, directions: Tensor | None) -> NDArray:
+def _curvature(
+    directions: UnitDirections, operator: CurvatureOperator, drawn: Tensor | None
+) -> NDArray:
     parts = []
-    for numbers in torch.arange(len(neurons.blocks)).split(max(1, _BLOCK // operator.size)):
-        D = neurons.rows(numbers, None if directions is None else directions[numbers])
+    for numbers in torch.arange(len(directions.blocks)).split(max(1, _BLOCK // operator.size)):
+        D = directions.rows(numbers, None if drawn is None else drawn[numbers])
         parts.append((D * operator.product(D)).double().sum(1))
     return torch.cat(parts).cpu().numpy()
 
@@ -245,14 +250,14 @@ def unit_response(
     units: Units,
     X: Tensor,
     weights: NDArray,
-    neurons: Neurons,
+    directions: UnitDirections,
     top: Subspace,
     operator: CurvatureOperator,
     generator: torch.Generator,
 ) -> Response:
     """Derivatives of the units' activations along top directions and random ones.
 
-    The samples' ``weights`` (n,) add up to 1; the operator is in the metric of ``neurons``.
+    The samples' ``weights`` (n,) add up to 1; the operator is in the metric of ``directions``.
     """
     m = (1 + _N_RANDOM) * len(top)
     R = operator.random(m, generator)
@@ -261,7 +266,7 @@ def unit_response(
     s = torch.as_tensor(weights).to(operator.device, operator.dtype)
 
     def energies(V: Tensor) -> NDArray:
-        steps = V if neurons.scale is None else V * neurons.scale
+        steps = V if directions.scale is None else V * directions.scale
         return np.stack([_energy(network, units, X, s, v) for v in steps])
 
     def curvature(V: Tensor) -> NDArray:

@@ -5,7 +5,7 @@ import pytest
 
 from sklflat.datasets import make_class_tree
 from sklflat.temperature import class_distances, class_similarity, softened
-from sklflat.temperature.reproduced import pair_effects, reproduced_p_value
+from sklflat.temperature.reproducibility import pair_effects, reproduced_p_value
 from sklflat.temperature.resampled_rows import ResampledRows
 from sklflat.temperature.sweep import TemperatureSweep
 from tests._slow import slow_after

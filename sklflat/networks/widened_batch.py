@@ -49,7 +49,7 @@ class Widening(TorchFunctionMode):
     Examples
     --------
     >>> import torch
-    >>> from sklflat.networks.widening import Widening
+    >>> from sklflat.networks.widened_batch import Widening
     >>> x = torch.tensor([[1.0], [2.0]])
     >>> with Widening(x, 2) as widening:
     ...     copies = torch.cat([x, 10 * x])  # what comes after some layer

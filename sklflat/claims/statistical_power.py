@@ -35,7 +35,7 @@ def paired_power(d: float, n: int, level: float) -> float:
     --------
     With 34 pairs an effect of half a standard deviation is seen in 8 of 10 cases (Cohen 1988):
 
-    >>> from sklflat.claims.power import paired_power
+    >>> from sklflat.claims.statistical_power import paired_power
     >>> round(paired_power(0.5, 34, 0.05), 2)
     0.81
     """
@@ -64,7 +64,7 @@ def smallest_effect_seen(n: int, level: float, power: float) -> float:
 
     Examples
     --------
-    >>> from sklflat.claims.power import smallest_effect_seen
+    >>> from sklflat.claims.statistical_power import smallest_effect_seen
     >>> round(smallest_effect_seen(24, 0.05 / 7, 0.8), 1)
     0.8
     """

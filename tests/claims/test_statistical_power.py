@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sklflat.claims.power import paired_power, smallest_effect_seen
+from sklflat.claims.statistical_power import paired_power, smallest_effect_seen
 
 
 # smallest n with 80 % power at .05 / 7, as the protocol has it
