@@ -78,7 +78,8 @@ class TemperatureProbe(UnitProbe):
         all that are alive.
     n_null : "auto" or int, default="auto"
         Null draws, pooled over units; one network gives one draw for every unit that is alive in
-        it. ``"auto"`` is ``max(2000, n_units / 0.05)``.
+        it. ``"auto"`` is ``max(2000, n_units / 0.05)``. Every network is ablated as the first one
+        is, and a fit of a large one takes minutes: fewer draws take less, and ``"gradient"`` does.
     holdout : float or None, default=0.25
         Share of the rows on which classes and units are looked at and the network is not trained.
         Not used for a frozen network, which should be given rows that it has not seen.
