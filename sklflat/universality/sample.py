@@ -108,6 +108,11 @@ class ReturnSample(Sample):
             yield start, A
             start += len(A)
 
+    def _finite_or_not(self) -> NDArray:
+        """As of every sample, part by part: one number a row."""
+        finite = [np.isfinite(A).all(axis=1) for _, A in self.batches()]
+        return np.where(np.concatenate(finite), 0.0, np.nan)[:, None]
+
     @cached_property
     def within(self) -> StreamedCorrelation:
         """Moments of the units with each other."""
