@@ -22,24 +22,28 @@ from sklflat.probing.resolve import resolve
 from sklflat.surrogate.stability import same_splits, top_splits
 
 TABLE = Path(__file__).parent / "results" / "surrogate_planted.md"
-#: depth of a planted tree: rows, and sizes of the network's layers
+#: depth of a planted tree: rows, sizes of the network's layers, and its precision
 PLANTED = {
-    2: (4000, (64,)),
-    3: (10_000, (128, 128)),
-    4: (20_000, (128, 128)),
-    5: (60_000, (256, 256)),
+    2: (4000, (64,), None),
+    3: (10_000, (128, 128), None),
+    4: (20_000, (128, 128), None),
+    5: (60_000, (256, 256), "float32"),
+}
+TRAINING = {
+    "max_iter": 40,
+    "rho": 0.02,
+    "learning_rate_init": 0.003,
+    "batch_size": 256,
 }
 
 
 def recovered(depth, seed):
     """Accuracy of a network, agreement, and whether the planted top splits came back."""
-    n, sizes = PLANTED[depth]
+    n, sizes, dtype = PLANTED[depth]
     X, y, truth = make_planted_tree(
         n + 4000, depth=depth, n_relevant=min(4, 2**depth - 1), random_state=seed
     )
-    net = SAMClassifier(
-        sizes, max_iter=40, rho=0.02, learning_rate_init=0.003, batch_size=256, random_state=seed
-    ).fit(X[:n], y[:n])
+    net = SAMClassifier(sizes, dtype=dtype, random_state=seed, **TRAINING).fit(X[:n], y[:n])
     said = net.predict(X[n:])
     lesson = lessons_of(resolve(FrozenEstimator(net)), X[:n], y[:n], seed)[0]
     student = student_of(lesson, depth)

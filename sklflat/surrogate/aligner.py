@@ -1,5 +1,6 @@
 """SurrogateAligner: a small model that mimics a network, and what their disagreement says."""
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -109,7 +110,8 @@ class SurrogateAligner(Readings):
         Print it.
     rules_ : pandas.DataFrame
         One row a leaf: condition, prediction (and, of a classifier, its probability), coverage,
-        fidelity, support on held-out rows. Of a linear model one row a coefficient.
+        fidelity, support on held-out rows. Of a linear model one row a coefficient, in the order
+        of what a standard deviation of its feature changes.
     agreement_, disagreement_ : pandas.DataFrame
         Regions in which surrogate, network and all models of the (first) basin say the same, and
         all others, with coverage and held-out accuracy.
@@ -242,7 +244,7 @@ class SurrogateAligner(Readings):
         self._n_outputs = sample.taught_answers.values.shape[1]
         if sample.trained.classes is not None:
             self.classes_ = sample.trained.classes
-        self.fidelity_ = sample.fidelity()
+        self.fidelity_ = replace(sample.fidelity(), min_fidelity=self.min_fidelity)
         self._warn_of_fidelity(sample)
         self._rules = rules_of(sample)
         sources = [given_models(sample, *item) for item in given_sources(self.basin_models).items()]
@@ -266,9 +268,10 @@ class SurrogateAligner(Readings):
             )
         elif report.value < self.min_fidelity:
             warn(
-                f"The surrogate's fidelity on held-out rows is {report.value:.3f}, below "
-                f"min_fidelity={self.min_fidelity}: {report.verdict}. A larger surrogate, or more "
-                "oracle_samples, may be more faithful.",
+                f"The surrogate's fidelity on held-out rows is {report.value:.3f}, where "
+                f"min_fidelity={self.min_fidelity} is asked for: {report.verdict}. Its rules are "
+                "not the network's. A larger surrogate, or more oracle_samples, may be more "
+                "faithful.",
                 SurrogateWarning,
             )
 

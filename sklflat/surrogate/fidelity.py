@@ -116,9 +116,17 @@ def estimates(
     """Weighted means of columns with percentile intervals, and the resampled means."""
     weight = held_out.weight
     drawn = bootstrap_means(values, weight, rng, held_out.groups)
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    low, high = _ends(drawn)
     found = zip((weight @ values).tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(*each) for each in found], drawn
+
+
+def _ends(drawn: NDArray) -> NDArray[np.float64]:
+    """Ends (2, k) of 95 % intervals of resampled means (n_resamples, k); NaN if none is known."""
+    known = ~np.isnan(drawn).all(axis=0)
+    found = np.full((2, len(known)), np.nan)
+    found[:, known] = np.nanquantile(drawn[:, known], [0.025, 0.975], axis=0)
+    return found
 
 
 @dataclass(frozen=True)
@@ -152,6 +160,8 @@ class FidelityReport:
         Held-out rows.
     n_redraws : int, default=0
         Times that the surrogate was taught again, which ``stability`` is a share of.
+    min_fidelity : float, default=0.0
+        A surrogate of less does not stand for the network, whatever it gains.
     """
 
     gain: Estimate
@@ -163,6 +173,7 @@ class FidelityReport:
     stability: float
     n_rows: int
     n_redraws: int = 0
+    min_fidelity: float = 0.0
 
     @property
     def value(self) -> float:
@@ -223,10 +234,18 @@ class FidelityReport:
             return "the network says the same of all rows, so there is nothing to mimic"
         if self.of("surrogate", "low") <= self.of(majority):
             return f"no gain over {majority}"
+        if self.value < self.min_fidelity:
+            limit = f"below min_fidelity={self.min_fidelity}"
+            return f"not faithful ({limit}), and {self._beside_the_truth}"
+        return self._beside_the_truth
+
+    @property
+    def _beside_the_truth(self) -> str:
+        """How the surrogate compares with the student of the true targets."""
         if self.gain.low > 0:
-            return "the surrogate says more of the network than of the targets"
+            return "more faithful than a student that never saw the network"
         if self.gain.high < 0:
-            return "a student of the true targets is the more faithful one"
+            return "less faithful than a student that never saw the network"
         return "as faithful as a student that never saw the network"
 
 
@@ -276,7 +295,7 @@ def measure_fidelity(
     gains = [
         Estimate(
             found[0].value - found[k].value,
-            *np.nanquantile(drawn[:, 0] - drawn[:, k], [0.025, 0.975]).tolist(),
+            *_ends(drawn[:, [0]] - drawn[:, [k]])[:, 0].tolist(),
         )
         for k in (1, 2)
     ]

@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
-from sklflat.surrogate.columns import Columns
+from sklflat.surrogate.columns import Columns, filled
 
 #: standard deviation of the noise, in those of the columns
 BANDWIDTH = 0.35
 #: share of the noise's variance that is independent between columns
 INDEPENDENT = 0.3
+#: how often a value is there, in the mean, in a column that takes no others
+_REPEATED = 5
 #: rows among which discrete values are exchanged
 N_NEIGHBOURS = 5
 #: oracle samples a row, and of all rows together
@@ -39,6 +41,8 @@ def draw_oracle_samples(
     so that columns that move together go on doing so. With :math:`h = 0.35` and
     :math:`\lambda = 0.3` the variance is 12 % above that of the data. No value leaves the range
     that its column has in the data, whole numbers stay whole, and a missing value stays missing.
+    Columns whose values are there five times and more in the mean take the nearest of these, as
+    numbers may be codes, and an encoder of categories knows no others.
     Binary and categorical columns take, in half of the samples, all their values from one of the
     five rows whose numbers are next to those of the row, so that no combination of them is made up.
 
@@ -88,6 +92,10 @@ def draw_oracle_samples(
         values = codes[:, numeric]
         moved = samples[:, numeric] + _noise(values, n_samples, rng)
         moved = np.where(columns.whole[numeric], np.round(moved), moved)
+        for j, column in enumerate(values.T):
+            seen, count = np.unique(column[np.isfinite(column)], return_counts=True)
+            if count.mean() >= _REPEATED:
+                moved[:, j] = _nearest(moved[:, j], seen)
         samples[:, numeric] = np.clip(moved, np.nanmin(values, axis=0), np.nanmax(values, axis=0))
     if columns.discrete.any():
         donors = _neighbours(codes[:, numeric], rng)[
@@ -101,7 +109,8 @@ def draw_oracle_samples(
 
 def _noise(values: NDArray, n_samples: int, rng: np.random.RandomState) -> NDArray:
     """Noise (n_samples, n_columns) with the covariance of the values, drawn to its diagonal."""
-    centred = np.nan_to_num(values - np.nanmean(values, axis=0))
+    known = filled(values)
+    centred = known - known.mean(axis=0)
     scale = centred.std(axis=0)
     # of the standardised values, so that columns of any size are alike
     Z = centred / np.where(scale > 0, scale, 1)
@@ -113,13 +122,19 @@ def _noise(values: NDArray, n_samples: int, rng: np.random.RandomState) -> NDArr
     return BANDWIDTH * scale * noise
 
 
+def _nearest(moved: NDArray, seen: NDArray) -> NDArray:
+    """For each number (n_samples,) the nearest of some rising ones; NaN for NaN."""
+    found = seen[np.searchsorted((seen[1:] + seen[:-1]) / 2, moved)]
+    return np.where(np.isnan(moved), np.nan, found)
+
+
 def _neighbours(values: NDArray, rng: np.random.RandomState) -> NDArray[np.int64]:
     """For each row, ``N_NEIGHBOURS`` rows next to it; any at all, where there are no numbers."""
     n = len(values)
     if values.shape[1] == 0 or n <= N_NEIGHBOURS:
         return rng.randint(n, size=(n, N_NEIGHBOURS))
-    filled = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
-    scale = filled.std(axis=0)
-    Z = (filled - filled.mean(axis=0)) / np.where(scale > 0, scale, 1)
+    known = filled(values)
+    scale = known.std(axis=0)
+    Z = (known - known.mean(axis=0)) / np.where(scale > 0, scale, 1)
     found = NearestNeighbors(n_neighbors=N_NEIGHBOURS + 1).fit(Z)
     return found.kneighbors(Z, return_distance=False)[:, 1:]

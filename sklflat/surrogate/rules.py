@@ -1,5 +1,6 @@
 """A surrogate as a table of rules, in the words of the data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,14 +9,27 @@ from numpy.typing import NDArray
 
 from sklflat.surrogate.columns import Columns
 
+#: significant digits of a threshold, at least and at most
+_DIGITS = range(4, 18)
+
 
 @dataclass(frozen=True)
 class Split:
-    """One question on the way to a leaf: whether a feature is above a threshold, or at most."""
+    """One question on the way to a leaf: whether a feature is above a threshold, or at most.
+
+    Attributes
+    ----------
+    feature : int
+    threshold : float
+    is_above : bool
+    missing : bool
+        Whether rows that lack the feature go the same way.
+    """
 
     feature: int
     threshold: float
     is_above: bool
+    missing: bool = False
 
 
 def paths_to_leaves(tree: Any) -> dict[int, list[Split]]:
@@ -35,29 +49,53 @@ def paths_to_leaves(tree: Any) -> dict[int, list[Split]]:
             found[node] = path
             continue
         feature, threshold = int(tree.feature[node]), float(tree.threshold[node])
-        waiting.append((right, [*path, Split(feature, threshold, True)]))
-        waiting.append((left, [*path, Split(feature, threshold, False)]))
+        to_left = bool(tree.missing_go_to_left[node])
+        waiting.append((right, [*path, Split(feature, threshold, True, not to_left)]))
+        waiting.append((left, [*path, Split(feature, threshold, False, to_left)]))
     return found
 
 
-def condition(path: list[Split], columns: Columns) -> str:
+def values_asked_for(tree: Any, features: NDArray) -> dict[int, NDArray]:
+    """The different values, rising, of each feature that a tree asks for; NaN comes last.
+
+    Parameters
+    ----------
+    tree : sklearn.tree._tree.Tree
+    features : ndarray of shape (n_samples, n_features)
+    """
+    asked = sorted({int(f) for f in tree.feature if f >= 0})
+    return {f: np.unique(features[:, f]) for f in asked}
+
+
+def condition(
+    path: list[Split], columns: Columns, values: Mapping[int, NDArray] | None = None
+) -> str:
     """A conjunction of splits in the words of the data.
 
-    Splits of the same feature become one; those of a category say what it is, or is not.
+    Splits of the same feature become one; those of a category say what it is, or is not. Thresholds
+    are written with as many digits as it takes to part the values as the tree does.
 
     Parameters
     ----------
     path : list of Split
     columns : Columns
+    values : dict of int to ndarray, default=None
+        See :func:`values_asked_for`. None writes four digits, and nothing of missing values.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklflat.surrogate.columns import Columns
     >>> from sklflat.surrogate.rules import Split, condition
-    >>> columns = Columns(("size", "colour"), ("number", "category"), ((), ("blue", "red")))
+    >>> columns = Columns(
+    ...     ("size", "colour"), ("number", "category"), ((), ("blue", "red")), ((), (0, 1))
+    ... )
     >>> path = [Split(0, 4.0, False), Split(0, 1.5, True), Split(2, 0.5, True)]
     >>> condition(path, columns)
     '1.5 < size <= 4 and colour is red'
+    >>> years = {0: np.array([2010.0, 2011.0, 2012.0, np.nan])}
+    >>> condition([Split(0, 2011.5, True, missing=True)], columns, years)
+    '(size > 2011.5 or missing)'
     """
     parts = []
     for feature in dict.fromkeys(split.feature for split in path):
@@ -67,14 +105,39 @@ def condition(path: list[Split], columns: Columns) -> str:
             word = "is" if own[-1].is_above else "is not"
             parts.append(f"{category[0]} {word} {category[1]}")
             continue
-        above = [s.threshold for s in own if s.is_above]
-        below = [s.threshold for s in own if not s.is_above]
-        name = columns.feature_names[feature]
-        if above and below:
-            parts.append(f"{max(above):.4g} < {name} <= {min(below):.4g}")
-        else:
-            parts.append(f"{name} > {max(above):.4g}" if above else f"{name} <= {min(below):.4g}")
+        known = (values or {}).get(feature, np.zeros(0))
+        parts.append(_interval(columns.feature_names[feature], own, known))
     return " and ".join(parts) if parts else "always"
+
+
+def _interval(name: str, splits: list[Split], values: NDArray) -> str:
+    """What splits of one feature ask for; `values` are its different ones, rising, NaN last."""
+    known = values[~np.isnan(values)]
+    missing = len(known) < len(values) and all(split.missing for split in splits)
+    above = max((s.threshold for s in splits if s.is_above), default=None)
+    below = min((s.threshold for s in splits if not s.is_above), default=None)
+    if missing and above is not None and (known.astype(np.float32) <= above).all():
+        return f"{name} is missing"
+    said = name
+    if above is not None:
+        low = _in_digits(above, known)
+        said = f"{name} > {low}" if below is None else f"{low} < {name}"
+    if below is not None:
+        said = f"{said} <= {_in_digits(below, known)}"
+    return f"({said} or missing)" if missing else said
+
+
+def _in_digits(threshold: float, known: NDArray) -> str:
+    """A threshold in the fewest digits, four at least, that part known values as the tree does.
+
+    The tree compares values of single precision.
+    """
+    n_below = int((known.astype(np.float32) <= threshold).sum())
+    for digits in _DIGITS:
+        said = f"{threshold:.{digits}g}"
+        if np.searchsorted(known, float(said), side="right") == n_below:
+            return said
+    return repr(float(known[max(n_below - 1, 0)]))
 
 
 @dataclass(frozen=True)
@@ -102,6 +165,7 @@ def rules_of_tree(
     model: Any,
     columns: Columns,
     features: NDArray,
+    values: Mapping[int, NDArray],
     faithful: NDArray,
     predicted: NDArray,
     probability: NDArray | None,
@@ -115,6 +179,8 @@ def rules_of_tree(
     columns : Columns
     features : ndarray of shape (n_samples, n_features)
         Held-out rows.
+    values : dict of int to ndarray
+        See :func:`values_asked_for`.
     faithful : ndarray of shape (n_samples,)
         1 where surrogate and network say the same; of a regressor 1 less the relative squared
         difference.
@@ -140,7 +206,7 @@ def rules_of_tree(
         coverage.append(share)
         faithfulness.append(float(weight[own] @ faithful[own] / share) if share else float("nan"))
         support.append(int(own.sum()))
-    said = [condition(path, columns) for path in paths.values()]
+    said = [condition(path, columns, values) for path in paths.values()]
     leaves = list(paths)
     prediction = [
         p.item() if p.ndim == 0 else p.tolist() for p in map(np.asarray, predicted[leaves])
@@ -150,27 +216,3 @@ def rules_of_tree(
         found["probability"] = probability[leaves].tolist()
     found |= {"coverage": coverage, "fidelity": faithfulness, "support": support}
     return Rules(tuple(found), tuple(found.values()))
-
-
-def rules_of_coefficients(model: Any, columns: Columns, classes: NDArray | None) -> Rules:
-    """The coefficients of a linear model that are not 0, the largest first.
-
-    Parameters
-    ----------
-    model : fitted linear model
-    columns : Columns
-    classes : ndarray of shape (n_classes,) or None
-    """
-    coef = np.atleast_2d(np.asarray(model.coef_, dtype=float))
-    output, feature = np.nonzero(coef)
-    order = np.argsort(-np.abs(coef[output, feature]), kind="stable")
-    output, feature = output[order], feature[order]
-    if classes is None:
-        said: list[Any] = output.tolist()
-    else:
-        of_output = classes[-1:] if len(coef) == 1 else classes
-        said = of_output[output].tolist()
-    names = [columns.feature_names[f] for f in feature]
-    return Rules(
-        ("feature", "output", "coefficient"), (names, said, coef[output, feature].tolist())
-    )

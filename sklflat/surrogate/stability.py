@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sklflat.surrogate.columns import filled
+
 #: how far thresholds may be apart, in ranges of their feature
 TOLERANCE = 0.05
 
@@ -80,7 +82,7 @@ def stability(model: Any, redrawn: Iterable[Any], features: NDArray) -> float:
     """
     if not has_splits(model):
         return float("nan")
-    ranges = np.nanmax(features, axis=0) - np.nanmin(features, axis=0)
+    ranges = np.ptp(filled(features), axis=0)
     own = top_splits(model)
     same = [same_splits(own, top_splits(other), ranges) for other in redrawn]
     return float(np.mean(same)) if same else float("nan")

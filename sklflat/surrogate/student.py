@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin, clone, is_classifier, is_regressor
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
@@ -82,6 +83,27 @@ def regresses(model: Any) -> bool:
     return bool(is_regressor(model) or isinstance(model, RegressorMixin))
 
 
+def weight_parameter(model: Any) -> str | None:
+    """The parameter of ``fit`` that takes the weights of rows; None if there is none.
+
+    Of a pipeline it is that of its last step.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklflat.surrogate.student import weight_parameter
+    >>> weight_parameter(Ridge()), weight_parameter(make_pipeline(StandardScaler(), Ridge()))
+    ('sample_weight', 'ridge__sample_weight')
+    """
+    if isinstance(model, Pipeline):
+        name, last = model.steps[-1]
+        of_last = weight_parameter(last)
+        return None if of_last is None else f"{name}__{of_last}"
+    return "sample_weight" if has_fit_parameter(model, "sample_weight") else None
+
+
 def default_surrogate(target: str, of_classes: bool) -> Any:
     """A tree of depth 4 for the task.
 
@@ -131,7 +153,7 @@ def check_surrogate(surrogate: Any, target: str, n_outputs: int, of_classes: boo
             "target='proba' or 'logit', or a classifier such as DecisionTreeClassifier()."
         )
     by_weight = of_classes and target == "proba" and classifies(surrogate)
-    if by_weight and not has_fit_parameter(surrogate, "sample_weight"):
+    if by_weight and weight_parameter(surrogate) is None:
         raise ValueError(
             f"surrogate={name}() takes no sample_weight, by which a classifier is taught "
             "target='proba'. Use target='label', or a regressor."
@@ -151,8 +173,7 @@ def check_missing(surrogate: Any, features: NDArray, names: Sequence[str]) -> No
         kind = type(surrogate).__name__
         raise ValueError(
             f"surrogate={kind}() takes no missing values, but {names[int(missing.argmax())]!r} has "
-            f"some. Give a tree, or make_pipeline(SimpleImputer(), {kind}()), which can be taught "
-            "target='label' or 'logit'."
+            f"some. Give a tree, or make_pipeline(SimpleImputer(), {kind}())."
         )
 
 
@@ -212,8 +233,8 @@ def teach(
         features, taught = features[rows], answers.classes[numbers]
     else:
         taught = _taught(target, answers)
-    takes_weight = weight is not None and has_fit_parameter(model, "sample_weight")
-    model.fit(features, taught, **({"sample_weight": weight} if takes_weight else {}))
+    by = weight_parameter(model)
+    model.fit(features, taught, **({} if by is None or weight is None else {by: weight}))
     return Student(model, target, answers.classes)
 
 

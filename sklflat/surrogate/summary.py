@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from sklflat.surrogate.coefficients import coefficients, rules_of_coefficients
 from sklflat.surrogate.fidelity import Estimate
 from sklflat.surrogate.regions import Regions, gain_at_equal_margin, regions_of, who_is_same
 from sklflat.surrogate.rules import (
     Rules,
     condition,
     paths_to_leaves,
-    rules_of_coefficients,
     rules_of_tree,
+    values_asked_for,
 )
 from sklflat.surrogate.stability import has_splits
 from sklflat.surrogate.student import Student, classifies
@@ -31,14 +32,27 @@ def rules_of(sample: TaughtSample) -> Rules | None:
             student.model,
             sample.columns,
             sample.features,
+            _values(sample),
             faithful,
             said,
             probability_at_nodes(student),
             sample.weights,
         )
-    if hasattr(student.model, "coef_"):
-        return rules_of_coefficients(student.model, sample.columns, student.classes)
-    return None
+    coef = coefficients(student.model, sample.features)
+    if coef is None:
+        return None
+    classes = student.classes
+    if classes is not None:  # the network may never have said one of its classes
+        classes = getattr(student.model, "classes_", classes)
+        if len(coef) != (1 if len(classes) == 2 else len(classes)):
+            return None
+    return rules_of_coefficients(coef, sample.columns, sample.features, classes)
+
+
+def _values(sample: TaughtSample) -> dict[int, NDArray]:
+    """Values of the features that the student asks for, of all rows, taught on and held out."""
+    taught = sample.columns.to_features(sample.codes)
+    return values_asked_for(sample.student.model.tree_, np.concatenate([taught, sample.features]))
 
 
 def said_at_nodes(student: Student) -> NDArray:
@@ -86,7 +100,8 @@ def _conditions(sample: TaughtSample) -> dict[int, str]:
     student = sample.student
     if has_splits(student.model):
         paths = paths_to_leaves(student.model.tree_)
-        return {leaf: condition(path, sample.columns) for leaf, path in paths.items()}
+        values = _values(sample)
+        return {leaf: condition(path, sample.columns, values) for leaf, path in paths.items()}
     if student.classes is None:
         return {0: "always"}
     return {k: f"surrogate says {label}" for k, label in enumerate(student.classes)}

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from sklflat.metrics import tree_explainability
 from sklflat.probing.sample import Sample
 from sklflat.probing.split import Rows, split_rows
-from sklflat.surrogate.columns import Columns
+from sklflat.surrogate.columns import Columns, filled
 from sklflat.surrogate.fidelity import FidelityReport, HeldOut, measure_fidelity
 from sklflat.surrogate.oracle import draw_oracle_samples, n_oracle_samples
 from sklflat.surrogate.stability import has_splits, stability
@@ -245,8 +245,7 @@ class TaughtSample(Sample):
     def _explained(self, A: NDArray) -> NDArray:
         rows = np.flatnonzero(self.weights > 0)
         rows = self.rng(3).permutation(rows)[:_MAX_ROWS]
-        F = self.features[rows]
-        F = np.where(np.isnan(F), np.nan_to_num(np.nanmean(F, axis=0)), F)
+        F = filled(self.features[rows])
         cv = min(_FOLDS, len(rows))
         return tree_explainability(A[rows], F, max_depth=_DEPTH, cv=cv, max_cuts=_CUTS)
 

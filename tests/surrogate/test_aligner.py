@@ -213,8 +213,14 @@ def test_a_surrogate_that_is_too_small_is_warned_of():
     aligner = SurrogateAligner(
         make_pipeline(StandardScaler(), NET), DecisionTreeClassifier(max_depth=1), **QUICK
     )
-    with pytest.warns(SurrogateWarning, match="below min_fidelity=0.8"):
+    with pytest.warns(
+        SurrogateWarning, match="below min_fidelity=0.8.*rules are not the network's"
+    ):
         aligner.fit(X, y)
+    assert aligner.fidelity_.verdict.startswith("not faithful (below min_fidelity=0.8), and ")
+    assert (
+        aligner.set_params(min_fidelity=0.0).fit(X, y).fidelity_.verdict.endswith("saw the network")
+    )
 
 
 def test_a_network_that_says_the_same_of_all_is_warned_of():

@@ -197,7 +197,7 @@ def test_paths_lead_where_the_tree_goes():
 
 
 def test_conditions_are_said_in_the_words_of_the_data():
-    columns = Columns(("a", "b"), ("number", "category"), ((), ("x", "y")))
+    columns = Columns(("a", "b"), ("number", "category"), ((), ("x", "y")), ((), (0, 1)))
     assert condition([], columns) == "always"
     assert condition([Split(0, 1.0, False), Split(0, 0.5, False)], columns) == "a <= 0.5"
     assert condition([Split(1, 0.5, False), Split(0, 2.0, True)], columns) == "b is not x and a > 2"

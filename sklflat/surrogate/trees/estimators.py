@@ -65,7 +65,8 @@ class _Alternating(DocumentationLink):
         rng = check_random_state(self.random_state)
         weight = check_sample_weight(sample_weight, X, dtype=np.float64)
         by_log = self.criterion == "entropy"
-        few = np.unique(values.argmax(axis=0)) if by_log else np.arange(1)
+        # three of each, or scikit-learn takes the classes of more than 20 rows for numbers
+        few = np.repeat(np.unique(values.argmax(axis=0)), 3) if by_log else np.arange(1)
         super().fit(np.nan_to_num(X[few]), y[few], check_input=False)  # type: ignore[misc]
         shown = weight > 0
         rows = _Rows.merged(X[shown], values[shown], weight[shown])

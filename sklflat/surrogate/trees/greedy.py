@@ -12,8 +12,9 @@ from sklflat.surrogate.trees.losses import Taught
 
 #: of the tree that says which features matter: its depth, and rows of a leaf at least
 _DEEP, _DEEP_LEAF = 8, 5
-#: a split that gains less, relative to the loss of all rows, gains nothing
-_TINY = 1e-10
+#: a split that gains less gains nothing: relative to the loss of all rows, and of each row, as
+#: what is taught is of the order of 1
+_TINY, _ROUNDING = 1e-10, 1e-12
 
 
 def grow(
@@ -55,7 +56,7 @@ def grow(
         cost, unsplit = _costs(bins, taught, node, m, min_leaf)
         best = cost.argmin(axis=1)
         gained = unsplit - cost[np.arange(m), best]
-        split = gained > max(_TINY * whole, 1e-300)
+        split = gained > max(_TINY * whole, _ROUNDING * taught.weight.sum())
         feature, cut = best // bins.size, best % bins.size
         own = np.arange(first, first + m)[split]
         tree.feature[own], tree.cut[own] = feature[split], cut[split]

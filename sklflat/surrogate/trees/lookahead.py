@@ -10,8 +10,8 @@ from sklflat.surrogate.trees.bins import Bins
 from sklflat.surrogate.trees.layout import Layout
 from sklflat.surrogate.trees.losses import Taught
 
-#: features that are asked for, and coarse thresholds of each: of one output, of several, at depth 5
-_FEATURES, _CUTS, _CUTS_OF_SEVERAL, _CUTS_OF_DEEP = 4, 7, 5, 5
+#: features that are asked for, and coarse thresholds of each: of one output, of several
+_FEATURES, _CUTS, _CUTS_OF_SEVERAL = 4, 7, 5
 #: up to this depth every question is tried as the root
 _ALL_ROOTS = 5
 #: rows that are looked at: a leaf of depth 5 has half of those of depth 4
@@ -43,7 +43,7 @@ def look_ahead(bins: Bins, taught: Taught, importance: NDArray, depth: int) -> L
     -------
     tree : Layout
     """
-    search = _Search.of(bins, taught, importance, depth)
+    search = _Search.of(bins, taught, importance)
     layout = Layout.empty(depth)
     if len(search.feature):
         ahead = depth if depth <= _ALL_ROOTS else 3
@@ -91,10 +91,9 @@ class _Search:
     outputs: NDArray
 
     @classmethod
-    def of(cls, bins: Bins, taught: Taught, importance: NDArray, depth: int) -> "_Search":
+    def of(cls, bins: Bins, taught: Taught, importance: NDArray) -> "_Search":
         Y = taught.main_directions()
         n_cuts = _CUTS if Y.shape[1] <= 1 else _CUTS_OF_SEVERAL
-        n_cuts = _CUTS_OF_DEEP if depth == _ALL_ROOTS else n_cuts
         questions: list[tuple[int, int]] = []
         for feature in np.argsort(-importance, kind="stable"):
             numbers = bins.numbers[feature]
