@@ -22,6 +22,7 @@ from sklflat.networks import ParameterVector
 from sklflat.networks.network import copy_module
 from sklflat.probing import ActivationProbe, Sample
 from sklflat.probing.baselines import BASELINES
+from sklflat.universality.chance import WithUntrained
 
 #: rows of a table at most
 MAX_ROWS = 4000
@@ -79,6 +80,15 @@ def keel_rows(name):
     (path,) = Path(spec.submodule_search_locations[0]).glob(f"data/balanced/raw/{name}.dat")
     lines = [line for line in path.read_text().splitlines() if line and line[0] != "@"]
     return np.array([[cell.strip() for cell in line.split(",")] for line in lines])
+
+
+#: untrained networks that chance is the mean of
+N_UNTRAINED = 208
+
+
+def pool_of(own, rng):
+    """Untrained networks of the architecture of some networks."""
+    return WithUntrained((), own[:1], N_UNTRAINED, lambda: rng)
 
 
 def convolutions(n_outputs=10):

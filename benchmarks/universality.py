@@ -25,6 +25,7 @@ from _universality import (
     SCIKIT,
     columns,
     network,
+    pool_of,
     probe_scores,
     records,
     scores,
@@ -36,14 +37,14 @@ from sklearn.linear_model import LogisticRegression
 from sklflat.metrics import mean_bounds
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
-from sklflat.universality.chance import chance_by_network, rotated_returns, untrained_pool
+from sklflat.universality.chance import chance_by_network, rotated_returns
 from sklflat.universality.networks import UnitsOf
 from sklflat.universality.reliability import split_half, within_layers
 from sklflat.universality.returns import Held, Matching, largest_with_pool, pairs_with
 
 RESULTS = Path(__file__).parent / "results"
 TABLE, CELLS = RESULTS / "universality.md", RESULTS / "universality.json"
-N_UNTRAINED, N_ROTATIONS, N_KEPT = 208, 4, 8
+N_ROTATIONS, N_KEPT = 4, 8
 OUTCOMES = ("return", "excess", "over rotation", "explained")
 #: tables, hidden layers and arms, in the order in which they are run
 FIRST = [(name, "32", "plain") for name in ("breast cancer", "digits", "letter", "mnist", "wine")]
@@ -116,7 +117,7 @@ def measure(name, hidden, arm, n, mnist, *, probes=False):
     first = opened[0][2]
     rows = Held(first.X, np.ones(len(first.X)), 1024)
     matching = Matching(signed=arm != "tanh")
-    untrained = largest_with_pool(own, untrained_pool(own[:1], N_UNTRAINED, rng), rows, matching)
+    untrained = largest_with_pool(own, pool_of(own, rng), rows, matching)
     for k, (by_name, live, sample) in enumerate(opened):
         outcomes = returns_of(k, own, rows, untrained[k], matching, rng)
         layer_of = sample.units.layer_of
@@ -146,7 +147,7 @@ def readouts(name, shift, n, mnist):
     opened = [scores(e, fitted, chosen_on) for e in estimators]
     own = [UnitsOf(s.network.module, s.units) for _, _, s in opened]
     rows = Held(opened[0][2].X, np.ones(len(opened[0][2].X)), 1024)
-    untrained = largest_with_pool(own, untrained_pool(own[:1], N_UNTRAINED, rng), rows, Matching())
+    untrained = largest_with_pool(own, pool_of(own, rng), rows, Matching())
     noise = rng.normal(size=judged[0].shape)
     missing = rng.uniform(size=judged[0].shape[1]) < 0.3
     tests = {
@@ -372,12 +373,8 @@ def main():
     cells = read()
     began = time.monotonic()
     for key, job in cells_to_run():
-        name = (
-            key.removeprefix("readout; ")
-            .removeprefix("probes; ")
-            .removesuffix(", shift")
-            .split("; ")[0]
-        )
+        name = key.removeprefix("readout; ").removeprefix("probes; ").removesuffix(", shift")
+        name = name.split("; ")[0]
         if key in cells or time.monotonic() - began > 60 * args.minutes:
             continue
         if table(name, args.mnist) is None:

@@ -221,7 +221,8 @@ def largest_correlations(
         own, others = np.flatnonzero(layer_of == layer), np.flatnonzero(other_layer_of == layer)
         if not len(others):
             continue
-        block = profit[np.ix_(own, others)]
+        whole = (len(own), len(others)) == profit.shape
+        block = profit if whole else profit[np.ix_(own, others)]
         if one_to_one:
             rows, columns = linear_sum_assignment(block, maximize=True)
         else:

@@ -4,8 +4,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.blas import dgemm, dger
 
 __all__ = ["StreamedCorrelation"]
+
+_Two = tuple[NDArray, NDArray]
 
 
 class StreamedCorrelation:
@@ -76,36 +79,40 @@ class StreamedCorrelation:
             return
         if not seen.all():
             A, B, s = A[seen], B[seen], s[seen]
-        batch = type(self)(A.shape[1], B.shape[1])
-        batch.n = float(s.sum())
-        batch.mean, batch.other_mean = s @ A / batch.n, s @ B / batch.n
-        a, b = A - batch.mean, B - batch.other_mean
-        weighted = a if (s == 1).all() else a * s[:, None]
-        batch.products = weighted.T @ b
-        batch.squares = np.einsum("nu,nu->u", weighted, a)
-        batch.other_squares = np.einsum("n,nu,nu->u", s, b, b)
-        for ends, values in zip(batch._ends, (A, B), strict=True):
-            ends.low, ends.high = values.min(axis=0), values.max(axis=0)
-        self.merge(batch)
+        n = float(s.sum())
+        means = s @ A / n, s @ B / n
+        a, b = A - means[0], B - means[1]
+        plain = (s == 1).all()
+        weighted, other_weighted = (x if plain else x * s[:, None] for x in (a, b))
+        # in place, as a matrix of products between would be written and read once more
+        self.products = dgemm(1.0, b.T, weighted.T, 1.0, self.products.T, 0, 1, overwrite_c=1).T
+        squares = np.einsum("nu,nu->u", weighted, a), np.einsum("nu,nu->u", other_weighted, b)
+        ends = _Ends.of(A), _Ends.of(B)
+        self._take_in(n, means, squares, ends)
 
     def merge(self, other: "StreamedCorrelation") -> Self:
         """Take in the rows of another one; returns itself."""
-        total = self.n + other.n
         if other.n > 0:
-            share = self.n * other.n / total
-            d, e = other.mean - self.mean, other.other_mean - self.other_mean
             self.products += other.products
-            if share:
-                self.products += np.outer(share * d, e)
-            self.squares += other.squares + share * np.square(d)
-            self.other_squares += other.other_squares + share * np.square(e)
-            self.mean = self.mean + d * other.n / total
-            self.other_mean = self.other_mean + e * other.n / total
-            self.n = total
-            for ends, more in zip(self._ends, other._ends, strict=True):
-                ends.low = np.minimum(ends.low, more.low)
-                ends.high = np.maximum(ends.high, more.high)
+            means, squares = (other.mean, other.other_mean), (other.squares, other.other_squares)
+            self._take_in(other.n, means, squares, other._ends)
         return self
+
+    def _take_in(self, n: float, means: _Two, squares: _Two, ends: "tuple[_Ends, _Ends]") -> None:
+        """Take in rows whose products are in already, about their own means."""
+        total = self.n + n
+        share = self.n * n / total
+        d, e = means[0] - self.mean, means[1] - self.other_mean
+        if share:
+            self.products = dger(share, e, d, a=self.products.T, overwrite_a=1).T
+        self.squares += squares[0] + share * np.square(d)
+        self.other_squares += squares[1] + share * np.square(e)
+        self.mean = self.mean + d * n / total
+        self.other_mean = self.other_mean + e * n / total
+        self.n = total
+        for own, more in zip(self._ends, ends, strict=True):
+            own.low = np.minimum(own.low, more.low)
+            own.high = np.maximum(own.high, more.high)
 
     @property
     def varying(self) -> NDArray[np.bool_]:
@@ -134,6 +141,13 @@ class _Ends:
 
     def __init__(self, n: int) -> None:
         self.low, self.high = np.full(n, np.inf), np.full(n, -np.inf)
+
+    @classmethod
+    def of(cls, A: NDArray) -> Self:
+        """Those of the columns of A (n_rows, n)."""
+        ends = cls(0)
+        ends.low, ends.high = A.min(axis=0), A.max(axis=0)
+        return ends
 
     def differ(self, rounding: float) -> NDArray[np.bool_]:
         largest = np.maximum(np.abs(self.low), np.abs(self.high))

@@ -1,5 +1,6 @@
 """Any accepted estimator, fitted or taken as it is, and the trained network inside it."""
 
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,6 +171,8 @@ def _not_a_network(estimator: Any) -> TypeError:
         hint = " Wrap a trained module by sklflat.from_module(module, classes=...)."
     elif hasattr(estimator, "estimator"):  # it may change what the network says
         hint = " Give the network inside it, such as FrozenEstimator(fitted.estimator_)."
+    elif isinstance(estimator, np.ndarray | Mapping | Set | Iterator):
+        hint = " Several networks, where they are compared, are given as a list."
     elif isinstance(estimator, list | tuple):
         hint = (
             " Units of one network are scored: give one of the list. UniversalityProbe and "

@@ -248,10 +248,14 @@ class Sample:
         """Mask (n_units,) of units that score 0 whatever chance is: the dead, for most scores."""
         return self.dead
 
+    def _finite_or_not(self) -> NDArray:
+        """Numbers (n_samples, ...) that are finite where the activations of a row are."""
+        return self.activations
+
     def require_finite(self, *, outputs: bool) -> None:
         """Raise a ValueError if activations (or outputs) of rows that count are not finite."""
         rows = torch.as_tensor(self.weights > 0)
-        values = torch.as_tensor(self.activations)
+        values = torch.as_tensor(self._finite_or_not())
         require_finite(self.network.module, values[rows], "activations")
         if outputs:
             require_finite(self.network.module, self.network.outputs(self.X[rows]), "outputs")

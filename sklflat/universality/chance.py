@@ -1,6 +1,7 @@
 """How much units return by chance: in networks that have learned nothing, and in rotated layers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,39 @@ N_ROTATIONS = 30
 MIN_EACH = 2
 
 
-def untrained_pool(
-    others: Sequence[UnitsOf], n_each: int, rng: np.random.RandomState
-) -> list[UnitsOf]:
-    """Networks of fresh random weights, ``n_each`` of the architecture of each of the others."""
-    found: list[UnitsOf] = []
-    for other in others:
-        twins = untrained_twins(other.module, n_each, rng)
-        found += [UnitsOf(module, other.units) for module in twins]
-    return found
+@dataclass(frozen=True, eq=False)
+class WithUntrained:
+    """Some networks, and behind them untrained ones, made when they are asked for.
+
+    So memory is that of one untrained network, and of as many as are kept.
+
+    Parameters
+    ----------
+    given : sequence of UnitsOf
+    templates : sequence of UnitsOf
+        Of each of these, ``n_each`` networks of fresh random weights.
+    n_each : int
+    rng : callable
+        Returns the generator of random weights, in the same state each time.
+    """
+
+    given: Sequence[UnitsOf]
+    templates: Sequence[UnitsOf]
+    n_each: int
+    rng: Callable[[], np.random.RandomState]
+
+    def __len__(self) -> int:
+        return len(self.given) + self.n_each * len(self.templates)
+
+    def __contains__(self, network: object) -> bool:
+        return network in self.given  # those that are made anew are no others
+
+    def __iter__(self) -> Iterator[UnitsOf]:
+        yield from self.given
+        rng = self.rng()
+        for template in self.templates:
+            for module in untrained_twins(template.module, self.n_each, rng):
+                yield UnitsOf(module, template.units)
 
 
 def shuffled_pool(

@@ -17,7 +17,7 @@ from sklflat.connectivity.networks import (
     trainings_from_seeds,
 )
 from sklflat.exceptions import counted_convergence_warnings
-from sklflat.networks.network import working_precision
+from sklflat.networks.network import Network, working_precision
 from sklflat.networks.units import Units
 from sklflat.probing.copies import refuse_copies
 from sklflat.probing.dead_units import rounding_of
@@ -102,7 +102,7 @@ class Networks:
         sample.trained.numbers(sample.y)  # refuses labels that the network does not know
         few = scored.take(np.arange(min(len(scored), _N_COMPARED))).X
         x = sample.trained.to_input(few)
-        others, said = [], [sample.network.outputs(x)]
+        others, said = [], [_outputs(sample.network, x)]
         done = [sample.units.activations(sample.network.module, x, len(x))]
         for number, estimator in enumerate(estimators[1:], start=1):
             trained = resolve(estimator, dtype)
@@ -112,11 +112,16 @@ class Networks:
             other = UnitsOf.find(trained.network.module, sample.X, layers)
             _check_same_layers(sample.units, other.units, number)
             others.append(other)
-            said.append(trained.network.outputs(rows))
+            said.append(_outputs(trained.network, rows))
             done.append(other.units.activations(other.module, rows, len(rows)))
         for found, what in ((said, "outputs"), (done, "activations")):
             refuse_copies(found, f"{what} on {len(x)} rows")
         return cls(estimators, sample, others, n_failed)
+
+
+def _outputs(network: Network, rows: torch.Tensor) -> torch.Tensor:
+    """What a network says of rows, in the precision in which it is computed."""
+    return network.outputs(rows).to(working_precision(network.module))
 
 
 def _read(trained: Any, few: Any, number: int) -> torch.Tensor:

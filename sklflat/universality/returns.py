@@ -1,6 +1,6 @@
 """Largest correlations of units with those of other networks, from one pass over the rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -15,8 +15,11 @@ from sklflat.universality.networks import UnitsOf
 
 #: parts of the rows for the cross-validated share of variance
 N_FOLDS = 5
-#: entries of the matrices of products in memory at once, and values of units in a batch of rows
-_MAX_PRODUCTS, _MAX_VALUES = 2**23, 2**21
+#: entries of the matrices of products in memory at once, values of units in a batch of rows, and
+#: values of units that are kept for all rows
+_MAX_PRODUCTS, _MAX_VALUES, _MAX_KEPT = 2**23, 2**21, 2**23
+#: activations whose squares can be summed
+_LARGEST = 1e140
 #: penalty on coefficients of standardised units, scikit-learn's default for ``Ridge``
 _ALPHA = 1.0
 
@@ -80,10 +83,22 @@ class Held:
         """Correlations on these rows, none of which is in it yet."""
         return StreamedCorrelation(n_units, n_other_units, self.rounding)
 
+    def _at_once(self, n_units: int) -> int:
+        """Rows in a batch, of so many units."""
+        return max(1, min(self.batch_size, _MAX_VALUES // max(1, n_units)))
+
+    def activations(self, networks: Collection[UnitsOf], n_units: int) -> NDArray:
+        """Activations (n_samples, n_networks * n_units) of networks of as many units each."""
+        found = np.empty((len(self.X), len(networks) * n_units))
+        size = self._at_once(n_units)
+        for k, own in enumerate(networks):
+            part = found[:, k * n_units : (k + 1) * n_units]
+            part[:] = own.units.activations(own.module, self.X, size).numpy()
+        return found
+
     def batches(self, networks: Sequence[UnitsOf]) -> Iterator[tuple[list[NDArray], NDArray]]:
         """Activations (b, n_units) of several networks on the same rows, and the rows' weights."""
-        n_units = sum(len(network.units) for network in networks)
-        size = max(1, min(self.batch_size, _MAX_VALUES // max(1, n_units)))
+        size = self._at_once(sum(len(network.units) for network in networks))
         streams = [own.units.stream(own.module, self.X, size) for own in networks]
         start = 0
         for parts in zip(*streams, strict=True):
@@ -187,11 +202,7 @@ def pairs_with(
     start = 0
     for (A, *B), s in rows.batches([first, *others]):
         for number, values in enumerate((A, *B)):
-            if not np.isfinite(values[s > 0]).all():
-                raise ValueError(
-                    f"Network {number} has activations that are not finite on the rows that units "
-                    "are scored on, so it cannot be compared. Leave it out, or these rows."
-                )
+            _check_magnitude(values[s > 0], number)
         folds = fold_of[start : start + len(A)]
         for k in np.unique(folds):
             part = folds == k
@@ -202,26 +213,67 @@ def pairs_with(
     return pairs
 
 
+def _check_magnitude(values: NDArray, number: int) -> None:
+    """Raise if activations (n, n_units) of a network have no variances."""
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"Network {number} has activations that are not finite on the rows that units are "
+            "scored on, so it cannot be compared. Leave it out, or these rows."
+        )
+    if values.size and np.abs(values).max() > _LARGEST:
+        raise ValueError(
+            f"Network {number} has activations as large as {np.abs(values).max():.0e} on the rows "
+            "that units are scored on, whose squares are not finite. Scale the inputs."
+        )
+
+
 def largest_with_pool(
-    references: Sequence[UnitsOf], pool: Sequence[UnitsOf], rows: Held, matching: Matching
+    references: Collection[UnitsOf], pool: Iterable[UnitsOf], rows: Held, matching: Matching
 ) -> NDArray:
     """Largest correlations (n_references, n_pool, n_units) with the networks of a pool.
 
     References have as many units as each other. The networks of the pool are taken a few at a
-    time, so that memory does not grow with them.
+    time, so that memory does not grow with them. The references' activations are kept where these
+    are few numbers, and computed anew beside each part of the pool where they are many.
     """
-    layer_of = references[0].units.layer_of
-    n_first = len(layer_of) * len(references)
-    found = np.empty((len(references), len(pool), len(layer_of)))
-    at_once = max(1, _MAX_PRODUCTS // (n_first * max(len(own.units) for own in pool)))
-    for start in range(0, len(pool), at_once):
-        some = pool[start : start + at_once]
+    layer_of = next(iter(references)).units.layer_of
+    n_units = len(layer_of)
+    n_first = n_units * len(references)
+    kept = None
+    if len(rows.X) * n_first <= _MAX_KEPT:
+        kept = rows.activations(references, n_units)
+    found: list[NDArray] = []
+    for some in _in_parts(pool, _MAX_PRODUCTS // n_first):
         ends = np.cumsum([len(own.units) for own in some])
         streamed = rows.streamed(n_first, int(ends[-1]))
-        for parts, s in rows.batches([*references, *some]):
-            A = np.concatenate(parts[: len(references)], axis=1)
-            streamed.update(A, np.concatenate(parts[len(references) :], axis=1), s)
+        for A, B, s in _side_by_side(references, kept, some, rows):
+            streamed.update(A, B, s)
         blocks = np.split(streamed.correlations, ends[:-1], axis=1)
-        for k, (own, C) in enumerate(zip(some, blocks, strict=True)):
-            found[:, start + k] = matching.of_several(C, layer_of, own.units.layer_of)
-    return found
+        for own, C in zip(some, blocks, strict=True):
+            found.append(matching.of_several(C, layer_of, own.units.layer_of))
+    return np.stack(found, axis=1)
+
+
+def _in_parts(networks: Iterable[UnitsOf], n_units: int) -> Iterator[list[UnitsOf]]:
+    """The networks, one at least at a time, and no more than have so many units."""
+    part: list[UnitsOf] = []
+    for own in networks:
+        if part and sum(len(other.units) for other in (*part, own)) > n_units:
+            yield part
+            part = []
+        part.append(own)
+    if part:
+        yield part
+
+
+def _side_by_side(
+    references: Collection[UnitsOf], kept: NDArray | None, some: list[UnitsOf], rows: Held
+) -> Iterator[tuple[NDArray, NDArray, NDArray]]:
+    """Activations of the references and of some networks on the same rows, and the weights."""
+    known = [] if kept is not None else list(references)
+    n, start = len(known), 0
+    for parts, s in rows.batches([*known, *some]):
+        stop = start + len(s)
+        A = np.concatenate(parts[:n], axis=1) if kept is None else kept[start:stop]
+        yield A, np.concatenate(parts[n:], axis=1), s
+        start = stop

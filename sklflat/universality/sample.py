@@ -1,8 +1,9 @@
 """ReturnSample: what a UniversalityProbe scores units on."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from sklflat.probing.sample import Sample
 from sklflat.universality.chance import (
     MIN_EACH,
     N_ROTATIONS,
+    WithUntrained,
     chance_by_network,
     excess_by_chance,
     rotated_returns,
     shuffled_pool,
-    untrained_pool,
 )
 from sklflat.universality.networks import UnitsOf
 from sklflat.universality.reliability import Reliability, split_half
@@ -107,6 +108,11 @@ class ReturnSample(Sample):
             yield start, A
             start += len(A)
 
+    def _finite_or_not(self) -> NDArray:
+        """As of every sample, part by part: one number a row."""
+        finite = [np.isfinite(A).all(axis=1) for _, A in self.batches()]
+        return np.where(np.concatenate(finite), 0.0, np.nan)[:, None]
+
     @cached_property
     def within(self) -> StreamedCorrelation:
         """Moments of the units with each other."""
@@ -168,38 +174,40 @@ class ReturnSample(Sample):
     # --- chance -------------------------------------------------------------------------------
 
     @cached_property
-    def pool(self) -> list[UnitsOf]:
+    def pool(self) -> Collection[UnitsOf]:
         """Networks that have learned nothing, as many for each of the others."""
         if self.null == UNTRAINED:
             n_each = max(MIN_EACH, int(np.ceil(self.n_untrained / len(self.others))))
-            return untrained_pool(self.others, n_each, self._rng(1))
+            return WithUntrained((), self.others, n_each, partial(self._rng, 1))
         n = 4 * len(self.others)
         return shuffled_pool(self, n, self._rng(1), self.settings)
 
     @cached_property
-    def _references(self) -> tuple[list[UnitsOf], list[int | None]]:
-        """Networks that have learned nothing, to be scored as the first, and where in the pool."""
+    def _references(self) -> tuple[Collection[UnitsOf], list[int | None]]:
+        """The first network and those that have learned nothing and are scored as it is.
+
+        And where these are in the pool.
+        """
         if self.null == SHUFFLED:
-            return self.pool, list(range(len(self.pool)))
+            return [self.first, *self.pool], list(range(len(self.pool)))
         n = int(np.ceil(self.n_draws / np.bincount(self.units.layer_of).min()))
         n = min(n, self.max_references)
-        return untrained_pool([self.first], n, self._rng(5)), [None] * n
+        return WithUntrained([self.first], [self.first], n, partial(self._rng, 5)), [None] * n
 
     @cached_property
     def _with_pool(self) -> NDArray:
-        """Largest correlations (1 + n_references, n_pool + n_others, n_units).
+        """Largest correlations (1 + n_references, n_others + n_pool, n_units).
 
-        Of the first network's units and the references', with the pool's and the others'.
+        Of the first network's units and the references', with the others' and the pool's.
         """
-        networks = [self.first, *self._references[0]]
-        pool = [*self.pool, *self.others]
-        return largest_with_pool(networks, pool, self.held, self.matching)
+        pool = chain(self.others, self.pool)
+        return largest_with_pool(self._references[0], pool, self.held, self.matching)
 
     @cached_property
     def chance(self) -> NDArray:
         """Return (n_others, n_units) by chance in the place of each of the others."""
         if self.null != ROTATION:
-            return chance_by_network(self._with_pool[0, : len(self.pool)], len(self.others))
+            return chance_by_network(self._with_pool[0, len(self.others) :], len(self.others))
         rng = self._rng(2)
         draws = [rotated_returns(p, self.matching, N_ROTATIONS, rng) for p in self.pairs]
         return np.mean(draws, axis=1)
@@ -222,8 +230,8 @@ class ReturnSample(Sample):
             rotated = [rotated_returns(p, self.matching, n, rng) for p in self.pairs]
             excess = np.mean(rotated, axis=0) - self.chance.mean(axis=0)
             return Null("random rotations of the layers", excess)
-        layer_of, n = self.units.layer_of, len(self.pool)
-        largest, returns = self._with_pool[1:, :n], self._with_pool[1:, n:]
+        layer_of, n = self.units.layer_of, len(self.others)
+        returns, largest = self._with_pool[1:, :n], self._with_pool[1:, n:]
         scores = excess_by_chance(returns, largest, self._references[1])
         lives = (largest != 0).any(axis=1)  # a constant unit correlates with nothing
         name = "untrained networks" if self.null == UNTRAINED else "trained on shuffled labels"

@@ -81,6 +81,31 @@ def test_the_same_network_twice_is_refused_by_number():
         UniversalityProbe([frozen(), frozen(1), single], **QUICK).fit(*FEW)
 
 
+def test_a_copy_with_its_units_in_another_order_is_refused_in_any_precision():
+    W1, b1, W2, b2 = random_arrays(1)
+    order = np.random.RandomState(0).permutation(len(b1))
+    made = [two_layer(W1, b1, W2, b2), two_layer(W1[:, order], b1[order], W2[order], b2)]
+    for module in made, [m.float() for m in made]:
+        copies = [from_module(m, classes=[0, 1, 2]) for m in module]
+        with pytest.raises(ValueError, match=r"Networks 1 and 2 .*outputs on 60 rows"):
+            UniversalityProbe([frozen(), *copies], **QUICK).fit(*FEW)
+
+
+@pytest.mark.parametrize("kind", [np.array, iter, tuple])
+def test_networks_in_other_containers_than_a_list(kind):
+    siblings = [frozen(), frozen(1), frozen(2)]
+    if kind is tuple:
+        assert UniversalityProbe(kind(siblings), **QUICK).fit(*FEW).returns_.shape == (2, 6)
+        return
+    with pytest.raises(TypeError, match=r"Several networks.* are given as a list"):
+        UniversalityProbe(kind(siblings), **QUICK).fit(*FEW)
+
+
+def test_activations_whose_squares_are_not_finite():
+    with pytest.raises(ValueError, match=r"Network 0 .* as large as .*e\+1.*Scale the inputs"):
+        UniversalityProbe([frozen(k) for k in range(3)], **QUICK).fit(1e160 * FEW[0], FEW[1])
+
+
 def test_a_sibling_that_is_not_finite():
     arrays = random_arrays(1)
     arrays[0][0, 0] = np.nan

@@ -1,6 +1,7 @@
 """Returns, chance and shares of variance against NumPy, scikit-learn and closed forms."""
 
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklflat.metrics.streamed_correlation import StreamedCorrelation
-from sklflat.universality.chance import chance_by_network, excess_by_chance, rotated_returns
+from sklflat.probing.nulls import untrained_twins
+from sklflat.universality.chance import (
+    WithUntrained,
+    chance_by_network,
+    excess_by_chance,
+    rotated_returns,
+)
 from sklflat.universality.networks import UnitsOf
 from sklflat.universality.reliability import Reliability, split_half, within_layers
 from sklflat.universality.returns import Held, Matching, Pair, largest_with_pool, pairs_with
@@ -82,8 +89,40 @@ def test_a_pool_is_read_in_parts_that_change_nothing(monkeypatch):
     np.testing.assert_allclose(parts, whole, atol=1e-12)
 
 
-def test_memory_does_not_grow_with_rows():
+def test_numbers_that_are_kept_change_nothing(monkeypatch):
+    references, pool = [network(0), network(1)], [network(k) for k in range(2, 6)]
+    weights = 1.0 + np.arange(70) % 3
+    weights[::7] = 0
+    kept = largest_with_pool(references, pool, rows(13, weights), Matching())
+    monkeypatch.setattr("sklflat.universality.returns._MAX_KEPT", 0)
+    anew = largest_with_pool(references, pool, rows(13, weights), Matching())
+    np.testing.assert_allclose(kept, anew, atol=1e-12)
+
+
+def test_untrained_networks_are_made_one_after_the_other():
+    """The same as those that are made at once, however often they are asked for."""
+    given, templates = [network(7)], [network(0), network(1, h=3)]
+    several = WithUntrained(given, templates, 3, lambda: np.random.RandomState(5))
+    rng = np.random.RandomState(5)
+    expected = [m for t in templates for m in untrained_twins(t.module, 3, rng)]
+    assert len(several) == 1 + 2 * 3
+    for _ in range(2):
+        first, *made = several
+        assert first is given[0]
+        for own, module in zip(made, expected, strict=True):
+            torch.testing.assert_close(own.module.state_dict(), module.state_dict())
+    units = [len(own.units) for own in several]
+    assert units == [6, 6, 6, 6, 3, 3, 3]
+    alive = weakref.WeakSet()
+    for own in several:
+        alive.add(own.module)
+        del own
+        assert len(alive) <= 3  # the one before may be there still
+
+
+def test_memory_does_not_grow_with_rows(monkeypatch):
     """Of eight times as many rows no more is kept, but for what the rows themselves take."""
+    monkeypatch.setattr("sklflat.universality.returns._MAX_KEPT", 60 * 1000)  # the fewer rows
     peaks = []
     networks = [network(k, h=60) for k in range(3)]
     for n in (1000, 8000):

@@ -92,19 +92,27 @@ def scores_of_folds(results: dict[str, Any], n_folds: int, scoring: Any) -> list
 
 
 def check_scored(scores: NDArray) -> None:
-    """See that some candidate has a score in every fold; scores are (n_folds, n_rhos, n_alphas).
+    """See that the best candidate has a score in every fold.
+
+    Scores are (n_folds, n_rhos, n_alphas).
 
     Raises
     ------
     ValueError
-        If there is none, as a choice among them would be one by chance.
+        If none has, or one of them is infinitely good, as a choice would be one by chance.
     """
-    missing = np.isnan(scores)
+    if np.isposinf(scores).any():
+        raise ValueError(
+            "Some candidates have an infinite score, so none can be chosen. Give a scoring that "
+            "returns finite numbers."
+        )
+    missing = ~np.isfinite(scores)
     if not missing.any(axis=0).all():
         return
     folds = [str(k) for k, some in enumerate(missing.any(axis=(1, 2))) if some]
     raise ValueError(
         "No candidate has a score in every fold, so none can be chosen; scores are missing in "
-        f"fold {', '.join(folds)}. See the warnings above. If the scoring needs every class in "
-        "every fold, lower cv; if training diverges, lower rhos or scale the inputs."
+        f"fold {', '.join(folds)}. See the warnings above. If the scoring needs every class, or "
+        "rows of positive weight, in every fold, lower cv; if training diverges, lower rhos or "
+        "scale the inputs."
     )

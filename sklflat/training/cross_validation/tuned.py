@@ -92,7 +92,7 @@ class TunedEstimator(
         ----------
         X : array-like or sparse matrix of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like of shape (n_samples,) or float, default=None
             Weights of rows in training and, as in ``GridSearchCV``, in scores.
         **params : dict
             ``groups`` for the splitter; with metadata routing enabled, what splitter and scorer
@@ -109,6 +109,8 @@ class TunedEstimator(
         estimator = self._estimator()
         make_perturbation(self.variant, rhos.max())
         data = clone(estimator)._validated(X, y, sample_weight, True, False, None)
+        if sample_weight is not None and np.ndim(sample_weight) == 0:  # scorers want one a row
+            params["sample_weight"] = sample_weight = np.full(len(data.y), sample_weight)
         if is_classifier(self):
             check_rows_of_classes(data.y, self.cv)
         lists = {"rho": rhos.tolist()}
@@ -139,8 +141,11 @@ class TunedEstimator(
     def _warn_of_collapse(self, on_training_rows: float, held_out: NDArray) -> None:
         """Warn where the final network fails on rows that it was trained on.
 
-        Its score there is below those of the folds (n_folds,) by more than these are apart.
+        Its score there is below those of the folds (n_folds,) by more than these are apart; of one
+        fold that is not known.
         """
+        if len(held_out) < 2:
+            return
         lowest = held_out.min()
         if lowest - on_training_rows > np.ptp(held_out):
             chosen = "" if np.isnan(self.alpha_) else f" and alpha={self.alpha_:.3g}"

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from skorch.callbacks import PassthroughScoring
 
 
@@ -26,7 +25,8 @@ class EpochLoss(PassthroughScoring):
             return
         losses = [batch[self.name] for batch in batches]
         sizes = [batch["train_batch_size"] for batch in batches]
-        loss = epoch[self.name] = float(np.average(losses, weights=sizes))
+        total = sum(loss * size for loss, size in zip(losses, sizes, strict=True))
+        loss = epoch[self.name] = float(total / sum(sizes))
         is_best = epoch[self.name + "_best"] = bool(loss < self.best_score_)
         if is_best:
             self.best_score_ = loss

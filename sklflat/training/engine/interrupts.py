@@ -14,9 +14,15 @@ _PATIENCE = 1.0
 
 @dataclass
 class Interrupt:
-    """Whether the user has pressed Ctrl-C."""
+    """Whether the user has pressed Ctrl-C, and whether an interrupt has to wait for callbacks."""
 
     is_pending: bool = False
+    waits: bool = False
+    is_due: bool = False
+
+
+#: that of the block of :func:`deferred_interrupt` that the main thread is in
+_current: list[Interrupt] = []
 
 
 @contextmanager
@@ -35,13 +41,17 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if interrupt.is_pending or time.monotonic() - start > _PATIENCE:
-            raise KeyboardInterrupt
+            if interrupt.is_due or not interrupt.waits:
+                raise KeyboardInterrupt
+            interrupt.is_due = True
         interrupt.is_pending = True
 
     signal.signal(signal.SIGINT, handle)
+    _current.append(interrupt)
     try:
         yield interrupt
     finally:
+        _current.pop()
         signal.signal(signal.SIGINT, before)
 
 
@@ -53,8 +63,22 @@ def interrupt_afterwards() -> Iterator[None]:
     not be taken for that: the training would be kept as one that has ended. Does nothing outside of
     the main thread, or where SIGINT has no handler in Python.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _current:  # its handler is asked to wait, as to change handlers takes longer
+        (*_, interrupt) = _current
+        interrupt.waits = True
+        try:
+            yield
+        finally:
+            interrupt.waits = False
+            due, interrupt.is_due = interrupt.is_due, False
+            if due:
+                raise KeyboardInterrupt
+        return
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    if not callable(before):
         yield
         return
     pending: list[FrameType | None] = []

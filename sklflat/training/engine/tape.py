@@ -26,6 +26,8 @@ from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
 _BAKED_IN = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 _MAX_BYTES = 2**29
+#: tensors whose views are known at once
+_REMEMBERED = 64
 
 _LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 
@@ -288,24 +290,26 @@ class Tape:
         listed = ", ".join(names) + ","
         body = "\n    ".join([*lines, f"return ({listed})"])
         exec(compile(f"def views(i{i}):\n    {body}\n", "<views>", "exec"), scope)
-        scope[f"views{i}"] = _RememberLastTwo(scope.pop("views"))
+        scope[f"views{i}"] = _Remembering(scope.pop("views"))
         head, _, rest = source.partition("\n")
         return f"{head}\n    {listed} = views{i}(i{i})\n{rest}"
 
 
-class _RememberLastTwo:
-    """A function of one tensor that remembers its values at the last two tensors."""
+class _Remembering:
+    """A function of one tensor that remembers its values at some tensors."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
         self.function = function
-        self.known: list[tuple[Tensor, tuple[Tensor, ...]]] = []
+        self.known: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
 
     def __call__(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        for known, values in self.known:
-            if known is tensor:
-                return values
+        known = self.known.get(id(tensor))  # what is known is kept, so no other has its id
+        if known is not None:
+            return known[1]
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
         values = self.function(tensor)
-        self.known = [(tensor, values), *self.known[:1]]
+        self.known[id(tensor)] = tensor, values
         return values
 
 

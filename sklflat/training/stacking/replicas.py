@@ -75,21 +75,35 @@ class ReplicaStep:
         w = self.w if w_tilde is None else self._in_stack_memory(w_tilde)
         others = [self.pick(stack.others[name]) for name in names]
         temperature = [self.pick(stack.temperatures)] if stack.tempered else []
-        inputs = [w, *others, *temperature, *self.batch]
-        kind = (len(w), *(tuple(x.shape) for x in self.batch), stack.tempered)
-        replays, compute = stack.replays, partial(self._vectorised, inputs, names)
-        replay = replays.get(kind)
-        if replay is not None:
-            outputs = replay(*inputs, generator=self.generators)
-        else:
-            with ReplicaGenerators(self.generators):  # below the recorder, which sees one operation
-                if replays.why_not is None:
-                    outputs = replays.record(kind, inputs, compute, self.generators)
-                else:
-                    outputs = compute()
+        given = [*others, *temperature, *self.batch]
+        parts = [
+            self._gradients(
+                [stack.rows_of(w, start, stop), *(t[start:stop] for t in given)],
+                names,
+                self.generators[start:stop],
+            )
+            for start, stop in stack.blocks(len(w), self.n_rows)
+        ]
+        outputs = parts[0]
+        if len(parts) > 1:
+            outputs = tuple(torch.cat(values) for values in zip(*parts, strict=True))
         if len(self.passes) == 1:
             self.after = dict(zip(names, outputs[2:], strict=True))
         return outputs[0], outputs[1]
+
+    def _gradients(
+        self, inputs: list[Tensor], names: list[str], generators: list[torch.Generator]
+    ) -> tuple[Tensor, ...]:
+        """Losses, gradients and buffers of some replicas, replayed where that can be."""
+        replays, compute = self.stack.replays, partial(self._vectorised, inputs, names)
+        kind = (*(tuple(t.shape) for t in inputs), self.stack.tempered)
+        replay = replays.get(kind)
+        if replay is not None:
+            return replay(*inputs, generator=generators)
+        with ReplicaGenerators(generators):  # below the recorder, which sees one operation
+            if replays.why_not is None:
+                return replays.record(kind, inputs, compute, generators)
+            return compute()
 
     def _in_stack_memory(self, w_tilde: Tensor) -> Tensor:
         """The same values in memory that stays, where the views of it are known."""

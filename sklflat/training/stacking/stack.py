@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from sklflat.training.stacking.update import StackedUpdate
 
 #: trials of a forward pass: other threads, as those of dask, draw random numbers in between
 _N_TRIALS = 3
+#: bytes of a block's activations that stay in the second cache of a processor's core
+_CACHE = 2**20
 
 
 class CannotStackError(Exception):
@@ -85,6 +88,8 @@ class Stack:
         self.replays = Replays(modules, reason, stacked=True, lasting=1)
         self.replays.why_not = self.replays.why_not or why_not_recorded(modules, net.user_classes())
         self.run = self.vector.runner(net.module_)
+        self._n_units = max(1, sum(len(q) for q in self.vector.parameters if q.ndim > 1))
+        self._rows_of: dict[tuple[bool, int, int], Tensor] = {}
         self._released: set[int] = set()
         self._all = list(range(len(self.nets)))
         template = self.perturbation.template
@@ -97,6 +102,32 @@ class Stack:
         rows = zip((n.steps_.state for n in self.nets), self.w, strict=True)
         states = [first.init(w) if state is None else state for state, w in rows]
         return {key: torch.stack([s[key].to(self.w.device) for s in states]) for key in states[0]}
+
+    # --- blocks -------------------------------------------------------------------------------
+
+    def blocks(self, n_replicas: int, n_rows: int) -> list[tuple[int, int]]:
+        """First and last of the replicas whose activations for so many rows fit into a cache.
+
+        A pass over some of the replicas after the other reads and writes memory that is near. With
+        more parameters than activations there would be less of that than of gradients to join.
+        """
+        n_values = n_rows * self._n_units
+        if self.w.device.type != "cpu" or len(self.vector) > n_values:
+            return [(0, n_replicas)]
+        near = _CACHE * torch.get_num_threads() // self.w.element_size()
+        at_once = max(1, near // n_values)
+        n_blocks = -(-n_replicas // at_once)
+        edges = [k * n_replicas // n_blocks for k in range(n_blocks + 1)]
+        return list(pairwise(edges))
+
+    def rows_of(self, w: Tensor, start: int, stop: int) -> Tensor:
+        """Some rows of parameters; of the stack's own memory always the same tensor."""
+        if w is not self.w and w is not self.w_tilde:
+            return w[start:stop]
+        key = (w is self.w, start, stop)
+        if key not in self._rows_of:
+            self._rows_of[key] = w[start:stop]
+        return self._rows_of[key]
 
     # --- releasing --------------------------------------------------------------------------
 

@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklflat import SAMClassifierCV, SAMRegressorCV
-from sklflat.exceptions import DuplicateParameterError
+from sklflat.exceptions import DuplicateParameterError, PerturbationWarning
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(40, 3))
@@ -89,6 +89,52 @@ def test_where_no_candidate_has_all_scores_it_is_an_error():
     folds = [(np.arange(20), np.arange(20, 40)), (np.arange(20, 40), np.arange(20))]
     with pytest.raises(ValueError, match=r"No candidate .* every fold.*fold 0, 1"):
         SAMClassifierCV(**QUICK | {"cv": folds, "scoring": "roc_auc_ovr"}).fit(X, labels)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered in subtract:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("score", "message"),
+    [(np.inf, "an infinite score"), (-np.inf, "No candidate .* fold 0, 1"), (np.nan, "fold 0, 1")],
+)
+def test_scores_that_are_not_finite_choose_nothing(score, message):
+    with pytest.raises(ValueError, match=message):
+        SAMClassifierCV(**QUICK | {"scoring": lambda *_: score}).fit(X, y)
+
+
+def test_a_candidate_that_is_infinitely_bad_is_not_chosen():
+    def scoring(estimator, X, y):
+        return -np.inf if estimator.rho else 0.5
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's, of its standard deviations
+        clf = SAMClassifierCV(**QUICK | {"rhos": (0.1, 0.0), "scoring": scoring}).fit(X, y)
+    assert clf.rho_ == 0.0
+
+
+def test_rows_of_a_fold_without_weight_are_said():
+    weight = (np.arange(40) < 20).astype(float)
+    with (
+        pytest.warns(UserWarning, match="Scoring failed|non-finite"),
+        pytest.raises(ValueError, match="rows of positive weight, in every fold"),
+    ):
+        SAMClassifierCV(**QUICK | {"cv": KFold(2)}).fit(X, y, sample_weight=weight)
+
+
+def test_one_weight_for_all_rows_is_a_weight():
+    one = SAMClassifierCV(**QUICK).fit(X, y, sample_weight=2.0)
+    each = SAMClassifierCV(**QUICK).fit(X, y, sample_weight=np.full(40, 2.0))
+    assert one.scores_.tolist() == each.scores_.tolist()
+    np.testing.assert_array_equal(one.predict_proba(X), each.predict_proba(X))
+
+
+def test_of_one_fold_it_is_not_known_how_far_scores_are_apart():
+    """A final network that is a little worse than that of the fold is no failure."""
+    split = [(np.arange(30), np.arange(30, 40))]
+    settings = QUICK | {"cv": split, "scoring": lambda e, X, y: float(len(y) < 20)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PerturbationWarning)
+        assert SAMClassifierCV(**settings).fit(X, y).scores_.tolist() == [[[1.0]]]
 
 
 def test_values_beyond_single_precision_are_searched_in_double_precision():

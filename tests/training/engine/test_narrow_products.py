@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklflat.training.engine.narrow_products import in_best_order, narrow_product
+from sklflat.training.engine.narrow_products import in_best_order, narrow_product, outer_product
 
 BMM = torch.ops.aten.bmm.default
 
@@ -18,6 +18,17 @@ def test_it_is_the_product(shape, seed):
     found = narrow_product(torch.as_tensor(a), torch.as_tensor(b))
     np.testing.assert_allclose(found, np.einsum("rmk,rkn->rmn", a, b), rtol=1e-13, atol=1e-14)
     assert found.is_contiguous()  # as the operation's own result
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_column_times_a_row_is_their_outer_product(transposed):
+    a, b = torch.randn(3, 9, 1, dtype=torch.float64), torch.randn(3, 1, 7, dtype=torch.float64)
+    if transposed:  # as a backward pass brings them
+        a, b = a.mT.contiguous().mT, b.mT.contiguous().mT
+    found = in_best_order(BMM, (a, b))(a, b)
+    assert in_best_order(BMM, (a, b)) is outer_product
+    np.testing.assert_array_equal(found, np.einsum("ri,rj->rij", a[..., 0], b[:, 0]))
+    assert found.is_contiguous()
 
 
 @pytest.mark.parametrize(

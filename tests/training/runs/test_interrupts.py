@@ -20,7 +20,7 @@ from skorch import NeuralNet
 
 from sklflat import ModeConnectivityProbe, SAMClassifier, StackedSearchCV
 from sklflat.storage import RunStore
-from sklflat.training.engine.interrupts import deferred_interrupt
+from sklflat.training.engine.interrupts import deferred_interrupt, interrupt_afterwards
 from sklflat.training.engine.net import PerturbedNetMixin
 from sklflat.training.runs import Training, run_directory
 from sklflat.training.stacking import train
@@ -321,6 +321,23 @@ def test_the_first_interrupt_waits_and_the_second_does_not():
         with pytest.raises(KeyboardInterrupt):
             _press_and_wait()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("n_presses", [1, 2])
+def test_in_a_long_epoch_an_interrupt_waits_for_callbacks_once(monkeypatch, n_presses):
+    monkeypatch.setattr("sklflat.training.engine.interrupts._PATIENCE", -1.0)
+    done = []
+
+    def press_in_callbacks():
+        with interrupt_afterwards():
+            for k in range(n_presses):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+                done.append(k)
+
+    with deferred_interrupt(), pytest.raises(KeyboardInterrupt):
+        press_in_callbacks()
+    assert done == [0]
 
 
 @pytest.mark.slow
