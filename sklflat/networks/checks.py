@@ -120,7 +120,7 @@ def require_finite(module: nn.Module, values: Tensor, what: str) -> None:
     >>> from sklflat.networks.checks import require_finite
     >>> require_finite(torch.nn.Linear(1, 1), torch.ones(2, 1), "outputs")
     """
-    finite = values.reshape(len(values), -1).isfinite().all(dim=1)
+    finite = values.reshape(len(values), math.prod(values.shape[1:])).isfinite().all(dim=1)
     if finite.all():
         return
     tensors = itertools.chain(module.named_parameters(), module.named_buffers())

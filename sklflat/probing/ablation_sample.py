@@ -135,13 +135,22 @@ class AblationSample(Sample):
 
     @cached_property
     def _plain(self) -> tuple[NDArray, NDArray]:
-        """Losses (n_samples,) of the whole network and the weights by which they are divided."""
+        """Losses (n_samples,) of the whole network and the weights by which they are divided.
+
+        0 for rows of weight 0.
+        """
         terms = np.zeros((2, self.n_samples))
-        for rows, z in outputs(self):
-            counted = torch.as_tensor(self._sample_weight[rows.numpy()] > 0)
-            require_finite(self.network.module, z[counted.to(z.device)], "outputs")
+        for rows, z in self._weighted_outputs():
+            require_finite(self.network.module, z, "outputs")
             terms[:, rows.numpy()] = self._terms(rows, z, 1)[..., 0]
         return terms[0], terms[1]
+
+    def _weighted_outputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Numbers and outputs of rows, batch by batch; none of weight 0, which may be anything."""
+        for rows, z in outputs(self):
+            counted = torch.as_tensor(self._sample_weight[rows.numpy()] > 0)
+            if counted.any():
+                yield rows[counted], z[counted.to(z.device)]
 
     @cached_property
     @torch.no_grad()
@@ -166,7 +175,7 @@ class AblationSample(Sample):
     def _rounding(self) -> float:
         """What rounding makes of a loss: of its own size, and of that of the outputs in it."""
         largest = 0.0
-        for rows, z in outputs(self):
+        for rows, z in self._weighted_outputs():
             z = z.detach()
             relative = _ROUNDING * torch.finfo(z.dtype).eps
             delta = relative * z.abs().max()

@@ -230,18 +230,26 @@ class Sample:
 
     @cached_property
     def means(self) -> NDArray:
-        """Weighted means (n_units,) of the activations."""
-        return self.weights @ self.activations
+        """Weighted means (n_units,) of the activations; what a row of weight 0 does is nothing."""
+        seen = self._seen
+        return self.weights[seen] @ self.activations[seen]
 
     @cached_property
     def variances(self) -> NDArray:
         """Weighted variances (n_units,) of the activations."""
-        return self.weights @ np.square(self.activations - self.means)
+        seen = self._seen
+        return self.weights[seen] @ np.square(self.activations[seen] - self.means)
+
+    @property
+    def _seen(self) -> Any:
+        """Selects the rows of positive weight, without a copy where these are all."""
+        seen = self.weights > 0
+        return slice(None) if seen.all() else seen
 
     @cached_property
     def dead(self) -> NDArray:
         """Mask (n_units,) of units that do the same for all samples of positive weight."""
-        return dead_units(self.activations[self.weights > 0], self.dtype)
+        return dead_units(self.activations[self._seen], self.dtype)
 
     @property
     def scoreless(self) -> NDArray:

@@ -172,4 +172,5 @@ def falling_curve(points: Sequence[Instability]) -> NDArray:
     weights = [p.n_copies - 1.0 for p in points]
     regression = IsotonicRegression(increasing=False)
     found: NDArray = regression.fit_transform(np.arange(len(points)), values, sample_weight=weights)
-    return found
+    # which rounding may overstep: a mean of looks is no higher than they are
+    return np.clip(found, np.minimum.accumulate(values), np.maximum.accumulate(values[::-1])[::-1])

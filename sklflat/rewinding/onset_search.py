@@ -33,7 +33,9 @@ def find_onset(
     again, with further copies, as long as one of them is within two standard errors of the
     tolerance, four times at most, until a quarter of the cost of looks at all steps is spent. The
     onset is then the first step at which the falling curve nearest to all looks is stable, as it is
-    of looks at all steps; where that moves away, bisection goes on between looks.
+    of looks at all steps; where that moves away, bisection goes on between looks. If the quarter is
+    spent before it has ended, the onset is the next step that was looked at, and the true one may
+    be any after the look before. On simulated noisy curves that is so in 4 to 19 % of runs.
 
     Parameters
     ----------

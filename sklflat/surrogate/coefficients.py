@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 from sklflat.surrogate.columns import Columns, filled
 from sklflat.surrogate.rules import Rules
 
-#: rows on which steps are asked whether they are linear, and how near to a line that is, of the
-#: largest number
+#: rows on which steps are asked whether they are linear, and how near to a line that is, of what a
+#: number changes by
 _ROWS, _STRAIGHT = 200, 1e-6
 
 
@@ -49,9 +49,11 @@ def coefficients(model: Any, features: NDArray) -> NDArray[np.float64] | None:
         if hasattr(model, "dual_coef_") and len(getattr(model, "classes_", ())) > 2:
             return None  # of pairs of classes, not of classes
         return None if coef is None else np.atleast_2d(np.asarray(coef, dtype=float))
-    own = coefficients(model[-1], features)
-    before = None if own is None else _slopes(model[:-1], features)
-    return None if own is None or before is None else own @ before
+    before = _slopes(model[:-1], features)
+    if before is None:
+        return None
+    own = coefficients(model[-1], _transformed(model[:-1], filled(features)[:_ROWS]))
+    return None if own is None else own @ before
 
 
 def _slopes(steps: Pipeline, features: NDArray) -> NDArray[np.float64] | None:
@@ -73,16 +75,27 @@ def _slopes(steps: Pipeline, features: NDArray) -> NDArray[np.float64] | None:
     width = np.ptp(rows, axis=0)
     width[width == 0] = 1
     asked = np.vstack([centre, centre + np.diag(width), rows])
-    with np.errstate(all="ignore"):
-        made = steps.transform(asked)
-    made = np.asarray(made.toarray() if issparse(made) else made, dtype=float)
+    try:
+        made = _transformed(steps, asked)
+    except ValueError:  # an encoder knows no values between those of the data, and is not linear
+        return None
     start, slopes = made[0], (made[1 : 1 + len(width)] - made[0]).T / width
     of_rows = made[1 + len(width) :]
     straight = start + (rows - centre) @ slopes.T
-    near = np.allclose(
-        of_rows, straight, rtol=0, atol=_STRAIGHT * max(np.abs(of_rows).max(), 1e-300)
+    # of each number that is made, as one of large ones would hide how others are bent
+    size = (
+        np.abs(of_rows - start).max(axis=0) + np.abs(rows - centre).max(axis=0) @ np.abs(slopes).T
     )
-    return slopes if near else None
+    return slopes if (np.abs(of_rows - straight) <= _STRAIGHT * size).all() else None
+
+
+def _transformed(steps: Pipeline, rows: NDArray) -> NDArray[np.float64]:
+    """What steps make of rows, as numbers."""
+    if not len(steps):
+        return np.asarray(rows, dtype=float)
+    with np.errstate(all="ignore"):
+        made = steps.transform(rows)
+    return np.asarray(made.toarray() if issparse(made) else made, dtype=float)
 
 
 def rules_of_coefficients(

@@ -116,8 +116,12 @@ def _interval(name: str, splits: list[Split], values: NDArray) -> str:
     missing = len(known) < len(values) and all(split.missing for split in splits)
     above = max((s.threshold for s in splits if s.is_above), default=None)
     below = min((s.threshold for s in splits if not s.is_above), default=None)
-    if missing and above is not None and (known.astype(np.float32) <= above).all():
+    if missing and above is not None and (_single(known) <= above).all():
         return f"{name} is missing"
+    if below == np.inf and not missing:  # scikit-learn asks so whether a value is known
+        if above is None:
+            return f"{name} is not missing"
+        below = None
     said = name
     if above is not None:
         low = _in_digits(above, known)
@@ -132,12 +136,18 @@ def _in_digits(threshold: float, known: NDArray) -> str:
 
     The tree compares values of single precision.
     """
-    n_below = int((known.astype(np.float32) <= threshold).sum())
+    n_below = int((_single(known) <= threshold).sum())
     for digits in _DIGITS:
         said = f"{threshold:.{digits}g}"
         if np.searchsorted(known, float(said), side="right") == n_below:
             return said
-    return repr(float(known[max(n_below - 1, 0)]))
+    edge = known[n_below - 1] if n_below else np.nextafter(known[0], -np.inf)
+    return repr(float(edge))
+
+
+def _single(values: NDArray) -> NDArray[np.float64]:
+    """Values rounded to single precision; as such they would have a threshold rounded, too."""
+    return values.astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,8 @@ def _question(name: str, threshold: float) -> str:
     name = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
     if " = " in name and threshold == 0.5:  # a category, whose column is 0 or 1
         return name.replace(" = ", " is not ", 1)
+    if threshold == np.inf:
+        return f"{name} is not missing"
     return f"{name} ≤ {threshold:.5g}"  # a year has four, and stands between two
 
 

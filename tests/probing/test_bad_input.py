@@ -176,3 +176,20 @@ def test_outputs_that_are_not_finite_are_refused(probe):
     estimator = from_module(module, criterion=nn.CrossEntropyLoss(), classes=LABELS)
     with pytest.raises(ValueError, match=r"outputs are not finite for .* of .* rows"):
         probe(estimator, random_state=0).fit(IRIS, NAMES)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::sklflat.exceptions.NothingFoundWarning")
+@pytest.mark.parametrize("probe", [AblationProbe, ActivationProbe])
+def test_rows_of_weight_zero_may_be_anything_and_fill_a_batch(probe):
+    """Of 1,500 rows that come first and overflow no score says anything."""
+    rng = np.random.RandomState(0)
+    X, y = rng.normal(size=(1900, 4)), LABELS[rng.randint(3, size=1900)]
+    X[:1500] = 1e300
+    weight = np.repeat([0.0, 1.0], [1500, 400])
+    estimator = from_module(two_layer(*random_arrays(0)), classes=LABELS)
+    found = probe(estimator, random_state=0).fit(X, y, sample_weight=weight)
+    expected = probe(estimator, random_state=0).fit(X[1500:], y[1500:])
+    np.testing.assert_allclose(found.unit_scores_, expected.unit_scores_, rtol=1e-9)
+    assert found.unit_scores_.any()
+    np.testing.assert_allclose(found.unit_variances_, expected.unit_variances_)

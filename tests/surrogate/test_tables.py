@@ -8,11 +8,17 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    PolynomialFeatures,
+    StandardScaler,
+)
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
@@ -20,6 +26,7 @@ from sklflat import SAMClassifier, SurrogateAligner, from_module, load, save
 from sklflat.exceptions import SurrogateWarning
 from sklflat.surrogate import AlternatingTreeClassifier, Columns, draw_oracle_samples, teach
 from sklflat.surrogate.coefficients import coefficients
+from sklflat.surrogate.rules import Split, condition, paths_to_leaves, values_asked_for
 from sklflat.surrogate.student import check_surrogate
 from sklflat.surrogate.teacher import Answers
 
@@ -119,6 +126,25 @@ def test_thresholds_between_years_are_written_between_them():
     assert set(aligner.rules_["condition"]) == {"year <= 2011.5", "year > 2011.5"}
 
 
+def test_a_question_whether_a_value_is_known_is_written_as_that():
+    """scikit-learn writes it as a threshold of infinity."""
+    size = np.where(np.arange(200) % 4 == 0, np.nan, np.random.RandomState(0).normal(size=200))
+    X = np.column_stack([size, np.zeros(200)])
+    tree = DecisionTreeClassifier(max_depth=1).fit(X, np.isnan(size)).tree_
+    assert tree.threshold[0] == np.inf
+    columns = Columns(("size", "none"), ("number", "binary"), ((), ()), ((), ()))
+    values = values_asked_for(tree, X)
+    said = [condition(path, columns, values) for path in paths_to_leaves(tree).values()]
+    assert said == ["size is not missing", "size is missing"]
+
+
+def test_a_threshold_that_single_precision_puts_below_a_value_is_written_below_it():
+    """0.1 is more in single precision, so at a threshold of 0.1 it is above."""
+    columns = Columns(("size",), ("number",), ((),), ((),))
+    said = condition([Split(0, 0.1, False)], columns, {0: np.array([0.1, 0.7])})
+    assert 0.09999 < float(said.removeprefix("size <= ")) < 0.1
+
+
 def test_oracle_samples_make_up_no_code():
     X, _ = people(1000)
     columns = Columns.of(X)
@@ -194,6 +220,32 @@ def test_a_scaled_linear_student_has_coefficients_in_the_units_of_the_data():
     np.testing.assert_allclose(coefficients(model, X), [W[1] - W[0]], atol=1e-6)
     bent = teach(make_pipeline(PolynomialFeatures(), LinearRegression()), "logit", X, network).model
     assert coefficients(bent, X) is None
+
+
+def test_coefficients_of_steps_inside_of_steps_and_of_encoders():
+    """Of a pipeline in a pipeline; an encoder knows no values between those of the data."""
+    X, W, network = linear()
+    inner = make_pipeline(StandardScaler(), LinearRegression())
+    model = teach(make_pipeline(PCA(3), inner), "logit", X, network).model
+    np.testing.assert_allclose(coefficients(model, X), [W[1] - W[0]], atol=1e-6)
+    codes = np.random.RandomState(0).randint(4, size=(300, 2)).astype(float)
+    student = make_pipeline(OneHotEncoder(), LogisticRegression())
+    assert coefficients(teach(student, "label", codes, network).model, codes) is None
+
+
+def test_a_bent_step_is_not_hidden_by_a_column_of_large_numbers():
+    """One coefficient of a square root would be that of a chord."""
+    rng = np.random.RandomState(0)
+    X = np.column_stack([rng.uniform(1e6, 2e6, size=300), rng.uniform(size=300)])
+    root = make_column_transformer(("passthrough", [0]), (FunctionTransformer(np.sqrt), [1]))
+    model = make_pipeline(root, LinearRegression()).fit(X, np.sqrt(X[:, 1]))
+    assert coefficients(model, X) is None
+    # seven directions of five columns: what is left of two of them is rounding
+    Z = rng.normal(size=(300, 5))
+    Z = 1e3 + np.hstack([Z, Z @ rng.normal(size=(5, 2))])
+    y = Z @ np.arange(7.0)
+    model = make_pipeline(PCA(7), LinearRegression()).fit(Z, y)
+    np.testing.assert_allclose((Z - Z.mean(axis=0)) @ coefficients(model, Z)[0], y - y.mean())
 
 
 def test_pipelines_are_taught_probabilities_by_the_weights_of_their_last_step():

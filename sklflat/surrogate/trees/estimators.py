@@ -114,7 +114,7 @@ class AlternatingTreeClassifier(_Alternating, DecisionTreeClassifier):
     Parameters
     ----------
     max_depth : int, default=4
-        From 1 to 10. Up to 4 the search for the second start is exhaustive over its questions.
+        From 1 to 10. Up to 5 the search for the second start tries all its questions as the root.
     n_restarts : int, default=0
         Random trees to start from, beside the two.
     random_state : int, RandomState instance or None, default=None
@@ -181,7 +181,7 @@ class AlternatingTreeRegressor(_Alternating, DecisionTreeRegressor):
     Parameters
     ----------
     max_depth : int, default=4
-        From 1 to 10. Up to 4 the search for the second start is exhaustive over its questions.
+        From 1 to 10. Up to 5 the search for the second start tries all its questions as the root.
     n_restarts : int, default=0
         Random trees to start from, beside the two.
     random_state : int, RandomState instance or None, default=None

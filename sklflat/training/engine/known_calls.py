@@ -4,7 +4,7 @@ Autograd of a small network makes a sixth of its calls for what is the same in e
 derivative of a mean, a gradient of zeros to write into), and for views that lead nowhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -36,11 +36,15 @@ def leaves(value: Any) -> list[Any]:
     return [value]
 
 
-def written(func: OpOverload, args: Sequence[Any]) -> list[Tensor]:
-    """The tensors among the arguments that an operation changes in place."""
-    declared = zip(args, func._schema.arguments, strict=False)
+def written(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """The tensors among the arguments, or in lists of them, that an operation changes in place."""
+    declared = func._schema.arguments
+    given = {d.name: a for a, d in zip(args, declared, strict=False)} | dict(kwargs)
     return [
-        a for a, d in declared if isinstance(a, Tensor) and d.alias_info and d.alias_info.is_write
+        t
+        for d in declared
+        if d.alias_info and d.alias_info.is_write
+        for t in _tensors(given.get(d.name))
     ]
 
 
@@ -65,7 +69,7 @@ def without_known(
         Memory whose values are the same in every replay, as the calls that made them read nothing
         but shapes. Nothing changes it.
     """
-    changed = {_memory(t) for func, args, *_ in calls for t in written(func, args)}
+    changed = {_memory(t) for func, args, kwargs, *_ in calls for t in written(func, args, kwargs)}
     changed |= {_memory(t) for t in outputs}
     known: set[int] = set()
     made = {view_key(t) for t in inputs}
@@ -85,7 +89,8 @@ def without_known(
     for call in reversed(left):
         func, args, kwargs, out, draws = call
         results = list(_tensors(out))
-        if draws or func._schema.is_mutable or any(view_key(t) in wanted for t in results):
+        asked = not results or any(view_key(t) in wanted for t in results)
+        if draws or func._schema.is_mutable or asked:
             kept.append(call)
             wanted |= {view_key(t) for t in _tensors((args, kwargs))}
     return kept[::-1], known

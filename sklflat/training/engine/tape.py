@@ -9,6 +9,7 @@ fits is needed, and it is confined to the recording thread.
 
 import operator
 import re
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,9 +27,6 @@ from sklflat.training.engine.randomness import DrawPerReplica, global_generators
 _STRIDED = ("as_strided", "as_strided_", "as_strided_copy", "as_strided_scatter")
 _BAKED_IN = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 _MAX_BYTES = 2**29
-#: tensors whose views are known at once
-_REMEMBERED = 64
-
 _LEAVING = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.data_ptr}
 
 Args = tuple[Any, ...]
@@ -173,8 +171,8 @@ class Tape:
                 raise NotReplayableError("two inputs are the same memory")
             self._define(tensor, f"i{i}")
         given = {t.untyped_storage()._cdata for t in inputs}
-        for func, args, *_ in recorder.calls:
-            if any(t.untyped_storage()._cdata in given for t in written(func, args)):
+        for func, args, kwargs, *_ in recorder.calls:
+            if any(t.untyped_storage()._cdata in given for t in written(func, args, kwargs)):
                 raise NotReplayableError(f"{func} changes an input in place")
         calls, self._known = without_known(recorder.calls, inputs, outputs)
         self.lines = [line for call in calls for line in self._line(*call)]
@@ -296,20 +294,19 @@ class Tape:
 
 
 class _Remembering:
-    """A function of one tensor that remembers its values at some tensors."""
+    """A function of one tensor that remembers its values at tensors, as long as these live."""
 
     def __init__(self, function: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
         self.function = function
-        self.known: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self.known: dict[int, tuple[weakref.ref[Tensor], tuple[Tensor, ...]]] = {}
 
     def __call__(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        known = self.known.get(id(tensor))  # what is known is kept, so no other has its id
-        if known is not None:
+        key = id(tensor)
+        known = self.known.get(key)
+        if known is not None and known[0]() is tensor:
             return known[1]
-        if len(self.known) >= _REMEMBERED:
-            self.known.clear()
-        values = self.function(tensor)
-        self.known[id(tensor)] = tensor, values
+        values = self.function(tensor.data)  # a view of it would keep it alive
+        self.known[key] = weakref.ref(tensor, lambda _: self.known.pop(key, None)), values
         return values
 
 

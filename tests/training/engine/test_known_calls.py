@@ -1,10 +1,11 @@
 """Calls that a replay leaves out: what is the same in every batch, and what nobody reads."""
 
+import pytest
 import torch
 from torch import nn
 
 from sklflat.training.engine.known_calls import without_known
-from sklflat.training.engine.tape import Recorder, Tape
+from sklflat.training.engine.tape import Recorder, Tape, _Remembering
 
 
 def recorded(function, inputs):
@@ -92,3 +93,52 @@ def test_a_gradient_takes_a_sixth_fewer_calls():
     replayed = Tape(recorder, inputs, outputs).compile()(*inputs)
     for a, b in zip(replayed, outputs, strict=True):
         assert torch.equal(a, b)
+
+
+def into_out(x):
+    total = torch.zeros_like(x)
+    torch.add(x, 1.0, out=total)
+    return (total.neg(),)
+
+
+def into_each_of_a_list(x):
+    parts = [torch.zeros_like(x)]
+    torch._foreach_add_(parts, [x])
+    return (parts[0].neg(),)
+
+
+@pytest.mark.parametrize("function", [into_out, into_each_of_a_list])
+def test_what_is_written_into_by_name_or_in_a_list_is_not_known(function):
+    x = torch.randn(3)
+    recorder, outputs = recorded(function, [x])
+    replay = Tape(recorder, [x], outputs).compile()
+    for _ in range(2):
+        other = torch.randn(3)
+        assert torch.equal(replay(other)[0], function(other)[0])
+
+
+def test_what_returns_nothing_is_called():
+    def function(x):
+        torch._assert_async((x < 100).all())
+        return (x + 1,)
+
+    x = torch.randn(3)
+    recorder, outputs = recorded(function, [x])
+    calls, _ = without_known(recorder.calls, [x], outputs)
+    assert names(calls)[-2:] == ["_assert_async", "add"]
+
+
+def test_views_are_remembered_as_long_as_their_tensor_lives():
+    """A stack of which some networks have ended gathers the rows of the others in every step."""
+    remembering = _Remembering(lambda t: (t[0], t.view(6)))
+    lasting = torch.randn(2, 3)
+    with torch.no_grad():
+        first = remembering(lasting)
+        for _ in range(5):
+            row, flat = remembering(torch.randn(2, 3).requires_grad_())
+            assert torch.equal(flat[:3], row)
+    assert remembering(lasting)[0] is first[0]
+    assert first[0].data_ptr() == lasting.data_ptr()
+    assert len(remembering.known) == 1
+    del lasting
+    assert not remembering.known
