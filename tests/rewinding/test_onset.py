@@ -10,6 +10,7 @@ from torch import nn
 from sklflat import from_module
 from sklflat.probing import resolve
 from sklflat.rewinding import Instability, find_onset, step_grid
+from sklflat.rewinding.onset import falling_curve
 from sklflat.rewinding.segments import segment_barriers
 
 
@@ -182,3 +183,11 @@ def test_a_lucky_look_is_corrected_and_a_failed_copy_is_not_looked_at_again():
 
     assert find_onset(failed, range(129), 0.02, cost=lambda step: 1.0).onset is None
     assert max(n_looks.values()) == 1
+
+
+def test_a_mean_of_equal_looks_is_no_higher_than_they_are():
+    """Rounding would call looks at the tolerance unstable where several are taken together."""
+    for tol in np.linspace(0.001, 0.2, 50):
+        for n in range(2, 9):
+            looks = [Instability(k, np.array([tol if k else 0.5])) for k in range(n)]
+            assert (falling_curve(looks)[1:] <= tol).all()
