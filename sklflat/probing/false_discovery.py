@@ -119,8 +119,8 @@ def above_chance(
     ``least`` are the p-values that the draws allow.
     """
     lowest = p.min()
-    # more draws would find nothing where no unit is even beyond chance alone
-    more = resolution(least, dead) if lowest <= FDR else ""
+    # more draws would find nothing where no unit is even beyond chance alone, though it could be
+    more = resolution(least, dead) if lowest <= FDR or least.min() > FDR else ""
     return Discoveries(
         discovered(q, dead, scores),
         p,

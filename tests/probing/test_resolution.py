@@ -9,10 +9,9 @@ from torch import nn
 from sklflat import AblationProbe, HessianSpectrum, SAMClassifier, from_module
 from sklflat.curvature import Subspace
 from sklflat.eigenspace.unit_directions import Response, UnitDirections, flat_alignment_null
-from sklflat.exceptions import NothingFoundWarning
 from sklflat.networks import ParameterVector
 from sklflat.networks.units import Units
-from sklflat.probing.false_discovery import n_to_pass, q_values, resolution
+from sklflat.probing.false_discovery import above_chance, n_to_pass, q_values, resolution
 from sklflat.probing.nulls import Null
 from tests._probes import random_data, two_layer
 
@@ -60,12 +59,20 @@ def test_the_units_that_are_read_are_found_among_those_that_are_not(n_units, n_r
         assert np.flatnonzero(probe.support_).tolist() == list(range(n_read))
 
 
-def test_the_warning_says_how_many_units_it_takes():
-    module = two_layer(np.eye(4, 12), np.zeros(12), np.ones((12, 1)), [0.0])
-    X = RNG(0).normal(size=(60, 4))
-    probe = HessianSpectrum(from_module(module), n_components=2, n_null=20, random_state=0)
-    with pytest.warns(NothingFoundWarning, match=r"cannot pass, and 4 of 4 units|even all"):
-        probe.fit(X, RNG(1).normal(size=60))
+@pytest.mark.parametrize(
+    ("lowest", "least", "said"),
+    [
+        (0.04, 0.04, "cannot pass, and 4 of 4 units"),
+        (0.2, 0.1, "even all 4 units"),  # no unit could be beyond chance, however far it is
+        (0.6, 0.04, ""),
+    ],
+)
+def test_the_warning_says_how_many_units_it_takes(lowest, least, said):
+    p, dead = np.array([lowest, 0.7, 0.8, 0.9]), np.zeros(4, dtype=bool)
+    found = above_chance(np.ones(4), p, np.ones(4), np.full(4, least), dead)
+    assert not found.found.any()
+    assert said in found.if_none
+    assert ("Raise n_null" in found.if_none) == bool(said)
 
 
 def test_layers_with_too_few_draws_are_named_though_others_have_enough():
