@@ -109,6 +109,13 @@ def as_values(y: Any) -> np.ndarray:
         ) from error
 
 
+def refuse_labels(y: Any) -> None:
+    """Raise a ValueError that says what to do, if targets of a regressor are labels in words."""
+    values = np.asarray(y)
+    if values.ndim and values.dtype.kind in "OUST":
+        as_values(values)
+
+
 class RealTargets:
     """Real targets, (n,) or (n, k)."""
 

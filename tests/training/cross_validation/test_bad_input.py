@@ -7,7 +7,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from sklflat import SAMClassifierCV, SAMRegressorCV
+from sklflat import SAMClassifierCV, SAMRegressor, SAMRegressorCV
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning
 
 rng = np.random.RandomState(0)
@@ -38,7 +38,16 @@ def test_a_target_that_is_foretold_is_not_warned_of():
     assert not [w for w in seen if "mean of y" in str(w.message)]
 
 
-def test_labels_given_to_a_regressor_are_named_before_anything_is_trained():
+@pytest.mark.parametrize("estimator", [SAMRegressor((4,)), SAMRegressorCV(**QUICK)])
+@pytest.mark.parametrize("kind", [object, str, "string", "category"])
+def test_labels_given_to_a_regressor_are_named_before_anything_is_trained(estimator, kind):
+    pd = pytest.importorskip("pandas")
+    labels = pd.Series(y).astype(kind)
+    with pytest.raises(ValueError, match=r"\AThe network predicts numbers, but y holds '(no|yes)'"):
+        estimator.fit(X, labels)
+
+
+def test_labels_without_pandas_are_named_as_well():
     with pytest.raises(
         ValueError, match=r"\AThe network predicts numbers, but y holds 'yes'.*SAMCl"
     ):
