@@ -111,12 +111,17 @@ def sequential_skorch(width, rho, X, y):
         ).fit(X, y)
 
 
-def ratio(slow, fast, runs=RUNS):
-    """Median seconds of two functions and the median of their ratios, in alternating runs."""
+def ratio(slow, fast, runs=RUNS, workers=False):
+    """Median seconds of two functions and the median of their ratios, in alternating runs.
+
+    Two searches by joblib replace each other's worker processes: each runs once before it is timed.
+    """
     times = []
     for _ in range(runs + 1):
         row = []
         for function in (slow, fast):
+            if workers:
+                function()
             start = time.perf_counter()
             function()
             row.append(time.perf_counter() - start)
@@ -178,7 +183,8 @@ def table(X, y):
         ours = partial(search, StackedSearchCV, X, y, size, n_jobs=2)
         worst = max(worst, float(np.abs(theirs() - ours()).max()))
         what = f"8 rho x 5 folds, width 32, batches of {size}"
-        add(what, "GridSearchCV, 2 processes", limit, ratio(theirs, ours, runs=3))
+        figures = ratio(theirs, ours, runs=3, workers=True)
+        add(what, "GridSearchCV, 2 processes", limit, figures)
     X, rhos = X[:1500].astype(float), [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5]
     for solver in ("sgd", "adam"):
         task = (X, y[:1500], {"rho": rhos}, {"solver": solver})
@@ -186,7 +192,8 @@ def table(X, y):
         ours = partial(default_search, StackedSearchCV, *task)
         worst = max(worst, float(np.abs(theirs() - ours()).max()))
         what = f"8 rho x 3 folds, width 64, {solver}, defaults"
-        add(what, "GridSearchCV, 2 processes", SEARCH_LIMIT, ratio(theirs, ours, runs=3))
+        figures = ratio(theirs, ours, runs=3, workers=True)
+        add(what, "GridSearchCV, 2 processes", SEARCH_LIMIT, figures)
     for what, task in GRIDS.items():
         theirs = partial(default_search, GridSearchCV, X, y[:1500], *task)
         ours = partial(default_search, StackedSearchCV, X, y[:1500], *task)
@@ -224,8 +231,10 @@ def main():
     head = ["| what | peer | peer (s) | stacked (s) | times faster [range] | at least |"]
     head.append("|---|---|---|---|---|---|")
     text = __doc__.partition("\n\n    python")[0].strip()
-    note = f"Mean test scores of the two searches differ by at most {worst:.1e} ."
-    RESULTS.write_text("\n".join(["# Stacked training", "", text, "", *head, *rows, "", note, ""]))
+    note = f"Mean test scores of the two searches differ by at most {worst:.1e}."
+    below = ["", "Below what was aimed for:", "", *head, *failed] if failed else []
+    lines = ["# Stacked training", "", text, "", *head, *rows, *below, "", note, ""]
+    RESULTS.write_text("\n".join(lines))
     if arguments.check and failed:
         raise SystemExit("Below the limit:\n" + "\n".join(failed))
 
