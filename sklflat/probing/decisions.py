@@ -95,6 +95,8 @@ class Decisions:
             text += f": fewer than {MIN_ROWS} decide nothing."
         if not np.isfinite(self.rows_for_half):
             return text
+        if self.rows_for_half <= self.n_rows:
+            return text + " Few more would decide half of the undecided."
         if self.rows_for_half > 1000 * self.n_rows:
             return text + " More than 1,000 times as many rows would decide half of the undecided."
         return text + f" About {_rounded(self.rows_for_half):,} would decide half of the undecided."

@@ -171,6 +171,8 @@ def _not_a_network(estimator: Any) -> TypeError:
         hint = " Wrap a trained module by sklflat.from_module(module, classes=...)."
     elif hasattr(estimator, "estimator"):  # it may change what the network says
         hint = " Give the network inside it, such as FrozenEstimator(fitted.estimator_)."
+    elif hasattr(estimator, "regressor"):  # its targets are others than the network's
+        hint = " Give the regressor inside it, and to fit the targets as it transforms them."
     elif isinstance(estimator, np.ndarray | Mapping | Set | Iterator):
         hint = " Several networks, where they are compared, are given as a list."
     elif isinstance(estimator, list | tuple):

@@ -73,6 +73,8 @@ class BasinDisplay(PanelsDisplay):
             if len(own):
                 means = own.groupby("remaining")[column].mean()
                 ax.plot(100 * means.index, means, label=name, **style)
+        if column == "epochs":
+            ax.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         ax.set_xscale("log")
         ax.invert_xaxis()
         levels = 100 * np.sort(table.remaining.unique())[::-1]

@@ -18,7 +18,16 @@ from torch import nn
 
 from sklflat.exceptions import CheckpointError
 from sklflat.storage import known_types, recurrent, trees
-from sklflat.storage.objects import DTYPES, FUNCTIONS, HANDLERS, MAX_DEPTH, MAX_TEXT, Arrays, is_key
+from sklflat.storage.objects import (
+    ABSTRACT,
+    DTYPES,
+    FUNCTIONS,
+    HANDLERS,
+    MAX_DEPTH,
+    MAX_TEXT,
+    Arrays,
+    is_key,
+)
 
 _MAX_ENTRIES = 1_000_000
 #: elements of an object, those that are in it several times counted as often: some, and how many
@@ -298,6 +307,8 @@ def _dtype(text: Any) -> np.dtype[Any]:
 
 
 def _number_type(text: Any) -> type:
+    if isinstance(text, str) and text in ABSTRACT:
+        return ABSTRACT[text]
     expect(_dtype(text).kind in "biuf", "a type of numbers is none")
     return np.dtype(text).type
 

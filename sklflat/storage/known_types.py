@@ -98,7 +98,7 @@ _OWN = {
 #: estimators of scikit-learn whose predictions are NumPy's alone, so that no array of a file
 #: reaches C code that trusts it (support vectors do); and trees, whose nodes are checked
 _SKLEARN = {
-    "sklearn.compose": "ColumnTransformer TransformedTargetRegressor",
+    "sklearn.compose": "ColumnTransformer TransformedTargetRegressor make_column_selector",
     "sklearn.decomposition": "PCA TruncatedSVD FastICA FactorAnalysis",
     "sklearn.discriminant_analysis": "LinearDiscriminantAnalysis",
     "sklearn.dummy": "DummyClassifier DummyRegressor",

@@ -35,6 +35,14 @@ FUNCTIONS: dict[str, Any] = {
         )
     },
 }
+#: NumPy's kinds of numbers, of which there are several dtypes, by name
+ABSTRACT: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(np.number, np.integer, np.signedinteger, np.unsignedinteger),
+        *(np.inexact, np.floating, np.complexfloating),
+    )
+}
 DTYPES = {str(d).removeprefix("torch."): d for d in vars(torch).values() if type(d) is torch.dtype}
 #: how deep objects may be inside of each other
 MAX_DEPTH = 60
@@ -205,6 +213,8 @@ class _Encoder:
     def _object(self, value: Any, path: str) -> list[Any]:
         try:
             if isinstance(value, type) and issubclass(value, (np.number, np.bool_)):
+                if value in ABSTRACT.values():  # a dtype would be one of them
+                    return ["number type", value.__name__]
                 return ["number type", np.dtype(value).str]
             if isinstance(value, type):
                 return ["class", known_types.name_of(value)]
@@ -262,4 +272,5 @@ def _is_cached(value: Any, name: str) -> bool:
 
 def _has_state(value: Any) -> bool:
     """Whether something callable is an object like a module, not a function."""
-    return isinstance(value, nn.Module) or hasattr(value, "get_params")
+    is_estimator = isinstance(value, nn.Module) or hasattr(value, "get_params")
+    return is_estimator or known_types.is_known(type(value))

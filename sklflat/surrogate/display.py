@@ -128,7 +128,12 @@ class SurrogateDisplay:
             if name == names[0]:
                 ax.vlines(places, *ends, color=colour, lw=4, alpha=0.3)
         ax.set_xticks(places, [str(size) for size in self.reports])
-        ax.set(xlabel=self.size_name, ylabel="fidelity (held out)", title="Fidelity by size")
+        one = len(reports) == 1
+        ax.set(
+            xlabel="" if one else self.size_name,
+            ylabel="fidelity (held out)",
+            title="Fidelity" if one else "Fidelity by size",
+        )
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, ncols=2)
 
     def _draw_map(self, ax: Any) -> None:

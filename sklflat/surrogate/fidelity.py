@@ -115,10 +115,17 @@ def estimates(
 ) -> tuple[list[Estimate], NDArray[np.float64]]:
     """Weighted means of columns with percentile intervals, and the resampled means."""
     weight = held_out.weight
-    drawn = bootstrap_means(values, weight, rng, held_out.groups)
+    size = weight @ np.abs(values)
+    drawn = _without_rounding(bootstrap_means(values, weight, rng, held_out.groups), size)
     low, high = _ends(drawn)
-    found = zip((weight @ values).tolist(), low.tolist(), high.tolist(), strict=True)
+    means = _without_rounding(weight @ values, size)
+    found = zip(means.tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(*each) for each in found], drawn
+
+
+def _without_rounding(means: NDArray, size: NDArray) -> NDArray[np.float64]:
+    """Means (..., k), 0 where +1 and -1 cancel but for the rounding of terms of that size (k,)."""
+    return np.where(np.abs(means) <= 1e-13 * size, 0.0, means)
 
 
 def _ends(drawn: NDArray) -> NDArray[np.float64]:

@@ -282,8 +282,8 @@ class TemperatureProbe(UnitProbe):
             )
         elif self.hierarchy_ is None:
             why = (
-                "distances between classes are no more those of a tree than by chance "
-                f"(p = {self.hierarchy_p_value_:.2g})"
+                "distances between classes are not shown to be more those of a tree than by chance "
+                f"(p = {self.hierarchy_p_value_:.2g}; at most {LEVEL:g} is asked for)"
                 if self.hierarchy_p_value_ > LEVEL
                 else "what halves of the rows say of pairs of classes does not come back in the "
                 "others, beyond how hard each class is by itself "

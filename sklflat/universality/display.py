@@ -130,6 +130,7 @@ class UniversalityDisplay:
             own = mask[order]
             if own.any():
                 ax.scatter(rank[own], mean[order][own], s=18, zorder=3, label=name, **style)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         ax.set_xlabel("units, most above chance first")
         ax.set_ylabel(f"return: mean correlation in {len(self.returns)} networks")
         ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)

@@ -1,5 +1,7 @@
 """What held-out rows decide about units: against scipy's t test, closed forms and fresh rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from sklflat.exceptions import NothingFoundWarning
 from sklflat.probing import Sample
 from sklflat.probing.ablation_sample import AblationSample
 from sklflat.probing.decisions import decide
+from sklflat.report.findings.units import needed_units
 from tests._probes import random_arrays, random_data, two_layer
 
 RNG = np.random.RandomState
@@ -220,3 +223,16 @@ def test_one_row_that_outweighs_the_others_decides_nothing_and_is_named():
     decided = probe.fit(X, y, sample_weight=weight).decisions_
     assert set(decided.verdict) == {"undecided"}
     assert "By their weights they are worth 1 of equal weight: fewer than 20" in str(decided)
+
+
+def test_rows_that_are_there_already_are_not_asked_for():
+    rises = np.random.RandomState(0).normal(size=(100, 3)) * 0.01
+    found = decide(rises, margin=0.001, n_effective=100)
+    assert "undecided" in found.verdict
+    assert "About 60 would" not in str(dataclasses.replace(found, rows_for_half=60.0))
+    assert "Few more would" in str(dataclasses.replace(found, rows_for_half=60.0))
+    assert "About 160 would" in str(dataclasses.replace(found, rows_for_half=160.0))
+    few, many = (needed_units("net", 19, 0, 20, rows, 897).statement for rows in (600.0, 1200.0))
+    assert "600" not in few
+    assert "Few more held-out rows" in few
+    assert "About 1,200 held-out rows" in many

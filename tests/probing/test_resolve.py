@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -107,6 +108,7 @@ def test_what_is_frozen_and_what_is_fitted_anew():
     [
         (LogisticRegression(), TypeError, "no network in estimator=LogisticRegression"),
         (make_pipeline(StandardScaler()), TypeError, "StandardScaler"),
+        (TransformedTargetRegressor(SAMClassifier()), TypeError, "Give the regressor inside it"),
         (nn.Linear(2, 2), TypeError, "from_module"),
         ("net", TypeError, "from_module"),
         (SAMClassifier, TypeError, "Accepted are"),

@@ -31,6 +31,7 @@ def test_all_pictures(probe):
     np.testing.assert_allclose(ticket.get_xdata(), 100 * own.remaining)
     np.testing.assert_allclose(ticket.get_ydata(), own.score)
     assert "epochs" in epochs.get_ylabel()
+    assert (epochs.get_yticks() % 1 == 0).all()  # whole ones
     labels = onset.get_legend_handles_labels()[1]
     assert {"stability_tol", "onset: step 0"} <= set(labels)
     assert onset.get_title() == "in its basin from the start"

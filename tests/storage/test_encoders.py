@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, StandardScaler
 
 from sklflat import SAMClassifier, load, save
 from sklflat.exceptions import CheckpointError
@@ -40,6 +41,22 @@ def test_a_pipeline_of_text_goes_through_a_file(tmp_path):
     save(model.fit(TEXTS, y), tmp_path / "x.safetensors")
     again = load(tmp_path / "x.safetensors")
     np.testing.assert_array_equal(again.predict_proba(TEXTS), model.predict_proba(TEXTS))
+
+
+@pytest.mark.parametrize("kind", ["number", np.number, np.floating, np.float64, "float64"])
+def test_columns_chosen_by_type_go_through_a_file(tmp_path, kind):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [1.0, 2, 3, 4, 5], "b": [3, 1, 2, 5, 4], "c": list("xyxyx")})
+    columns = make_column_transformer(
+        (StandardScaler(), make_column_selector(dtype_include=kind)), (OneHotEncoder(), ["c"])
+    )
+    model = make_pipeline(columns, SAMClassifier((3,), max_iter=2, random_state=0))
+    save(model.fit(frame, [0, 1, 0, 1, 0]), tmp_path / "x.safetensors")
+    again = load(tmp_path / "x.safetensors")
+    np.testing.assert_array_equal(again.predict_proba(frame), model.predict_proba(frame))
+    chooses = again[0].transformers[0][2]
+    assert chooses.dtype_include == kind
+    assert chooses(frame) == model[0].transformers[0][2](frame)
 
 
 def changed(encoder, name, value):

@@ -7,7 +7,13 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import StandardScaler
 
 from sklflat import SAMClassifier, SurrogateAligner
-from sklflat.surrogate.fidelity import HeldOut, bootstrap_means, group_means, measure_fidelity
+from sklflat.surrogate.fidelity import (
+    HeldOut,
+    bootstrap_means,
+    estimates,
+    group_means,
+    measure_fidelity,
+)
 from sklflat.surrogate.regions import gain_at_equal_margin
 from sklflat.surrogate.teacher import Answers
 
@@ -70,3 +76,16 @@ def test_an_aligner_of_repeated_rows_is_as_unsure_as_of_the_rows():
         widths[name] = report.of("majority", "high") - report.of("majority", "low")
     assert widths["groups"] == pytest.approx(widths["once"], rel=0.4)
     assert widths["alone"] < 0.5 * widths["groups"]
+
+
+def test_differences_that_cancel_are_zero_and_no_rounding():
+    differences = np.array([1.0, -1.0, 0.0] * 67)[:, None]  # 201 weights, which no binary has
+    weight = np.full(201, 1 / 201)
+    answers = Answers(np.zeros((201, 3)), CLASSES)
+    held_out = HeldOut(answers, np.zeros(201), weight)
+    for seed in range(5):
+        order = np.random.RandomState(seed).permutation(201)
+        [found], drawn = estimates(differences[order], held_out, np.random.RandomState(0))
+        assert found.value == 0
+        assert not ((drawn != 0) & (np.abs(drawn) < 1e-6)).any()
+        assert found.low == pytest.approx(-0.114, abs=0.02)  # 1.96 sqrt((2 / 3) / 201)

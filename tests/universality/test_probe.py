@@ -263,6 +263,7 @@ def test_groups_decide_as_one(probe):
 def test_the_picture_shows_units_and_matches(probe):
     display = UniversalityDisplay.from_estimator(probe)
     units, matches = display.axes_
+    assert (units.get_xticks() % 1 == 0).all()  # a unit's rank is whole
     assert "95 % of chance" in units.get_legend().get_texts()[0].get_text()
     assert len(matches.get_yticks()) == 3
     name = probe.unit_names_[1]

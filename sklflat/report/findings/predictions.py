@@ -147,7 +147,8 @@ def tree_stands_for_network(
     finding = partial(Finding, "SKF014", estimator)
     value, low, high = gain
     numbers = (
-        f"it agrees on {fidelity:.1%} of held-out rows, {number(value)} more than a tree that "
+        f"it agrees on {fidelity:.1%} of held-out rows, {number(abs(value))} "
+        f"{'less' if value < 0 else 'more'} than a tree that "
         f"never saw the network (95 % interval {number(low)} to {number(high)}): {verdict}."
     )
     if not is_classifier:

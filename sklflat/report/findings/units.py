@@ -30,7 +30,12 @@ def dead_units(estimator: str, n_dead: int, n_units: int, n_rows: int) -> Findin
 
 
 def needed_units(
-    estimator: str, n_needed: int, n_negligible: int, n_living: int, rows_for_half: float
+    estimator: str,
+    n_needed: int,
+    n_negligible: int,
+    n_living: int,
+    rows_for_half: float,
+    n_rows: int = 0,
 ) -> Finding:
     """SKF004, from what held-out rows decide of every unit.
 
@@ -40,10 +45,14 @@ def needed_units(
     n_needed, n_negligible, n_living : int
     rows_for_half : float
         About how many rows would decide half of the undecided; NaN or infinite if not known.
+    n_rows : int, default=0
+        Rows that have not decided them.
     """
     finding = partial(Finding, "SKF004", estimator)
     more = ""
-    if rows_for_half == rows_for_half and rows_for_half != float("inf"):
+    if rows_for_half <= n_rows:
+        more = " Few more held-out rows would decide half of those that are open."
+    elif rows_for_half == rows_for_half and rows_for_half != float("inf"):
         more = f" About {number(round(rows_for_half, -2) or rows_for_half)} held-out rows would "
         more += "decide half of those that are open."
     if n_needed:

@@ -44,7 +44,12 @@ def read(probe: AblationProbe, subject: Subject) -> Reading:
     untied, counts["needed"] = counts["needed"] - int(tied.sum()), int(tied.sum())
     counts["negligible"] -= dead  # a dead unit changes nothing, whatever the rows
     needed = needed_units(
-        subject.name, counts["needed"], counts["negligible"], alive, found.rows_for_half
+        subject.name,
+        counts["needed"],
+        counts["negligible"],
+        alive,
+        found.rows_for_half,
+        found.n_rows,
     )
     harmful = harmful_units(subject.name, counts["harmful"], counts["undecided"], alive)
     quantities = _quantities(counts, untied, n, dead)

@@ -4,9 +4,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import type_of_target
 
 from sklflat.exceptions import warn
+from sklflat.training.estimators.targets import as_values
+
+#: standard deviations that a mean may be from 0, and a factor that a deviation may be from 1
+_FAR = 10
 
 
 def grid(values: Any, name: str) -> NDArray:
@@ -73,6 +78,35 @@ def check_rows_of_classes(y: NDArray, cv: Any) -> None:
             f"The class {label!r} has {count} {rows}, fewer than the cv={n_folds} folds, so "
             "networks are trained or judged without it. Lower cv, or leave the class out."
         )
+
+
+def warn_of_no_gain(best: float, y: NDArray) -> None:
+    """Warn where no candidate predicts held-out rows better than the mean of the targets.
+
+    The best R² is 0 at most; y are the targets (n,) or (n, k).
+
+    Warns
+    -----
+    ConvergenceWarning
+    """
+    if best > 0:
+        return
+    values = np.reshape(as_values(y), (len(y), -1))
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    far = (np.abs(mean) > _FAR * deviation) | (deviation > _FAR) | (deviation * _FAR < 1)
+    advice = "Longer training, other inputs or more rows may help; or there is nothing to find."
+    if far.any():
+        k = int(far.argmax())
+        advice = (
+            f"y has the mean {mean[k]:.4g} and the standard deviation {deviation[k]:.3g}, where "
+            "training expects about 0 and 1: wrap the whole in "
+            "TransformedTargetRegressor(model, transformer=StandardScaler())."
+        )
+    warn(
+        "No candidate predicts held-out rows better than the mean of y: the best R² is "
+        f"{best:.3g}, so rho_ and alpha_ say nothing. {advice}",
+        ConvergenceWarning,
+    )
 
 
 def scores_of_folds(results: dict[str, Any], n_folds: int, scoring: Any) -> list[NDArray]:

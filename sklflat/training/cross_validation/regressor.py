@@ -79,6 +79,9 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     PerturbationWarning
         If the final network scores less on its own training rows than the networks of all folds
         on rows that were held out, by more than these scores are apart.
+    ConvergenceWarning
+        If no candidate predicts held-out rows better than the mean of y; says whether its scale
+        is the likely reason. Not with a ``scoring`` of your own.
 
     References
     ----------

@@ -32,8 +32,10 @@ from sklflat.training.cross_validation.checks import (
     check_scored,
     grid,
     scores_of_folds,
+    warn_of_no_gain,
 )
 from sklflat.training.estimators.parameters import Constraints, SharedParameters, make_perturbation
+from sklflat.training.estimators.targets import as_values
 from sklflat.training.perturbations import Perturbation
 from sklflat.training.stacking.search import StackedSearchCV
 
@@ -113,6 +115,8 @@ class TunedEstimator(
             params["sample_weight"] = sample_weight = np.full(len(data.y), sample_weight)
         if is_classifier(self):
             check_rows_of_classes(data.y, self.cv)
+        else:
+            as_values(data.y)
         lists = {"rho": rhos.tolist()}
         if not np.isnan(alphas).any():
             lists["alpha"] = alphas.tolist()
@@ -136,6 +140,8 @@ class TunedEstimator(
         held_out = np.array([fold[search.best_index_] for fold in folds])
         weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **weighted), held_out)
+        if not is_classifier(self) and self.scoring is None:
+            warn_of_no_gain(self.best_score_, data.y)
         return self
 
     def _warn_of_collapse(self, on_training_rows: float, held_out: NDArray) -> None:

@@ -35,6 +35,7 @@ from sklflat.training.estimators.containers import (
 )
 from sklflat.training.estimators.data import Inputs, as_input
 from sklflat.training.estimators.opened import opened
+from sklflat.training.estimators.targets import refuse_labels
 from sklflat.training.estimators.trained_network import (
     TrainedNetwork,
     last_hidden,
@@ -97,6 +98,8 @@ class FittedNet(
         """Dense X in float32 or float64 (integers stay for a user's net); y if given."""
         X = self._joined(X, reset)
         keeps_integers = self.net is not None and holds_integers(X)
+        if y and self._y_numeric:
+            refuse_labels(y[0])
         checked = validate_data(
             self,
             X,

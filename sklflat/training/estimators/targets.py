@@ -104,8 +104,16 @@ def as_values(y: Any) -> np.ndarray:
         word = next((value for value in values if isinstance(value, str)), values[0])
         raise ValueError(
             f"The network predicts numbers, but y holds {word!r}, which is none. "
-            "If y holds labels, say so: from_module(module, classes=[one label an output])."
+            "If y holds labels, take a classifier, such as SAMClassifier; of a module, say so: "
+            "from_module(module, classes=[one label an output])."
         ) from error
+
+
+def refuse_labels(y: Any) -> None:
+    """Raise a ValueError that says what to do, if targets of a regressor are labels in words."""
+    values = np.asarray(y)
+    if values.ndim and values.dtype.kind in "OUST":
+        as_values(values)
 
 
 class RealTargets:

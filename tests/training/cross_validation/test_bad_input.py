@@ -4,10 +4,10 @@ import warnings
 
 import numpy as np
 import pytest
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from sklflat import SAMClassifierCV, SAMRegressorCV
+from sklflat import SAMClassifierCV, SAMRegressor, SAMRegressorCV
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning
 
 rng = np.random.RandomState(0)
@@ -15,6 +15,43 @@ X = rng.normal(size=(40, 3))
 y = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
 QUICK = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0, "cv": 2}
 QUICK |= {"rhos": (0.1,), "alphas": (1e-4,)}
+
+
+def test_targets_far_from_unit_scale_are_named():
+    far = 300 + 80 * X[:, 0]
+    with pytest.warns(
+        ConvergenceWarning, match=r"better than the mean of y.*deviation.*Transformed"
+    ):
+        SAMRegressorCV(**QUICK).fit(X, far)
+
+
+def test_noise_that_nothing_foretells_is_not_blamed_on_its_scale():
+    with pytest.warns(ConvergenceWarning, match=r"better than the mean of y.*nothing to find"):
+        SAMRegressorCV(**QUICK).fit(X, np.random.RandomState(1).normal(size=40))
+
+
+def test_a_target_that_is_foretold_is_not_warned_of():
+    settings = {**QUICK, "max_iter": 200, "learning_rate_init": 0.05}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert SAMRegressorCV(**settings).fit(X, X[:, 0]).best_score_ > 0.5
+    assert not [w for w in seen if "mean of y" in str(w.message)]
+
+
+@pytest.mark.parametrize("estimator", [SAMRegressor((4,)), SAMRegressorCV(**QUICK)])
+@pytest.mark.parametrize("kind", [object, str, "string", "category"])
+def test_labels_given_to_a_regressor_are_named_before_anything_is_trained(estimator, kind):
+    pd = pytest.importorskip("pandas")
+    labels = pd.Series(y).astype(kind)
+    with pytest.raises(ValueError, match=r"\AThe network predicts numbers, but y holds '(no|yes)'"):
+        estimator.fit(X, labels)
+
+
+def test_labels_without_pandas_are_named_as_well():
+    with pytest.raises(
+        ValueError, match=r"\AThe network predicts numbers, but y holds 'yes'.*SAMCl"
+    ):
+        SAMRegressorCV(**QUICK).fit(X[:30], np.sort(y)[::-1][:30])
 
 
 @pytest.mark.parametrize(
