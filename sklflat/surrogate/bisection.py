@@ -62,6 +62,10 @@ class BisectionTest:
             return "not supported: groups differ in mechanism, but in function, too"
         return "the surrogate separates models that agree in function and differ in mechanism"
 
+    def __str__(self) -> str:
+        numbers = f"{self.n_models} models, AMI {self.ami:.2f}, p = {self.p_value:.2g}"
+        return f"{self.source}: {self.verdict} ({numbers})"
+
 
 def leaf_profiles(leaf_of: NDArray, surrogate: Answers, members: Sequence[Answers]) -> NDArray:
     """How near each model is to the surrogate in each leaf, (n_models, n_leaves).

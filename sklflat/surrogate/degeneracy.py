@@ -62,6 +62,10 @@ class DegeneracyTest:
             return "disagreement shows where the basin varies, beyond the margin"
         return "not supported: disagreement says nothing of the basin beyond the margin"
 
+    def __str__(self) -> str:
+        numbers = f"{self.n_models} models, AUC {self.auc:.2f}, p = {self.p_value:.2g}"
+        return f"{self.source}: {self.verdict} ({numbers})"
+
 
 def output_variance(members: Sequence[Answers]) -> NDArray[np.float64]:
     """Variance (n_samples,) over models of their outputs, summed over outputs.

@@ -259,6 +259,8 @@ def test_each_source_of_models_has_its_own_answer():
     assert list(aligner.degeneracy_) == list(aligner.bisection_) == ["sample_basin", "seeds"]
     assert aligner.degeneracy_["seeds"].n_models == 6
     assert aligner.bisection_["sample_basin"].verdict.startswith("undecided")  # four models
+    assert str(aligner.bisection_["sample_basin"]).startswith("sample_basin: undecided")
+    assert "4 models, AUC" in str(aligner.degeneracy_["sample_basin"])
 
 
 def test_multilabel_targets_and_bad_parameters_are_refused():
