@@ -1,8 +1,9 @@
-"""The options of ``make test-fast`` and ``make test-draws``, and what holds in forked processes."""
+"""The options of ``make test-fast`` and ``make test-draws``, forked processes, and figures."""
 
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from tqdm import tqdm
@@ -16,6 +17,14 @@ if hasattr(os, "register_at_fork"):
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--one-each", action="store_true", help="run one case of every test")
     parser.addoption("--all-draws", action="store_true", help="draw as often as the docs say")
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed() -> Iterator[None]:
+    """Whichever test a worker runs next begins without figures; pyplot warns of more than 20."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture
