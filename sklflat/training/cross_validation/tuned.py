@@ -111,7 +111,7 @@ class TunedEstimator(
         estimator = self._estimator()
         make_perturbation(self.variant, rhos.max())
         data = clone(estimator)._validated(X, y, sample_weight, True, False, None)
-        if sample_weight is not None and np.ndim(sample_weight) == 0:  # scorers want one a row
+        if np.isscalar(sample_weight):  # scorers want one a row
             params["sample_weight"] = sample_weight = np.full(len(data.y), sample_weight)
         if is_classifier(self):
             check_rows_of_classes(data.y, self.cv)
