@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from sklflat._compat import DocumentationLink, StrOptions, fit_context
+from sklflat._compat import EstimatorMixin, StrOptions, check_sample_weight, fit_context
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
 from sklflat.training.cross_validation.checks import (
     check_rows_of_classes,
@@ -45,7 +45,7 @@ _ALPHAS = (1e-4, 1.0, 10.0)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TunedEstimator(
-    DocumentationLink,
+    EstimatorMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -111,8 +111,8 @@ class TunedEstimator(
         estimator = self._estimator()
         make_perturbation(self.variant, rhos.max())
         data = clone(estimator)._validated(X, y, sample_weight, True, False, None)
-        if np.isscalar(sample_weight):  # scorers want one a row
-            params["sample_weight"] = sample_weight = np.full(len(data.y), sample_weight)
+        if sample_weight is not None:  # scorers want a number a row
+            params["sample_weight"] = sample_weight = check_sample_weight(sample_weight, X)
         if is_classifier(self):
             check_rows_of_classes(data.y, self.cv)
         else:
