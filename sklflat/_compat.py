@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ __all__ = [
     "num_samples",
     "one_hot_is_sound",
     "safe_indexing",
+    "scorer_params",
     "tree_classes",
     "validate_parameter_constraints",
 ]
@@ -121,6 +123,14 @@ class EstimatorMixin:
 
 def _has_parameters(part: Any) -> bool:
     return hasattr(part, "set_params") and not isinstance(part, type)
+
+
+def scorer_params(search: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """What of the parameters of a search's ``fit`` its scorer gets, with their rows unsplit."""
+    with warnings.catch_warnings():
+        # that a scorer takes no weights has been said by the search's own fit
+        warnings.filterwarnings("ignore", "The scoring .* does not support sample_weight")
+        return dict(search._get_routed_params_for_fit(params).scorer.score)
 
 
 def tree_classes() -> tuple[Any, np.dtype[Any]]:
