@@ -7,7 +7,6 @@ from functools import partial
 from types import FunctionType
 from typing import Any
 
-import joblib
 from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
@@ -118,10 +117,10 @@ class Planner:
             self.trainings.append(training)
             return PlannedFit(training)
         *before, (name, last) = estimator.steps
-        data = *data, joblib.hash([(name, type(t), t.get_params()) for name, t in before])
+        data = *data, _known_identity(before)
         if data not in self._transformed:
             for _, transformer in before:
-                X = transformer.fit_transform(X, y)
+                X = _fit_transform(transformer, X, y)
             self._transformed[data] = X, before
         X, estimator.steps[:-1] = self._transformed[data]
         own = {key.removeprefix(name + "__"): value for key, value in fit_params.items()}
@@ -129,11 +128,8 @@ class Planner:
 
     def _plan_meta(self, meta: Any, X: Any, y: Any, fit_params: Any, data: Any) -> PlannedFit:
         part, its_params = meta._begin_fit(X, y, **fit_params)
-        try:
-            requests = repr(get_routing_for_object(part))  # of steps inside, too
-            key: Any = data, _identity(part), fingerprint(its_params), requests
-        except TypeError:  # not known to be equal to any other
-            key = object()
+        requests = repr(get_routing_for_object(part))  # of steps inside, too
+        key = data, _known_identity([part, its_params]), requests
         if key not in self._parts:
             self._parts[key] = part, self._plan(part, X, y, its_params, data)
         trained, before = self._parts[key]
@@ -141,6 +137,14 @@ class Planner:
         return PlannedFit(
             before.training, before, partial(meta._end_fit, trained, X, y, **fit_params)
         )
+
+
+def _known_identity(value: Any) -> Hashable:
+    """The identity of a value, or of its own where nothing is known of its contents."""
+    try:
+        return _identity(value)
+    except TypeError:
+        return object()
 
 
 def _identity(value: Any) -> Hashable:
@@ -180,12 +184,25 @@ class _Same:
         return id(self.of)
 
 
+def _is_skipped(transformer: Any) -> bool:
+    return transformer is None or isinstance(transformer, str)  # "passthrough"
+
+
+def _fit_transform(transformer: Any, X: Any, y: Any) -> Any:
+    """As a pipeline does it."""
+    if _is_skipped(transformer):
+        return X
+    if hasattr(transformer, "fit_transform"):
+        return transformer.fit_transform(X, y)
+    return transformer.fit(X, y).transform(X)
+
+
 def _is_plain_pipeline(pipeline: Any, fit_params: dict[str, Any]) -> bool:
     """Whether what comes before the last step can be done first, and the last is ours."""
     if type(pipeline) is not Pipeline or pipeline.memory is not None:
         return False
     *before, (name, last) = pipeline.steps
-    plain = all(hasattr(t, "fit_transform") for _, t in before)
+    plain = all(_is_skipped(t) or hasattr(t, "transform") for _, t in before)
     mine = all(key.startswith(name + "__") for key in fit_params)
     routed = get_config()["enable_metadata_routing"]
     ours = isinstance(last, (PerturbedEstimator, TrainsAnother))

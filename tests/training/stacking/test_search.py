@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import sklearn
 from scipy.stats import uniform
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -15,7 +16,7 @@ from sklearn.model_selection import (
 )
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV
 from sklflat.exceptions import UnsupportedNetworkError
@@ -93,6 +94,43 @@ def test_last_in_a_pipeline_with_weights_and_strings():
     assert_same(ours, theirs, X, labels, samclassifier__sample_weight=weight)
     assert ours.n_stacked_ == 4 * 3
     assert isinstance(ours.best_estimator_, Pipeline)
+
+
+def test_steps_that_a_pipeline_takes_are_taken():
+    """Functions that cannot be pickled, steps left out, and transformers that are fitted."""
+
+    class Halved(TransformerMixin, BaseEstimator):
+        def fit(self, X, y=None):
+            return self
+
+        def transform(self, X):
+            return X / 2
+
+    class Plain(BaseEstimator):
+        def fit(self, X, y=None):
+            self.mean_ = X.mean(axis=0)
+            return self
+
+        def transform(self, X):
+            return X - self.mean_
+
+    frozen = FrozenEstimator(StandardScaler().fit(X))
+    steps = [FunctionTransformer(lambda X: X**2), "passthrough", None, Halved(), Plain(), frozen]
+    pipeline = Pipeline([("first", "passthrough"), ("last", CLASSIFIER)])
+    grid = {"first": steps, "last__rho": [0.01, 0.1]}
+    ours, theirs = StackedSearchCV(pipeline, grid, cv=2), GridSearchCV(pipeline, grid, cv=2)
+    assert_same(ours, theirs, X, y)
+    assert ours.n_stacked_ == 6 * 2 * 2
+
+
+def test_functions_that_differ_are_not_taken_for_one():
+    """Each is a lambda of this test, in a step of the same name."""
+    factors = [FunctionTransformer(lambda X, k=k: k * X) for k in (0.1, 1.0, 10.0)]
+    pipeline = Pipeline([("first", factors[0]), ("last", CLASSIFIER)])
+    grid = {"first": factors}
+    ours, theirs = StackedSearchCV(pipeline, grid, cv=2), GridSearchCV(pipeline, grid, cv=2)
+    assert_same(ours, theirs, X, y)
+    assert len(set(ours.cv_results_["mean_test_score"])) > 1
 
 
 def test_several_scores_groups_and_a_shuffling_splitter():
