@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from sklflat.exceptions import CheckpointError, DamagedFileWarning, warn
 from sklflat.training.engine.epochs import (
@@ -22,6 +23,13 @@ from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.side_effects import SideEffects
 from sklflat.training.runs.start import Start
+
+
+def own_copy(X: Any) -> Any:
+    """Rows, or targets, that may be worked on in place, as a transformer with copy=False does."""
+    if X is None or isinstance(X, Dataset):
+        return X
+    return X.detach().clone() if isinstance(X, Tensor) else copy.deepcopy(X)
 
 
 @dataclass
@@ -160,7 +168,7 @@ class Training:
         start = time.perf_counter()
         try:
             if not isinstance(self.estimator, PerturbedEstimator):
-                self.estimator.fit(self.X, self.y, **self.fit_params)
+                self.estimator.fit(own_copy(self.X), own_copy(self.y), **self.fit_params)
             elif epochs is not None:
                 epochs(self)
             else:

@@ -16,6 +16,7 @@ from sklflat.storage import fingerprint
 from sklflat.training.estimators.base import PerturbedEstimator
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.runs import Training
+from sklflat.training.runs.training import own_copy
 
 
 class TrainsAnother:
@@ -119,8 +120,12 @@ class Planner:
         *before, (name, last) = estimator.steps
         data = *data, _known_identity(before)
         if data not in self._transformed:
-            for _, transformer in before:
-                X = _fit_transform(transformer, X, y)
+            transformers = [
+                transformer for _, transformer in before if not _is_skipped(transformer)
+            ]
+            X, targets = (own_copy(X), own_copy(y)) if transformers else (X, y)
+            for transformer in transformers:
+                X = _fit_transform(transformer, X, targets)
             self._transformed[data] = X, before
         X, estimator.steps[:-1] = self._transformed[data]
         own = {key.removeprefix(name + "__"): value for key, value in fit_params.items()}
@@ -190,8 +195,6 @@ def _is_skipped(transformer: Any) -> bool:
 
 def _fit_transform(transformer: Any, X: Any, y: Any) -> Any:
     """As a pipeline does it."""
-    if _is_skipped(transformer):
-        return X
     if hasattr(transformer, "fit_transform"):
         return transformer.fit_transform(X, y)
     return transformer.fit(X, y).transform(X)

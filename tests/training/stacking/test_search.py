@@ -1,12 +1,14 @@
 """StackedSearchCV gives what GridSearchCV and RandomizedSearchCV give."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from scipy.stats import uniform
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -18,7 +20,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV
+from sklflat import SAMClassifier, SAMRegressor, StackedSearchCV, TemperatureClassifier
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.training.engine.epochs import EpochLoop
 
@@ -121,6 +123,35 @@ def test_steps_that_a_pipeline_takes_are_taken():
     ours, theirs = StackedSearchCV(pipeline, grid, cv=2), GridSearchCV(pipeline, grid, cv=2)
     assert_same(ours, theirs, X, y)
     assert ours.n_stacked_ == 6 * 2 * 2
+
+
+IN_PLACE = StandardScaler(copy=False)
+
+
+@pytest.mark.parametrize("kind", [np.array, pd.DataFrame])
+@pytest.mark.parametrize(
+    ("estimator", "grid"),
+    [
+        (make_pipeline(IN_PLACE, CLASSIFIER), "standardscaler__with_mean"),
+        (make_pipeline(IN_PLACE, LogisticRegression()), "standardscaler__with_mean"),
+        (Pipeline([("s", IN_PLACE), ("c", CLASSIFIER)], memory="kept"), "s__with_mean"),
+        (
+            TemperatureClassifier(make_pipeline(IN_PLACE, CLASSIFIER)),
+            "estimator__standardscaler__with_mean",
+        ),
+    ],
+)
+def test_transformers_that_work_in_place_leave_others_their_rows(
+    estimator, grid, kind, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # where a pipeline with memory keeps its files
+    far, before = kind(X[:, 10:20] * 9 + 5), kind(X[:, 10:20] * 9 + 5)
+    settings = {"cv": 2, "scoring": "neg_log_loss", "refit": False}
+    ours = StackedSearchCV(estimator, {grid: [True, False]}, **settings)
+    theirs = GridSearchCV(estimator, {grid: [True, False]}, **settings)
+    assert_same(ours, theirs, far, y)
+    ours.set_params(refit=True).fit(far, y)
+    assert np.array_equal(far, before)
 
 
 def test_functions_that_differ_are_not_taken_for_one():
