@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from sklearn.utils.validation import (
 
 __all__ = [
     "TREE_NODE_FIELDS",
-    "DocumentationLink",
+    "EstimatorMixin",
     "HasMethods",
     "Interval",
     "InvalidParameterError",
@@ -48,6 +49,7 @@ __all__ = [
     "num_samples",
     "one_hot_is_sound",
     "safe_indexing",
+    "scorer_params",
     "tree_classes",
     "validate_parameter_constraints",
 ]
@@ -65,12 +67,13 @@ TREE_NODE_FIELDS = (
 )
 
 
-class DocumentationLink:
-    """Estimators whose HTML links to their page of the reference.
+class EstimatorMixin:
+    """What all estimators here have in common; stands before ``BaseEstimator``.
 
-    The documentation is where the environment variable ``SKLFLAT_DOCS`` says, else where ``make
-    docs`` has built it in a clone that the package is imported from; without either there is no
-    link. Stands before ``BaseEstimator``, whose own link is to scikit-learn.
+    The HTML of each links to its page of the reference. The documentation is where the environment
+    variable ``SKLFLAT_DOCS`` says, else where ``make docs`` has built it in a clone that the
+    package is imported from; without either there is no link. A parameter of a part that has none
+    is refused in words.
     """
 
     _doc_link_module = "sklflat"
@@ -87,6 +90,47 @@ class DocumentationLink:
         packages = [".".join(parts[:n]) for n in range(1, len(parts))]
         found = (p for p in packages if name in getattr(sys.modules.get(p), "__all__", ()))
         return {"path": f"{next(found, packages[-1])}.{name}"}
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters, also of parts as ``part__parameter``.
+
+        Parameters
+        ----------
+        **params
+            Parts come first, then parameters of these.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If there is no such parameter, or a part is None, a name or a class, which has none.
+        """
+        estimator: Any = super()
+        own = estimator.get_params(deep=False) if any("__" in key for key in params) else {}
+        for key in params:
+            name, of_part, parameter = key.partition("__")
+            part = params.get(name, own.get(name))
+            if of_part and name in own and not _has_parameters(part):
+                raise InvalidParameterError(
+                    f"{key}: {name}={part!r} of {type(self).__name__} has no parameters, so "
+                    f"{parameter!r} cannot be set. Give an instance as {name} first."
+                )
+        return estimator.set_params(**params)
+
+
+def _has_parameters(part: Any) -> bool:
+    return hasattr(part, "set_params") and not isinstance(part, type)
+
+
+def scorer_params(search: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """What of the parameters of a search's ``fit`` its scorer gets, with their rows unsplit."""
+    with warnings.catch_warnings():
+        # that a scorer takes no weights has been said by the search's own fit
+        warnings.filterwarnings("ignore", "The scoring .* does not support sample_weight")
+        return dict(search._get_routed_params_for_fit(params).scorer.score)
 
 
 def tree_classes() -> tuple[Any, np.dtype[Any]]:

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--seeds", type=int, help=f"paired seeds ({N_SEEDS}; {N_SEEDS_QUICK} with --quick)")
     add("--first-seed", type=int, default=0, help="the first of them (0)")
-    only = f"one claim by number or word ({claims_named()}); may be repeated"
-    add("--only", action="append", metavar="CLAIM", help=only)
+    only = f"some claims by number or word ({claims_named()})"
+    add("--only", action="extend", nargs="+", metavar="CLAIM", help=only)
     add("--quick", action="store_true", help="planted data only, few seeds")
     add("--cache-dir", help="keeps what is measured; a run that was cut off goes on")
     add("-o", "--output", help="results (claims.json); .md and .html go beside it")
@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     repeated = None if arguments.repeated is None else read_results(arguments.repeated)
     if arguments.show is not None:
+        _check_nothing_to_measure(arguments)
         results = read_results(arguments.show)
+        _check_other_seeds(results.configuration, repeated)
         if arguments.output is not None:
             files = _files(arguments.output)
             check_output(files)
@@ -71,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     files = _files("claims.json" if arguments.output is None else arguments.output)
     configuration = _configuration(arguments)
+    _check_other_seeds(configuration, repeated)
     check_output(files)
     try:
         results = measured(configuration, arguments.cache_dir, arguments.jobs)
@@ -87,6 +90,35 @@ def run(arguments: argparse.Namespace) -> int:
         _print(results, repeated)
     print(f"\nNumbers of every seed: {files[0]}; as a page: {files[2]}")
     return 0
+
+
+def _check_nothing_to_measure(arguments: argparse.Namespace) -> None:
+    """Raise for options of a measurement beside ``--show``, which makes none."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    without = ("seeds", "first_seed", "only", "quick", "cache_dir", "jobs")
+    given = [name for name in without if getattr(arguments, name) != parser.get_default(name)]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise CommandError(
+            f"--show measures nothing, so {options} would have no effect: leave out."
+        )
+
+
+def _check_other_seeds(configuration: dict[str, Any], repeated: Results | None) -> None:
+    """Raise if results that are to be a repetition have seeds, and claims and data, in common."""
+    if repeated is None:
+        return
+    ours, theirs = (
+        range(c["first_seed"], c["first_seed"] + c["seeds"])
+        for c in (configuration, repeated.configuration)
+    )
+    if max(ours.start, theirs.start) < min(ours.stop, theirs.stop):
+        raise CommandError(
+            f"--repeated has the seeds {theirs.start} to {theirs.stop - 1}, some of which are "
+            f"among {ours.start} to {ours.stop - 1}: only other seeds tell whether a verdict is "
+            "stable."
+        )
 
 
 def _files(output: str) -> list[Path]:

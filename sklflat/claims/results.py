@@ -1,5 +1,6 @@
 """The file of results: everything from configuration to the numbers of every seed, as JSON."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,23 @@ class Results:
             "begun": self.begun,
             "claims": claims,
         }
-        return json.dumps(whole, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        return _text(whole | {"digest": digest(whole)})
+
+
+def digest(whole: Mapping[str, Any]) -> str:
+    """A hash of what a file of results holds, but for the digest itself.
+
+    Returns
+    -------
+    hash : str
+        16 hexadecimal digits; another number, word or order of the parts changes them.
+    """
+    rest = {name: part for name, part in whole.items() if name != "digest"}
+    return hashlib.sha256(_text(rest).encode()).hexdigest()[:16]
+
+
+def _text(whole: Mapping[str, Any]) -> str:
+    return json.dumps(whole, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -164,7 +181,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     Raises
     ------
     CommandError
-        If it cannot be read, is no file of results, or was measured by another protocol.
+        If it cannot be read, is no file of results, was changed after it was written, or was
+        measured by another protocol.
     """
     where = str(path)
     try:
@@ -177,7 +195,13 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         raise CommandError(f"{where} is no file of results of `sklflat claims`.")
     try:
         _check_protocol(where, whole)
-        return _results(whole)
+        found = _results(whole)
+        if whole.get("digest") != digest(whole):
+            raise CommandError(
+                f"{where} was changed after it was written: its digest is that of other numbers or "
+                "words. Measure again, or take the file as it was."
+            )
+        return found
     except CommandError:
         raise
     except Exception as error:  # whatever a part has become, no number of it is to be believed
@@ -189,7 +213,7 @@ def _results(whole: Mapping[str, Any]) -> Results:
     """What a file holds, all of which has been read and judged."""
     configuration, versions = dict(whole["configuration"]), dict(whole["versions"])
     first, n = configuration["first_seed"], configuration["seeds"]
-    if not (type(first) is type(n) is int and 0 <= n < 10**6):
+    if not (type(first) is type(n) is int and first >= 0 and 2 <= n < 10**6):
         raise ValueError(f"{n!r} seeds from {first!r}")
     records: dict[int, dict[str, list[dict[str, Any]]]] = {}
     for claim in whole["claims"]:

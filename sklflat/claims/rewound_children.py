@@ -16,7 +16,8 @@ from sklflat.claims.data import Rows, cut, real_rows
 from sklflat.claims.networks import classifier, live, steps_of, train_all, trained_from
 from sklflat.claims.protocol import Comparison, Protocol, contrasts_with
 from sklflat.datasets import make_spurious
-from sklflat.metrics.consistency import correlations, mean_of_pairs, standardised
+from sklflat.metrics._checks import standardised
+from sklflat.metrics.consistency import correlations, mean_of_pairs
 
 __all__ = ["PROTOCOL", "measure"]
 

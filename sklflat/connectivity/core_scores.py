@@ -52,15 +52,18 @@ class LeastCorrelation:
     """
 
     def __init__(self, first: ArrayLike, weight: ArrayLike | None = None) -> None:
-        self._weight = weight
-        self._first = _standardised(first, weight)
+        self._weight = None if weight is None else np.asarray(weight, dtype=float)
+        self._first = self._standardised(first)
         self.least = self.last = np.where(self._first.any(axis=0), 1.0, 0.0)
 
     def add(self, a: ArrayLike) -> None:
         """Take the next point of the path."""
-        r = (self._first * _standardised(a, self._weight)).sum(axis=0)
+        r = (self._first * self._standardised(a)).sum(axis=0)
         self.last = np.clip(r, -1, 1)
         self.least = np.minimum(self.least, self.last)
+
+    def _standardised(self, A: ArrayLike) -> NDArray:
+        return standardised(np.asarray(A, dtype=float), self._weight)
 
 
 class Variation:
@@ -256,10 +259,3 @@ def _weights(n_samples: int, weight: ArrayLike | None) -> NDArray:
     """Weights (n_samples,) that add up to 1."""
     s = np.ones(n_samples) if weight is None else np.asarray(weight, dtype=float)
     return s / s.sum()
-
-
-def _standardised(A: ArrayLike, weight: ArrayLike | None) -> NDArray:
-    """Columns whose products add up to correlations; 0 for constant ones."""
-    a = np.asarray(A, dtype=float)
-    s = _weights(len(a), weight)
-    return standardised(np.where(s[:, None] > 0, a, a[s > 0][:1]), s)  # unseen without weight

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import clone, is_classifier
 
 from sklflat.connectivity.path_builder import Data, as_of
+from sklflat.exceptions import counted_convergence_warnings
 from sklflat.networks.network import copy_module
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
@@ -23,8 +24,6 @@ from sklflat.training.runs import Training
 
 #: rows on which networks are compared, and how far apart outputs may be, relative to the largest
 _N_COMPARED, _APART = 64, 1e-3
-#: what networks are called that diverge
-FROM_SEEDS = "from other seeds"
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +164,54 @@ def trainings_from_seeds(
     return [Training(e, fitted.X, fitted.y, dict(fitted.params)) for e in estimators]
 
 
+@dataclass(frozen=True)
+class TrainedFromSeeds:
+    """Networks trained from seeds of their own, and the rows that this was done on or without.
+
+    Attributes
+    ----------
+    estimators : list of fitted estimators
+        Those that did not diverge; the first is the one that is scored.
+    n_failed : int
+    training : TrainingSet
+        What the first was trained on.
+    fitted, scored : Rows
+        Trained on, and held out.
+    """
+
+    estimators: list[Any]
+    n_failed: int
+    training: TrainingSet
+    fitted: Rows
+    scored: Rows
+
+
+def train_from_seeds(
+    fresh: Any,
+    n_models: int,
+    rows: Rows,
+    holdout: float | None,
+    n_jobs: int | None,
+    settings: Mapping[str, Any],
+    rng: np.random.RandomState,
+    n_least: int = 1,
+) -> TrainedFromSeeds:
+    """Train one estimator from several seeds, as one stack where that is possible.
+
+    Those that diverge are left out and counted; more than a quarter of them are refused, fewer
+    than ``n_least`` that are left beside the first, and the first.
+    """
+    fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
+    groups, fitted = fitted.groups, fitted.without_groups()
+    trainings = trainings_from_seeds(fresh, n_models, fitted, rng)
+    with counted_convergence_warnings(len(trainings)):
+        good = train_all(
+            trainings, n_jobs, what="from other seeds", n_needed=1, n_least=n_least, **settings
+        )
+    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
+    return TrainedFromSeeds(good, len(trainings) - len(good), training, fitted, scored)
+
+
 def given_networks(
     estimators: Sequence[Any],
     rows: Rows,
@@ -199,13 +246,9 @@ def train_networks(
             "The network at the end of this estimator is frozen, so n_models trainings would give "
             "the same one. Pass a list of frozen networks."
         )
-    fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
-    groups, fitted = fitted.groups, fitted.without_groups()
-    trainings = trainings_from_seeds(fresh, n_models, fitted, rng)
-    fitted_ones = train_all(trainings, n_jobs, what=FROM_SEEDS, n_needed=1, **settings)
-    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
-    scored, matched = _halves(rows, rng) if holdout is None else (scored, fitted)
-    return Networks.of(fitted_ones, scored, matched, layers, training, dtype)
+    found = train_from_seeds(fresh, n_models, rows, holdout, n_jobs, settings, rng)
+    scored, matched = _halves(rows, rng) if holdout is None else (found.scored, found.fitted)
+    return Networks.of(found.estimators, scored, matched, layers, found.training, dtype)
 
 
 def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:

@@ -1,6 +1,7 @@
 """The probes of a consensus: what is accepted, their names, and the network they share."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -40,17 +41,24 @@ def named(probes: Any) -> list[tuple[str, Any]]:
     >>> [name for name, _ in named(probes)]
     ['ablation', 'variance', 'ablation-2']
     """
+    taken = {item[0] for item in probes if _has_name(item)}
     found: list[tuple[str, Any]] = []
     for item in probes:
-        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+        if _has_name(item):
             found.append(item)
             continue
-        name = getattr(item, "unit_score", None)
-        name = name if isinstance(name, str) else type(item).__name__.removesuffix("Probe").lower()
-        before = [given for given, _ in found]
-        n = 1 + sum(given == name or given.startswith(f"{name}-") for given in before)
-        found.append((name if n == 1 else f"{name}-{n}", item))
+        score = getattr(item, "unit_score", None)
+        kind = type(item).__name__.removesuffix("Probe").lower()
+        base = score if isinstance(score, str) else kind
+        numbered = (base if n == 1 else f"{base}-{n}" for n in count(1))
+        name = next(name for name in numbered if name not in taken)
+        taken.add(name)
+        found.append((name, item))
     return found
+
+
+def _has_name(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str)
 
 
 def replaced(probes: Any, changes: dict[str, Any]) -> list[Any]:
@@ -134,7 +142,8 @@ def _check_scores_given_networks(name: str, probe: Any) -> None:
             "fitted to. Give the probe itself, such as AblationProbe(), which need not be fitted."
         )
     if not isinstance(probe, UnitProbe):
-        what = probe.__name__ if isinstance(probe, type) else f"{type(probe).__name__}(...)"
+        short = f"{type(probe).__name__}(...)" if hasattr(probe, "get_params") else repr(probe)
+        what = probe.__name__ if isinstance(probe, type) else short
         called = ": call it" if isinstance(probe, type) else ""
         raise TypeError(
             f"probes: {name!r} is {what}, and not an instance of a probe such as AblationProbe()"

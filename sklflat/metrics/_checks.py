@@ -10,22 +10,29 @@ __all__ = ["check_labels", "check_vector", "check_weights", "standardised", "var
 
 
 def varying(A: NDArray) -> NDArray[np.bool_]:
-    """Mask (n_units,) of the columns of A (n_samples, n_units) that are not constant.
+    """Mask (..., n_units) of the columns of A (..., n_samples, n_units) that are not constant.
 
     Up to rounding: what is left of a constant after subtracting its mean is not variance.
     """
-    return np.ptp(A, axis=0) > 1e-12 * np.abs(A).max(axis=0)
+    return np.ptp(A, axis=-2) > 1e-12 * np.abs(A).max(axis=-2)
 
 
-def standardised(A: NDArray, s: NDArray) -> NDArray[np.float64]:
-    """Columns (n, n_units) of mean 0 and length 1, whose products are correlations; or of zeros.
+def standardised(A: NDArray, weights: NDArray | None = None) -> NDArray[np.float64]:
+    """Columns of weighted mean 0 and length 1, weights multiplied in; of zeros where constant.
 
-    Weights ``s`` (n,) add up to 1, and the products are weighted by them.
+    ``A`` is (..., n, n_units), ``weights`` (n,), and rows of weight 0 are left out. The product of
+    two such columns is their correlation.
     """
-    varies = varying(A)
-    centred = np.where(varies, A - s @ A, 0)
-    centred *= np.sqrt(s)[:, None] / np.where(varies, np.abs(centred).max(axis=0), 1)
-    return centred / np.where(varies, np.linalg.norm(centred, axis=0), 1)
+    s = np.full(A.shape[-2], 1 / A.shape[-2]) if weights is None else weights / weights.sum()
+    if not s.all():
+        A, s = A[..., s > 0, :], s[s > 0]
+    varies = varying(A)[..., None, :]
+    centred = np.where(varies, A - np.einsum("n,...nu->...u", s, A)[..., None, :], 0.0)
+    # at unit size, as squares of tiny numbers are 0 and of huge ones infinite
+    size = np.abs(centred).max(axis=-2, keepdims=True)
+    centred *= np.sqrt(s)[:, None] / np.where(varies, size, 1.0)
+    length = np.sqrt(np.square(centred).sum(axis=-2, keepdims=True))
+    return np.asarray(centred / np.where(varies, length, 1.0), dtype=np.float64)
 
 
 def check_labels(y: ArrayLike, name: str = "y", *, advice: str) -> NDArray:

@@ -10,29 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from sklflat.metrics._checks import standardised
+
 #: resamples of rows and children
 N_BOOTSTRAP = 100
 #: share of a mean square that is left as a variance, below which it is computed anew
 _CANCELS = 1e-6
 #: length relative to the largest value, below which a unit may be constant
 _HARDLY = 1e-11
-
-
-def standardised(A: NDArray, weights: NDArray | None = None) -> NDArray:
-    """Columns of weighted mean 0 and sum of squares 1, weights multiplied in; 0 where constant.
-
-    ``A`` is (..., n, n_units), ``weights`` (n,). The product of two such columns is their
-    correlation.
-    """
-    n = A.shape[-2]
-    s = np.full(n, 1 / n) if weights is None else weights / weights.sum()
-    seen = s > 0
-    A, s = A[..., seen, :], s[seen]
-    centred = A - np.einsum("n,...nu->...u", s, A)[..., None, :]
-    centred *= np.sqrt(s)[:, None]
-    length = np.sqrt(np.square(centred).sum(axis=-2, keepdims=True))
-    scale = np.abs(A).max(axis=-2, keepdims=True)
-    return np.where(length > 1e-12 * scale, centred / np.where(length > 0, length, 1.0), 0.0)
 
 
 def matched(first: NDArray, other: NDArray, layer_of: NDArray) -> NDArray:
@@ -57,7 +42,7 @@ def matched(first: NDArray, other: NDArray, layer_of: NDArray) -> NDArray:
 
 
 def partners(a: NDArray, b: NDArray, layer_of: NDArray) -> NDArray:
-    """As :func:`matched`, of activations that are :func:`standardised`."""
+    """As :func:`matched`, of activations that are ``standardised``."""
     order = np.empty(len(layer_of), dtype=int)
     for layer in np.unique(layer_of):
         own = np.flatnonzero(layer_of == layer)

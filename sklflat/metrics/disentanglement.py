@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, mutual_info_score, r2_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from sklearn.utils import check_array, check_consistent_length, check_scalar
 
-from sklflat.metrics._checks import check_labels, varying
+from sklflat.metrics._checks import check_labels, standardised, varying
 
 __all__ = ["DCI", "dci", "mutual_information_gap"]
 
@@ -97,8 +97,9 @@ def dci(
     Z = check_array(codes, dtype=np.float64, input_name="codes", ensure_min_samples=cv)
     F = _check_factors(factors, discrete)
     check_consistent_length(Z, F)
-    Z = _standardised(Z)
-    F = F if discrete else _standardised(F)
+    size = np.sqrt(len(Z))  # of a column whose deviation is 1
+    Z = size * standardised(Z)
+    F = F if discrete else size * standardised(F)
     if predictor is None:
         forest = RandomForestClassifier if discrete else RandomForestRegressor
         # all codes compete in every split: otherwise those of no use win some of them
@@ -131,12 +132,6 @@ def _check_factors(factors: ArrayLike, discrete: bool) -> NDArray:
                 "it out."
             )
     return F
-
-
-def _standardised(A: NDArray) -> NDArray:
-    varies = varying(A)
-    A = A / np.where(varies, np.abs(A).max(axis=0), 1)
-    return np.where(varies, (A - A.mean(axis=0)) / np.where(varies, A.std(axis=0), 1), 0)
 
 
 def _importances(fitted: Any) -> NDArray:

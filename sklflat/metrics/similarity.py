@@ -174,11 +174,9 @@ def _split(fit_on: ArrayLike | None, n_samples: int) -> tuple[NDArray, NDArray]:
 
 def _correlations(A: NDArray, B: NDArray, weight: NDArray) -> NDArray:
     """Correlations (n_units, n_other_units), 0 with a constant unit."""
-    seen = weight > 0
-    if seen.sum() < 2:
+    if (weight > 0).sum() < 2:
         return np.zeros((A.shape[1], B.shape[1]))
-    s = weight[seen] / weight[seen].sum()
-    return np.clip(standardised(A[seen], s).T @ standardised(B[seen], s), -1.0, 1.0)
+    return np.clip(standardised(A, weight).T @ standardised(B, weight), -1.0, 1.0)
 
 
 def _pair(A: ArrayLike, B: ArrayLike, min_samples: int) -> tuple[NDArray, NDArray]:

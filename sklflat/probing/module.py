@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from torch import Tensor, nn
 
-from sklflat._compat import DocumentationLink
+from sklflat._compat import EstimatorMixin
 from sklflat.exceptions import OutputWidthError
 from sklflat.networks import Network, TaskLoss
 from sklflat.networks.criterion import OF_NUMBERS
@@ -154,7 +154,7 @@ class ModuleValues(RealTargets):
         return values[:, 0] if values.shape[1] == 1 else values
 
 
-class FittedModule(DocumentationLink, BaseEstimator):
+class FittedModule(EstimatorMixin, BaseEstimator):
     """What both kinds share. Fitted from the start, and not to be fitted again."""
 
     module: Any

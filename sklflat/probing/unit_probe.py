@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state, get_tags, indexable
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklflat._compat import (
-    DocumentationLink,
+    EstimatorMixin,
     HasMethods,
     Interval,
     StrOptions,
@@ -49,7 +49,7 @@ from sklflat.training.estimators.containers import as_arrays, is_several
 from sklflat.training.estimators.trained_network import TrainedNetwork
 
 
-class UnitProbe(DocumentationLink, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class UnitProbe(EstimatorMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator):
     """Scores the hidden units of a network, each against chance.
 
     A subclass supplies two functions of a :class:`~sklflat.probing.sample.Sample`: scores, and

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
-from sklflat._compat import DocumentationLink, Interval, StrOptions, fit_context
+from sklflat._compat import EstimatorMixin, Interval, StrOptions, fit_context
 from sklflat._workers import parallel
 from sklflat.probing.sample import shared_samples
 from sklflat.probing.split import Rows
@@ -41,7 +41,7 @@ from sklflat.report.techniques import TECHNIQUES
 from sklflat.training.estimators.containers import as_arrays
 
 
-class MinimaReport(DocumentationLink, BaseEstimator):
+class MinimaReport(EstimatorMixin, BaseEstimator):
     """What in trained networks is real, what is degenerate, and how sure that is: one page.
 
     Every estimator is trained once from several seeds, on the same share of the rows. All

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklflat.metrics import debiased_cka, spearman_brown
-from sklflat.metrics._checks import varying
+from sklflat.metrics._checks import standardised, varying
 from sklflat.metrics.consistency import (
     bootstrap_interval,
     mean_correlation,
     mean_of_live,
     partners,
-    standardised,
 )
 from sklflat.probing.dead_units import dead_units
 

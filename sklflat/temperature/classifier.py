@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, has_fit_parameter
 
 from sklflat._compat import (
-    DocumentationLink,
+    EstimatorMixin,
     Interval,
     StrOptions,
     check_sample_weight,
@@ -33,7 +33,7 @@ from sklflat.training.stacking.planned_fits import TrainsAnother
 
 
 class TemperatureClassifier(
-    DocumentationLink, TrainsAnother, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
+    EstimatorMixin, TrainsAnother, MetaEstimatorMixin, ClassifierMixin, BaseEstimator
 ):
     r"""Any classifier, with its logits :math:`f` divided by a temperature.
 

@@ -6,17 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import is_classifier
 from torch import nn
 
 from sklflat.connectivity.networks import (
-    FROM_SEEDS,
     check_all_frozen,
     check_same_input,
     check_same_task,
-    trainings_from_seeds,
+    train_from_seeds,
 )
-from sklflat.exceptions import counted_convergence_warnings
 from sklflat.networks.network import Network, working_precision
 from sklflat.networks.units import Units
 from sklflat.probing.copies import refuse_copies
@@ -24,8 +21,8 @@ from sklflat.probing.dead_units import rounding_of
 from sklflat.probing.nulls import seeded
 from sklflat.probing.resolve import ends_frozen, resolve, unfitted
 from sklflat.probing.sample import Sample
-from sklflat.probing.split import Rows, split_rows
-from sklflat.probing.training_set import TrainingSet, train_all
+from sklflat.probing.split import Rows
+from sklflat.probing.training_set import TrainingSet
 
 #: rows on which units are found, and on which inputs are compared
 _N_EXAMPLES, _N_COMPARED = 5, 64
@@ -186,13 +183,9 @@ def train_networks(
     if estimator is not None and ends_frozen(estimator):
         refuse_alone(estimator)
     fresh = seeded(unfitted(estimator), rng)
-    fitted, scored = split_rows(rows, holdout, is_classifier(fresh), rng)
-    groups, fitted = fitted.groups, fitted.without_groups()
-    trainings = trainings_from_seeds(fresh, n_models + 1, fitted, rng)
-    with counted_convergence_warnings(len(trainings)):
-        good = train_all(
-            trainings, n_jobs, what=FROM_SEEDS, n_needed=1, n_least=MIN_OTHERS, **settings
-        )
-    n_failed = len(trainings) - len(good)
-    training = TrainingSet(fresh, fitted.X, fitted.y, fitted.params, n_jobs, groups)
-    return Networks.of(good, scored, layers, training, dtype, n_failed)
+    found = train_from_seeds(
+        fresh, n_models + 1, rows, holdout, n_jobs, settings, rng, n_least=MIN_OTHERS
+    )
+    return Networks.of(
+        found.estimators, found.scored, layers, found.training, dtype, found.n_failed
+    )

@@ -86,6 +86,8 @@ def test_the_page_is_whole_and_leads_from_a_verdict_to_every_seed(fast, tmp_path
 def test_claims_go_by_words_too_and_help_lists_them(fast, tmp_path, capsys):
     _, path = claims(tmp_path, "--seeds", 2, "--only", "rewinding", "--only", "Flat directions")
     assert sorted(read_results(path).records) == [3, 4]
+    _, path = claims(tmp_path, "--seeds", 2, "--only", 5, 5, "temperature", name="several.json")
+    assert sorted(read_results(path).records) == [5, 6]
     with pytest.raises(SystemExit):
         main(["claims", "--help"])
     said = " ".join(capsys.readouterr().out.split())

@@ -3,13 +3,14 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sklflat.__main__ import main
 from sklflat.claims.registry import CLAIMS, Claim
-from sklflat.claims.results import read_results
+from sklflat.claims.results import digest, read_results
 from sklflat.exceptions import DamagedFileWarning
 from tests.claims._drawn import claims, drawn
 
@@ -89,6 +90,7 @@ def broken_files(text):
 
     yield from (changed(name, to=None) for name in json.loads(text))
     yield changed("configuration", "seeds", to=4)
+    yield changed("configuration", "seeds", to=True)
     yield changed("configuration", "first_seed", to="0")
     yield changed("versions", to=[])
     yield changed("claims", 0, "number", to=9)
@@ -104,12 +106,18 @@ def broken_files(text):
     yield changed(*seeds, "diverged", to=3)
 
 
-def test_a_file_of_which_any_part_is_another_is_refused(fast, tmp_path, capsys):
+def resigned(whole):
+    """What somebody writes who knows of the digest, so that parts are looked at for themselves."""
+    return whole | {"digest": digest(whole)} if whole["digest"] is not None else whole
+
+
+@pytest.mark.parametrize("sign", [dict, resigned])
+def test_a_file_of_which_any_part_is_another_is_refused(sign, fast, tmp_path, capsys):
     _, path = claims(tmp_path, "--seeds", 3, "--quick", "--only", 2)
     text = path.read_text()
     broken = list(broken_files(text))
     for whole in broken:
-        path.write_text(json.dumps(whole))
+        path.write_text(json.dumps(sign(whole)))
         capsys.readouterr()
         assert main(["claims", "--show", str(path)]) == 1
         assert "found.json" in capsys.readouterr().err
@@ -117,6 +125,68 @@ def test_a_file_of_which_any_part_is_another_is_refused(fast, tmp_path, capsys):
     assert main(["claims", "--show", str(path)]) == 1
     path.write_text(text)
     assert main(["claims", "--show", str(path)]) == 0
+
+
+def edited_files(text):
+    """A file of results that can be read, and says other than what was measured."""
+
+    def changed(edit):
+        whole = json.loads(text)
+        edit(whole, whole["claims"][0], whole["claims"][0]["seeds"]["planted"])
+        return whole
+
+    core = ("arms", "core", "recovery")
+    for value in (0.5, -5, True, None):
+        yield changed(lambda w, c, s, v=value: s[core[0]][core[1]][core[2]].__setitem__(0, v))
+    yield changed(lambda w, c, s: s["arms"]["core"]["recovery"].append(0.5))
+    yield changed(lambda w, c, s: s["arms"].update(another=s["arms"]["core"]))
+    yield changed(lambda w, c, s: s.update(warnings=[{}, {}, {"ConvergenceWarning": 1}]))
+    yield changed(lambda w, c, s: c.update(hypothesis="Everything holds."))
+    yield changed(lambda w, c, s: c["verdicts"]["planted"].update(outcome="refuted"))
+    yield changed(lambda w, c, s: w["configuration"].update(claims=[1, 2]))
+    yield changed(lambda w, c, s: w["versions"].update(numpy="1.0"))
+    yield changed(lambda w, c, s: w.update(begun="2020-01-01"))
+    yield changed(lambda w, c, s: w.update(schema=True))
+    yield changed(lambda w, c, s: w.pop("digest"))
+
+
+def test_an_edited_file_is_refused_also_where_it_can_be_read(fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 3, "--quick", "--only", 2)
+    text = path.read_text()
+    for whole in edited_files(text):
+        path.write_text(json.dumps(whole))
+        capsys.readouterr()
+        assert main(["claims", "--show", str(path)]) == 1
+        assert "found.json was changed after it was written" in capsys.readouterr().err
+    path.write_text(json.dumps(json.loads(text), indent=2))  # in other words the same
+    assert main(["claims", "--show", str(path)]) == 0
+
+
+def test_the_committed_results_are_as_they_were_written():
+    folder = Path(__file__).parents[2] / "benchmarks" / "results"
+    for name in ("claims.json", "claims_repeated.json"):
+        assert read_results(folder / name).to_json() == (folder / name).read_text()
+
+
+def test_options_of_a_measurement_are_refused_where_none_is_made(fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 2, "--only", 2)
+    capsys.readouterr()
+    assert main(["claims", "--show", str(path), "--only", "3", "--seeds", "9"]) == 1
+    assert "--show measures nothing, so --seeds, --only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("first_seed", [0, 1, -1])
+def test_seeds_that_were_measured_already_are_no_repetition(first_seed, fast, tmp_path, capsys):
+    _, path = claims(tmp_path, "--seeds", 2, "--first-seed", 1, "--only", 2)
+    shown = ["claims", "--show", str(path), "--repeated", str(path)]
+    measured = ["claims", "--seeds", "2", "--first-seed", str(first_seed + 1)]
+    measured += ["--repeated", str(path), "-o", str(tmp_path / "new.json")]
+    for options in (shown, measured):
+        capsys.readouterr()
+        fast(diverges=lambda seed: pytest.fail("work was done"))
+        assert main(options) == 1
+        assert "--repeated has the seeds 1 to 2, some of which" in capsys.readouterr().err
+        fast()
 
 
 def test_cut_off_at_any_place_it_is_no_file_of_results(fast, tmp_path, capsys):

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklflat import AblationProbe, ActivationProbe, HessianSpectrum
+from sklflat import AblationProbe, ActivationProbe, HessianSpectrum, UnitConsensus
 from tests.consensus.test_probe import MOONS, SIDE, quick
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -33,6 +33,18 @@ def test_names_of_probes_stay_when_a_parameter_gives_another_one():
     assert search.best_estimator_[0].probe_names_.tolist() == ["ablation", "selectivity"]
 
 
+def test_names_that_are_given_are_not_given_again():
+    first, second = AblationProbe(), AblationProbe(dtype="float64")
+    for probes, expected in (
+        ([("ablation-2", first), second, second], ["ablation-2", "ablation", "ablation-3"]),
+        ([first, second, ("ablation", first)], ["ablation-2", "ablation-3", "ablation"]),
+        ([("ablation-of-mine", first), second], ["ablation-of-mine", "ablation"]),
+    ):
+        params = UnitConsensus(probes=probes).get_params()
+        assert [name for name in expected if name in params] == expected
+        clone(UnitConsensus(probes=probes)).set_params(**{f"{expected[0]}__dtype": "float32"})
+
+
 def test_the_default_probes_are_reached_by_their_names():
     probe = quick(None)
     probe.set_params(n_units=3)
@@ -51,7 +63,7 @@ def test_an_invalid_parameter_is_told_the_names_of_the_probes():
         named.set_params(los__negligible=0.1)
     with pytest.raises(ValueError, match=r"(?s)'target'.*probes: \['ablation', 'correlation', "):
         quick(None).set_params(target=AblationProbe())
-    with pytest.raises(TypeError, match=r"'loss' is str"):
+    with pytest.raises(TypeError, match=r"'loss' is 'drop'"):
         named.set_params(loss="drop").fit(MOONS, SIDE)
 
 

@@ -201,6 +201,8 @@ REFUSED = {
     "frozen": ([FrozenEstimator(AblationProbe()), *TWO], "FrozenEstimator, whose scores"),
     "no probe": ([LogisticRegression(), *TWO], "not an instance of a probe"),
     "class": ([AblationProbe, *TWO], "call it"),
+    "nothing": ([("b", None), *TWO], "'b' is None, and not an instance of a probe"),
+    "a word": ([("b", "drop"), *TWO], "'b' is 'drop', and not an instance of a probe"),
     "own network": ([AblationProbe(SAMClassifier()), *TWO], "an estimator of its own"),
     "other layers": ([AblationProbe(layers=("1",)), *TWO], "layers=UnitConsensus|give UnitCon"),
     "several": ([UniversalityProbe(), *TWO], "by several trainings"),

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from sklflat._compat import DocumentationLink, Interval, check_sample_weight
+from sklflat._compat import EstimatorMixin, Interval, check_sample_weight
 from sklflat.surrogate.trees.bins import Bins
 from sklflat.surrogate.trees.losses import Taught
 from sklflat.surrogate.trees.search import search
@@ -21,7 +21,7 @@ from sklflat.surrogate.trees.written import written
 _DEEPEST = 10
 
 
-class _Alternating(DocumentationLink):
+class _Alternating(EstimatorMixin):
     """What classifier and regressor share: parameters, and the search after greedy growth."""
 
     _parameter_constraints: dict[str, Any] = {

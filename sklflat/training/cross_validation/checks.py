@@ -109,20 +109,20 @@ def warn_of_no_gain(best: float, y: NDArray) -> None:
     )
 
 
-def scores_of_folds(results: dict[str, Any], n_folds: int, scoring: Any) -> list[NDArray]:
-    """Scores (n_candidates,) of every fold, from what a search has found.
+def scores_of_folds(search: Any) -> list[NDArray]:
+    """Scores (n_candidates,) of every fold, from a search that is fitted.
 
     Raises
     ------
     ValueError
-        If the scorer returned several scores, as the choice is by one.
+        If the scorer returned a dict of scores, as the choice is by one number.
     """
-    names = [f"split{k}_test_score" for k in range(n_folds)]
-    if names[0] not in results:
+    if search.multimetric_:
         raise ValueError(
-            f"scoring={scoring!r} returns several scores, and the choice is by one: return it."
+            f"scoring={search.scoring!r} returns scores by name, and the choice is by one: return "
+            "a number."
         )
-    return [results[name] for name in names]
+    return [search.cv_results_[f"split{k}_test_score"] for k in range(search.n_splits_)]
 
 
 def check_scored(scores: NDArray) -> None:

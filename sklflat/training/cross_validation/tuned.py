@@ -25,7 +25,13 @@ from sklearn.utils.validation import check_is_fitted
 from skorch import NeuralNet
 from torch import nn
 
-from sklflat._compat import DocumentationLink, StrOptions, fit_context
+from sklflat._compat import (
+    EstimatorMixin,
+    StrOptions,
+    check_sample_weight,
+    fit_context,
+    scorer_params,
+)
 from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
 from sklflat.training.cross_validation.checks import (
     check_rows_of_classes,
@@ -45,7 +51,7 @@ _ALPHAS = (1e-4, 1.0, 10.0)
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class TunedEstimator(
-    DocumentationLink,
+    EstimatorMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     BaseEstimator,
@@ -111,8 +117,8 @@ class TunedEstimator(
         estimator = self._estimator()
         make_perturbation(self.variant, rhos.max())
         data = clone(estimator)._validated(X, y, sample_weight, True, False, None)
-        if np.isscalar(sample_weight):  # scorers want one a row
-            params["sample_weight"] = sample_weight = np.full(len(data.y), sample_weight)
+        if sample_weight is not None:  # scorers want a number a row
+            params["sample_weight"] = sample_weight = check_sample_weight(sample_weight, X)
         if is_classifier(self):
             check_rows_of_classes(data.y, self.cv)
         else:
@@ -126,7 +132,7 @@ class TunedEstimator(
         settings = {"cv": self.cv, "scoring": self.scoring, "n_jobs": self.n_jobs}
         search = StackedSearchCV(candidate, lists, refit=False, verbose=self.verbose, **settings)
         self._search(search, X, y, params)
-        folds = scores_of_folds(search.cv_results_, search.n_splits_, self.scoring)
+        folds = scores_of_folds(search)
         # the last parameter by name, rho, varies fastest
         scores = np.reshape(folds, (len(folds), len(alphas), len(rhos))).swapaxes(1, 2)
         check_scored(scores)
@@ -138,8 +144,8 @@ class TunedEstimator(
         self.best_estimator_ = estimator.set_params(**search.best_params_)
         self.best_estimator_.fit(X, y, sample_weight=sample_weight)
         held_out = np.array([fold[search.best_index_] for fold in folds])
-        weighted = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **weighted), held_out)
+        as_folds = scorer_params(search, params)
+        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **as_folds), held_out)
         if not is_classifier(self) and self.scoring is None:
             warn_of_no_gain(self.best_score_, data.y)
         return self

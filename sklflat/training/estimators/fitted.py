@@ -19,7 +19,7 @@ from skorch.dataset import Dataset as ArrayDataset
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from sklflat._compat import DocumentationLink
+from sklflat._compat import EstimatorMixin
 from sklflat.curvature import sharpness
 from sklflat.networks import MLP, Network, Parts
 from sklflat.training.engine.protocols import TrainedNet
@@ -48,9 +48,7 @@ from sklflat.training.estimators.trained_network import (
 _N_AT_ONCE = 1024
 
 
-class FittedNet(
-    DocumentationLink, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class FittedNet(EstimatorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Validation of data, predictions and properties of an estimator with ``net_``.
 
     Training sets ``net_``, ``_targets``, ``_loss`` (what outputs mean), ``_shape`` (of one

@@ -4,7 +4,6 @@ Constructors are generated from these fields. The classes that inherit from them
 which is that of ``MLPClassifier`` with ``net`` and the perturbation's own parameters in front.
 """
 
-import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from skorch.callbacks import Callback
 from torch import nn
 
 from sklflat._compat import Interval, InvalidParameterError, Options, StrOptions
-from sklflat.exceptions import DuplicateParameterError
+from sklflat.exceptions import DuplicateParameterError, did_you_mean
 from sklflat.networks.mlp import ACTIVATIONS
 from sklflat.training.engine.protocols import TrainedNet
 from sklflat.training.perturbations import VARIANTS, Perturbation
@@ -185,10 +184,9 @@ def make_perturbation(variant: str | Perturbation, rho: float | None) -> Perturb
     """The perturbation that ``variant`` names, with ``rho`` in place of its own unless None."""
     if isinstance(variant, str):
         if variant not in VARIANTS:
-            near = difflib.get_close_matches(variant.lower(), VARIANTS, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
             raise InvalidParameterError(
-                f"The variant {variant!r} does not exist.{hint} "
+                f"The variant {variant!r} does not exist."
+                f"{did_you_mean(variant.lower(), VARIANTS, cutoff=0.4)} "
                 f"Known are {', '.join(map(repr, VARIANTS))}."
             )
         perturbation = VARIANTS[variant]()

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
+from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.outputs import N_SETTLED
 from sklflat.networks.units import Units
 from sklflat.training.estimators.containers import as_arrays, joined
@@ -197,12 +198,8 @@ def last_hidden(network: Network, X: Tensor | Dataset) -> Tensor:
     linear = [m for m in network.module.modules() if isinstance(m, nn.Linear)]
     rows = []
     for x in network.batches(X):
-        handles = [module.register_forward_pre_hook(keep) for module in linear]
-        try:
+        with temporary_hooks(module.register_forward_pre_hook(keep) for module in linear):
             network.forward(x)
-        finally:
-            for handle in handles:
-                handle.remove()
         if not seen:
             raise UnsupportedNetworkError(
                 f"{type(network.module).__name__} runs no torch.nn.Linear, so it has no last "

@@ -9,7 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
-from sklflat._compat import DocumentationLink, Interval, validate_parameter_constraints
+from sklflat._compat import EstimatorMixin, Interval, validate_parameter_constraints
 from sklflat.curvature import Landscape
 
 #: what a perturbation remembers between steps, by name
@@ -87,7 +87,7 @@ def reject(g: Tensor, v: Tensor) -> Tensor:
     return torch.addcmul(g, v, torch.dot(g, v).div_(length).div_(length).neg_())
 
 
-class Perturbation(DocumentationLink, BaseEstimator):
+class Perturbation(EstimatorMixin, BaseEstimator):
     """A gradient taken at ``w~ = w + eps`` instead of at ``w``.
 
     With g the gradient at w and g~ the gradient at w~, a step is ::

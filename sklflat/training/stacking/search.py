@@ -13,12 +13,12 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, check_cv
 from sklearn.utils.metadata_routing import process_routing
 
-from sklflat._compat import DocumentationLink, Interval, StrOptions, fit_context
+from sklflat._compat import EstimatorMixin, Interval, StrOptions, fit_context
 from sklflat.training.stacking.planned_fits import PlannedFit, Planner
 from sklflat.training.stacking.trainer import train
 
 
-class StackedSearchCV(DocumentationLink, GridSearchCV):
+class StackedSearchCV(EstimatorMixin, GridSearchCV):
     """Grid or random search that trains candidates and folds at once.
 
     Takes the place of :class:`sklearn.model_selection.GridSearchCV` (and, with ``n_iter``, of

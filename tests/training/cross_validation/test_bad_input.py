@@ -1,10 +1,13 @@
 """What cannot be searched is named, and what fails is scored as failed."""
 
+import re
 import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from sklflat import SAMClassifierCV, SAMRegressor, SAMRegressorCV
@@ -69,7 +72,8 @@ def test_labels_without_pandas_are_named_as_well():
         ({"rhos": ["0.1"]}, r"rhos=\['0.1'\].*'0.1' is not among the numbers"),
         ({"alphas": [True]}, r"alphas=\[True\].*True is not among"),
         ({"rhos": np.ma.array([0.0, 0.1], mask=[0, 1])}, r"rhos=[\s\S]*masked is not among"),
-        ({"scoring": lambda *_: {"a": 1.0, "b": 2.0}}, r"scoring=.*several scores.*return it"),
+        ({"scoring": lambda *_: {"a": 1.0, "b": 2.0}}, r"scoring=.*by name.*return a number"),
+        ({"scoring": lambda *_: {"score": 1.0}}, r"scoring=.*by name.*return a number"),
         ({"rhos": 0.1}, "'rhos' parameter"),
         ({"cv": 1}, "'cv' parameter.*Got 1"),
         ({"cv": "three"}, "'cv' parameter"),
@@ -158,11 +162,25 @@ def test_rows_of_a_fold_without_weight_are_said():
         SAMClassifierCV(**QUICK | {"cv": KFold(2)}).fit(X, y, sample_weight=weight)
 
 
-def test_one_weight_for_all_rows_is_a_weight():
-    one = SAMClassifierCV(**QUICK).fit(X, y, sample_weight=2.0)
-    each = SAMClassifierCV(**QUICK).fit(X, y, sample_weight=np.full(40, 2.0))
+@pytest.mark.parametrize("scoring", [None, "neg_log_loss"])
+@pytest.mark.parametrize("weight", [2, 2.0, np.float32(2), np.full(40, "2"), [2] * 40])
+def test_weights_are_those_of_scikit_learn_in_training_and_scores(weight, scoring):
+    """One number stands for all rows; numbers in words are numbers."""
+    clf = SAMClassifierCV(**QUICK, scoring=scoring)
+    one, each = (clone(clf).fit(X, y, sample_weight=w) for w in (weight, np.full(40, 2.0)))
     assert one.scores_.tolist() == each.scores_.tolist()
     np.testing.assert_array_equal(one.predict_proba(X), each.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [np.array(2.0), np.True_, "heavy", [2.0], np.ones((40, 1)), [np.nan] * 40],
+)
+def test_weights_that_scikit_learn_refuses_are_refused_by_the_same_words(weight):
+    with pytest.raises((ValueError, TypeError)) as theirs:
+        LogisticRegression().fit(X, y, sample_weight=weight)
+    with pytest.raises(type(theirs.value), match=re.escape(str(theirs.value)[:40])):
+        SAMClassifierCV(**QUICK).fit(X, y, sample_weight=weight)
 
 
 def test_of_one_fold_it_is_not_known_how_far_scores_are_apart():

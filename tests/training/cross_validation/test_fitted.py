@@ -9,8 +9,8 @@ import sklearn
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.frozen import FrozenEstimator
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import GroupKFold
+from sklearn.metrics import accuracy_score, get_scorer, make_scorer
+from sklearn.model_selection import GridSearchCV, GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from skorch import NeuralNetClassifier
@@ -174,9 +174,44 @@ class TestRouting:
         expected = search.cv_results_["mean_test_score"].reshape(2, 2).T
         np.testing.assert_allclose(routed.scores_.mean(axis=0), expected, atol=1e-9)
 
+    @pytest.mark.parametrize("asked", [False, True, "importance"])
+    def test_the_scorer_gets_what_it_asks_for_also_on_the_training_rows(self, asked):
+        weight, importance = 1.0 + np.arange(150) % 2, 3.0 + np.arange(150) % 5
+        seen = []
+
+        def noting(y, predicted, sample_weight=None):
+            seen.append(sample_weight)
+            return accuracy_score(y, predicted, sample_weight=sample_weight)
+
+        scorer = make_scorer(noting).set_score_request(sample_weight=asked)
+        more = {"importance": importance} if asked == "importance" else {}
+        clf = SAMClassifierCV(**QUICK | {"max_iter": 2}, scoring=scorer)
+        clf.fit(X, y, sample_weight=weight, **more)
+        expected = {False: None, True: weight, "importance": importance}[asked]
+        assert len(seen) == 2 * 2 * 2 + 1  # radii, penalties, folds, and the final network
+        assert (seen[-1] is None) if expected is None else (seen[-1] == expected).all()
+
     def test_what_nobody_asks_for_is_refused(self):
         with pytest.raises(TypeError, match="groups"):
             SAMClassifierCV(**QUICK).fit(X, y, groups=np.arange(150))
+
+
+def test_a_scorer_that_takes_no_weights_is_said_to_and_gets_none():
+    def share(clf, X, y):
+        return float(np.mean(clf.predict(X) == y))
+
+    weight = np.arange(150) % 3
+    clf = SAMClassifierCV(**QUICK | {"search_dtype": None}, scoring=share)
+    with pytest.warns(UserWarning, match="does not support sample_weight") as said:
+        clf.fit(X, y, sample_weight=weight)
+    assert sum("does not support sample_weight" in str(w.message) for w in said) == 1
+    shared = {k: v for k, v in QUICK.items() if k not in ("rhos", "alphas", "cv")}
+    grid = {"rho": list(QUICK["rhos"]), "alpha": list(QUICK["alphas"])}
+    search = GridSearchCV(SAMClassifier(**shared), grid, cv=2, scoring=share)
+    with pytest.warns(UserWarning, match="does not support sample_weight"):
+        search.fit(X, y, sample_weight=weight)
+    expected = search.cv_results_["mean_test_score"].reshape(2, 2).T
+    np.testing.assert_allclose(clf.scores_.mean(axis=0), expected, atol=1e-9)
 
 
 def test_without_routing_other_parameters_are_refused():
