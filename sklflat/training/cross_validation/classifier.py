@@ -105,7 +105,8 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     Attributes
     ----------
     rho_, alpha_ : float
-        The chosen radius and L2 penalty.
+        The chosen radius and L2 penalty: the best by ``scores_``, or the next best where its
+        training on all rows fails.
     best_score_ : float
         Mean of their scores over folds. It is that of the best of many, hence optimistic.
     scores_ : ndarray of shape (n_folds, n_rhos, n_alphas)
@@ -132,8 +133,9 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
-        If the final network scores less on its own training rows than the networks of all folds
-        on rows that were held out, by more than these scores are apart.
+        If the best candidate, trained on all rows, scores less on these than the networks of all
+        folds on rows that were held out, beyond chance, or diverges: the next best is taken, of
+        four at most.
     UserWarning
         If a class has fewer rows than there are folds.
 

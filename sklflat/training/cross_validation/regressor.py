@@ -77,8 +77,9 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
-        If the final network scores less on its own training rows than the networks of all folds
-        on rows that were held out, by more than these scores are apart.
+        If the best candidate, trained on all rows, scores less on these than the networks of all
+        folds on rows that were held out, beyond chance, or diverges: the next best is taken, of
+        four at most.
     ConvergenceWarning
         If no candidate predicts held-out rows better than the mean of y; says whether its scale
         is the likely reason. Not with a ``scoring`` of your own.

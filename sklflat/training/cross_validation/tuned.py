@@ -32,7 +32,7 @@ from sklflat._compat import (
     fit_context,
     scorer_params,
 )
-from sklflat.exceptions import DuplicateParameterError, PerturbationWarning, warn
+from sklflat.exceptions import DuplicateParameterError
 from sklflat.training.cross_validation.checks import (
     check_rows_of_classes,
     check_scored,
@@ -40,6 +40,7 @@ from sklflat.training.cross_validation.checks import (
     scores_of_folds,
     warn_of_no_gain,
 )
+from sklflat.training.cross_validation.final_network import train_final
 from sklflat.training.estimators.parameters import Constraints, SharedParameters, make_perturbation
 from sklflat.training.estimators.targets import as_values
 from sklflat.training.perturbations import Perturbation
@@ -137,39 +138,22 @@ class TunedEstimator(
         scores = np.reshape(folds, (len(folds), len(alphas), len(rhos))).swapaxes(1, 2)
         check_scored(scores)
         self.rhos_, self.alphas_, self.scores_ = rhos, alphas, scores
-        self.rho_ = search.best_params_["rho"]
-        self.alpha_ = search.best_params_.get("alpha", np.nan)
-        self.best_score_ = float(search.best_score_)
         self.n_stacked_ = search.n_stacked_
-        self.best_estimator_ = estimator.set_params(**search.best_params_)
-        self.best_estimator_.fit(X, y, sample_weight=sample_weight)
-        held_out = np.array([fold[search.best_index_] for fold in folds])
         as_folds = scorer_params(search, params)
-        self._warn_of_collapse(search.scorer_(self.best_estimator_, X, y, **as_folds), held_out)
+        best, self.best_estimator_ = train_final(
+            search,
+            np.array(folds),
+            lambda chosen: (
+                clone(estimator).set_params(**chosen).fit(X, y, sample_weight=sample_weight)
+            ),
+            lambda trained: search.scorer_(trained, X, y, **as_folds),
+        )
+        chosen = search.cv_results_["params"][best]
+        self.rho_, self.alpha_ = chosen["rho"], chosen.get("alpha", np.nan)
+        self.best_score_ = float(search.cv_results_["mean_test_score"][best])
         if not is_classifier(self) and self.scoring is None:
             warn_of_no_gain(self.best_score_, data.y)
         return self
-
-    def _warn_of_collapse(self, on_training_rows: float, held_out: NDArray) -> None:
-        """Warn where the final network fails on rows that it was trained on.
-
-        Its score there is below those of the folds (n_folds,) by more than these are apart; of one
-        fold that is not known.
-        """
-        if len(held_out) < 2:
-            return
-        lowest = held_out.min()
-        if lowest - on_training_rows > np.ptp(held_out):
-            chosen = "" if np.isnan(self.alpha_) else f" and alpha={self.alpha_:.3g}"
-            warn(
-                f"The final network's score on the rows that it was trained on is "
-                f"{on_training_rows:.3g}; in cross-validation rho={self.rho_:.3g}{chosen} had at "
-                f"least {lowest:.3g} on rows that were held out. So its training failed where "
-                "those of the folds did not. A last batch much smaller than the others multiplies "
-                "the share of alpha: choose a batch_size that leaves no small rest, or lower the "
-                "largest alphas or rhos.",
-                PerturbationWarning,
-            )
 
     def _alphas_to_try(self) -> NDArray:
         """L2 penalties (n_alphas,); one NaN where a skorch net brings its own."""

@@ -7,6 +7,10 @@ from typing import Any
 from sklflat.training.engine.replays import attributes, why_not_recorded
 from sklflat.training.stacking.perturbation import StackedPerturbation
 
+#: parameters above which a step takes so long on a CPU that sharing what comes around it saves
+#: less than products of many matrices at once cost (one thread: .5 times the time of one after
+#: the other at 5,000, .9 at 25,000, 1.0 at 40,000, 1.1 to 1.6 at 80,000 and 200,000)
+_LARGE = 50_000
 #: per-replica time no longer falls beyond this many (benchmarks/stacked.py)
 _MOST = 64
 
@@ -45,6 +49,15 @@ def why_not_stacked(net: Any) -> str | None:
     stranger = why_not_recorded((net.module_, net.criterion_), net.user_classes())
     if stranger is not None and ("hooks" in stranger or "get_loss" in stranger):
         return stranger
+    return None
+
+
+def why_not_faster(net: Any) -> str | None:
+    """Why a stack of such nets would not be faster than one after the other; None if it would."""
+    parameters = list(net.module_.parameters())
+    p = sum(q.numel() for q in parameters)
+    if p > _LARGE and all(q.device.type == "cpu" for q in parameters):
+        return f"networks of more than {_LARGE:,} parameters are not faster in a stack"
     return None
 
 

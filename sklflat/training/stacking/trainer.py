@@ -30,7 +30,12 @@ from sklflat.training.runs.run_directory import RunDirectory
 from sklflat.training.runs.training import Training
 from sklflat.training.stacking.data import SharedData
 from sklflat.training.stacking.stack import CannotStackError, Stack
-from sklflat.training.stacking.stackable import replicas_at_once, stack_key, why_not_stacked
+from sklflat.training.stacking.stackable import (
+    replicas_at_once,
+    stack_key,
+    why_not_faster,
+    why_not_stacked,
+)
 
 #: share of the replicas below which a stack is rebuilt without those that have ended
 _LIVE = 0.7
@@ -99,7 +104,9 @@ def train(
     ----------
     trainings : sequence of Training
     stack : bool or "force", default=True
-        False trains each alone; with ``"force"`` a training that cannot be stacked raises.
+        False trains each alone; with ``"force"`` a training that cannot be stacked raises. Large
+        networks are trained alone on a CPU, where a stack of them is not faster, unless it is
+        ``"force"`` or ``max_replicas`` is given.
     n_jobs : int, default=None
         Of joblib. Several workers get a part of the trainings each, and stack it.
     max_replicas : int, default=None
@@ -144,7 +151,7 @@ def _train_all(
         work = partial(_train_here, verbose=max(verbose - 1, 0), **settings)
         yield from dispatch(trainings, units, n_jobs, work)
         return
-    stacked = _StackTrainer(trainings, stack, max_replicas, verbose, directory)
+    stacked = _StackTrainer(trainings, stack, max_replicas, verbose, directory, n_workers)
     yield from stacked.run()
     alone = [[i] for i in sorted(stacked.alone)]
     yield from dispatch(trainings, alone, n_jobs, partial(train_alone, cache_dir=cache_dir))
@@ -179,6 +186,7 @@ class _StackTrainer:
     max_replicas: int | None
     verbose: int
     directory: RunDirectory
+    n_workers: int = 1
     alone: list[int] = field(default_factory=list)
     shared: SharedData = field(default_factory=SharedData)
 
@@ -194,7 +202,10 @@ class _StackTrainer:
             if i in resumed:
                 continue
             started = self._plan(i)
-            if started is not None:
+            reason = self._why_not_faster(started)
+            if started is not None and reason is not None:
+                yield from self._train_large(started, reason)
+            elif started is not None:
                 group = groups.setdefault(started.key, [])
                 group.append(started)
                 if len(group) >= self._limit(started):
@@ -216,6 +227,14 @@ class _StackTrainer:
             training.why_alone = "it was kept"
         return started
 
+    def _train_large(self, started: _StartedTraining, reason: str) -> Iterator[int]:
+        """Train alone what would not be faster in a stack: here, or by a worker if there are."""
+        if self.n_workers == 1:
+            yield self._finish_alone(started, reason)
+        else:
+            started.reset()
+            self._leave_alone(started.i, reason)
+
     def _resume_stack(self, name: str, checkpoints: dict[int, Checkpoint]) -> Iterator[int]:
         """Go on with a stack that was cut off."""
         group = []
@@ -228,6 +247,11 @@ class _StackTrainer:
                 yield i
         if group:
             yield from self._train_group(group, name)
+
+    def _why_not_faster(self, started: _StartedTraining | None) -> str | None:
+        if started is None or self.stack == "force" or self.max_replicas is not None:
+            return None
+        return why_not_faster(started.net)
 
     def _limit(self, started: _StartedTraining) -> int:
         if self.max_replicas is not None:

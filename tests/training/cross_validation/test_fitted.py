@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,8 @@ from sklflat import (
     load,
     save,
 )
-from sklflat.exceptions import PerturbationWarning
+from sklflat.exceptions import DivergenceError, PerturbationWarning
+from sklflat.training.cross_validation.final_network import has_failed, train_final
 
 X, y = load_iris(return_X_y=True)
 NAMES = np.array(["setosa", "versicolor", "virginica"])[y]
@@ -225,12 +227,51 @@ def test_a_final_network_that_fails_where_those_of_the_folds_did_not_is_said():
     quick = {"hidden_layer_sizes": (12,), "max_iter": 40, "rhos": (0.0,), "alphas": (1.0,)}
     quick |= {"learning_rate_init": 0.01, "random_state": 0, "batch_size": 60}
     clf = SAMClassifierCV(**quick, cv=3)
-    with pytest.warns(PerturbationWarning, match=r"rho=0 and alpha=1 had at least 0\.\d+"):
+    with pytest.warns(
+        PerturbationWarning, match=r"rho=0 and alpha=1 has a score of 0\.2.* is kept"
+    ):
         clf.fit(X[:121] / 16, y[:121])
     assert clf.score(X[:121] / 16, y[:121]) < clf.scores_.min()
     with warnings.catch_warnings():
         warnings.simplefilter("error", PerturbationWarning)
         clf.fit(X[:120] / 16, y[:120])
+    clf.set_params(alphas=(0.1, 1e-3))
+    with pytest.warns(PerturbationWarning, match=r"rho=0 and alpha=0\.001 is taken"):
+        clf.fit(X[:121] / 16, y[:121])
+    assert clf.scores_.mean(axis=0).argmax() == 0
+    assert (clf.alpha_, clf.best_estimator_.alpha) == (1e-3, 1e-3)
+    assert clf.best_score_ == pytest.approx(clf.scores_[:, 0, 1].mean())
+    assert clf.score(X[:121] / 16, y[:121]) > 0.96
+
+
+def test_a_candidate_that_diverges_on_all_rows_gives_way_to_the_next():
+    def train(params):
+        if params["rho"] > 0:
+            raise DivergenceError("not finite")
+        return params
+
+    results = {"rank_test_score": [2, 1], "params": [{"rho": 0.0}, {"rho": 1.0}]}
+    search, held_out = SimpleNamespace(cv_results_=results), np.array([[0.7, 0.8], [0.7, 0.9]])
+    with pytest.warns(PerturbationWarning, match="rho=1 diverged. rho=0 is taken"):
+        assert train_final(search, held_out, train, lambda e: 0.9) == (0, {"rho": 0.0})
+    results["params"][0]["rho"] = 0.5
+    with pytest.raises(DivergenceError, match="not finite"):
+        train_final(search, held_out, train, lambda e: 0.9)
+
+
+@pytest.mark.parametrize(
+    ("on_rows", "held_out", "failed"),
+    [
+        (0.99, [1.0, 1.0, 1.0], False),  # within 2 %
+        (0.55, [1.0, 1.0, 1.0], True),
+        (0.50, [0.5, 0.45, 0.55], False),
+        (-9.0, [-3.0, -2.9, -3.1], True),  # scores may be negative
+        (np.nan, [0.5, 0.6, 0.7], False),
+        (0.1, [0.9], False),
+    ],
+)
+def test_what_counts_as_failed_on_training_rows(on_rows, held_out, failed):
+    assert has_failed(on_rows, np.array(held_out)) is failed
 
 
 def test_training_rows_are_weighted_as_held_out_rows_are():

@@ -363,3 +363,24 @@ def test_rows_of_different_make_are_not_joined():
     made = estimators(n=4, net=OfAnyWidth, hidden_layer_sizes=(100,))
     data = [DIGITS[:300, :n] for n in (64, 64, 32, 32)]
     assert_as_alone([Training(e, X, LABELS[:300]) for e, X in zip(made, data, strict=True)], 1e-10)
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_large_networks_are_trained_alone(n_jobs):
+    """A stack of them takes longer on a CPU (``benchmarks/stacked.py``)."""
+    settings = {"hidden_layer_sizes": (256, 256), "max_iter": 1}
+    own = [clone(e).set_params(**settings) for e in estimators(n=3)]
+    trainings = [Training(e, DIGITS, LABELS) for e in own]
+    assert sorted(train(trainings, n_jobs=n_jobs)) == [0, 1, 2]
+    assert all("50,000 parameters" in t.why_alone for t in trainings)
+    alone = clone(own[2]).fit(DIGITS, LABELS)
+    assert distance(trainings[2].estimator, alone) == 0
+
+
+@pytest.mark.parametrize("asked", [{"stack": "force"}, {"max_replicas": 3}])
+def test_large_networks_are_stacked_where_that_is_asked_for(asked):
+    settings = {"hidden_layer_sizes": (256, 256), "max_iter": 1}
+    own = [clone(e).set_params(**settings) for e in estimators(n=3)]
+    trainings = [Training(e, DIGITS, LABELS) for e in own]
+    list(train(trainings, **asked))
+    assert [t.why_alone for t in trainings] == [None] * 3
