@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklflat.connectivity.core_scores import PathScores
 from sklflat.probing.false_discovery import FDR, discovered
 from sklflat.probing.restricted import Restriction, random_choice, restrict, restricted_score
+from sklflat.training.estimators.containers import own_copy
 
 #: false discovery rates at which the core is looked at
 LEVELS = (0.001, 0.01, 0.05, 0.1, 0.2)
@@ -154,7 +155,7 @@ class InvariantCore:
         outside = [
             restricted_score(probe, choice, X, y) for choice in choices if choice is not None
         ]
-        ends = [estimator.score(X, y) for estimator in probe.estimators_]
+        ends = [estimator.score(own_copy(X), y) for estimator in probe.estimators_]
         return CoreRestriction(
             found.estimator,
             found.n_units,

@@ -20,7 +20,7 @@ from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.probing.module_outputs import check_criterion, default_loss
 from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
-from sklflat.training.estimators.containers import holds_integers, plain
+from sklflat.training.estimators.containers import holds_integers, own_copy, plain
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.opened import opened
 from sklflat.training.estimators.targets import ClassTargets, RealTargets
@@ -218,7 +218,7 @@ class FittedModule(EstimatorMixin, BaseEstimator):
         join = Joining(network)
 
         def to_input(X: Any) -> Tensor:
-            X = X if self.transformer is None else self.transformer.transform(plain(X))
+            X = X if self.transformer is None else self.transformer.transform(own_copy(plain(X)))
             x = self._to_input(join(X))
             self._settle(network, x)
             return x

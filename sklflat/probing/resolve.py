@@ -25,6 +25,7 @@ from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.cross_validation.tuned import TunedEstimator
 from sklflat.training.estimators.build import output_shape, reads_integers
 from sklflat.training.estimators.cloned_nets import cloned_net
+from sklflat.training.estimators.containers import own_copy
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.estimators.outputs import needs_reading
@@ -250,7 +251,7 @@ class _Preprocessed:
     to_input: Any
 
     def __call__(self, X: Any) -> Tensor:
-        return self.to_input(self.transformer.transform(X))
+        return self.to_input(self.transformer.transform(own_copy(X)))
 
 
 def _check_numbered(classes: np.ndarray, name: str) -> None:

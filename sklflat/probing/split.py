@@ -13,6 +13,8 @@ from torch import Tensor
 
 from sklflat._compat import check_method_params, check_sample_weight, num_samples, safe_indexing
 from sklflat.exceptions import DependentRowsWarning, warn
+from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.containers import own_copy
 
 #: random choices of groups to hold out, of which the best is taken
 _N_CHOICES = 100
@@ -67,6 +69,12 @@ class Rows:
             return None
         check_groups(groups, len(self))
         return np.asarray(groups)
+
+    def train(self, estimator: Any) -> Any:
+        """Fit an estimator on the rows; others than our own might change them."""
+        ours = isinstance(estimator, PerturbedEstimator)
+        X, y = (self.X, self.y) if ours else (own_copy(self.X), own_copy(self.y))
+        return estimator.fit(X, y, **self.params)
 
     def without_groups(self) -> "Rows":
         """The rows without the parameter ``groups``, which no network's ``fit`` takes."""

@@ -188,7 +188,7 @@ class UnitProbe(EstimatorMixin, MetaEstimatorMixin, TransformerMixin, BaseEstima
             fitted, scored = split_rows(rows, self.holdout, is_classifier(fresh), rng)
             groups = fitted.groups
             fitted = fitted if is_search(fresh) else fitted.without_groups()
-            self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
+            self.estimator_ = fitted.train(fresh)
             if not ends_frozen(fresh):
                 training = TrainingSet(
                     fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups, in_time

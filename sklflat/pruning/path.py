@@ -202,7 +202,7 @@ class PruningPath(UnitProbe):
             self.estimator_ = fresh
         else:
             fitted = chosen if is_search(fresh) else chosen.without_groups()
-            self.estimator_ = fresh.fit(fitted.X, fitted.y, **fitted.params)
+            self.estimator_ = fitted.train(fresh)
         chosen = chosen.at_most(MAX_CHOOSING, rng)
         choosing, judging = (
             Sample.of(

@@ -24,6 +24,7 @@ from sklflat.probing.split import Rows, split_rows
 from sklflat.rewinding.progress import Progress, Stack
 from sklflat.rewinding.pruning import PrunableLayers
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.containers import own_copy
 from sklflat.training.runs import Training
 from sklflat.training.stacking import train
 
@@ -75,7 +76,9 @@ class Recipe:
             *before, (name, last) = last.steps
             own = {k: v for k, v in rows.params.items() if k.startswith(name + "__")}
             others = {k: v for k, v in rows.params.items() if k not in own}
-            X = Pipeline(before).fit_transform(rows.X, rows.y, **others) if before else rows.X
+            X = rows.X
+            if before:
+                X = Pipeline(before).fit_transform(own_copy(X), rows.y, **others)
             params = {k.removeprefix(name + "__"): v for k, v in own.items()}
             rows = Rows(X, rows.y, params, rows.numbers)
         if not isinstance(last.random_state, (int, np.integer)):
@@ -170,6 +173,7 @@ class Recipe:
 
     def transformed(self, X: Any) -> Any:
         """Rows of the data, as the last estimator takes them."""
+        X = own_copy(X) if self.before else X
         for _, step in self.before:
             X = X if step is None or step == "passthrough" else step.transform(X)
         return X

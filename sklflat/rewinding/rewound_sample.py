@@ -17,6 +17,7 @@ from sklflat.rewinding.recipe import Recipe
 from sklflat.rewinding.resampling import Resampling
 from sklflat.rewinding.rewinds import Comparison
 from sklflat.rewinding.tickets import Round
+from sklflat.training.estimators.containers import own_copy
 from sklflat.training.runs import Training
 
 BEFORE, AFTER = "before", "after"
@@ -115,7 +116,8 @@ class RewoundSample(Sample):
         With ``holdout=None`` it has been trained on them.
         """
         weight = None if self.weight is None else self.weight.numpy()
-        return float(self.recipe.fitted(training).score(self.raw, self.y, sample_weight=weight))
+        fitted = self.recipe.fitted(training)
+        return float(fitted.score(own_copy(self.raw), self.y, sample_weight=weight))
 
     def warn_of_onset(self) -> None:
         """Say what speaks against the onset, and whether the experiment before it failed."""

@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 
 from sklflat.surrogate.columns import Columns, filled
 from sklflat.surrogate.rules import Rules
+from sklflat.training.estimators.containers import own_copy
 
 #: rows on which steps are asked whether they are linear, and how near to a line that is, of what a
 #: number changes by
@@ -94,7 +95,7 @@ def _transformed(steps: Pipeline, rows: NDArray) -> NDArray[np.float64]:
     if not len(steps):
         return np.asarray(rows, dtype=float)
     with np.errstate(all="ignore"):
-        made = steps.transform(rows)
+        made = steps.transform(own_copy(rows))
     return np.asarray(made.toarray() if issparse(made) else made, dtype=float)
 
 

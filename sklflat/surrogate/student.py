@@ -14,6 +14,7 @@ from sklearn.utils.validation import has_fit_parameter
 from sklflat.surrogate.teacher import Answers
 from sklflat.surrogate.trees import AlternatingTreeClassifier, AlternatingTreeRegressor
 from sklflat.temperature.softened import logits_of_margin
+from sklflat.training.estimators.containers import own_copy
 
 #: probabilities below this are not taught: they cost a row each and change no split
 _LEAST = 0.01
@@ -42,12 +43,16 @@ class Student:
         """Outputs as those of the network: logits of mean 0, or predictions."""
         if self.classes is None:
             return Answers(
-                np.asarray(self.model.predict(features), float).reshape(len(features), -1), None
+                np.asarray(self._predicted(features), float).reshape(len(features), -1),
+                None,
             )
         if self.target == "logit":
-            return Answers(_both(self.model.predict(features)), self.classes)
+            return Answers(_both(self._predicted(features)), self.classes)
         logs = np.log(np.maximum(self.proba(features), FLOOR))
         return Answers(logs - logs.mean(axis=1, keepdims=True), self.classes)
+
+    def _predicted(self, features: NDArray) -> NDArray:
+        return np.asarray(self.model.predict(own_copy(features)))
 
     def proba(self, features: NDArray) -> NDArray[np.float64]:
         """Probabilities (n_samples, n_classes) of a classifier's student."""
@@ -55,16 +60,16 @@ class Student:
         if self.target == "logit":
             return self.answers(features).proba
         if regresses(self.model):
-            found = np.asarray(self.model.predict(features), float).reshape(len(features), -1)
+            found = np.asarray(self._predicted(features), float).reshape(len(features), -1)
             found = np.column_stack([1 - found, found]) if found.shape[1] == 1 else found
             found = np.clip(found, 0, None)
             return found / np.maximum(found.sum(axis=1, keepdims=True), 1e-300)
         found = np.zeros((len(features), len(self.classes)))
         own = np.searchsorted(self.classes, self.model.classes_)
         if hasattr(self.model, "predict_proba"):
-            found[:, own] = self.model.predict_proba(features)
+            found[:, own] = self.model.predict_proba(own_copy(features))
         else:
-            predicted = np.searchsorted(self.classes, self.model.predict(features))
+            predicted = np.searchsorted(self.classes, self._predicted(features))
             found[np.arange(len(found)), predicted] = 1
         return found
 
@@ -234,7 +239,7 @@ def teach(
     else:
         taught = _taught(target, answers)
     by = weight_parameter(model)
-    model.fit(features, taught, **({} if by is None or weight is None else {by: weight}))
+    model.fit(own_copy(features), taught, **({} if by is None or weight is None else {by: weight}))
     return Student(model, target, answers.classes)
 
 

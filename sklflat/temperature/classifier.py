@@ -28,7 +28,7 @@ from sklflat.temperature.calibration import LOG_BOUNDS, Calibration, fit_tempera
 from sklflat.temperature.calibration_rows import columns_of, out_of_fold
 from sklflat.temperature.softened import log_softened, logits_of, method_of, softened
 from sklflat.training import SAMClassifier
-from sklflat.training.estimators.containers import as_arrays
+from sklflat.training.estimators.containers import as_arrays, own_copy
 from sklflat.training.stacking.planned_fits import TrainsAnother
 
 
@@ -139,7 +139,7 @@ class TemperatureClassifier(
         """
         X, y = as_arrays(X, y)
         estimator, its_params = self._begin_fit(X, y, sample_weight, **fit_params)
-        estimator.fit(X, y, **its_params)
+        estimator.fit(own_copy(X), own_copy(y), **its_params)
         return self._end_fit(estimator, X, y, sample_weight, **fit_params)
 
     @fit_context(prefer_skip_nested_validation=False)
@@ -197,7 +197,7 @@ class TemperatureClassifier(
         X, y = indexable(X, self._check_y(y))
         params = self._routed(self._given(), sample_weight, fit_params)
         if is_frozen(self.estimator):
-            logits, numbers = logits_of(self.estimator_, X), np.arange(len(y))
+            logits, numbers = logits_of(self.estimator_, own_copy(X)), np.arange(len(y))
         else:
             splitter = check_cv(self.cv, y, classifier=True)
             splits = list(splitter.split(X, y, **params.splitter.split))

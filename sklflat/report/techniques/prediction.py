@@ -16,6 +16,7 @@ from sklflat.report.subjects import Subject
 from sklflat.report.targets import total_variance
 from sklflat.report.techniques.base import Reading, Technique, always
 from sklflat.report.wording import number
+from sklflat.training.estimators.containers import own_copy
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def predictions(subject: Subject) -> Predictions:
     rows, known = subject.held_out, subject.trained_on
     y = np.asarray(rows.y)
     reference = y if known is None else np.asarray(known.y)
-    said = subject.network.predict(rows.X)
+    said = subject.network.predict(own_copy(rows.X))
     if not subject.is_classifier:
         y, said = (np.asarray(v, dtype=float).reshape(len(y), -1) for v in (y, said))
         mean = np.asarray(reference, dtype=float).reshape(len(reference), -1).mean(axis=0)
@@ -116,13 +117,14 @@ def predictions(subject: Subject) -> Predictions:
     labels, counts = np.unique(reference, return_counts=True)
     losses = (said != y).astype(float)
     constant = (y != labels[counts.argmax()]).astype(float)
-    nll = log_loss(y, subject.network.predict_proba(rows.X), labels=subject.network.classes_)
+    proba = subject.network.predict_proba(own_copy(rows.X))
+    nll = log_loss(y, proba, labels=subject.network.classes_)
     own = np.nan if known is None else _score(subject, known)
     return Predictions(losses, constant, 1.0, float(nll), own, "accuracy")
 
 
 def _score(subject: Subject, rows: Rows) -> float:
-    return float(subject.network.score(rows.X, rows.y))
+    return float(subject.network.score(own_copy(rows.X), rows.y))
 
 
 def read(found: Predictions, subject: Subject) -> Reading:

@@ -1,5 +1,6 @@
 """The containers in which users pass inputs and targets."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,6 +49,13 @@ def check_container(X: Any) -> None:
             f"X is a {type(X).__name__} of {len(X)} arrays. Pass several inputs as a "
             "dictionary of arrays by the names of forward's arguments, or join them to one array."
         )
+
+
+def own_copy(X: Any) -> Any:
+    """Rows, or targets, that may be worked on in place, as a transformer with copy=False does."""
+    if X is None or isinstance(X, Dataset):
+        return X
+    return X.detach().clone() if isinstance(X, Tensor) else copy.deepcopy(X)
 
 
 def plain(X: Any) -> Any:

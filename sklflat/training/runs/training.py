@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from sklflat.exceptions import CheckpointError, DamagedFileWarning, warn
 from sklflat.training.engine.epochs import (
@@ -20,16 +19,10 @@ from sklflat.training.engine.epochs import (
 )
 from sklflat.training.engine.loader import EpochSum, SampleOrder, TensorLoader
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.containers import own_copy
 from sklflat.training.runs.checkpoint import Checkpoint
 from sklflat.training.runs.side_effects import SideEffects
 from sklflat.training.runs.start import Start
-
-
-def own_copy(X: Any) -> Any:
-    """Rows, or targets, that may be worked on in place, as a transformer with copy=False does."""
-    if X is None or isinstance(X, Dataset):
-        return X
-    return X.detach().clone() if isinstance(X, Tensor) else copy.deepcopy(X)
 
 
 @dataclass

@@ -14,9 +14,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 
 from sklflat.storage import fingerprint
 from sklflat.training.estimators.base import PerturbedEstimator
+from sklflat.training.estimators.containers import own_copy
 from sklflat.training.estimators.fitted import FittedNet
 from sklflat.training.runs import Training
-from sklflat.training.runs.training import own_copy
 
 
 class TrainsAnother:
