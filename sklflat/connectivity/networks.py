@@ -57,12 +57,7 @@ class Networks:
         dtype: str | None,
     ) -> "Networks":
         """Open fitted estimators, and check that their networks can be compared."""
-        scored = _without_zero_weights(scored)
-        if len(scored) < 2:
-            raise ValueError(
-                f"{len(scored)} rows with a positive sample weight are left to score units on: "
-                "give more."
-            )
+        scored = scored.with_weight()
         sample = Sample.of(
             estimators[0],
             scored.X,
@@ -253,7 +248,7 @@ def train_networks(
 
 def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:
     """Rows to score units on, and rows to match them on."""
-    rows = _without_zero_weights(rows)
+    rows = rows.with_weight()
     if len(rows) < 4:
         raise ValueError(
             f"n_samples={len(rows)} rows cannot be split into some to match units on and some to "
@@ -261,8 +256,3 @@ def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:
         )
     match, score = split_halves(len(rows), rng)
     return rows.take(score), rows.take(match)
-
-
-def _without_zero_weights(rows: Rows) -> Rows:
-    weight = rows.weight
-    return rows if weight is None else rows.take(np.flatnonzero(weight.numpy() > 0))

@@ -85,6 +85,7 @@ class Networks:
         n_failed: int = 0,
     ) -> "Networks":
         """Open fitted estimators, and check that they are for the same task."""
+        scored = scored.with_weight()
         sample = Sample.of(
             estimators[0],
             scored.X,
