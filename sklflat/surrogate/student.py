@@ -183,8 +183,9 @@ def check_magnitude(features: NDArray, names: Sequence[str]) -> None:
     j = int(largest.argmax())
     if largest[j] > np.finfo(np.float32).max:
         raise ValueError(
-            f"{names[j]!r} has numbers up to {largest[j]:.3g}, but the default surrogate is a tree, "
-            "which reads X in single precision. Scale X, or give a surrogate of double precision."
+            f"{names[j]!r} has numbers up to {largest[j]:.3g}, but the default surrogate is a "
+            "tree, which reads X in single precision. Scale X, or give a surrogate of double "
+            "precision."
         )
 
 

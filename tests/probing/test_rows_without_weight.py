@@ -1,4 +1,4 @@
-"""A row of weight 0 counts as absent, whatever stands in it and whatever the network makes of it."""
+"""A row of weight 0 counts as absent, whatever it holds and whatever the network makes of it."""
 
 import numpy as np
 import pytest
@@ -40,9 +40,7 @@ KEPT = WEIGHT > 0
 def one(seed=0):
     """Sums over large inputs are not finite in single precision."""
     torch.manual_seed(seed)
-    module = nn.Sequential(
-        nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 2)
-    )
+    module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 2))
     with torch.no_grad():
         module[0].weight *= 10
     return from_module(module, classes=[0, 1])
