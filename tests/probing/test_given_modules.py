@@ -166,6 +166,41 @@ def test_integers_that_are_numbers_become_numbers():
     np.testing.assert_array_equal(model.predict_proba(IDS), model.predict_proba(IDS.astype(float)))
 
 
+class Padded(Head):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(9, 4, padding_idx=0)
+
+    def forward(self, ids):
+        return self.end(self.words(ids).mean(1))
+
+
+def test_the_row_of_padding_is_a_constant():
+    """It has no derivative by intent; that was taken for a wrong one."""
+    model = from_module(Padded().double(), classes=[0, 1, 2])
+    assert (IDS == 0).any()
+    spectrum = HessianSpectrum(model, n_components=2, n_null=30, random_state=0).fit(IDS, y)
+    plain = Padded().double()  # without the row, and with the lengths that it counts in
+    free = [p for name, p in plain.named_parameters() if not name.startswith("words")]
+    rows = plain.words.weight[1:].detach().clone().requires_grad_()
+    table = torch.cat([plain.words.weight[:1].detach(), rows])
+    z = plain.end(table[torch.as_tensor(IDS)].mean(1))
+    loss = F.cross_entropy(z, torch.as_tensor(y))
+    by = [*free, rows]
+    gradient = torch.autograd.grad(loss, by, create_graph=True)
+    flat = torch.cat([g.flatten() for g in gradient])
+    H = torch.stack(
+        [
+            torch.cat([h.flatten() for h in torch.autograd.grad(g, by, retain_graph=True)])
+            for g in flat
+        ]
+    )
+    right = torch.linalg.eigvalsh(H).flip(0)[:2]
+    np.testing.assert_allclose(spectrum.eigenvalues_, right, rtol=1e-6)
+    from_end = spectrum.eigenvectors_
+    assert from_end.shape[1] == len(flat) + 4
+
+
 # --- precision --------------------------------------------------------------------------------
 
 
