@@ -16,6 +16,7 @@ from sklflat.curvature import GaussNewton, Hessian, NetworkOperator
 from sklflat.curvature.derivative_checks import check_products
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
+from sklflat.networks.before_activation import BeforeActivation
 from sklflat.networks.checks import (
     Check,
     checked_rows,
@@ -225,7 +226,10 @@ def _is_below(right: NDArray, other: NDArray) -> bool:
 
 def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:
     kinds = {LogProbabilities: "probabilities, taken to logits", LogOdds: "one probability a class"}
-    yield "Outputs", kinds.get(type(network.module), "logits or values, as the module returns them")
+    said = kinds.get(type(network.module), "logits or values, as the module returns them")
+    if isinstance(network.module, BeforeActivation):
+        said = f"probabilities, taken to the logits before the {network.module.kind}"
+    yield "Outputs", said
     lowest = precision_inside(network.forward, network.prepare(x[:2]))
     lowest = max(lowest, network.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     inside = str(lowest).removeprefix("torch.")

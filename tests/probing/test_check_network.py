@@ -135,7 +135,7 @@ def test_networks_of_a_lower_precision_inside_are_no_failure(dtype):
 def test_what_the_table_says():
     ended = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 3), nn.Softmax(1))
     said = repr(check_network(from_module(ended, classes=[0, 1, 2]), X, Y))
-    assert "probabilities, taken to logits" in said
+    assert "probabilities, taken to the logits before the softmax" in said
     assert "float32, float32 inside" in said
     assert "3 in 1 layers" in said
     linear = repr(check_network(from_module(nn.Linear(4, 3), classes=[0, 1, 2]), X, Y))
