@@ -11,7 +11,15 @@ from skorch import NeuralNetClassifier
 from torch import nn
 from torch.nn import functional as F
 
-from sklflat import AblationProbe, HessianSpectrum, SAMClassifier, from_module
+from sklflat import (
+    AblationProbe,
+    ActivationProbe,
+    HessianSpectrum,
+    PruningPath,
+    SAMClassifier,
+    UniversalityProbe,
+    from_module,
+)
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Parts
 
@@ -197,8 +205,7 @@ def test_the_row_of_padding_is_a_constant():
     )
     right = torch.linalg.eigvalsh(H).flip(0)[:2]
     np.testing.assert_allclose(spectrum.eigenvalues_, right, rtol=1e-6)
-    from_end = spectrum.eigenvectors_
-    assert from_end.shape[1] == len(flat) + 4
+    assert spectrum.eigenvectors_.shape[1] == len(flat) + 4
 
 
 # --- precision --------------------------------------------------------------------------------
@@ -267,3 +274,45 @@ def test_a_compiled_script_predicts_without_a_warning():
         found = from_module(script, classes=[0, 1, 2]).predict_proba(SEQUENCE[:, 0])
     right = from_module(module, classes=[0, 1, 2]).predict_proba(SEQUENCE[:, 0])
     np.testing.assert_allclose(found, right, atol=1e-6)
+
+
+# --- rows that are sorted inside ----------------------------------------------------------------
+
+
+class SortedByLength(Head):
+    """Sequences in the order of their lengths, as packing them asks for, and outputs put back."""
+
+    def forward(self, x):
+        order = (x != 0).any(2).sum(1).argsort(descending=True)
+        return self.end(x[order].mean(1))[order.argsort()]
+
+
+class Packed(Head):
+    def __init__(self):
+        super().__init__()
+        self.recurrent = nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, x):
+        lengths = (x != 0).any(2).sum(1).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, True, enforce_sorted=False)
+        return self.end(self.recurrent(packed)[1][0])
+
+
+def test_activations_in_another_order_than_rows_are_refused():
+    """Outputs are right, and every score of activations was that of other rows."""
+    X = np.where(PADDED[..., None], 0, SEQUENCE).astype(np.float32)
+    right = from_module(Packed(), classes=[0, 1, 2])
+    probe = ActivationProbe(right, n_units=None, n_null=30, random_state=0).fit(X, y)
+    alone = np.concatenate([probe.transform(row) for row in X[:, None]])
+    np.testing.assert_allclose(probe.transform(X), alone, atol=1e-6)
+    model = from_module(SortedByLength(), classes=[0, 1, 2])
+    with torch.no_grad():
+        z = SortedByLength()(torch.as_tensor(X)).softmax(1)
+    np.testing.assert_allclose(model.predict_proba(X), z, atol=1e-6)
+    for probe in (AblationProbe(model), ActivationProbe(model), PruningPath(model)):
+        with pytest.raises(UnsupportedNetworkError, match=r"row's activation its own.*order"):
+            probe.fit(X, y)
+    others = [Packed() for _ in range(2)]
+    networks = [from_module(m, classes=[0, 1, 2]) for m in (*others, SortedByLength())]
+    with pytest.raises(ValueError, match="row's activation its own"):
+        UniversalityProbe(networks, random_state=0).fit(X, y)
