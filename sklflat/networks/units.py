@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sklflat.exceptions import UnsupportedNetworkError, did_you_mean
 from sklflat.networks.blocks import Blocks, blocks_of
-from sklflat.networks.checks import checked_rows, has_independent_rows
+from sklflat.networks.checks import Check, checked_rows, has_independent_rows
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.nonlinearity_calls import CallCounter, ForwardPasses, structure_of
@@ -195,28 +195,27 @@ class Units:
         return result
 
     @torch.no_grad()
-    def check_rows(self, module: nn.Module, X: Tensor) -> None:
-        """Make sure that the activations of a row do not depend on the rows beside it.
+    def has_independent_rows(self, module: nn.Module, X: Tensor) -> Check:
+        """Whether the activations of a row do not depend on the rows beside it.
 
-        Outputs may be right where they do not: a module that sorts the rows of a batch, as one of
+        Outputs may be right where they do: a module that sorts the rows of a batch, as one of
         sequences by their lengths, puts outputs back in order, and activations are seen sorted.
 
-        Raises
-        ------
-        UnsupportedNetworkError
-            If they do.
+        Parameters
+        ----------
+        module : torch.nn.Module
+        X : Tensor of shape (n, ...)
+            Two rows at least.
         """
         x = checked_rows(X)
         x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
-        if len(x) > 1 and self.layers:
-            check = has_independent_rows(lambda rows: self.activations(module, rows), x)
-            replace(
-                check,
-                question="Is each row's activation its own?",
-                compared=f"activations of {len(x)} rows together and in parts",
-                advice="The module sorts or mixes the rows of a batch in its forward, so it is not "
-                "known which row an activation is of: let rows keep their order there.",
-            ).require()
+        return replace(
+            has_independent_rows(lambda rows: self.activations(module, rows), x),
+            question="Is each row's activation its own?",
+            compared=f"activations of {len(x)} rows together and in parts",
+            advice="The module sorts or mixes the rows of a batch in its forward, so it is not "
+            "known which row an activation is of: let rows keep their order there.",
+        )
 
     def stream(self, module: nn.Module, X: Tensor, batch_size: int = 1024) -> Iterator[Tensor]:
         """The rows of :meth:`activations`, (b, n_units) a batch."""

@@ -140,8 +140,8 @@ class Sample:
             if not (may_lack_units and layers == "hidden"):
                 raise
             units = Units.none(trained.network.module)
-        if not trained.network.whole_batch:
-            units.check_rows(trained.network.module, x)
+        if units.layers and len(x) > 1 and not trained.network.whole_batch:
+            units.has_independent_rows(trained.network.module, x).require()
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
         made = cls(trained, units, X, y, weight, training, numbers, groups, in_time)

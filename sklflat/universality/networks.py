@@ -108,7 +108,8 @@ class Networks:
             check_same_input(x, rows, number)
             check_same_task(sample.trained, trained, number)
             other = UnitsOf.find(trained.network.module, sample.X, layers)
-            other.units.check_rows(other.module, rows)
+            if len(rows) > 1:
+                other.units.has_independent_rows(other.module, rows).require()
             _check_same_layers(sample.units, other.units, number)
             others.append(other)
             said.append(_outputs(trained.network, rows))

@@ -19,6 +19,7 @@ QUESTIONS = [
     "Is the network deterministic?",
     "Is it the same with gradients?",
     "Is each row's output its own?",
+    "Is each row's activation its own?",
     "Does the loss add up?",
     "Are the derivatives right?",
     "Are the derivatives right?",
@@ -74,6 +75,14 @@ class Plain(Body):
         return a.tanh()
 
 
+class Sorts(Plain):
+    """Sorts the rows of a batch, and puts outputs back."""
+
+    def forward(self, x):
+        order = x[:, 0].argsort()
+        return super().forward(x[order])[order.argsort()]
+
+
 X = np.random.RandomState(0).normal(size=(50, 4))
 Y = X[:, :3].argmax(1)
 
@@ -83,8 +92,9 @@ Y = X[:, :3].argmax(1)
     [
         (Drops(), None, QUESTIONS[0]),
         (Centres(), None, QUESTIONS[2]),
-        (Plain(), Own(), QUESTIONS[3]),
-        (Cuts(), None, QUESTIONS[4]),
+        (Sorts(), None, QUESTIONS[3]),
+        (Plain(), Own(), QUESTIONS[4]),
+        (Cuts(), None, QUESTIONS[5]),
         (nn.Sequential(Plain(), nn.Sigmoid()), None, "Is it known what outputs mean?"),
     ],
 )
