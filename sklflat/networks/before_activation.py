@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sklflat.exceptions import UnsupportedNetworkError
-from sklflat.networks.outputs import LogOdds, LogProbabilities
+from sklflat.networks.outputs import LogOdds, LogProbabilities, log_odds_of, log_of
 from sklflat.networks.same_outputs import same_outputs
 
 #: names of functions and methods that each of them is called by
@@ -58,16 +57,17 @@ class BeforeActivation(nn.Module):
         self.kind, self.number = kind, number
 
     def forward(self, X: Tensor) -> Any:
-        """What the module computes for X (n, ...) before the activation, in its outputs' shape."""
+        """What the module computes for X (n, ...) before the activation, in its outputs' shape.
+
+        Where it is called another number of times for these rows, as by a module that goes through
+        them in parts, it is not known which is the last: then these are logits of its outputs.
+        """
         with _Skipping(self.kind, self.number) as skipping:
             z = self.module(X)
-        if skipping.count != self.number:
-            raise UnsupportedNetworkError(
-                f"{type(self.module).__name__} calls {self.kind} {skipping.count} times for some "
-                f"rows and {self.number} times for others, so it is not known which is its last. "
-                "Let the module return logits."
-            )
-        return z
+        if skipping.count == self.number:
+            return z
+        p = self.module(X)
+        return log_of(p) if self.kind == "softmax" else log_odds_of(p)
 
 
 @torch.no_grad()

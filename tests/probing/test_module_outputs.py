@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sklflat import AblationProbe, HessianSpectrum, check_network, from_module
-from sklflat.exceptions import OutputWidthError, ProbabilitiesWarning, UnsupportedNetworkError
+from sklflat.exceptions import OutputWidthError, ProbabilitiesWarning
 
 rng = np.random.RandomState(0)
 X = rng.normal(size=(120, 4))
@@ -155,18 +155,18 @@ def test_what_follows_the_last_activation_counts(end):
     np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-7)
 
 
-def test_a_module_that_ends_elsewhere_for_some_rows_is_refused():
-    def end(z):
-        for _ in range(int(len(z) < 50)):
-            z = z * z.softmax(1).sum(1, keepdim=True)
-        return z.softmax(1)
+class InParts(Ended):
+    """Goes through the rows in parts, so that one batch has several last activations."""
 
-    model = from_module(Ended(2, end, torch.float64), classes=[0, 1])
-    with pytest.raises(UnsupportedNetworkError, match=r"softmax 2 times .* and 1 times"):
-        _of_few_rows(model)
+    def forward(self, x):
+        return torch.cat([super(InParts, self).forward(part) for part in x.split(100)])
 
 
-def _of_few_rows(model):
-    trained = model.trained_network()
-    x = trained.to_input(X)  # what outputs mean is settled here
-    return trained.network.outputs(x[:10])
+def test_a_softmax_of_each_part_of_a_batch_is_of_probabilities():
+    """What outputs mean is settled on fewer rows than have two parts."""
+    module = InParts(2, ENDS["softmax"][1], torch.float64)
+    with torch.no_grad():
+        module.last.weight /= 50
+        right = module(torch.as_tensor(X))
+    model = from_module(module, classes=[0, 1])
+    np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-9)
