@@ -16,6 +16,7 @@ from sklflat.networks.checks import Check, checked_rows, has_independent_rows
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.nonlinearity_calls import CallCounter, ForwardPasses, structure_of
+from sklflat.networks.token_ids import token_ids_named
 from sklflat.networks.tracing.discovery import discover
 from sklflat.networks.tracing.layout import stored_like
 from sklflat.networks.unit_layer import UnitLayer, chosen_layers
@@ -209,8 +210,10 @@ class Units:
         """
         x = checked_rows(X)
         x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+        with token_ids_named(module):
+            found = has_independent_rows(lambda x: torch.cat(list(self.stream(module, x))), x)
         return replace(
-            has_independent_rows(lambda rows: self.activations(module, rows), x),
+            found,
             question="Is each row's activation its own?",
             compared=f"activations of {len(x)} rows together and in parts",
             advice="The module sorts or mixes the rows of a batch in its forward, so it is not "
