@@ -10,9 +10,10 @@ from sklearn.base import clone, is_classifier
 
 from sklflat.connectivity.path_builder import Data, as_of
 from sklflat.exceptions import counted_convergence_warnings
-from sklflat.networks.network import copy_module
+from sklflat.networks.network import Network, copy_module, working_precision
 from sklflat.networks.same_outputs import same_outputs
 from sklflat.networks.state import State, check_same_architecture, read_state, write_state
+from sklflat.networks.units import Units
 from sklflat.probing.copies import refuse_copies
 from sklflat.probing.nulls import reseeded, seeded, split_halves
 from sklflat.probing.resolve import ends_frozen, is_frozen, resolve, unfitted
@@ -57,12 +58,7 @@ class Networks:
         dtype: str | None,
     ) -> "Networks":
         """Open fitted estimators, and check that their networks can be compared."""
-        scored = _without_zero_weights(scored)
-        if len(scored) < 2:
-            raise ValueError(
-                f"{len(scored)} rows with a positive sample weight are left to score units on: "
-                "give more."
-            )
+        scored = scored.with_weight()
         sample = Sample.of(
             estimators[0],
             scored.X,
@@ -86,6 +82,7 @@ class Networks:
         states = [as_of(first.network, read_state(t.network.module)) for t in (first, *others)]
         real = [[t.flatten() for t in s.values() if t.is_floating_point()] for s in states]
         refuse_copies([torch.cat(tensors) for tensors in real], "weights")
+        _refuse_permuted_copies([t.network for t in (first, *others)], sample.units, X)
         return cls(estimators, sample, match, states)
 
 
@@ -133,6 +130,18 @@ def _check_same_function(
             "one's module do not compute what it computes. They may differ in what has no weights, "
             "such as the activation function, pooling or the number of heads."
         )
+
+
+def _refuse_permuted_copies(networks: Sequence[Network], units: Units, X: torch.Tensor) -> None:
+    """Raise if two networks are one whose units are in another order, or only end in another way.
+
+    A path between such ends says nothing of two trainings.
+    """
+    x = X[:_N_COMPARED]
+    outputs = [network.outputs(x).to(working_precision(network.module)) for network in networks]
+    refuse_copies(outputs, f"outputs on {len(x)} rows")
+    hidden = [units.activations(network.module, x, len(x)) for network in networks]
+    refuse_copies(hidden, f"activations on {len(x)} rows")
 
 
 def check_several(estimators: Sequence[Any]) -> None:
@@ -253,7 +262,7 @@ def train_networks(
 
 def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:
     """Rows to score units on, and rows to match them on."""
-    rows = _without_zero_weights(rows)
+    rows = rows.with_weight()
     if len(rows) < 4:
         raise ValueError(
             f"n_samples={len(rows)} rows cannot be split into some to match units on and some to "
@@ -261,8 +270,3 @@ def _halves(rows: Rows, rng: np.random.RandomState) -> tuple[Rows, Rows]:
         )
     match, score = split_halves(len(rows), rng)
     return rows.take(score), rows.take(match)
-
-
-def _without_zero_weights(rows: Rows) -> Rows:
-    weight = rows.weight
-    return rows if weight is None else rows.take(np.flatnonzero(weight.numpy() > 0))

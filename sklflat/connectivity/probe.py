@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,7 +20,14 @@ from sklflat.connectivity.path_builder import ALIGNMENTS
 from sklflat.exceptions import ConnectivityWarning, warn
 from sklflat.paths.barrier_table import BarrierTable
 from sklflat.paths.paths import Path
-from sklflat.probing.false_discovery import FDR, discovered, n_to_pass, q_values
+from sklflat.probing.false_discovery import (
+    FDR,
+    Discoveries,
+    discovered,
+    n_to_pass,
+    nothing_above_chance,
+    q_values,
+)
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.restricted import with_module
@@ -267,9 +275,16 @@ class ModeConnectivityProbe(UnitProbe):
 
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, AlignedNetworks)
-        nulls = connectivity_nulls(sample, n_draws, self.n_null != "auto", self._settings(), rng)
-        _warn_of_few_draws(sample, nulls)
-        return nulls
+        return connectivity_nulls(sample, n_draws, self.n_null != "auto", self._settings(), rng)
+
+    def _discoveries(self, sample: Sample) -> Discoveries:
+        assert isinstance(sample, AlignedNetworks)
+        found, few = super()._discoveries(sample), few_draws(sample, self.nulls_)
+        if few and (found.found.any() or self.n_units != "auto"):
+            warn(few, ConnectivityWarning)
+        # one warning where nothing is found, by the sentence that names the layers
+        said = nothing_above_chance(self.p_values_)
+        return replace(found, if_none=f"{said} {few}") if few else found
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, AlignedNetworks)
@@ -348,8 +363,8 @@ def _warn_of_infinite(barriers: BarrierTable) -> None:
         )
 
 
-def _warn_of_few_draws(sample: AlignedNetworks, nulls: Sequence[Null]) -> None:
-    """Of layers of which no unit that is alone could be in the core, however high its score."""
+def few_draws(sample: AlignedNetworks, nulls: Sequence[Null]) -> str:
+    """A sentence on layers of which no unit that is alone could be in the core; empty for none."""
     dead = sample.dead | ~sample.eligible
     scores = np.where(dead, 0.0, sample.scores)
     p = np.max([null.p_values(scores) for null in nulls], axis=0)
@@ -366,10 +381,8 @@ def _warn_of_few_draws(sample: AlignedNetworks, nulls: Sequence[Null]) -> None:
                 enough = f"{k} units at once would" if k else "all units at once would not"
                 name = f"{sample.units.layers[layer].name} ({enough})"
                 hopeless.setdefault(null.name, []).append(name)
-    if hopeless:
-        which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
-        warn(
-            "A null has too few draws for a unit of some layers to be in the core, if it is alone, "
-            f"whatever its score ({which}). Raise n_null, or probe one layer by layers=.",
-            ConnectivityWarning,
-        )
+    which = "; ".join(f"{name}: {', '.join(of)}" for name, of in hopeless.items())
+    return which and (
+        "A null has too few draws for a unit of some layers to be in the core, if it is alone, "
+        f"whatever its score ({which}). Raise n_null, or probe one layer by layers=."
+    )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks import Network, ParameterVector
@@ -125,7 +125,7 @@ def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
     """
     generator = torch.Generator().manual_seed(0)
     w = copy.vector.read().double()
-    scale = _scales(copy.vector, w)
+    scale = _scales(copy.vector, w) * _with_derivatives(copy)
     least = float("inf")
     for step in _STEPS:
         aside, v, u = (scale * noise for noise in copy.random(3, generator))
@@ -147,6 +147,21 @@ def _deviation(copy: Differentiated, inside: torch.dtype) -> float:
             return least
     copy.move_to(w)
     return least
+
+
+def _with_derivatives(operator: Differentiated) -> Tensor:
+    """1 (p,), but 0 for the rows of padding, which ``nn.Embedding`` gives no derivative by intent.
+
+    They are read, and training leaves them as they are, so curvature counts them as constants.
+    """
+    vector = operator.vector
+    known = torch.ones(sum(vector.sizes), dtype=torch.float64, device=operator.network.device)
+    for part in operator.network.module.modules():
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            for own, p in zip(vector.views(known), vector.parameters, strict=True):
+                if p is part.weight:
+                    own[part.padding_idx] = 0.0
+    return known
 
 
 def _scales(vector: ParameterVector, w: Tensor) -> Tensor:

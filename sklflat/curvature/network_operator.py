@@ -18,7 +18,7 @@ from sklflat.curvature.derivative_checks import (
 from sklflat.curvature.operator import CurvatureOperator
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, ParameterVector
-from sklflat.networks.checks import precision_inside, refuse_scripted
+from sklflat.networks.checks import precision_inside, refuse_scripted, without_graph
 
 Views = Sequence[Tensor]
 #: the product with a vector, as tensors of the parameters' shapes; None stands for zeros
@@ -257,6 +257,8 @@ class NetworkOperator(CurvatureOperator):
             raise self._explained(error) from error
 
     def _explained(self, error: RuntimeError) -> Exception:
+        if "does not require grad" in str(error):
+            return without_graph(self.network.module)
         if "derivative" not in str(error) and "backward" not in str(error):
             return error
         return UnsupportedNetworkError(

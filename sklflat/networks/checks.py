@@ -132,6 +132,14 @@ def require_finite(module: nn.Module, values: Tensor, what: str) -> None:
     raise ValueError(f"The network's {what} are not finite for {count}. {why}")
 
 
+def without_graph(module: nn.Module) -> UnsupportedNetworkError:
+    """The error where autograd has recorded nothing between a network's parameters and outputs."""
+    return UnsupportedNetworkError(
+        f"Outputs of {type(module).__name__} have no derivatives by its parameters: take "
+        "torch.no_grad and detach out of its forward, and compute in PyTorch's operations."
+    )
+
+
 def refuse_scripted(module: nn.Module, what: str) -> None:
     """Raise an UnsupportedNetworkError if a module is compiled by torch.jit.
 

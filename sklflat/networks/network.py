@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
-from sklflat.networks.checks import checked_rows, row_checks
+from sklflat.networks.checks import checked_rows, row_checks, without_graph
 from sklflat.networks.criterion import Criterion
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.token_ids import token_ids_named
@@ -34,6 +34,9 @@ def copy_module(module: nn.Module) -> nn.Module:
     kept = [v for part in module.modules() for v in vars(part).values() if isinstance(v, Tensor)]
     try:
         copied = copy.deepcopy(module, {id(v): v.detach() for v in kept if not v.is_leaf})
+        for p in copied.parameters():
+            if not p.is_leaf:  # torch.jit copies parameters by an operation that is recorded
+                p.detach_().requires_grad_()
         return _unwrapped(copied).eval()
     except TypeError as error:
         raise TypeError(
@@ -118,8 +121,8 @@ def _of_precision(error: RuntimeError, dtype: torch.dtype) -> Exception:
     name = str(dtype).removeprefix("torch.")
     return UnsupportedNetworkError(
         f"The network cannot be run in {name}, as its forward casts to another precision: {error}. "
-        "Leave out dtype, cast to the precision of its parameters in forward, or give it all its "
-        "parameters in one precision."
+        "Leave out dtype, if it was given; or cast to the precision of its parameters in forward, "
+        "as x.to(self.layer.weight.dtype)."
     )
 
 
@@ -267,10 +270,15 @@ class Network:
             try:
                 z = self.module(self.prepare(X))
             except RuntimeError as error:
-                if self.dtype == self.native:
+                if self.dtype == self.native or not self._runs_natively(X):
                     raise _of_precision(error, self.dtype) from error
                 self.use(self.native)  # the module itself asks for its precision
                 z = self.module(self.prepare(X))
+        if isinstance(z, Tensor) and z.is_inference():
+            raise UnsupportedNetworkError(
+                f"{type(self.module).__name__} runs in torch.inference_mode, so nothing can be "
+                "derived from its outputs. Take that out of its forward, and out of decorators."
+            )
         if not isinstance(z, Tensor):
             raise OutputWidthError(
                 "The network must return one row of outputs per sample, as one tensor of shape "
@@ -278,6 +286,15 @@ class Network:
                 "that is meant, such as output[0] or output['logits']."
             )
         return z
+
+    def _runs_natively(self, X: Tensor) -> bool:
+        """Whether a copy runs in the precision of the module that was given."""
+        own = self.like(dtype=self.native)
+        try:
+            own.module(own.prepare(X))
+        except RuntimeError:
+            return False
+        return True
 
     @torch.no_grad()
     def check_rows(self, X: Tensor) -> None:
@@ -343,7 +360,10 @@ class Network:
         sums = torch.zeros(2, dtype=torch.float64, device=w.device)
         gradient = torch.zeros_like(w)
         for x, *targets in self.pairs(X, y, sample_weight):
-            part, size = self.sums(run(views, self.prepare(x)), *targets)
+            z = run(views, self.prepare(x))
+            if not z.requires_grad:
+                raise without_graph(self.module)
+            part, size = self.sums(z, *targets)
             g = torch.autograd.grad(part, views, allow_unused=True)
             gradient += vector.join(g).to(w.dtype)
             sums += torch.stack([part.detach(), size.detach()])

@@ -25,6 +25,9 @@ class Parts:
         Of one row of each.
     integers : tuple of bool
         Which are integers, such as token ids.
+    booleans : tuple of bool, default=()
+        Which are true or false, such as masks: attention adds a mask of numbers to its logits, and
+        leaves out what a mask of truth values names. Empty is none of them.
 
     Examples
     --------
@@ -42,6 +45,7 @@ class Parts:
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     integers: tuple[bool, ...]
+    booleans: tuple[bool, ...] = ()
 
     @classmethod
     def of(cls, X: Mapping) -> Self:
@@ -64,6 +68,7 @@ class Parts:
             tuple(arrays),
             tuple(x.shape[1:] for x in arrays.values()),
             tuple(x.dtype.kind in "iu" for x in arrays.values()),
+            tuple(x.dtype.kind == "b" for x in arrays.values()),
         )
 
     def join(self, X: Mapping) -> NDArray:
@@ -83,8 +88,10 @@ class Parts:
             raise ValueError(f"X has inputs of shapes {found}, but was {expected} in fit.")
         floats = [x for x in arrays.values() if x.dtype.kind == "f"]
         single = bool(floats) and all(x.dtype.itemsize <= 4 for x in floats)
-        for name, is_integer in zip(self.names, self.integers, strict=True):
+        for name, _, is_integer, is_boolean in self._described():
             values = arrays[name]
+            if is_boolean and not np.isin(values, (0, 1)).all():
+                raise ValueError(f"X[{name!r}] was true or false in fit, and is not now.")
             if is_integer and not np.array_equal(values, np.floor(values)):
                 raise ValueError(f"X[{name!r}] was integers in fit, and is not now.")
             if is_integer and np.abs(values).max(initial=0) > _EXACT:
@@ -96,14 +103,20 @@ class Parts:
         return zip(self.names, self.shapes, strict=True)
 
     def split(self, x: Tensor) -> dict[str, Tensor]:
-        """Inputs (n, ...) by name from columns (n, n_columns); integers are int64."""
+        """Inputs (n, ...) by name from columns (n, n_columns); integers are int64, masks bool."""
         columns = x.split([prod(shape) for shape in self.shapes], dim=1)
-        return {
-            name: (part.round().long() if is_integer else part).reshape(len(x), *shape)
-            for name, part, shape, is_integer in zip(
-                self.names, columns, self.shapes, self.integers, strict=True
-            )
-        }
+        found = {}
+        for part, (name, shape, is_integer, is_boolean) in zip(
+            columns, self._described(), strict=True
+        ):
+            own = part > 0.5 if is_boolean else part.round().long() if is_integer else part
+            found[name] = own.reshape(len(x), *shape)
+        return found
+
+    def _described(self) -> Iterator[tuple[str, tuple[int, ...], bool, bool]]:
+        """Name, shape, and whether integers or truth values, of each input."""
+        booleans = self.booleans or (False,) * len(self.names)
+        yield from zip(self.names, self.shapes, self.integers, booleans, strict=True)
 
 
 class OfParts(nn.Module):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from sklflat.exceptions import UnsupportedNetworkError, did_you_mean
 from sklflat.networks.blocks import Blocks, blocks_of
+from sklflat.networks.checks import Check, checked_rows, has_independent_rows
 from sklflat.networks.evaluation import prepared, undisturbed
 from sklflat.networks.functional import ParameterVector
 from sklflat.networks.nonlinearity_calls import CallCounter, ForwardPasses, structure_of
+from sklflat.networks.token_ids import token_ids_named
 from sklflat.networks.tracing.discovery import discover
 from sklflat.networks.tracing.layout import stored_like
 from sklflat.networks.unit_layer import UnitLayer, chosen_layers
@@ -191,6 +194,31 @@ class Units:
             start += len(part)
         assert result is not None
         return result
+
+    @torch.no_grad()
+    def has_independent_rows(self, module: nn.Module, X: Tensor) -> Check:
+        """Whether the activations of a row do not depend on the rows beside it.
+
+        Outputs may be right where they do: a module that sorts the rows of a batch, as one of
+        sequences by their lengths, puts outputs back in order, and activations are seen sorted.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+        X : Tensor of shape (n, ...)
+            Two rows at least.
+        """
+        x = checked_rows(X)
+        x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+        with token_ids_named(module):
+            found = has_independent_rows(lambda x: torch.cat(list(self.stream(module, x))), x)
+        return replace(
+            found,
+            question="Is each row's activation its own?",
+            compared=f"activations of {len(x)} rows together and in parts",
+            advice="The module sorts or mixes the rows of a batch in its forward, so it is not "
+            "known which row an activation is of: let rows keep their order there.",
+        )
 
     def stream(self, module: nn.Module, X: Tensor, batch_size: int = 1024) -> Iterator[Tensor]:
         """The rows of :meth:`activations`, (b, n_units) a batch."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklflat.curvature import GaussNewton, Hessian, NetworkOperator
 from sklflat.curvature.derivative_checks import check_products
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network
+from sklflat.networks.before_activation import BeforeActivation
 from sklflat.networks.checks import (
     Check,
     checked_rows,
@@ -31,6 +33,8 @@ from sklflat.training.estimators.trained_network import TrainedNetwork
 
 #: rows that the loss is compared on, and those that are linearised
 _N_ROWS, _N_LINEARISED = 256, 16
+#: rows that units are found on
+_N_CHECKED = 8
 #: p-value from which an accuracy is clearly below that of the most frequent class
 _CLEARLY = 0.001
 
@@ -153,6 +157,8 @@ def check_network(estimator: Any, X: Any, y: Any) -> NetworkChecks:
     with torch.no_grad():
         checks = list(row_checks(network.forward, checked_rows(x), network.whole_batch))
     rows_are_fine = all(check.passed for check in checks)
+    if rows_are_fine and len(x) > 1 and not network.whole_batch:
+        checks += _of_activations(network, x)
     if rows_are_fine:
         checks.append(_asked("Does the loss add up?", lambda: _of_loss(network, x, target)))
         for operator in (Hessian, GaussNewton) if checks[-1].passed else ():
@@ -171,6 +177,13 @@ def _asked(question: str, ask: Callable[[], Check]) -> Check:
         return ask()
     except (TypeError, ValueError) as error:
         return Check(question, "nothing, as it was refused,", float("inf"), 0.0, str(error))
+
+
+def _of_activations(network: Network, x: Tensor) -> Iterator[Check]:
+    """Whether rows have activations of their own, where units are found."""
+    with suppress(UnsupportedNetworkError):
+        units = Units.find(network.module, x[:_N_CHECKED])
+        yield units.has_independent_rows(network.module, x)
 
 
 def _of_products(operator: Callable[[], NetworkOperator]) -> Check:
@@ -225,13 +238,16 @@ def _is_below(right: NDArray, other: NDArray) -> bool:
 
 def _notes(network: Network, x: Tensor) -> Iterator[tuple[str, str]]:
     kinds = {LogProbabilities: "probabilities, taken to logits", LogOdds: "one probability a class"}
-    yield "Outputs", kinds.get(type(network.module), "logits or values, as the module returns them")
+    said = kinds.get(type(network.module), "logits or values, as the module returns them")
+    if isinstance(network.module, BeforeActivation):
+        said = f"probabilities, taken to the logits before the {network.module.kind}"
+    yield "Outputs", said
     lowest = precision_inside(network.forward, network.prepare(x[:2]))
     lowest = max(lowest, network.dtype, key=lambda dtype: torch.finfo(dtype).eps)
     inside = str(lowest).removeprefix("torch.")
     yield "Precision", f"{str(network.dtype).removeprefix('torch.')}, {inside} inside"
     try:
-        units = Units.find(network.module, x[:8])
+        units = Units.find(network.module, x[:_N_CHECKED])
         yield "Hidden units", f"{len(units)} in {len(units.layers)} layers"
     except UnsupportedNetworkError as error:
         yield "Hidden units", f"none: {error}"

@@ -86,11 +86,14 @@ class Discoveries:
         The unit with the smallest is the best one where none is found.
     if_none : str
         A sentence that says so where no unit is found.
+    warning : type of warning, default=NothingFoundWarning
+        That it is said by.
     """
 
     found: NDArray
     p_values: NDArray
     if_none: str
+    warning: type[Warning] = NothingFoundWarning
 
 
 def resolution(least: NDArray, dead: NDArray) -> str:
@@ -121,11 +124,14 @@ def above_chance(
     lowest = p.min()
     # more draws would find nothing where no unit is even beyond chance alone, though it could be
     more = resolution(least, dead) if lowest <= FDR or least.min() > FDR else ""
-    return Discoveries(
-        discovered(q, dead, scores),
-        p,
+    return Discoveries(discovered(q, dead, scores), p, nothing_above_chance(p) + more)
+
+
+def nothing_above_chance(p: NDArray) -> str:
+    """A sentence that no unit scores above 0 and above chance, of the p-values (n_units,)."""
+    return (
         f"No unit scores above 0 and above chance at a false discovery rate of {FDR:.0%}: the "
-        f"smallest p-value of {len(p)} units is {lowest:.3g}.{more}",
+        f"smallest p-value of {len(p)} units is {p.min():.3g}."
     )
 
 
@@ -172,7 +178,7 @@ def _found_or_best(scores: NDArray, discoveries: Discoveries, dead: NDArray) -> 
     warn(
         f"{discoveries.if_none} The best unit is selected so that transform returns something; "
         "nothing shows that it is real.",
-        NothingFoundWarning,
+        discoveries.warning,
     )
     p = discoveries.p_values
     return _best(1, np.where(p == p[~dead].min(), scores, -np.inf), dead)

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from sklflat._compat import EstimatorMixin
 from sklflat.exceptions import OutputWidthError
 from sklflat.networks import Network, TaskLoss
+from sklflat.networks.before_activation import before_activation
 from sklflat.networks.criterion import OF_NUMBERS
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
 from sklflat.probing.module_outputs import check_criterion, default_loss
-from sklflat.training.estimators.build import choose_device, output_shape, reads_integers
+from sklflat.training.estimators.build import choose_device, output_shape, takes_integers
 from sklflat.training.estimators.containers import holds_integers, own_copy, plain
 from sklflat.training.estimators.data import as_input
 from sklflat.training.estimators.opened import opened
@@ -187,9 +188,9 @@ class FittedModule(EstimatorMixin, BaseEstimator):
     def _targets(self) -> Any:
         raise NotImplementedError
 
-    def _to_input(self, X: Any) -> Tensor:
+    def _to_input(self, X: Any, network: Network) -> Tensor:
         X = plain(X)
-        keeps_integers = reads_integers(self.module) and holds_integers(X)
+        keeps_integers = holds_integers(X) and takes_integers(network, X)
         dtype = np.int64 if keeps_integers else (np.float64, np.float32)
         X = check_array(X, accept_sparse=True, allow_nd=True, dtype=dtype)
         X = X.toarray() if issparse(X) else X
@@ -219,7 +220,7 @@ class FittedModule(EstimatorMixin, BaseEstimator):
 
         def to_input(X: Any) -> Tensor:
             X = X if self.transformer is None else self.transformer.transform(own_copy(plain(X)))
-            x = self._to_input(join(X))
+            x = self._to_input(join(X), network)
             self._settle(network, x)
             return x
 
@@ -235,6 +236,7 @@ class FittedModule(EstimatorMixin, BaseEstimator):
             network.module = as_logits(network.module, x[:N_SETTLED], self._loss, forward)
         else:
             check_criterion(self.criterion, network, x[:N_SETTLED])
+        network.module = before_activation(network.module, network.prepare(x[:N_SETTLED]))
         network.verified.add("outputs")
 
     def _check_width(self, width: int) -> None:

@@ -23,7 +23,7 @@ from sklflat.exceptions import RefitWarning, UnsupportedNetworkError, warn
 from sklflat.probing.module import FittedModule
 from sklflat.training import SAMClassifier, SAMRegressor
 from sklflat.training.cross_validation.tuned import TunedEstimator
-from sklflat.training.estimators.build import output_shape, reads_integers
+from sklflat.training.estimators.build import output_shape, takes_integers
 from sklflat.training.estimators.cloned_nets import cloned_net
 from sklflat.training.estimators.containers import own_copy
 from sklflat.training.estimators.data import as_input
@@ -274,13 +274,11 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
             "that was made before trim_for_prediction()."
         )
     network = network_of(net)
-    embeds = reads_integers(net.module_)
-
     join = Joining(network, getattr(net, "parts_", None))
 
     def to_input(X: Any) -> Tensor:
         X = as_input(join(X), torch.float32)
-        X = X if embeds or X.is_floating_point() else X.float()
+        X = X if X.is_floating_point() or takes_integers(network, X) else X.float()
         output_shape(network.forward, X[:2])
         return X
 

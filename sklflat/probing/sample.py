@@ -129,7 +129,8 @@ class Sample:
                 if other.is_same(opened):
                     return cls.extending(other.sample) if cls is not Sample else other.sample
         trained = resolve(estimator, dtype)
-        examples = trained.to_input(X)[:_N_EXAMPLES]
+        x = trained.to_input(X)
+        examples = x[:_N_EXAMPLES]
         # a module may insist on its precision; what is wrong with the input, Units.find says better
         with torch.no_grad(), suppress(Exception):
             trained.network.forward(examples)
@@ -139,6 +140,8 @@ class Sample:
             if not (may_lack_units and layers == "hidden"):
                 raise
             units = Units.none(trained.network.module)
+        if units.layers and len(x) > 1 and not trained.network.whole_batch:
+            units.has_independent_rows(trained.network.module, x).require()
         y = np.asarray(y)
         y = y[:, 0] if y.shape[1:] == (1,) else y
         made = cls(trained, units, X, y, weight, training, numbers, groups, in_time)

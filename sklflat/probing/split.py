@@ -87,6 +87,23 @@ class Rows:
         numbers = indices if self.numbers is None else self.numbers[indices]
         return Rows(safe_indexing(self.X, indices), self.y[indices], params, numbers)
 
+    def with_weight(self) -> "Rows":
+        """The rows of positive weight; one of weight 0 counts as absent, whatever it holds.
+
+        Raises
+        ------
+        ValueError
+            If these are fewer than two.
+        """
+        weight = self.weight
+        kept = np.arange(len(self)) if weight is None else np.flatnonzero(weight.numpy() > 0)
+        if weight is not None and len(kept) < 2:
+            raise ValueError(
+                f"{len(kept)} of {len(self)} rows with a positive sample_weight are left to score "
+                "units on: give more."
+            )
+        return self if len(kept) == len(self) else self.take(kept)
+
     def at_most(self, n: int, rng: np.random.RandomState) -> "Rows":
         """All of the rows, or so many of them at random, in their order."""
         if len(self) <= n:

@@ -193,6 +193,7 @@ class UnitProbe(EstimatorMixin, MetaEstimatorMixin, TransformerMixin, BaseEstima
                 training = TrainingSet(
                     fresh, fitted.X, fitted.y, fitted.params, self.n_jobs, groups, in_time
                 )
+        scored = scored if in_time else scored.with_weight()  # a series has no gaps
         return Sample.of(
             self.estimator_,
             scored.X,

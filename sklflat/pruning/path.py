@@ -193,9 +193,10 @@ class PruningPath(UnitProbe):
     # --- fit ----------------------------------------------------------------------------------
 
     def _prepare(self, rows: Rows, rng: np.random.RandomState) -> PathSample:
-        frozen = is_frozen(self.estimator)
+        frozen, in_time = is_frozen(self.estimator), is_in_time(self.holdout)
         if frozen:
             check_only_weights(rows.params)
+            rows = rows if in_time else rows.with_weight()
         fresh = self.estimator if frozen else seeded(unfitted(self.estimator), rng)
         chosen, judged = split_rows(rows, self.holdout, is_classifier(fresh), rng)
         if frozen:
@@ -203,6 +204,8 @@ class PruningPath(UnitProbe):
         else:
             fitted = chosen if is_search(fresh) else chosen.without_groups()
             self.estimator_ = fitted.train(fresh)
+        if not in_time:  # a series has no gaps
+            chosen, judged = chosen.with_weight(), judged.with_weight()
         chosen = chosen.at_most(MAX_CHOOSING, rng)
         choosing, judging = (
             Sample.of(
@@ -214,7 +217,7 @@ class PruningPath(UnitProbe):
                 numbers=r.numbers,
                 groups=r.groups,
                 dtype=self.dtype,
-                in_time=r is judged and is_in_time(self.holdout),
+                in_time=r is judged and in_time,
             )
             for r in (chosen, judged)
         )

@@ -32,6 +32,7 @@ _OWN = {
     "sklflat.networks.losses": "TaskLoss",
     "sklflat.networks.mlp": "MLP",
     "sklflat.networks.outputs": "LogProbabilities LogOdds",
+    "sklflat.networks.before_activation": "BeforeActivation",
     "sklflat.networks.parts": "OfParts Parts",
     "sklflat.networks.tracing.layout": "Layout",
     "sklflat.networks.unit_layer": "UnitLayer",

@@ -71,14 +71,18 @@ def leaf_profiles(leaf_of: NDArray, surrogate: Answers, members: Sequence[Answer
     """How near each model is to the surrogate in each leaf, (n_models, n_leaves).
 
     Of classes the share of the leaf's rows on which they are the same; of predictions the mean
-    squared distance.
+    squared distance, relative to the largest one of all rows and models.
     """
+    largest = 1.0
+    if surrogate.classes is None:
+        far = (np.abs(answers.values - surrogate.values).max(initial=0) for answers in members)
+        largest = max(far, default=0.0) or 1.0
     leaves, number = np.unique(leaf_of, return_inverse=True)
     size = np.bincount(number)
     profiles = np.zeros((len(members), len(leaves)))
     for row, answers in zip(profiles, members, strict=True):
         if answers.classes is None:
-            near = np.square(answers.values - surrogate.values).sum(axis=1)
+            near = np.square((answers.values - surrogate.values) / largest).sum(axis=1)
         else:
             near = (answers.codes == surrogate.codes).astype(float)
         row[:] = np.bincount(number, weights=near) / size
@@ -105,6 +109,7 @@ def attribution_profile(network: Network, X: torch.Tensor) -> NDArray[np.float64
         z = network.module(x)
         z = z.reshape(len(x), -1)
         z = z - z.mean(dim=1, keepdim=True) if z.shape[1] > 1 else z
+        z = z / z.detach().abs().max().clamp_min(torch.finfo(z.dtype).tiny)  # squares stay finite
         gradient = torch.autograd.grad(z.square().sum() / 2, x)[0]
     moved = (x - x.mean(dim=0)).detach() * gradient
     profile = moved.flatten(1).abs().mean(dim=0).double().cpu().numpy()
@@ -194,6 +199,7 @@ def _sameness(members: Sequence[Answers], groups: NDArray) -> tuple[float, float
     n = len(members)
     if members[0].classes is None:
         values = np.stack([answers.values.ravel() for answers in members])
+        values = values / max(float(np.abs(values).max()), 1e-300)
         scale = max(float(values.var()), 1e-300)
         same = 1 - np.square(values[:, None] - values[None]).mean(axis=2) / scale
     else:

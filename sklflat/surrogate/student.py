@@ -182,6 +182,18 @@ def check_missing(surrogate: Any, features: NDArray, names: Sequence[str]) -> No
         )
 
 
+def check_magnitude(features: NDArray, names: Sequence[str]) -> None:
+    """Raise if features (n_samples, n_features) are too large for a tree's single precision."""
+    largest = np.abs(np.nan_to_num(features)).max(axis=0)
+    j = int(largest.argmax())
+    if largest[j] > np.finfo(np.float32).max:
+        raise ValueError(
+            f"{names[j]!r} has numbers up to {largest[j]:.3g}, but the default surrogate is a "
+            "tree, which reads X in single precision. Scale X, or give a surrogate of double "
+            "precision."
+        )
+
+
 def teach(
     surrogate: Any,
     target: str,

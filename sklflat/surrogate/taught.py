@@ -18,6 +18,7 @@ from sklflat.surrogate.oracle import draw_oracle_samples, n_oracle_samples
 from sklflat.surrogate.stability import has_splits, stability
 from sklflat.surrogate.student import (
     Student,
+    check_magnitude,
     check_missing,
     check_surrogate,
     default_surrogate,
@@ -90,7 +91,7 @@ class TaughtSample(Sample):
         if sample.training is not None:
             t = sample.training
             params = {**t.fit_params, "groups": t.groups}
-            return cls.of_sample(sample, Rows(t.X, t.y, params), lesson)
+            return cls.of_sample(sample, Rows(t.X, t.y, params).with_weight(), lesson)
         params = {"sample_weight": sample.weight, "groups": sample.groups}
         own = Rows(sample.raw, sample.y, params, sample.numbers)
         taught, held_out = split_rows(own, holdout, sample.trained.classes is not None, rng)
@@ -146,6 +147,7 @@ class TaughtSample(Sample):
         of_classes = answers.classes is not None
         given = self.lesson.surrogate
         if given is None:
+            check_magnitude(self.columns.to_features(self.codes), self.columns.feature_names)
             return default_surrogate(self.lesson.target, of_classes)
         check_surrogate(given, self.lesson.target, answers.values.shape[1], of_classes)
         check_missing(given, self.columns.to_features(self.codes), self.columns.feature_names)

@@ -1,7 +1,7 @@
 """What a TemperatureProbe scores units on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sklflat._compat import safe_indexing
 from sklflat.exceptions import NothingFoundWarning, warn
 from sklflat.networks.checks import require_finite
 from sklflat.probing.nulls import n_untrained
@@ -85,7 +84,6 @@ class TemperatureSample(Sample):
                 "its softmax; the estimator is "
                 + ("a regressor." if classes is None else "for multilabel targets.")
             )
-        sample = _of_positive_weight(sample)
         z = _logits(sample)
         present = np.unique(sample.labels).astype(int)
         if len(present) < 2 and sample.training is None:
@@ -168,21 +166,6 @@ class TemperatureSample(Sample):
             )
             vars(scored)["affine_above"] = self.affine_above  # a null of the same statistic
             yield scored
-
-
-def _of_positive_weight(sample: Sample) -> Sample:
-    """The sample without its rows of weight 0: halves and bootstrap samples may hold no other."""
-    if sample.weight is None or bool((sample.weight > 0).all()):
-        return sample
-    kept = np.flatnonzero(sample.weight.numpy() > 0)
-    return replace(
-        sample,
-        raw=safe_indexing(sample.raw, kept),
-        y=sample.y[kept],
-        weight=sample.weight[torch.as_tensor(kept)],
-        numbers=kept if sample.numbers is None else sample.numbers[kept],
-        groups=None if sample.groups is None else sample.groups[kept],
-    )
 
 
 def _logits(sample: Sample) -> NDArray:

@@ -85,6 +85,7 @@ class Networks:
         n_failed: int = 0,
     ) -> "Networks":
         """Open fitted estimators, and check that they are for the same task."""
+        scored = scored.with_weight()
         sample = Sample.of(
             estimators[0],
             scored.X,
@@ -107,6 +108,8 @@ class Networks:
             check_same_input(x, rows, number)
             check_same_task(sample.trained, trained, number)
             other = UnitsOf.find(trained.network.module, sample.X, layers)
+            if len(rows) > 1:
+                other.units.has_independent_rows(other.module, rows).require()
             _check_same_layers(sample.units, other.units, number)
             others.append(other)
             said.append(_outputs(trained.network, rows))

@@ -1,6 +1,7 @@
 """UniversalityProbe: the units that come back when a network is trained again."""
 
 import os
+from dataclasses import replace
 from numbers import Integral
 from typing import Any
 
@@ -10,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklflat._compat import Interval, StrOptions
 from sklflat.exceptions import UniversalityWarning, warn
-from sklflat.probing.false_discovery import discovered, n_pooled_draws
+from sklflat.probing.false_discovery import Discoveries, discovered, n_pooled_draws
 from sklflat.probing.nulls import Null
 from sklflat.probing.resolve import is_frozen
 from sklflat.probing.sample import Sample
@@ -263,7 +264,6 @@ class UniversalityProbe(UnitProbe):
             settings=settings,
             seed=int(rng.randint(2**31 - 1)),
         )
-        _warn_of_few_rows(sample)
         return sample
 
     def _score_units(self, sample: Sample) -> NDArray:
@@ -273,6 +273,13 @@ class UniversalityProbe(UnitProbe):
     def _draw_nulls(self, sample: Sample, n_draws: int, rng: np.random.RandomState) -> list[Null]:
         assert isinstance(sample, ReturnSample)
         return [sample.draws(rng)]
+
+    def _discoveries(self, sample: Sample) -> Discoveries:
+        assert isinstance(sample, ReturnSample)
+        found, few = super()._discoveries(sample), few_rows(sample)
+        if few and self.n_units != "auto":
+            warn(few, UniversalityWarning)
+        return replace(found, if_none=few, warning=UniversalityWarning) if few else found
 
     def _record(self, sample: Sample) -> None:
         assert isinstance(sample, ReturnSample)
@@ -342,12 +349,13 @@ def _check_rotatable(networks: Networks) -> None:
                 )
 
 
-def _warn_of_few_rows(sample: ReturnSample) -> None:
-    if sample.n_deciding < MIN_ROWS:
-        of = "rows" if sample.groups is None else "groups"
-        warn(
-            f"{sample.n_deciding} {of} are left to correlate units on, of {MIN_ROWS} that the "
-            "largest of many correlations needs: no unit scores above 0. Give more samples, or a "
-            "greater holdout.",
-            UniversalityWarning,
-        )
+def few_rows(sample: ReturnSample) -> str:
+    """A sentence where the rows are too few to correlate units on; empty where they are not."""
+    if sample.n_deciding >= MIN_ROWS:
+        return ""
+    of = "rows" if sample.groups is None else "groups"
+    return (
+        f"{sample.n_deciding} {of} are left to correlate units on, of {MIN_ROWS} that the "
+        "largest of many correlations needs: no unit scores above 0. Give more samples, or a "
+        "greater holdout."
+    )

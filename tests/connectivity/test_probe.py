@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from copy import deepcopy
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -336,6 +337,26 @@ def test_operations_that_are_not_understood():
     pair = frozen(Partly().double(), Partly().double())
     with pytest.warns(ConnectivityWarning, match=r"Only 7 of 15 hidden channels.*_fft_r2c"):
         ModeConnectivityProbe(pair, **QUICK).fit(data, y)
+
+
+def test_permuted_copies_are_refused():
+    """Units in another order, and with scales of their own: one minimum is no two."""
+    torch.manual_seed(0)
+    module, other = (nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 2)) for _ in range(2))
+    data, y = np.random.RandomState(0).normal(size=(60, 4)), np.arange(60) % 2
+    copied, tuned = deepcopy(module), deepcopy(module)
+    order, scale = torch.randperm(9), torch.rand(9) + 0.5
+    with torch.no_grad():
+        copied[0].weight.copy_((copied[0].weight * scale[:, None])[order])
+        copied[0].bias.copy_((copied[0].bias * scale)[order])
+        copied[2].weight.copy_((copied[2].weight / scale)[:, order])
+        tuned[2].weight *= 2
+    networks = [from_module(m, classes=[0, 1]) for m in (module, other, copied)]
+    with pytest.raises(ValueError, match=r"Networks 0 and 2 are the same one \(outputs on 30 rows"):
+        ModeConnectivityProbe(networks, **QUICK).fit(data, y)
+    networks[2] = from_module(tuned, classes=[0, 1])
+    with pytest.raises(ValueError, match=r"Networks 0 and 2 .*\(activations on 30 rows"):
+        ModeConnectivityProbe(networks, **QUICK).fit(data, y)
 
 
 def test_the_same_network_twice_is_refused_by_number():

@@ -1,5 +1,7 @@
 """What a ModeConnectivityProbe does with weights, targets, frozen networks and batch statistics."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -260,6 +262,21 @@ def test_layers_that_cannot_be_in_the_core_are_named():
     few = {**QUICK, "n_null": 8}
     with pytest.warns(ConnectivityWarning, match=r"untrained twins: [^;]*Raise n_null"):
         ModeConnectivityProbe(ends, **few).fit(X[FRESH], Y[FRESH])
+
+
+@pytest.mark.parametrize("n_units", ["auto", 2])
+def test_few_draws_are_one_cause_and_one_warning(n_units):
+    torch.manual_seed(0)
+    pair = [nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 2)) for _ in range(2)]
+    data, y = np.random.RandomState(0).normal(size=(60, 4)), np.arange(60) % 2
+    probe = ModeConnectivityProbe([from_module(m, classes=[0, 1]) for m in pair])
+    probe.set_params(**{**QUICK, "n_null": 8, "n_units": n_units})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        probe.fit(data, y)
+    assert len(caught) == 1
+    assert "A null has too few draws" in str(caught[0].message)
+    assert ("smallest p-value" in str(caught[0].message)) == (n_units == "auto")
 
 
 def test_trainings_are_kept(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sklflat import HessianSpectrum, check_network, from_module
+from sklflat import AblationProbe, HessianSpectrum, check_network, from_module
 from sklflat.exceptions import OutputWidthError, ProbabilitiesWarning
 
 rng = np.random.RandomState(0)
@@ -73,3 +73,100 @@ def test_labels_in_the_wrong_order_show_in_the_accuracy(classes, share):
     said = dict(checks.notes)["Accuracy"]
     assert abs(float(said.split()[0]) - share) < 0.1
     assert "on 120 rows, of which the most frequent class has 0.5" in said
+
+
+# --- probabilities that are rounded to 0 and 1 ------------------------------------------------
+
+
+class Ended(nn.Module):
+    """A confident network and what it ends in."""
+
+    def __init__(self, n_outputs, end, dtype=torch.float32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.hidden, self.last = nn.Linear(4, 6), nn.Linear(6, n_outputs)
+        self.end = end
+        with torch.no_grad():
+            self.last.weight *= 200
+        self.to(dtype)
+
+    def forward(self, x):
+        return self.end(self.last(torch.relu(self.hidden(x))))
+
+
+def again_and_again(z):
+    """The softmax of a gate before that of the outputs."""
+    return torch.softmax(z * torch.softmax(z, 1).sum(1, keepdim=True), 1)
+
+
+ENDS = {
+    "softmax": (2, lambda z: z.softmax(1)),
+    "functional": (2, lambda z: F.softmax(z, dim=-1)),
+    "module": (2, nn.Softmax(dim=1)),
+    "temperature": (2, lambda z: torch.softmax(z / 1.0, 1)),
+    "two calls": (2, again_and_again),
+    "sigmoid": (1, torch.sigmoid),
+    "squeezed": (1, lambda z: torch.sigmoid(z).squeeze(1)),
+    "after squeeze": (1, lambda z: z.squeeze(1).sigmoid()),
+    "in place": (1, lambda z: z.sigmoid_()),
+}
+
+
+OF_ONE = [name for name, (n_outputs, _) in ENDS.items() if n_outputs == 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "criterion"),
+    [*((name, None) for name in ENDS), *((name, nn.BCELoss()) for name in OF_ONE)],
+)
+def test_rounded_probabilities_have_the_logits_before_them(name, criterion):
+    """A probability of 0 had the logarithm of the smallest number, and one of 1 a logit of 16."""
+    n_outputs, end = ENDS[name]
+    module = Ended(n_outputs, end)
+    with torch.no_grad():
+        p = module(torch.as_tensor(X).float())
+    assert ((p == 0) | (p == 1)).any()
+    found = from_module(module, criterion, classes=[0, 1])
+    right = from_module(Ended(n_outputs, nn.Identity()), classes=[0, 1])
+    np.testing.assert_allclose(
+        found.decision_function(X), right.decision_function(X), rtol=1e-5, atol=1e-3
+    )
+    np.testing.assert_allclose(found.predict_proba(X), right.predict_proba(X), atol=1e-6)
+    scores = [
+        AblationProbe(model, n_null=30, n_units=None, random_state=0).fit(X, y).unit_scores_
+        for model in (found, right)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+    assert top_eigenvalue(found) == pytest.approx(top_eigenvalue(right), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda z: z.softmax(1).clamp(1e-7, 1 - 1e-7),
+        lambda z: 0.9 * z.softmax(1) + 0.05,
+        lambda z: z.softmax(1)[:, [1, 0]],
+    ],
+)
+def test_what_follows_the_last_activation_counts(end):
+    model = from_module(Ended(2, end, torch.float64), classes=[0, 1])
+    with torch.no_grad():
+        right = Ended(2, end, torch.float64)(torch.as_tensor(X))
+    np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-7)
+
+
+class InParts(Ended):
+    """Goes through the rows in parts, so that one batch has several last activations."""
+
+    def forward(self, x):
+        return torch.cat([super(InParts, self).forward(part) for part in x.split(100)])
+
+
+def test_a_softmax_of_each_part_of_a_batch_is_of_probabilities():
+    """What outputs mean is settled on fewer rows than have two parts."""
+    module = InParts(2, ENDS["softmax"][1], torch.float64)
+    with torch.no_grad():
+        module.last.weight /= 50
+        right = module(torch.as_tensor(X))
+    model = from_module(module, classes=[0, 1])
+    np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-9)

@@ -1,5 +1,7 @@
 """UniversalityProbe: bad input is refused or counted, and the message says what to do."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -170,3 +172,16 @@ def test_too_few_rows_say_how_many():
         UniversalityProbe(siblings, **QUICK).fit(FEW[0][:2], FEW[1][:2])
     with pytest.raises(ValueError, match="null='shuffled_labels' trains"):
         UniversalityProbe(siblings, null="shuffled_labels").fit(*FEW)
+
+
+@pytest.mark.filterwarnings("default::sklflat.exceptions.NothingFoundWarning")
+@pytest.mark.parametrize(
+    ("n_units", "selected"), [("auto", "The best unit is"), (2, "greater hol")]
+)
+def test_few_rows_are_one_cause_and_one_warning(n_units, selected):
+    siblings = [frozen(k) for k in range(3)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        UniversalityProbe(siblings, n_units=n_units, **QUICK).fit(FEW[0][:15], FEW[1][:15])
+    assert [w.category for w in caught] == [UniversalityWarning]
+    assert selected in str(caught[0].message)

@@ -73,7 +73,26 @@ def described(
         return _embedding(args, kwargs, out)
     if name == "multi_head_attention_forward":
         return _attention(args, kwargs, out[0])
+    looked_up = _looked_up(name, args)
+    if looked_up is not None and _is_by_hand(*looked_up, out, flow_of):
+        return _embedding(looked_up, {}, out)
     return None
+
+
+def _looked_up(name: str, args: Arguments) -> tuple[Any, Tensor] | None:
+    """Ids, and what they name rows of, if an operation does that."""
+    if name == "getitem":
+        return args[1], args[0]
+    return (args[2], args[0]) if name == "index_select" and args[1:2] == (0,) else None
+
+
+def _is_by_hand(ids: Any, table: Tensor, out: Tensor, flow_of: FlowOf) -> bool:
+    """Whether rows of a parameter are looked up by data: an embedding."""
+    if not isinstance(ids, Tensor) or ids.dtype == torch.bool or table.ndim != 2:
+        return False
+    own = flow_of(table)
+    is_parameter = not own.depends and bool(own.of(Entries))
+    return is_parameter and flow_of(ids).depends and out.ndim == ids.ndim + 1
 
 
 def _argument(args: Arguments, kwargs: Options, place: int, name: str) -> Any:

@@ -163,11 +163,26 @@ def more_units_than_needed(
         return finding(INCONCLUSIVE, said)
     apart = f"{number(abs(value))} {'lower' if value > 0 else 'higher'} than"
     numbers = (
-        f"{n_kept} of {n_living} units score {apart if value else 'the same as'} "
-        f"all (loss of score, 95 % interval {number(low)} to {number(high)}; allowed {tol:g})."
+        f"{n_kept} of {n_living} units score {apart if value else 'the same as'} all. "
+        f"{_loss_between(low, high)} is compatible with the held-out rows (95 % interval); a loss "
+        f"of {tol:g} is allowed."
     )
     if n_kept < n_living / 2 and high <= tol:
         return finding(ATTENTION, f"More than half of the units can go together: {numbers}")
     if n_kept < n_living and high <= tol:
         return finding(PASSED, f"Some of the units can go together: {numbers}")
     return finding(INCONCLUSIVE, f"No smaller number of units is shown to be enough: {numbers}")
+
+
+def _loss_between(low: float, high: float) -> str:
+    """An interval of a loss of score in words: what is negative is a gain."""
+    if low == high == 0:
+        return "No difference"
+    if isinf(high):
+        return "Any loss"
+    if low < 0 < high:
+        return f"Anything from a gain of {number(-low)} to a loss of {number(high)}"
+    kind, (one, other) = ("loss", (low, high)) if high > 0 else ("gain", (-high, -low))
+    if one == 0:
+        return f"A {kind} of at most {number(other)}"
+    return f"A {kind} of {number(one)} to {number(other)}"

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from sklflat.exceptions import OutputWidthError, UnsupportedNetworkError
-from sklflat.networks import MLP
+from sklflat.networks import MLP, Network
 from sklflat.networks.checks import refuse_scripted
 from sklflat.networks.losses import TaskLoss
 from sklflat.networks.network import copy_module
@@ -90,6 +91,28 @@ def make_module(
 def reads_integers(module: nn.Module) -> bool:
     """Whether a module embeds token ids, so integer inputs must stay integers."""
     return any(isinstance(m, (nn.Embedding, nn.EmbeddingBag)) for m in module.modules())
+
+
+@torch.no_grad()
+def takes_integers(network: Network, X: Any) -> bool:
+    """Whether a network embeds token ids, or runs on integers as they are, and not as numbers.
+
+    Parameters
+    ----------
+    network : Network
+    X : array-like of shape (n, ...)
+        Integers.
+    """
+    if reads_integers(network.module):
+        return True
+    x = torch.as_tensor(np.asarray(X[:2]).astype(np.int64))
+    for rows, runs in ((x.double(), False), (x, True)):
+        try:
+            network.forward(rows)
+        except (LookupError, RuntimeError, TypeError, ValueError):
+            continue
+        return runs
+    return False
 
 
 #: where a network has another width than the data

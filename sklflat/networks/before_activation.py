@@ -1,0 +1,95 @@
+"""Logits that a network takes the softmax or the sigmoid of, as they are before it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from sklflat.networks.outputs import LogOdds, LogProbabilities, log_odds_of, log_of
+from sklflat.networks.same_outputs import same_outputs
+
+#: names of functions and methods that each of them is called by
+_NAMES = {"softmax": {"softmax"}, "sigmoid": {"sigmoid", "sigmoid_", "expit"}}
+
+
+class _Skipping(TorchFunctionMode):
+    """While it is entered, counts the calls of a function, and leaves one of them out."""
+
+    def __init__(self, kind: str, number: int | None = None) -> None:
+        super().__init__()
+        self.kind, self.number, self.count = kind, number, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Called by PyTorch in place of every operation."""
+        if getattr(func, "__name__", "") in _NAMES[self.kind] and args:
+            self.count += 1
+            if self.count == self.number:
+                return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+class BeforeActivation(nn.Module):
+    """A module that ends in a softmax or a sigmoid, ending before it.
+
+    The logarithms of its outputs are logits, too, but not where a probability is rounded to 0 or 1.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    kind : {"softmax", "sigmoid"}
+    number : int
+        Which call of it in a forward pass is the last.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklflat.networks.before_activation import BeforeActivation
+    >>> BeforeActivation(torch.nn.Sigmoid(), "sigmoid", 1)(torch.tensor([[1000.0]]))
+    tensor([[1000.]])
+    """
+
+    def __init__(self, module: nn.Module, kind: str, number: int) -> None:
+        super().__init__()
+        self.module = module
+        self.kind, self.number = kind, number
+
+    def forward(self, X: Tensor) -> Any:
+        """What the module computes for X (n, ...) before the activation, in its outputs' shape.
+
+        Where it is called another number of times for these rows, as by a module that goes through
+        them in parts, it is not known which is the last: then these are logits of its outputs.
+        """
+        with _Skipping(self.kind, self.number) as skipping:
+            z = self.module(X)
+        if skipping.count == self.number:
+            return z
+        p = self.module(X)
+        return log_of(p) if self.kind == "softmax" else log_odds_of(p)
+
+
+@torch.no_grad()
+def before_activation(wrapped: nn.Module, x: Tensor) -> nn.Module:
+    """A module that ends before its last activation, where that is all that follows.
+
+    Parameters
+    ----------
+    wrapped : torch.nn.Module
+        Others than :class:`LogProbabilities` and :class:`LogOdds` are returned as they are, and so
+        are these, if what follows is more, as a clip is.
+    x : Tensor of shape (n, ...)
+        The rows that this is compared on.
+    """
+    if not isinstance(wrapped, (LogProbabilities, LogOdds)):
+        return wrapped
+    kind = "softmax" if isinstance(wrapped, LogProbabilities) else "sigmoid"
+    with _Skipping(kind) as counting:
+        p = wrapped.module(x.clone())
+    found = BeforeActivation(wrapped.module, kind, counting.count)
+    if not counting.count:
+        return wrapped
+    z = found(x.clone())
+    again = z.sigmoid() if kind == "sigmoid" else z.softmax(-1)
+    return found if same_outputs(again, p) else wrapped
