@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from sklflat.networks.network import Network
 from sklflat.networks.outputs import LogOdds, LogProbabilities, log_odds_of, log_of
 from sklflat.networks.same_outputs import same_outputs
 
@@ -32,9 +33,10 @@ class _Skipping(TorchFunctionMode):
 
 
 class BeforeActivation(nn.Module):
-    """A module that ends in a softmax or a sigmoid, ending before it.
+    """A module that ends in a softmax or a sigmoid, ending in logits before it.
 
     The logarithms of its outputs are logits, too, but not where a probability is rounded to 0 or 1.
+    Those of a softmax are log-probabilities, as NLLLoss needs them.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ class BeforeActivation(nn.Module):
         self.kind, self.number = kind, number
 
     def forward(self, X: Tensor) -> Any:
-        """What the module computes for X (n, ...) before the activation, in its outputs' shape.
+        """Logits of X (n, ...) from before the activation, in the shape of the module's outputs.
 
         Where it is called another number of times for these rows, as by a module that goes through
         them in parts, it is not known which is the last: then these are logits of its outputs.
@@ -65,9 +67,19 @@ class BeforeActivation(nn.Module):
         with _Skipping(self.kind, self.number) as skipping:
             z = self.module(X)
         if skipping.count == self.number:
-            return z
+            return z.log_softmax(-1) if self.kind == "softmax" else z
         p = self.module(X)
         return log_of(p) if self.kind == "softmax" else log_odds_of(p)
+
+
+def settle_before_activation(network: Network, x: Tensor) -> None:
+    """Let a network of probabilities end before its last activation, by the first data x (n, ...).
+
+    The module is replaced in place, once; others are left as they are.
+    """
+    if "activation" not in network.verified and len(x):
+        network.module = before_activation(network.module, network.prepare(x))
+        network.verified.add("activation")
 
 
 @torch.no_grad()

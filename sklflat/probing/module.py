@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sklflat._compat import EstimatorMixin
 from sklflat.exceptions import OutputWidthError
 from sklflat.networks import Network, TaskLoss
-from sklflat.networks.before_activation import before_activation
+from sklflat.networks.before_activation import settle_before_activation
 from sklflat.networks.criterion import OF_NUMBERS
 from sklflat.networks.network import copy_module
 from sklflat.networks.outputs import N_SETTLED, as_logits, in_log_odds
@@ -236,7 +236,7 @@ class FittedModule(EstimatorMixin, BaseEstimator):
             network.module = as_logits(network.module, x[:N_SETTLED], self._loss, forward)
         else:
             check_criterion(self.criterion, network, x[:N_SETTLED])
-        network.module = before_activation(network.module, network.prepare(x[:N_SETTLED]))
+        settle_before_activation(network, x[:N_SETTLED])
         network.verified.add("outputs")
 
     def _check_width(self, width: int) -> None:

@@ -293,5 +293,6 @@ def _resolve_skorch(net: NeuralNet) -> TrainedNetwork:
     trained = TrainedNetwork(
         network, targets, loss, to_input, lambda y: torch.as_tensor(targets.encode(y, loss))
     )
-    needs = loss != "squared" and needs_reading(net, is_classifier=True)
-    return settling(net, trained) if needs else trained
+    if loss == "squared":
+        return trained
+    return settling(net, trained, needs_reading(net, is_classifier=True))

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
+from skorch import NeuralNetBinaryClassifier, NeuralNetClassifier
 from torch import nn
 from torch.nn import functional as F
 
-from sklflat import AblationProbe, HessianSpectrum, check_network, from_module
+from sklflat import AblationProbe, HessianSpectrum, SAMClassifier, check_network, from_module
 from sklflat.exceptions import OutputWidthError, ProbabilitiesWarning
 
 rng = np.random.RandomState(0)
@@ -138,6 +140,52 @@ def test_rounded_probabilities_have_the_logits_before_them(name, criterion):
     ]
     np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
     assert top_eigenvalue(found) == pytest.approx(top_eigenvalue(right), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["softmax", "module", "squeezed"])
+def test_rounded_probabilities_of_skorch_nets_have_the_logits_before_them(name):
+    """Under the criteria that skorch has by default; it takes the logarithm of a softmax itself."""
+    n_outputs, end = ENDS[name]
+    if n_outputs == 2:
+        net = NeuralNetClassifier(Ended(2, end))
+    else:
+        net = NeuralNetBinaryClassifier(Ended(1, end), criterion=nn.BCELoss)
+    net.initialize()
+    net.classes_inferred_ = np.array([0, 1])
+    net.module_.load_state_dict(Ended(n_outputs, end).state_dict())
+    right = from_module(Ended(n_outputs, nn.Identity()), classes=[0, 1])
+    settings = {"n_null": 30, "n_units": None, "random_state": 0}
+    found, expected = (
+        AblationProbe(FrozenEstimator(model), **settings).fit(X.astype("f"), y).unit_scores_
+        for model in (net, right)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    top = [
+        HessianSpectrum(FrozenEstimator(model), n_components=1, n_null=8, n_units=None)
+        .fit(X.astype("f"), y)
+        .eigenvalues_[0]
+        for model in (net, right)
+    ]
+    assert top[0] == pytest.approx(top[1], rel=1e-3)
+
+
+def test_a_network_of_rounded_probabilities_that_is_trained_here_has_logits_too():
+    module = Ended(2, ENDS["softmax"][1])
+    clf = SAMClassifier(net=module, rho=0, max_iter=1, tol=0, random_state=0)
+    clf.fit(X.astype("f"), y)
+    with torch.no_grad():
+        p = clf.predict_proba(X.astype("f"))
+    assert ((p == 0) | (p == 1)).any()
+    twin = Ended(2, nn.Identity())
+    named = clf.module_.state_dict()
+    twin.load_state_dict({name.removeprefix("module."): w for name, w in named.items()})
+    scores = [
+        AblationProbe(FrozenEstimator(model), n_null=30, n_units=None, random_state=0)
+        .fit(X.astype("f"), y)
+        .unit_scores_
+        for model in (clf, from_module(twin, classes=[0, 1]))
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,9 @@ def test_it_is_scored_on_rows_it_was_not_trained_on():
     assert (np.bincount(SPECIES[trained]) == 40).all()
     np.testing.assert_array_equal(probe.estimator_.weight_, weight[trained])
 
-    everything = ActivationProbe(Recorder((4,), max_iter=2), holdout=None, n_units=1)
+    everything = ActivationProbe(
+        Recorder((4,), max_iter=2, random_state=0), holdout=None, n_units=1, random_state=0
+    )
     assert len(everything.fit(X, NAMES).estimator_.rows_) == 150
 
 

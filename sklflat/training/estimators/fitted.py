@@ -236,9 +236,9 @@ class FittedNet(EstimatorMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixi
             lambda X: self._input(self._validate_X(X)),
             lambda y: self._encode(self._checked_y(y)),
         )
-        if getattr(self, "_is_read_by_net", False) and is_classifier(self):
-            return settling(self.net_, trained)
-        return trained
+        if not is_classifier(self):
+            return trained
+        return settling(self.net_, trained, getattr(self, "_is_read_by_net", False))
 
     def _checked_y(self, y: Any) -> NDArray:
         y = y.toarray() if issparse(y) else np.asarray(y)  # multilabel indicators

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from sklflat.exceptions import UnsupportedNetworkError
 from sklflat.networks import Network, OfParts, Parts
+from sklflat.networks.before_activation import settle_before_activation
 from sklflat.networks.hooks import temporary_hooks
 from sklflat.networks.outputs import N_SETTLED
 from sklflat.networks.units import Units
@@ -118,12 +119,17 @@ def network_of(net: NeuralNet) -> Network:
     return Network(module, criterion, device=net.device)
 
 
-def settling(net: NeuralNet, trained: TrainedNetwork) -> TrainedNetwork:
-    """The same, but what its outputs mean is settled by the first data that come in."""
+def settling(net: NeuralNet, trained: TrainedNetwork, reads: bool = True) -> TrainedNetwork:
+    """The same, but what its outputs mean is settled by the first data that come in.
+
+    ``reads`` says whether the net's own nonlinearity is to be asked, as its criterion is silent.
+    """
 
     def to_input(X: Inputs) -> Tensor:
         x = trained.to_input(X)
-        settle(net, trained.network, x[:N_SETTLED])
+        if reads:
+            settle(net, trained.network, x[:N_SETTLED])
+        settle_before_activation(trained.network, x[:N_SETTLED])
         return x
 
     return replace(trained, to_input=to_input)

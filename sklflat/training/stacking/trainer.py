@@ -298,7 +298,8 @@ class _StackTrainer:
         if name is None:
             group = _in_order(group)
         if len(group) == 1 and name in (None, self.directory.name_alone(group[0].i)):
-            yield self._finish_alone(group[0], "there is no other like it")
+            reason = self._why_not_faster(group[0]) or "there is no other like it"
+            yield self._finish_alone(group[0], reason)
             return
         stack = Stack([r.net for r in group])
         try:
