@@ -11,25 +11,40 @@ from sklflat.networks.outputs import LogOdds, LogProbabilities, log_odds_of, log
 from sklflat.networks.same_outputs import same_outputs
 
 #: names of functions and methods that each of them is called by
-_NAMES = {"softmax": {"softmax"}, "sigmoid": {"sigmoid", "sigmoid_", "expit"}}
+_NAMES = {
+    "softmax": {"softmax", "special_softmax"},
+    "sigmoid": {"sigmoid", "sigmoid_", "special_expit"},
+}
+#: what may follow: it changes shapes, and asks for properties, but no values
+_FOLLOWS = {
+    *("__get__", "size", "dim", "numel", "view", "reshape", "flatten", "squeeze", "unsqueeze"),
+    *("contiguous", "clone", "t", "transpose", "permute"),
+}
 
 
 class _Skipping(TorchFunctionMode):
-    """While it is entered, counts the calls of a function, and leaves one of them out."""
+    """While it is entered, counts the calls of a function, and leaves one of them out.
+
+    ``after`` are the names of what was called since the last of them.
+    """
 
     def __init__(self, kind: str, number: int | None = None) -> None:
         super().__init__()
         self.kind, self.number, self.count = kind, number, 0
+        self.after: list[str] = []
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Called by PyTorch in place of every operation."""
-        if getattr(func, "__name__", "") in _NAMES[self.kind] and args:
-            self.count += 1
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if name in _NAMES[self.kind]:
+            self.count, self.after = self.count + 1, []
             if self.count == self.number:
-                return args[0]
-        return func(*args, **(kwargs or {}))
+                return args[0] if args else kwargs["input"]
+        else:
+            self.after.append(name)
+        return func(*args, **kwargs)
 
 
 class BeforeActivation(nn.Module):
@@ -100,8 +115,8 @@ def before_activation(wrapped: nn.Module, x: Tensor) -> nn.Module:
     with _Skipping(kind) as counting:
         p = wrapped.module(x.clone())
     found = BeforeActivation(wrapped.module, kind, counting.count)
-    if not counting.count:
-        return wrapped
+    if not counting.count or not _FOLLOWS.issuperset(counting.after):
+        return wrapped  # such as a clip, which these rows need not reach
     z = found(x.clone())
     again = z.sigmoid() if kind == "sigmoid" else z.softmax(-1)
     return found if same_outputs(again, p) else wrapped

@@ -111,6 +111,8 @@ ENDS = {
     "squeezed": (1, lambda z: torch.sigmoid(z).squeeze(1)),
     "after squeeze": (1, lambda z: z.squeeze(1).sigmoid()),
     "in place": (1, lambda z: z.sigmoid_()),
+    "by name": (1, lambda z: torch.sigmoid(input=z)),
+    "expit": (1, torch.special.expit),
 }
 
 
@@ -201,6 +203,21 @@ def test_what_follows_the_last_activation_counts(end):
     with torch.no_grad():
         right = Ended(2, end, torch.float64)(torch.as_tensor(X))
     np.testing.assert_allclose(model.predict_proba(X), right, atol=1e-7)
+
+
+def test_a_clip_that_the_first_rows_do_not_reach_counts():
+    """Rows of one class come first: a clip at 1 would go unseen, and be one of logits."""
+    end = ENDS["sigmoid"][1]
+    module = Ended(1, lambda z: end(z).clamp(max=1 - 1e-6), torch.float64)
+    with torch.no_grad():
+        module.last.weight /= -10
+        module.last.bias -= module.last(torch.relu(module.hidden(torch.as_tensor(X)))).median()
+        first = np.argsort(module(torch.as_tensor(X))[:, 0].numpy())
+        right = module(torch.as_tensor(X[first]))[:, 0]
+    assert right[:64].max() < 0.9 < 0.99999 < right.max()
+    for criterion in (nn.BCELoss(), None):
+        found = from_module(module, criterion, classes=[0, 1]).predict_proba(X[first])[:, 1]
+        np.testing.assert_allclose(found, right, atol=1e-9)
 
 
 class InParts(Ended):

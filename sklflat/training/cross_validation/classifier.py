@@ -16,7 +16,8 @@ from sklflat.training.estimators.sam_classifier import SAMClassifier
 class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     """Sharpness-aware classifier that chooses radius and L2 penalty by cross-validation.
 
-    All candidates are trained on all folds in one stack (:class:`StackedSearchCV`), and the best
+    All candidates are trained on all folds in two stacks (:class:`StackedSearchCV`; those of radius
+    0 have their own, and large networks none), and the best
     on all rows; of equal ones the first by ``alphas``, then by ``rhos``: by default the smallest.
     The user guide's page "When does SAM help?" says what that is worth on real tables.
 
@@ -133,9 +134,9 @@ class SAMClassifierCV(ClassifierMixin, TunedEstimator, ClassifierParameters):
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
-        If the best candidate, trained on all rows, scores less on these than the networks of all
-        folds on rows that were held out, beyond chance, or diverges: the next best is taken, of
-        four at most.
+        If the best candidate, trained on all rows, scores less on these than the networks of the
+        folds on rows that were held out, beyond chance, or diverges. The next best is taken; if
+        the four best all fail, the best is kept.
     UserWarning
         If a class has fewer rows than there are folds.
 

@@ -14,7 +14,8 @@ from sklflat.training.estimators.sam_regressor import SAMRegressor
 class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     """Sharpness-aware regressor that chooses radius and L2 penalty by cross-validation.
 
-    All candidates are trained on all folds in one stack (:class:`StackedSearchCV`), and the best
+    All candidates are trained on all folds in two stacks (:class:`StackedSearchCV`; those of radius
+    0 have their own, and large networks none), and the best
     on all rows. Parameters and attributes of which nothing more is said here are those of
     :class:`SAMClassifierCV`.
 
@@ -77,9 +78,9 @@ class SAMRegressorCV(RegressorMixin, TunedEstimator, RegressorParameters):
     FitFailedWarning
         If training some candidates fails, for example by diverging; their score is NaN.
     PerturbationWarning
-        If the best candidate, trained on all rows, scores less on these than the networks of all
-        folds on rows that were held out, beyond chance, or diverges: the next best is taken, of
-        four at most.
+        If the best candidate, trained on all rows, scores less on these than the networks of the
+        folds on rows that were held out, beyond chance, or diverges. The next best is taken; if
+        the four best all fail, the best is kept.
     ConvergenceWarning
         If no candidate predicts held-out rows better than the mean of y; says whether its scale
         is the likely reason. Not with a ``scoring`` of your own.

@@ -40,13 +40,14 @@ class StackedSearchCV(EstimatorMixin, GridSearchCV):
     n_iter : int, default=None
         Candidates to draw at random; None tries all.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
-        As in ``GridSearchCV``; ``n_jobs`` is for what is not stacked. ``verbose=1`` says
+        As in ``GridSearchCV``; of several workers each stacks its part. ``verbose=1`` says
         at the end why fits were not stacked, ``verbose=2`` when it is found.
     cache_dir : path, default=None
         A directory in which trainings are kept, so that no fit is repeated and a search that was
         cut off goes on. Fits with callbacks or without a ``random_state`` are not kept.
     stack : bool or "force", default=True
-        False fits each alone; with ``"force"`` a fit that cannot be stacked raises.
+        False fits each alone; with ``"force"`` a fit that cannot be stacked raises. Networks of
+        more than 50,000 parameters are stacked on a GPU, or by ``"force"``.
     random_state : int, RandomState instance or None, default=None
         Of the candidates, with ``n_iter``.
 

@@ -230,6 +230,7 @@ class _StackTrainer:
     def _train_large(self, started: _StartedTraining, reason: str) -> Iterator[int]:
         """Train alone what would not be faster in a stack: here, or by a worker if there are."""
         if self.n_workers == 1:
+            self._say(started.i, reason)
             yield self._finish_alone(started, reason)
         else:
             started.reset()
@@ -264,10 +265,13 @@ class _StackTrainer:
                 f"stack='force', but training {i} cannot be stacked: {reason}. Use stack=True to "
                 "train it alone."
             )
-        if self.verbose > 1:
-            print(f"Training {i} is not stacked: {reason}")
+        self._say(i, reason)
         self.trainings[i].why_alone = reason
         self.alone.append(i)
+
+    def _say(self, i: int, reason: str) -> None:
+        if self.verbose > 1:
+            print(f"Training {i} is not stacked: {reason}")
 
     def _start(
         self, i: int, training: Training, checkpoint: Checkpoint | None = None

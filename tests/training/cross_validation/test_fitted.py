@@ -268,6 +268,8 @@ def test_a_candidate_that_diverges_on_all_rows_gives_way_to_the_next():
         (-9.0, [-3.0, -2.9, -3.1], True),  # scores may be negative
         (np.nan, [0.5, 0.6, 0.7], False),
         (0.1, [0.9], False),
+        (0.17, [1.0] * 96 + [0.0] * 4, True),  # one row a fold
+        (0.97, [1.0] * 96 + [0.0] * 4, False),
     ],
 )
 def test_what_counts_as_failed_on_training_rows(on_rows, held_out, failed):
