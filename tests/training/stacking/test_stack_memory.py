@@ -1,5 +1,6 @@
 """A stack needs no more memory than the guide says."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,9 @@ p = sum(a * b + b for a, b in zip(sizes, sizes[1:]))
 print((status("VmHWM") - before) / (n * stack_bytes(p, sum(sizes[1:]), batch, 4) + X.nbytes))
 """
 
+#: freed memory goes back at once: glibc keeps gaps between what is in use, .0 to .5 of it by chance
+ALLOCATOR = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
 CASES = {
     "parameters": ((512, 512), 20, 16, "sgd", "sam"),
     "moments and state": ((512, 512), 20, 16, "adam", "looksam"),
@@ -60,8 +64,8 @@ def test_the_peak_is_within_a_fifth_of_the_formula(case):
     ratios = []
     # a busy system takes pages of idle libraries away before, and their return counts as growth:
     # what disturbs the measurement only adds to it
-    while not ratios or (min(ratios) > 1.2 and len(ratios) < 8):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    while not ratios or (min(ratios) > 1.2 and len(ratios) < 3):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ALLOCATOR)
         assert done.returncode == 0, done.stderr
         ratios.append(float(done.stdout))
     assert min(ratios) <= 1.2
