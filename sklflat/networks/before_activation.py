@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sklflat.networks.network import Network
-from sklflat.networks.outputs import LogOdds, LogProbabilities, log_odds_of, log_of
+from sklflat.networks.outputs import LogOdds, LogProbabilities
 from sklflat.networks.same_outputs import same_outputs
 
 #: names of functions and methods that each of them is called by
@@ -55,23 +55,28 @@ class BeforeActivation(nn.Module):
 
     Parameters
     ----------
-    module : torch.nn.Module
-    kind : {"softmax", "sigmoid"}
+    wrapped : LogProbabilities or LogOdds
+        The module, ending in the logits of its outputs.
     number : int
-        Which call of it in a forward pass is the last.
+        Which call of the softmax or the sigmoid in a forward pass is the last.
+
+    Attributes
+    ----------
+    kind : {"softmax", "sigmoid"}
 
     Examples
     --------
     >>> import torch
     >>> from sklflat.networks.before_activation import BeforeActivation
-    >>> BeforeActivation(torch.nn.Sigmoid(), "sigmoid", 1)(torch.tensor([[1000.0]]))
+    >>> from sklflat.networks.outputs import LogOdds
+    >>> BeforeActivation(LogOdds(torch.nn.Sigmoid()), 1)(torch.tensor([[1000.0]]))
     tensor([[1000.]])
     """
 
-    def __init__(self, module: nn.Module, kind: str, number: int) -> None:
+    def __init__(self, wrapped: LogProbabilities | LogOdds, number: int) -> None:
         super().__init__()
-        self.module = module
-        self.kind, self.number = kind, number
+        self.wrapped, self.number = wrapped, number
+        self.kind = "softmax" if isinstance(wrapped, LogProbabilities) else "sigmoid"
 
     def forward(self, X: Tensor) -> Any:
         """Logits of X (n, ...) from before the activation, in the shape of the module's outputs.
@@ -80,11 +85,10 @@ class BeforeActivation(nn.Module):
         them in parts, it is not known which is the last: then these are logits of its outputs.
         """
         with _Skipping(self.kind, self.number) as skipping:
-            z = self.module(X)
-        if skipping.count == self.number:
-            return z.log_softmax(-1) if self.kind == "softmax" else z
-        p = self.module(X)
-        return log_of(p) if self.kind == "softmax" else log_odds_of(p)
+            z = self.wrapped.module(X)
+        if skipping.count != self.number:
+            return self.wrapped(X)
+        return z.log_softmax(-1) if self.kind == "softmax" else z
 
 
 def settle_before_activation(network: Network, x: Tensor) -> None:
@@ -111,12 +115,12 @@ def before_activation(wrapped: nn.Module, x: Tensor) -> nn.Module:
     """
     if not isinstance(wrapped, (LogProbabilities, LogOdds)):
         return wrapped
-    kind = "softmax" if isinstance(wrapped, LogProbabilities) else "sigmoid"
-    with _Skipping(kind) as counting:
+    found = BeforeActivation(wrapped, 0)
+    with _Skipping(found.kind) as counting:
         p = wrapped.module(x.clone())
-    found = BeforeActivation(wrapped.module, kind, counting.count)
+    found.number = counting.count
     if not counting.count or not _FOLLOWS.issuperset(counting.after):
         return wrapped  # such as a clip, which these rows need not reach
     z = found(x.clone())
-    again = z.sigmoid() if kind == "sigmoid" else z.softmax(-1)
+    again = z.sigmoid() if found.kind == "sigmoid" else z.softmax(-1)
     return found if same_outputs(again, p) else wrapped
